@@ -1,0 +1,211 @@
+"""The experiment: one TOML file, complete, strictly checked (design: every setting in one place, no inheritance).
+
+Everything except `runtime` decides what is computed and enters the stage keys; `runtime` only decides where and
+how fast, and is recorded as provenance.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)]
+
+
+class Table(BaseModel):
+    """Base of every settings table: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SourceTable(Table):
+    """What every data source shares."""
+
+    max_pixels: Positive = 64_000_000  # larger pictures are refused from their header (decompression bombs)
+    max_bad: Count = 0  # so many unreadable images are quarantined; one more and nothing is committed
+
+
+class Synthetic(SourceTable):
+    """Procedural street scenes; `size` is (height, width)."""
+
+    source: Literal["synthetic"]
+    seed: Count = 0
+    size: tuple[Positive, Positive] = (128, 256)
+    num_fine: Positive = 24
+    num_coarse: Count = 96
+    num_val: Positive = 24
+
+
+class CamVid(SourceTable):
+    """CamVid as `train/ val/ trainannot/ valannot/ trainannot_coarse/` with one list of names a part."""
+
+    source: Literal["camvid"]
+    root: Path
+    fine: str = "fine.txt"
+    coarse: str = "coarse.txt"
+    val: str = "val.txt"
+
+
+class Cityscapes(SourceTable):
+    """`leftImg8bit/`, `gtFine/`, `gtCoarse/` as published; `coarse` names the splits that have coarse labels only."""
+
+    source: Literal["cityscapes"]
+    root: Path
+    coarse: tuple[Literal["train", "val", "train_extra"], ...] = ("train_extra",)
+
+
+class Mapillary(SourceTable):
+    """Mapillary Vistas; images of `unlabelled` splits are the ones to label."""
+
+    source: Literal["mapillary"]
+    root: Path
+    version: Literal["v1.2", "v2.0"] = "v2.0"
+    unlabelled: tuple[Literal["training", "validation", "testing"], ...] = ("testing",)
+
+
+class Folder(SourceTable):
+    """Your own data under `root`: images, masks of class ids, optional coarse masks, and a class file.
+
+    With `train`/`val` folders inside `images` those are the splits; otherwise every image belongs to train
+    and `val_share` of the finely labelled ones is held out for validation, chosen by a digest of the name.
+    """
+
+    source: Literal["folder"]
+    root: Path
+    images: str = "images"
+    masks: str = "masks"
+    coarse: str = "coarse"
+    classes: str = "classes.toml"
+    val_share: Share = 0.2
+
+
+Data = Annotated[Synthetic | CamVid | Cityscapes | Mapillary | Folder, Field(discriminator="source")]
+
+
+class Model(Table):
+    """Trunk x head x fusion; head widths default to the published ones."""
+
+    trunk: str = "hrnet_w48"
+    head: str = "ocr"
+    fusion: str = "hierarchical"
+    head_channels: Positive = 512  # OCR features
+    key_channels: Positive = 256  # OCR object context
+    attention_channels: Positive = 256
+    dropout: Share = 0.05
+    low_scale: Annotated[float, Field(gt=0, lt=1)] = 0.5  # the lower scale of a training pair
+
+
+class Augment(Table):
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    flip: Share = 0.5  # probability
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.25  # strength of brightness, contrast, saturation, hue
+    blur: Share = 0.0  # probability
+    blur_sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.15, 1.3)
+
+
+class Train(Table):
+    """How a network is trained; teacher and student share it."""
+
+    model: Model = Model()
+    weights: Path | None = None  # start from these instead of random ones; their digest enters the stage key
+    crop: tuple[Positive, Positive] = (1024, 2048)  # height, width
+    batch: Positive = 8  # global: over all devices and accumulation steps
+    epochs: Positive = 175
+    epoch_images: Positive | None = None  # images drawn an epoch; default: as many as have fine labels
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = 5e-3
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    poly_power: Annotated[float, Field(ge=0)] = 2.0
+    warmup: Share = 0.0  # share of all steps
+    loss: Literal["rmi", "bce", "ce"] = "rmi"
+    aux_weight: Annotated[float, Field(ge=0)] = 0.4
+    scale_weight: Annotated[float, Field(ge=0)] = 0.05  # per-scale terms
+    class_uniform: Share = 0.5  # share of an epoch drawn uniformly over classes
+    tile: Positive = 1024  # class-uniform centroids are taken from tiles of this size
+    augment: Augment = Augment()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the averaged weights; 0 = off
+    validate_every: Count = 0  # epochs; 0 = at the end only
+    validate_images: Positive | None = None
+    checkpoint_every: Positive = 100  # steps
+    max_nan: Positive = 10  # this many non-finite losses in a row end the training
+
+
+class Teacher(Train):
+    labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
+
+
+class Student(Train):
+    pass
+
+
+class Infer(Table):
+    """Multi-scale inference to codes; 1.0 must be among the scales."""
+
+    scales: Scales = (0.5, 1.0, 2.0)
+    flip: bool = False
+    edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
+    chunk: Positive = 32  # images a shard; also the unit of resume
+
+    @model_validator(mode="after")
+    def _output_scale(self) -> Infer:
+        if 1.0 not in self.scales or len(set(self.scales)) != len(self.scales):
+            raise ValueError("scales must be distinct and hold 1.0, the output size")
+        return self
+
+
+class Label(Table):
+    """From codes to label maps: p > threshold keeps the class, the rest is ignore."""
+
+    threshold: Share = 0.5
+    class_thresholds: dict[str, Share] = {}
+    coarse: Literal["off", "veto", "fill"] = "off"
+
+
+class Fuse(Table):
+    """Which label layers a student trains on; an image takes the first layer of the list that it has."""
+
+    layers: Annotated[tuple[Literal["fine", "auto", "coarse"], ...], Field(min_length=1)] = ("fine", "auto")
+
+
+class Evaluate(Table):
+    scales: Scales = (1.0,)
+    flip: bool = False
+    predictions: bool = False  # also write prediction files as the Cityscapes server wants them
+    min_miou: Share | None = None  # quality gate: below it the run ends with exit code 4
+
+
+class Report(Table):
+    images: Positive = 4
+
+
+class Runtime(Table):
+    """Where and how fast; never what. Kept out of every stage key."""
+
+    device: str = "auto"
+    jobs: Count = 0  # 0 = one a usable core
+    threads: Count = 0  # torch's; 0 = one a usable core
+    micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = the whole batch
+    infer_batch: Positive = 4
+    workers: Count = 0  # loader processes
+
+
+class Experiment(Table):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
+    seed: Count = 0
+    data: Data
+    teacher: Teacher = Teacher()
+    infer: Infer = Infer()
+    label: Label = Label()
+    fuse: Fuse = Fuse()
+    student: Student = Student()
+    evaluate: Evaluate = Evaluate()
+    report: Report = Report()
+    runtime: Runtime = Runtime()

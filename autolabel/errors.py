@@ -1,0 +1,83 @@
+"""Every error a user can cause or meet, with its exit code.
+
+    AutolabelError                 1  something failed at run time
+    ├── ConfigError                2  the experiment, an option or a setting is wrong
+    ├── DataError                  3  input data is invalid
+    │   ├── ImageError                a picture cannot be used
+    │   ├── LabelError                a label map cannot be used
+    │   ├── ManifestError             a manifest breaks its schema
+    │   └── WeightsError              a weights file cannot be used
+    ├── GateFailed                 4  a quality gate set in the experiment failed
+    ├── ItemsFailed                5  finished, but some items were quarantined
+    ├── StoreError                 1  the disk refused, or an artefact is damaged
+    │   └── CorruptArtefact           bytes differ from what was committed
+    ├── TrainingDiverged           1  the loss stayed non-finite
+    └── Locked                    75  another run holds the work folder
+
+Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.cli.signals`).
+"""
+
+from __future__ import annotations
+
+
+class AutolabelError(Exception):
+    """A user-facing error in one line: where it happened, what is wrong, and what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, where: object, what: str, remedy: str = "") -> None:
+        self.where, self.what, self.remedy = str(where), what, remedy
+        text = f"{self.where}: {what}" + (f"; {remedy}" if remedy else "")
+        # One line on every terminal: a file name may hold newlines or escape sequences.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        return type(self), (self.where, self.what, self.remedy)  # crosses process pools
+
+
+class ConfigError(AutolabelError):
+    exit_code = 2
+
+
+class DataError(AutolabelError):
+    exit_code = 3
+
+
+class ImageError(DataError):
+    pass
+
+
+class LabelError(DataError):
+    pass
+
+
+class ManifestError(DataError):
+    pass
+
+
+class WeightsError(DataError):
+    pass
+
+
+class GateFailed(AutolabelError):
+    exit_code = 4
+
+
+class ItemsFailed(AutolabelError):
+    exit_code = 5
+
+
+class StoreError(AutolabelError):
+    pass
+
+
+class CorruptArtefact(StoreError):
+    pass
+
+
+class TrainingDiverged(AutolabelError):
+    pass
+
+
+class Locked(AutolabelError):
+    exit_code = 75

@@ -1,0 +1,66 @@
+"""Progress on stderr: a bar on a terminal, elsewhere one line every 30 s or 5 %."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+_LINE_SECONDS = 30.0
+_LINE_SHARE = 0.05
+
+
+class Progress:
+    """Counts finished items; `fields` (loss, mIoU, queue depths) are shown behind the count.
+
+    with Progress(total=400, desc="teacher", unit="step") as bar:
+        bar.update(1, loss=2.31)
+    """
+
+    def __init__(self, *, total: int, desc: str, unit: str = "it", initial: int = 0, quiet: bool = False) -> None:
+        self.total, self.desc, self.unit, self.done, self.quiet = total, desc, unit, initial, quiet
+        self._initial = initial
+        self._fields: dict[str, object] = {}
+        self._start = self._last_time = time.monotonic()
+        self._last_done = initial
+        self._bar = None
+        if not quiet and sys.stderr.isatty():
+            self._bar = tqdm(total=total, desc=desc, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
+
+    def update(self, n: int = 1, **fields: object) -> None:
+        self.done += n
+        self._fields.update(fields)
+        if self._bar is not None:
+            self._bar.set_postfix(self._fields, refresh=False)
+            self._bar.update(n)
+        elif not self.quiet:
+            self._maybe_line()
+
+    def _maybe_line(self) -> None:
+        now = time.monotonic()
+        moved = self.done - self._last_done >= _LINE_SHARE * max(self.total, 1)
+        # A short job of many items stays quiet between its first and last line.
+        due = now - self._last_time >= _LINE_SECONDS or (moved and now - self._last_time >= 1.0)
+        if due or self.done >= self.total > self._last_done:
+            self._print_line(now)
+
+    def _print_line(self, now: float) -> None:
+        rate = (self.done - self._initial) / max(now - self._start, 1e-9)
+        left = (self.total - self.done) / rate if rate > 0 else 0.0
+        extra = "".join(f", {k} {v}" for k, v in self._fields.items())
+        share = 100 * self.done / max(self.total, 1)
+        print(
+            f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._last_time, self._last_done = now, self.done
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,80 @@
+"""Intersection over union and its companions, all from one confusion matrix.
+
+A matrix is (K, K) or (K, K + 1): rows are labels, columns predictions, and the optional last column counts pixels
+predicted as ignore. NaN stands for "not defined" in arrays, None in the JSON-able result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class EvaluationResult(TypedDict):
+    """JSON-able figures of one evaluation; shares lie in 0..1, None means not defined."""
+
+    miou: float | None  # mean over the classes that occur in the labels or the predictions
+    iou: dict[str, float | None]  # by class name, in train-id order
+    accuracy: float | None  # share of labelled pixels predicted right
+    matrix: list[list[int]]  # (K, K + 1), rows = label, last column = predicted ignore
+
+
+def iou(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
+    """TP / (TP + FP + FN) of every class; NaN where a class is in neither the labels nor the predictions.
+
+    A labelled pixel predicted as ignore is a false negative.
+    """
+    hits = np.diagonal(matrix).astype(np.float64)
+    labelled = matrix.sum(axis=1)
+    predicted = matrix[:, : len(matrix)].sum(axis=0)
+    return ratio(hits, labelled + predicted - hits)
+
+
+def precision(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
+    """Share of the pixels predicted as a class (and labelled at all) that belong to it; NaN where never predicted."""
+    return ratio(np.diagonal(matrix), matrix[:, : len(matrix)].sum(axis=0))
+
+
+def recall(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
+    """Share of a class's labelled pixels predicted as it; NaN where it is never labelled. Ignore is a miss."""
+    return ratio(np.diagonal(matrix), matrix.sum(axis=1))
+
+
+def mean_iou(matrix: NDArray[np.integer]) -> float:
+    """Mean IoU over the classes present in either map; NaN if there is none."""
+    values = iou(matrix)
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if present.size else math.nan
+
+
+def pixel_accuracy(matrix: NDArray[np.integer]) -> float:
+    """Share of labelled pixels predicted right (predicted ignore is wrong); NaN without labelled pixels."""
+    return float(ratio(np.trace(matrix), matrix.sum()))
+
+
+def evaluation_result(matrix: NDArray[np.integer], names: Sequence[str]) -> EvaluationResult:
+    """Gather the figures of `matrix`; `names` are the class names in train-id order."""
+    assert len(names) == len(matrix), f"{len(names)} names for {len(matrix)} classes"
+    values = [number(v) for v in iou(matrix)]
+    return EvaluationResult(
+        miou=number(mean_iou(matrix)),
+        iou=dict(zip(names, values, strict=True)),
+        accuracy=number(pixel_accuracy(matrix)),
+        matrix=matrix.tolist(),
+    )
+
+
+def ratio(part: object, whole: object) -> NDArray[np.float64]:
+    """part / whole in float64, NaN where whole is 0."""
+    numerator, denominator = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    nothing = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
+    return np.divide(numerator, denominator, out=nothing, where=denominator > 0)
+
+
+def number(value: float) -> float | None:
+    """A plain float for JSON, which has no NaN."""
+    return None if math.isnan(value) else float(value)

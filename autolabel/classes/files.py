@@ -1,0 +1,101 @@
+"""Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autolabel.classes.class_set import IGNORE, ClassSet, Colour
+from autolabel.errors import ConfigError, ManifestError
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str = "folder"
+    names: list[str]
+    ids: list[int] | None = None  # the id of each class in the masks; default 0, 1, 2, ...
+    palette: list[Annotated[list[int], Field(min_length=3, max_length=3)]] | None = None
+    ignored_ids: list[int] = [IGNORE]  # further ids that may stand in a mask and mean "no class"
+
+
+def parse_class_file(text: str, where: object) -> ClassSet:
+    """The class set a TOML class file describes; only `names` is needed. Raises ConfigError.
+
+        names = ["lawn", "path", "shed"]
+        ids = [1, 2, 3]                    # default 0, 1, 2, ...
+        palette = [[0, 160, 0], [200, 180, 120], [120, 60, 20]]
+        ignored_ids = [0, 255]             # default [255]
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(where, f"not valid TOML: {error}") from error
+    try:
+        file = _File.model_validate(table)
+        count = len(file.names)
+        return ClassSet(
+            name=file.name,
+            names=tuple(file.names),
+            palette=default_palette(count) if file.palette is None else tuple((r, g, b) for r, g, b in file.palette),
+            ids=tuple(range(count)) if file.ids is None else tuple(file.ids),
+            ignored_ids=tuple(file.ignored_ids),
+        )
+    except ValidationError as error:
+        raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
+    except ValueError as error:
+        raise ConfigError(where, str(error)) from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']}"
+    near = difflib.get_close_matches(key, list(_File.model_fields), n=1)
+    return f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
+
+
+def default_palette(count: int) -> tuple[Colour, ...]:
+    """`count` distinct colours by spreading the bits of an index over R, G and B (PASCAL VOC devkit, VOClabelcolormap).
+
+    Starts at VOC's index 1: index 0 is black, which stands for "no class" here.
+    """
+    return tuple(_spread(index) for index in range(1, count + 1))
+
+
+def _spread(index: int) -> Colour:
+    red = green = blue = 0
+    for shift in range(7, -1, -1):
+        red |= (index & 1) << shift
+        green |= (index >> 1 & 1) << shift
+        blue |= (index >> 2 & 1) << shift
+        index >>= 3
+    return red, green, blue
+
+
+def mapillary_classes(config: Any, where: object) -> ClassSet:
+    """The classes of a Mapillary Vistas `config*.json`: an id is an index in `labels`.
+
+    Evaluated labels become train ids in their order (65 in v1.2, 116 in v2.0), the others are ignored.
+    Raises ManifestError.
+    """
+    labels = config.get("labels") if isinstance(config, dict) else None
+    if not isinstance(labels, list) or not labels:
+        raise ManifestError(where, "holds no list 'labels'", "use the config file that came with the data set")
+    for index, label in enumerate(labels):
+        if not isinstance(label, dict) or not {"name", "color", "evaluate"} <= set(label):
+            raise ManifestError(where, f"labels[{index}] lacks one of name, color, evaluate")
+    evaluated = [index for index, label in enumerate(labels) if label["evaluate"] is True]
+    rest = [index for index, label in enumerate(labels) if label["evaluate"] is not True]
+    table = {
+        "name": "mapillary",
+        "names": [labels[index]["name"] for index in evaluated],
+        "palette": [labels[index]["color"] for index in evaluated],
+        "ids": evaluated,
+        "ignored_ids": rest or [IGNORE],
+    }
+    return ClassSet.from_dict(table, where)

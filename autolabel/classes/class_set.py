@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,8 @@ class ClassSet:
     ignored_ids: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        for problem in _problems(self):
+        problem = next(_problems(self), None)
+        if problem is not None:
             raise ValueError(problem)
 
     @property
@@ -89,7 +90,7 @@ def _tuple(value: object) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _problems(classes: ClassSet) -> Iterable[str]:
+def _problems(classes: ClassSet) -> Iterator[str]:
     """What is wrong with a class set, the first thing first; nothing where it is sound."""
     if not isinstance(classes.name, str) or not classes.name:
         yield "a class set needs a name"
@@ -110,7 +111,7 @@ def _problems(classes: ClassSet) -> Iterable[str]:
     yield from _id_problems(classes)
 
 
-def _id_problems(classes: ClassSet) -> Iterable[str]:
+def _id_problems(classes: ClassSet) -> Iterator[str]:
     if not classes.ignored_ids:
         yield "ignored_ids needs at least one id, the one that means 'no class'"
     seen: dict[int, str] = {}

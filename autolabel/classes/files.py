@@ -25,10 +25,10 @@ class _File(BaseModel):
 def parse_class_file(text: str, where: object) -> ClassSet:
     """The class set a TOML class file describes; only `names` is needed. Raises ConfigError.
 
-        names = ["lawn", "path", "shed"]
-        ids = [1, 2, 3]                    # default 0, 1, 2, ...
-        palette = [[0, 160, 0], [200, 180, 120], [120, 60, 20]]
-        ignored_ids = [0, 255]             # default [255]
+    names = ["lawn", "path", "shed"]
+    ids = [1, 2, 3]                    # default 0, 1, 2, ...
+    palette = [[0, 160, 0], [200, 180, 120], [120, 60, 20]]
+    ignored_ids = [0, 255]             # default [255]
     """
     try:
         table = tomllib.loads(text)

@@ -13,6 +13,8 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.evaluation.numbers import by_name, number, ratio, share
+
 
 class EvaluationResult(TypedDict):
     """JSON-able figures of one evaluation; shares lie in 0..1, None means not defined."""
@@ -53,28 +55,16 @@ def mean_iou(matrix: NDArray[np.integer]) -> float:
 
 def pixel_accuracy(matrix: NDArray[np.integer]) -> float:
     """Share of labelled pixels predicted right (predicted ignore is wrong); NaN without labelled pixels."""
-    return float(ratio(np.trace(matrix), matrix.sum()))
+    accuracy = share(np.trace(matrix[:, : len(matrix)]), matrix.sum())
+    return math.nan if accuracy is None else accuracy
 
 
 def evaluation_result(matrix: NDArray[np.integer], names: Sequence[str]) -> EvaluationResult:
     """Gather the figures of `matrix`; `names` are the class names in train-id order."""
     assert len(names) == len(matrix), f"{len(names)} names for {len(matrix)} classes"
-    values = [number(v) for v in iou(matrix)]
     return EvaluationResult(
         miou=number(mean_iou(matrix)),
-        iou=dict(zip(names, values, strict=True)),
+        iou=by_name(names, iou(matrix)),
         accuracy=number(pixel_accuracy(matrix)),
         matrix=matrix.tolist(),
     )
-
-
-def ratio(part: object, whole: object) -> NDArray[np.float64]:
-    """part / whole in float64, NaN where whole is 0."""
-    numerator, denominator = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    nothing = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=denominator > 0)
-
-
-def number(value: float) -> float | None:
-    """A plain float for JSON, which has no NaN."""
-    return None if math.isnan(value) else float(value)

@@ -1,0 +1,120 @@
+"""How much is labelled, and as what: class balance by label layer, and why pixels were ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.evaluation.numbers import by_name, ratio, share
+
+_ALARM = 0.9  # a class that lost more than this share of its pixels is named
+
+
+class Layer(TypedDict):
+    images: int
+    pixels: int
+    ignored_share: float | None  # of all pixels
+    share: dict[str, float | None]  # by class, of all pixels
+    balance: dict[str, float | None]  # by class, of the labelled pixels
+    images_with: dict[str, int]  # by class: images that hold at least one pixel of it
+
+
+class CoverageResult(TypedDict):
+    classes: list[str]
+    layers: dict[str, Layer]  # "fine", "coarse", "auto", "truth": those that were added, in that order
+
+
+class ClassBalance:
+    """Class balance from the pixel counts of label files; one `add` a file, no pixels needed."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._counts: dict[str, NDArray[np.int64]] = {}
+        self._present: dict[str, NDArray[np.int64]] = {}
+        self._images: dict[str, int] = {}
+
+    def add(self, layer: str, counts: Sequence[int] | NDArray[np.integer]) -> None:
+        """Count one label of a layer; `counts` are pixels a class, then ignored pixels, (K + 1,)."""
+        row = np.asarray(counts, np.int64)
+        assert row.shape == (len(self._names) + 1,), f"{row.shape[0]} counts for {len(self._names)} classes"
+        self._counts[layer] = self._counts.get(layer, np.zeros_like(row)) + row
+        self._present[layer] = self._present.get(layer, np.zeros_like(row)) + (row > 0)
+        self._images[layer] = self._images.get(layer, 0) + 1
+
+    def result(self) -> CoverageResult:
+        known = [layer for layer in ("coarse", "auto", "fine", "truth") if layer in self._counts]
+        others = sorted(set(self._counts) - set(known))
+        return CoverageResult(classes=self._names, layers={layer: self._layer(layer) for layer in known + others})
+
+    def _layer(self, layer: str) -> Layer:
+        counts = self._counts[layer]
+        labelled = counts[:-1]
+        return Layer(
+            images=self._images[layer],
+            pixels=int(counts.sum()),
+            ignored_share=share(counts[-1], counts.sum()),
+            share=by_name(self._names, ratio(labelled, counts.sum())),
+            balance=by_name(self._names, ratio(labelled, labelled.sum())),
+            images_with=dict(zip(self._names, self._present[layer][:-1].tolist(), strict=True)),
+        )
+
+
+class Reason(TypedDict):
+    pixels: int
+    share: float | None  # of all pixels
+    by_class: dict[str, int]  # by the class the teacher would have given
+
+
+class IgnoredResult(TypedDict):
+    pixels: int
+    ignored: int
+    reasons: dict[str, Reason]  # "low confidence", "veto", "no prediction": they add up to `ignored`
+    lost: dict[str, float | None]  # by class: share of the pixels the teacher gave it that ended as ignore
+    alarms: list[str]  # one line a class that lost nearly everything
+
+
+class IgnoredLedger:
+    """Why each ignored pixel of the final labels is ignored."""
+
+    REASONS = ("low confidence", "veto", "no prediction")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._won = np.zeros(len(self._names) + 1, np.int64)  # by winning class, the last: no prediction
+        self._dropped = np.zeros((len(self.REASONS), len(self._names) + 1), np.int64)
+
+    def add(self, final: NDArray[np.uint8], *, winner: NDArray[np.uint8], confident: NDArray[np.uint8]) -> None:
+        """Count one image; three maps of train ids (H, W), ignore = 255.
+
+        `final` is the label as written, `winner` the teacher's class whatever its probability (ignore: no
+        prediction), `confident` the label after the threshold and before the policy toward coarse labels.
+        """
+        count = len(self._names)
+        won = np.minimum(winner, count)
+        ignored = final >= count
+        reason = np.where(won == count, 2, np.where(confident >= count, 0, 1))
+        self._won += np.bincount(won.ravel(), minlength=count + 1)
+        index = reason[ignored] * (count + 1) + won[ignored]
+        self._dropped += np.bincount(index, minlength=self._dropped.size).reshape(self._dropped.shape)
+
+    def result(self) -> IgnoredResult:
+        pixels = int(self._won.sum())
+        lost = ratio(self._dropped.sum(axis=0), self._won)[:-1]
+        return IgnoredResult(
+            pixels=pixels,
+            ignored=int(self._dropped.sum()),
+            reasons={name: self._reason(row, pixels) for name, row in zip(self.REASONS, self._dropped, strict=True)},
+            lost=by_name(self._names, lost),
+            alarms=[
+                f"{name} lost {100 * part:.0f} % of the pixels that the teacher gave it"
+                for name, part in zip(self._names, lost.tolist(), strict=True)
+                if part > _ALARM
+            ],
+        )
+
+    def _reason(self, row: NDArray[np.int64], pixels: int) -> Reason:
+        by_class = dict(zip(self._names, row[:-1].tolist(), strict=True))
+        return Reason(pixels=int(row.sum()), share=share(row.sum(), pixels), by_class=by_class)

@@ -1,0 +1,81 @@
+"""Class balance and the reasons for ignoring, against loops over pixels."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from autolabel.audit.coverage import ClassBalance, IgnoredLedger
+
+NAMES = ["road", "car", "train"]
+maps = hnp.arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 1, 2, 255]))
+
+
+def test_balance_of_two_layers():
+    balance = ClassBalance(NAMES)
+    balance.add("auto", (6, 2, 0, 2))
+    balance.add("auto", np.array([8, 0, 0, 2]))
+    balance.add("coarse", (5, 0, 0, 5))
+    result = balance.result()
+    assert result["classes"] == NAMES
+    assert list(result["layers"]) == ["coarse", "auto"]
+    auto = result["layers"]["auto"]
+    assert (auto["images"], auto["pixels"], auto["ignored_share"]) == (2, 20, 0.2)
+    assert auto["share"] == {"road": 0.7, "car": 0.1, "train": 0.0}
+    assert auto["balance"] == {"road": 14 / 16, "car": 2 / 16, "train": 0.0}
+    assert auto["images_with"] == {"road": 2, "car": 1, "train": 0}
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_layer_without_pixels_is_undefined():
+    balance = ClassBalance(NAMES)
+    balance.add("fine", (0, 0, 0, 0))
+    layer = balance.result()["layers"]["fine"]
+    assert layer["ignored_share"] is None
+    assert set(layer["balance"].values()) == {None}
+
+
+def test_refuses_counts_of_another_class_set():
+    with pytest.raises(AssertionError, match="3 counts for 3 classes"):
+        ClassBalance(NAMES).add("fine", (1, 2, 3))
+
+
+@given(st.lists(st.tuples(maps, maps, maps), max_size=3))
+def test_reasons_equal_a_loop(images):
+    ledger = IgnoredLedger(NAMES)
+    expected = {reason: [0, 0, 0, 0] for reason in IgnoredLedger.REASONS}
+    won, lost = [0, 0, 0], [0, 0, 0]
+    for final, winner, confident in images:
+        confident = np.where(winner == 255, 255, confident).astype(np.uint8)
+        ledger.add(final, winner=winner, confident=confident)
+        for f, w, c in zip(final.ravel().tolist(), winner.ravel().tolist(), confident.ravel().tolist(), strict=True):
+            if w < 3:
+                won[w] += 1
+                lost[w] += f == 255
+            if f == 255:
+                reason = "no prediction" if w == 255 else "low confidence" if c == 255 else "veto"
+                expected[reason][min(w, 3)] += 1
+    result = ledger.result()
+    pixels = 20 * len(images)
+    assert result["pixels"] == pixels
+    assert result["ignored"] == sum(map(sum, expected.values()))
+    for reason, counts in expected.items():
+        entry = result["reasons"][reason]
+        assert entry["pixels"] == sum(counts)
+        assert entry["share"] == (sum(counts) / pixels if pixels else None)
+        assert list(entry["by_class"].values()) == counts[:3]
+    assert list(result["lost"].values()) == [a / b if b else None for a, b in zip(lost, won, strict=True)]
+    json.dumps(result, allow_nan=False)
+
+
+def test_alarm_names_a_class_that_is_nearly_gone():
+    ledger = IgnoredLedger(NAMES)
+    winner = np.array([0] * 50 + [2] * 50, np.uint8)
+    kept = np.array([0] * 50 + [255] * 47 + [2] * 3, np.uint8)
+    ledger.add(kept, winner=winner, confident=kept)
+    assert ledger.result()["alarms"] == ["train lost 94 % of the pixels that the teacher gave it"]

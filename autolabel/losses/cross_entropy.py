@@ -1,0 +1,22 @@
+"""Softmax cross-entropy."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from autolabel.losses.valid import at_least_float32, valid_pixels
+
+SKIP = -100  # torch's default for `ignore_index`
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over the valid pixels; 0, not NaN, where there are none.
+
+    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        valid = valid_pixels(labels, logits.shape[1])
+        target = torch.where(valid, labels.long(), SKIP)
+        total = F.cross_entropy(at_least_float32(logits), target, ignore_index=SKIP, reduction="sum")
+        return total / valid.sum().clamp(min=1)

@@ -1,0 +1,46 @@
+"""The whole training loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from autolabel.losses.bce import bce_loss
+from autolabel.losses.cross_entropy import cross_entropy
+from autolabel.losses.rmi import rmi_loss
+from autolabel.models import TrainOutput
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Pair(NamedTuple):
+    main: Loss  # of the fused logits
+    side: Loss  # of the auxiliary and the per-scale logits
+
+
+LOSSES = {
+    "rmi": Pair(rmi_loss, bce_loss),
+    "bce": Pair(bce_loss, bce_loss),
+    "ce": Pair(cross_entropy, cross_entropy),
+}
+
+
+def training_loss(
+    output: TrainOutput, labels: torch.Tensor, *, loss: str = "rmi", aux_weight: float = 0.4, scale_weight: float = 0.05
+) -> torch.Tensor:
+    """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(that scale alone).
+
+    `labels` (B, H, W) at the size of the output. A scalar; with RMI it may be negative. The defaults
+    are the published ones.
+    """
+    assert labels.shape == (output.fused.shape[0], *output.fused.shape[2:]), (labels.shape, output.fused.shape)
+    main, side = LOSSES[loss]
+    total = main(output.fused, labels)
+    if output.fused_aux is not None and aux_weight:
+        total = total + aux_weight * side(output.fused_aux, labels)
+    if scale_weight:
+        for logits in output.per_scale.values():
+            total = total + scale_weight * side(logits, labels)
+    return total

@@ -1,0 +1,126 @@
+"""HRNet: branches of four resolutions side by side, exchanging features (Wang et al., arXiv 1908.07919).
+
+A stem of two stride-2 convolutions, stage 1 of bottlenecks at stride 4, and stages 2-4 of 2, 3 and 4 branches of
+basic blocks. All branches of stage 4 are brought to stride 4 and concatenated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from autolabel.models.layers import ConvNorm
+from autolabel.models.resize import resize
+
+EXPANSION = 4  # of a bottleneck
+
+
+@dataclass(frozen=True)
+class HRNetShape:
+    """What tells the members of the family apart."""
+
+    channels: tuple[int, int, int, int]  # of the branches, from stride 4 to stride 32
+    modules: tuple[int, int, int]  # in stages 2, 3 and 4
+    blocks: int = 4  # basic blocks a branch, in each module
+    stage1: tuple[int, int] = (4, 64)  # bottlenecks, their inner channels
+    stem: tuple[int, int] = (64, 64)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs: int, inner: int) -> None:
+        super().__init__()
+        outputs = inner * EXPANSION
+        self.reduce = ConvNorm(inputs, inner)
+        self.spatial = ConvNorm(inner, inner, 3)
+        self.expand = ConvNorm(inner, outputs, relu=False)
+        self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu_(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels, 3)
+        self.second = ConvNorm(channels, channels, 3, relu=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu_(self.second(self.first(x)) + x)
+
+
+def exchange_path(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
+    """From branch `source` to branch `target`: 1x1 when the target is finer (it is resized after), otherwise
+    one strided 3x3 a level, of which only the last changes the channels and lacks a ReLU."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        return ConvNorm(channels[source], channels[target], relu=False)
+    steps = [ConvNorm(channels[source], channels[source], 3, stride=2) for _ in range(target - source - 1)]
+    return nn.Sequential(*steps, ConvNorm(channels[source], channels[target], 3, stride=2, relu=False))
+
+
+class ExchangeModule(nn.Module):
+    """Basic blocks in every branch, then every branch receives the sum over all branches."""
+
+    def __init__(self, channels: tuple[int, ...], blocks: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(c) for _ in range(blocks))) for c in channels)
+        levels = range(len(channels))
+        self.exchange = nn.ModuleList(
+            nn.ModuleList(exchange_path(channels, source, target) for source in levels) for target in levels
+        )
+
+    def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        maps = [branch(x) for branch, x in zip(self.branches, maps, strict=True)]
+        return [self._receive(target, maps) for target in range(len(maps))]
+
+    def _receive(self, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
+        size = maps[target].shape[-2], maps[target].shape[-1]
+        paths: nn.ModuleList = self.exchange[target]  # type: ignore[assignment]  # ModuleList of ModuleLists
+        arriving = [resize(path(x), size) for path, x in zip(paths, maps, strict=True)]
+        total = arriving[0] + arriving[1]
+        for x in arriving[2:]:
+            total += x
+        return torch.relu_(total)
+
+
+class HRNet(nn.Module):
+    """Images (B, 3, H, W) -> features (B, `channels`, ceil(H / 4), ceil(W / 4))."""
+
+    def __init__(self, shape: HRNetShape) -> None:
+        super().__init__()
+        a, b, c, d = shape.channels
+        blocks, inner = shape.stage1
+        self.channels = a + b + c + d
+        self.stem = nn.Sequential(
+            ConvNorm(3, shape.stem[0], 3, stride=2), ConvNorm(shape.stem[0], shape.stem[1], 3, stride=2)
+        )
+        wide = inner * EXPANSION
+        self.stage1 = nn.Sequential(*(Bottleneck(wide if i else shape.stem[1], inner) for i in range(blocks)))
+        self.transition1 = nn.ModuleList([ConvNorm(wide, a, 3), ConvNorm(wide, b, 3, stride=2)])
+        self.stage2 = _stage((a, b), shape.modules[0], shape.blocks)
+        self.transition2 = _new_branch((a, b, c))
+        self.stage3 = _stage((a, b, c), shape.modules[1], shape.blocks)
+        self.transition3 = _new_branch((a, b, c, d))
+        self.stage4 = _stage((a, b, c, d), shape.modules[2], shape.blocks)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.stage1(self.stem(images))
+        maps = self.stage2([enter(x) for enter in self.transition1])
+        maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
+        maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
+        size = maps[0].shape[-2], maps[0].shape[-1]
+        return torch.cat([resize(x, size) for x in maps], dim=1)
+
+
+def _stage(channels: tuple[int, ...], modules: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ExchangeModule(channels, blocks) for _ in range(modules)))
+
+
+def _new_branch(channels: tuple[int, ...]) -> nn.ModuleList:
+    """The existing branches go on as they are; the last one also starts a branch of half the resolution."""
+    kept = [nn.Identity() for _ in channels[:-1]]
+    return nn.ModuleList([*kept, ConvNorm(channels[-2], channels[-1], 3, stride=2)])

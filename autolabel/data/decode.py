@@ -1,0 +1,143 @@
+"""Bytes of pictures to arrays, within bounds: a foreign file may be broken, hostile, or not what its name says.
+
+The size is judged from the header before any pixel is decoded. `where` stands in every error. EXIF orientation is not
+applied: label maps belong to the pixels as they are stored. Of several frames the first counts.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from autolabel.classes import IGNORE, ClassSet
+from autolabel.errors import DataError, ImageError, LabelError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+# The plugins themselves rather than Image.open: they take no other format, and they leave the judgement of the size
+# to us, where Image.open warns or raises at a limit of its own that only a process-wide variable changes.
+_READERS: tuple[tuple[Callable[[bytes], bool], type[ImageFile.ImageFile]], ...] = (
+    (lambda data: data.startswith(_PNG), PngImagePlugin.PngImageFile),
+    (lambda data: data.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
+    (lambda data: data.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
+    (lambda data: data[:4] in (b"II*\0", b"MM\0*"), TiffImagePlugin.TiffImageFile),
+)
+# Modes with a conversion to 8-bit RGB that everybody agrees on; alpha is dropped, not blended.
+_TO_RGB = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_COLOUR_TYPES = {0: "greyscale", 2: "RGB", 3: "palette", 4: "greyscale with alpha", 6: "RGBA"}
+_GREY, _PALETTE = 0, 3
+
+
+def image_size(data: bytes, *, where: object, max_pixels: int) -> tuple[int, int]:
+    """(width, height) from the header alone. Raises ImageError."""
+    return _open(data, where, max_pixels, ImageError).size
+
+
+def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of a PNG, JPEG, WebP, BMP or TIFF. Raises ImageError.
+
+    Grey, palette and CMYK pictures become RGB, alpha is dropped, 16-bit RGB keeps its high bytes. 16-bit or float
+    greyscale is refused: its range is not known.
+    """
+    picture = _open(data, where, max_pixels, ImageError)
+    if picture.mode not in _TO_RGB:
+        raise ImageError(where, f"pixels of mode {picture.mode!r} have no agreed range", "convert it to 8-bit RGB")
+    picture.info.pop("transparency", None)
+    return _pixels(picture, data, where, ImageError, mode="RGB")
+
+
+def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str, max_pixels: int) -> NDArray[np.uint8]:
+    """(H, W) uint8 train ids, 255 = ignore, of a label PNG in one of the encodings of `rows.LabelRow`.
+
+    Raises LabelError for any other format or pixel type, and for ids that the class set does not know.
+    """
+    legal, to_train = _tables(classes, encoding)
+    _check_label_header(data, where, palette=encoding == "palette_ids")
+    picture = _open(data, where, max_pixels, LabelError)
+    ids = _pixels(picture, data, where, LabelError, mode=picture.mode)
+    if not legal[ids].all():
+        _refuse_ids(ids, legal, where, classes)
+    return to_train[ids]
+
+
+def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    if encoding != "train_ids":
+        return classes.legal(), classes.to_train()
+    to_train = np.full(256, IGNORE, np.uint8)
+    to_train[: classes.num_classes] = np.arange(classes.num_classes)
+    legal = to_train != IGNORE
+    legal[IGNORE] = True
+    return legal, to_train
+
+
+def _open(data: bytes, where: object, max_pixels: int, error_type: type[DataError]) -> ImageFile.ImageFile:
+    reader = next((reader for matches, reader in _READERS if matches(data)), None)
+    if reader is None:
+        what = "is no PNG, JPEG, WebP, BMP or TIFF" if data else "is an empty file"
+        raise error_type(where, what, "replace or remove it")
+    try:
+        picture = reader(BytesIO(data))
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder fed with broken bytes may raise anything
+        raise error_type(where, f"broken header: {error}", "replace or remove it") from error
+    width, height = picture.size
+    if width < 1 or height < 1:
+        raise error_type(where, f"has no pixels ({width} x {height})", "replace or remove it")
+    if width * height > max_pixels:
+        what = f"{width} x {height} pixels are more than the limit of {max_pixels}"
+        raise error_type(where, what, "shrink it, or raise data.max_pixels")
+    return picture
+
+
+def _pixels(
+    picture: ImageFile.ImageFile, data: bytes, where: object, error_type: type[DataError], *, mode: str
+) -> NDArray[np.uint8]:
+    try:
+        if data.startswith(_PNG):
+            _check_png(data)
+        converted: Image.Image = picture if picture.mode == mode else picture.convert(mode)
+        return np.array(converted, dtype=np.uint8)  # a copy: torch refuses read-only memory
+    except MemoryError:
+        raise
+    except Exception as error:  # a decoder fed with broken bytes may raise anything
+        raise error_type(where, f"cannot be decoded: {error}", "replace or remove it") from error
+
+
+def _check_png(data: bytes) -> None:
+    """Compare the checksum of each chunk, which Pillow skips for pixel data; ValueError where one is wrong."""
+    view, start = memoryview(data), len(_PNG)
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(view[start : start + 4])
+        if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]) or end + 4 > len(data):
+            break
+        if view[start + 4 : start + 8] == b"IEND":
+            return
+        start = end + 4
+    raise ValueError("PNG data is truncated or damaged")
+
+
+def _check_label_header(data: bytes, where: object, *, palette: bool) -> None:
+    if not data.startswith(_PNG) or data[12:16] != b"IHDR" or len(data) < 33:
+        raise LabelError(where, "is no PNG, so it cannot be a label map", "store class ids as 8-bit greyscale PNG")
+    depth, colour = data[24], data[25]
+    if (depth, colour) == (8, _GREY) or (palette and colour == _PALETTE):
+        return
+    remedy = "store class ids as 8-bit greyscale PNG"
+    if colour == _PALETTE:
+        remedy += ": PIL.Image.fromarray(numpy.array(PIL.Image.open(file))).save(file) turns indices into ids"
+    kind = _COLOUR_TYPES.get(colour, "unknown")
+    raise LabelError(where, f"is a {depth}-bit {kind} PNG, not 8-bit greyscale", remedy)
+
+
+def _refuse_ids(ids: NDArray[np.uint8], legal: NDArray[np.bool_], where: object, classes: ClassSet) -> None:
+    found = np.unique(ids[~legal[ids]])
+    row, column = np.argwhere(ids == found[0])[0]
+    what = f"id {', '.join(map(str, found[:8]))} (first at row {row}, column {column}) is not in {classes.name!r}"
+    raise LabelError(where, what, "correct the file or the class set (ids, ignored_ids)")

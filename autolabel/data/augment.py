@@ -1,0 +1,148 @@
+"""Random scale, crop, flip, colour and blur of one (image, label) pair: a pure function of its random generator.
+
+Crop and scale are one `resize(box=...)`, so each picture is sampled once; everything that is drawn is drawn in one
+fixed order whatever the settings are, so switching one effect off leaves the others as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from autolabel.classes import IGNORE
+from autolabel.config import Augment
+
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+# NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Every random number of one sample."""
+
+    scale: float
+    position: tuple[float, float]  # of the crop in its range, y and x, in [0, 1)
+    flip: bool
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float  # turns
+    blur_sigma: float  # px; 0 = none
+
+
+def draw(settings: Augment, rng: np.random.Generator) -> Draw:
+    u = rng.random(9)
+    jitter = settings.colour * (2 * u[4:8] - 1)
+    low, high = settings.scale
+    sharpest, softest = settings.blur_sigma
+    sigma = sharpest + (softest - sharpest) * rng.random()
+    return Draw(
+        scale=low + (high - low) * u[0],
+        position=(u[1], u[2]),
+        flip=bool(u[3] < settings.flip),
+        brightness=1 + jitter[0],
+        contrast=1 + jitter[1],
+        saturation=1 + jitter[2],
+        hue=jitter[3],
+        blur_sigma=sigma if u[8] < settings.blur else 0.0,
+    )
+
+
+def augment(
+    image: np.ndarray,
+    label: np.ndarray,
+    *,
+    settings: Augment,
+    crop: tuple[int, int],
+    centre: tuple[int, int] | None,
+    rng: np.random.Generator,
+    fill: tuple[int, int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random view of image (H, W, 3) and label (H, W), both uint8, of size `crop` (h, w).
+
+    With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
+    colour, which is zero once normalised) and the label is ignored.
+    """
+    drawn = draw(settings, rng)
+    rows = _span(label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
+    columns = _span(label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
+    out_image = np.empty((*crop, 3), dtype=np.uint8)
+    out_image[:] = fill
+    out_label = np.full(crop, IGNORE, dtype=np.uint8)
+    if rows.size and columns.size:
+        out_image[rows.out, columns.out] = _render(image, rows, columns, drawn)
+        # Nearest pixel: any other filter invents class ids.
+        out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
+    if drawn.flip:
+        out_image, out_label = out_image[:, ::-1], out_label[:, ::-1]
+    return np.ascontiguousarray(out_image), np.ascontiguousarray(out_label)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """One axis of a view: output pixels start .. stop show the source interval low .. high."""
+
+    start: int
+    stop: int
+    low: float
+    high: float
+
+    @property
+    def size(self) -> int:
+        return max(0, self.stop - self.start)
+
+    @property
+    def out(self) -> slice:
+        return slice(self.start, self.stop)
+
+    def nearest(self) -> np.ndarray:
+        """Source pixel under the middle of each output pixel."""
+        step = (self.high - self.low) / self.size
+        return np.floor(self.low + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+
+
+def _span(length: int, crop: int, scale: float, position: float, centre: int | None) -> _Span:
+    """Place a view of `crop` output pixels at `scale` along an axis of `length` source pixels."""
+    extent = crop / scale  # source pixels under the view
+    first, last = sorted((0.0, length - extent))  # a view larger than the picture may move around it
+    if centre is not None:
+        # Anywhere that holds the pixel, then pushed back inside: as in the reference recipe.
+        wanted = centre + 1 - extent + position * (extent - 1)
+        origin = min(max(wanted, first), last)
+    else:
+        origin = first + position * (last - first)
+    origin = math.floor(origin + 0.5)  # whole pixels: at scale 1 a crop is exact
+    start = max(0, math.ceil(-origin * scale))
+    stop = min(crop, math.floor((length - origin) * scale))
+    return _Span(start, stop, origin + start / scale, min(origin + stop / scale, float(length)))
+
+
+def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> np.ndarray:
+    view = Image.fromarray(image).resize(
+        (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
+    )
+    if (drawn.brightness, drawn.contrast, drawn.saturation, drawn.hue) != (1, 1, 1, 0):
+        mean = _LUMA @ np.asarray(view.reduce(4) if min(view.size) > 4 else view).mean(axis=(0, 1))
+        view = view.convert("RGB", colour_matrix(drawn, mean))
+    if drawn.blur_sigma:
+        view = view.filter(ImageFilter.GaussianBlur(drawn.blur_sigma))
+    return np.asarray(view)
+
+
+def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:
+    """The jitter as the 3 x 4 matrix of an affine map of RGB, row by row.
+
+    saturation * colour + (1 - saturation) * luma, the hue turned in YIQ, contrast about the mean luma `mean`,
+    and brightness as a factor, in this order.
+    """
+    angle = 2 * math.pi * drawn.hue
+    turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
+    hue = np.linalg.solve(_YIQ, turn @ _YIQ)
+    saturation = drawn.saturation * np.eye(3) + (1 - drawn.saturation) * _LUMA[None, :]
+    matrix = drawn.brightness * drawn.contrast * hue @ saturation
+    offset = np.full((3, 1), drawn.brightness * (1 - drawn.contrast) * mean)
+    return tuple(np.hstack([matrix, offset]).ravel().tolist())

@@ -1,0 +1,98 @@
+"""The data set of augmented crops.
+
+The key of a sample is its number k in the order of the whole training: epoch k // epoch_images, position
+k % epoch_images. Crop and jitter are functions of (seed, epoch, position) alone, so batches do not depend on the
+number of loader processes, and a resumed run only has to start counting at the right k.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from autolabel.config import Augment
+from autolabel.data.augment import augment
+from autolabel.data.pairs import Pairs
+from autolabel.data.sampling import EpochSampler
+from autolabel.errors import AutolabelError
+
+_AUGMENT = 3  # stream of random numbers, beside those of sampling.py
+
+
+@dataclass
+class CropSet(Dataset):
+    """Augmented crops by their number in the training: image (h, w, 3) uint8 and label (h, w) uint8 tensors."""
+
+    pairs: Pairs
+    sampler: EpochSampler
+    augment: Augment
+    crop: tuple[int, int]
+    fill: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        self._epoch, self._items = -1, self.sampler.items(0)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        epoch, position = divmod(number, self.sampler.epoch_images)
+        if epoch != self._epoch:
+            self._epoch, self._items = epoch, self.sampler.items(epoch)
+        item = self._items[position]
+        image, label = self.pairs[item.index]
+        image, label = augment(
+            image,
+            label,
+            settings=self.augment,
+            crop=self.crop,
+            centre=item.centre,
+            rng=np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]),
+            fill=self.fill,
+        )
+        return torch.from_numpy(image), torch.from_numpy(label)
+
+
+class _Caught(Dataset):
+    """Hands our own errors over as values: a loader process would turn them into a page of traceback."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self.inner = inner
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor] | AutolabelError:
+        try:
+            return self.inner[number]
+        except AutolabelError as error:
+            return error
+
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # (B, h, w, 3) and (B, h, w), uint8
+
+
+def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> DataLoader:
+    """Samples start .. stop in batches of `batch`; an element is a Batch, or the AutolabelError that prevented it."""
+    return DataLoader(
+        _Caught(crops),
+        batch_size=batch,
+        sampler=range(start, stop),
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin,
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # the loader's own seed must not be drawn from the global generator
+    )
+
+
+def _collate(samples: list) -> Batch | AutolabelError:
+    for sample in samples:
+        if isinstance(sample, AutolabelError):
+            return sample
+    images, labels = zip(*samples, strict=True)
+    return torch.stack(images), torch.stack(labels)
+
+
+def _ignore_signals(worker: int) -> None:
+    """A signal to the whole process group is for the trainer, which ends its loaders after its checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

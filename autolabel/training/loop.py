@@ -1,0 +1,218 @@
+"""The one loop that trains teacher and student."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from autolabel.config import Runtime, Train
+from autolabel.data.dataset import CropSet, batches
+from autolabel.data.pairs import CachedPairs, Pairs, find_centroids
+from autolabel.data.sampling import EpochSampler
+from autolabel.errors import AutolabelError, ConfigError
+from autolabel.evaluation.iou import EvaluationResult
+from autolabel.losses import training_loss
+from autolabel.models.normalise import MEAN, STD
+from autolabel.progress import Progress
+from autolabel.stopping import StopFlag, Stopped
+from autolabel.training.device import use_device
+from autolabel.training.precision import check_precision
+from autolabel.training.state import restore, to_bytes
+from autolabel.training.trainer import Trainer
+from autolabel.training.validate import validate
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network learns from and is measured on; `mean` and `std` belong to its weights."""
+
+    train: Pairs
+    val: Pairs | None
+    class_names: Sequence[str]
+    epoch_images: int  # drawn an epoch where the settings leave it open: the number of finely labelled ones
+    mean: Sequence[float] = MEAN
+    std: Sequence[float] = STD
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """`history` holds every validation: step, epoch, miou, accuracy, iou by class name, matrix."""
+
+    steps: int
+    history: list[dict[str, Any]]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The validation of the final weights; empty without validation images."""
+        return self.history[-1] if self.history else {}
+
+
+def fit(
+    model: nn.Module,
+    data: TrainingData,
+    *,
+    settings: Train,
+    seed: int,
+    runtime: Runtime,
+    save: Callable[[bytes], None],
+    log: Callable[[dict[str, Any]], None],
+    stop: StopFlag,
+    resume: bytes | None = None,
+    desc: str = "train",
+    quiet: bool = False,
+) -> FitResult:
+    """Train `model` in place; it ends in eval mode, with the averaged weights where the settings ask for them.
+
+    save: gets a checkpoint every `checkpoint_every` steps; it must be durable on return.
+    log: gets one JSON-able row a step and a validation.
+    resume: what `save` was last given. The run then ends in the same bits as one that was never interrupted, on the
+    same machine with the same number of threads; the number of loader workers does not matter.
+    Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and what reading a sample raises.
+    """
+    device = use_device(runtime)
+    check_precision(device, settings.precision)
+    epoch_images = settings.epoch_images or data.epoch_images
+    trainer = Trainer(
+        model=model,
+        loss=partial(
+            training_loss, loss=settings.loss, aux_weight=settings.aux_weight, scale_weight=settings.scale_weight
+        ),
+        settings=settings,
+        seed=seed,
+        total_steps=num_steps(settings, epoch_images),
+        device=device,
+        mean=data.mean,
+        std=data.std,
+        micro_batch=runtime.micro_batch,
+    )
+    if resume is not None:
+        restore(trainer, resume)
+    crops = _crops(data, settings, epoch_images=epoch_images, seed=seed, jobs=runtime.jobs)
+    with Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet) as bar:
+        run = _Run(trainer, data, epoch_images, save, log, stop, bar)
+        run.to_the_end(crops, workers=runtime.workers)
+    if trainer.ema is not None:
+        model.load_state_dict(trainer.ema.average)
+    model.eval()
+    return FitResult(trainer.step, trainer.history)
+
+
+def num_steps(settings: Train, epoch_images: int) -> int:
+    """Optimizer steps of a whole training. Batches run across epochs; only the very last, incomplete one is dropped."""
+    steps = settings.epochs * epoch_images // settings.batch
+    if steps < 1:
+        what = f"a batch of {settings.batch} is more than the {settings.epochs * epoch_images} images of all epochs"
+        raise ConfigError("train.batch", what, "lower batch, or raise epochs or epoch_images")
+    return steps
+
+
+def validation_due(step: int, *, settings: Train, epoch_images: int, total_steps: int) -> bool:
+    """After `step` steps: at the end, and when one of them finished a multiple of `validate_every` epochs."""
+    if step == total_steps:
+        return True
+    if step == 0 or settings.validate_every == 0:
+        return False
+    period = settings.validate_every * epoch_images
+    return step * settings.batch // period > (step - 1) * settings.batch // period
+
+
+def _crops(data: TrainingData, settings: Train, *, epoch_images: int, seed: int, jobs: int) -> CropSet:
+    pairs = CachedPairs(data.train)
+    centroids: tuple = ()
+    if settings.class_uniform > 0:
+        # Of the labels as they are trained on: other thresholds leave other pixels.
+        centroids = find_centroids(pairs, tile=settings.tile, num_classes=len(data.class_names), jobs=jobs or -1)
+    red, green, blue = (round(255 * m) for m in data.mean)
+    return CropSet(
+        pairs,
+        EpochSampler(len(pairs), centroids, seed, epoch_images, settings.class_uniform),
+        augment=settings.augment,
+        crop=settings.crop,
+        fill=(red, green, blue),
+    )
+
+
+@dataclass
+class _Run:
+    trainer: Trainer
+    data: TrainingData
+    epoch_images: int
+    save: Callable[[bytes], None]
+    log: Callable[[dict[str, Any]], None]
+    stop: StopFlag
+    bar: Progress
+
+    def __post_init__(self) -> None:
+        self._val = None if self.data.val is None else CachedPairs(self.data.val)
+
+    def to_the_end(self, crops: CropSet, *, workers: int) -> None:
+        trainer, batch = self.trainer, self.trainer.settings.batch
+        self._validate_if_due()  # stopped during a validation
+        loader = batches(
+            crops,
+            start=trainer.step * batch,
+            stop=trainer.total_steps * batch,
+            batch=batch,
+            workers=workers,
+            pin=trainer.device.type == "cuda",
+        )
+        clock = time.perf_counter()
+        for samples in loader:
+            if isinstance(samples, AutolabelError):
+                raise samples
+            row = trainer.train_step(*samples)
+            self._report(row, seconds=time.perf_counter() - clock)
+            clock = time.perf_counter()
+            self._checkpoint_if_due()
+            self._validate_if_due()
+
+    def _report(self, row: dict[str, Any], *, seconds: float) -> None:
+        epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images
+        self.log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
+        self.bar.update(1, loss="not finite" if row["loss"] is None else f"{row['loss']:.3f}")
+
+    def _checkpoint_if_due(self) -> None:
+        step = self.trainer.step
+        stopping = self.stop()
+        if stopping or step == self.trainer.total_steps or step % self.trainer.settings.checkpoint_every == 0:
+            self.save(to_bytes(self.trainer))
+        self.stop.check()
+
+    def _validate_if_due(self) -> None:
+        trainer, settings = self.trainer, self.trainer.settings
+        due = validation_due(
+            trainer.step, settings=settings, epoch_images=self.epoch_images, total_steps=trainer.total_steps
+        )
+        is_done = bool(trainer.history) and trainer.history[-1]["step"] == trainer.step
+        if self._val is None or not due or is_done:
+            return
+        try:
+            result = self._validate(self._val)
+        except Stopped:
+            self.save(to_bytes(trainer))
+            raise
+        row = {"step": trainer.step, "epoch": trainer.step * settings.batch // self.epoch_images, **result}
+        trainer.history.append(row)
+        self.log({"kind": "validation", **row})
+        self.bar.update(0, mIoU=f"{result['miou'] or 0:.4f}")
+
+    def _validate(self, val: Pairs) -> EvaluationResult:
+        trainer = self.trainer
+        with trainer.ema.swapped_in(trainer.model) if trainer.ema is not None else nullcontext():
+            return validate(
+                trainer.model,
+                val,
+                limit=trainer.settings.validate_images,
+                class_names=self.data.class_names,
+                mean=trainer.mean,
+                std=trainer.std,
+                device=trainer.device,
+                precision=trainer.settings.precision,
+                stop=self.stop,
+            )

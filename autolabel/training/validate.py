@@ -1,0 +1,53 @@
+"""Validation during training: mIoU of the network as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from autolabel.data.pairs import Pairs
+from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.iou import EvaluationResult, evaluation_result
+from autolabel.models.normalise import normalise
+from autolabel.stopping import StopFlag
+from autolabel.training.precision import autocast
+
+
+def chosen_images(num_images: int, limit: int | None) -> list[int]:
+    """At most `limit` indices, spread evenly: lists are sorted, and their head may all be one city."""
+    count = min(num_images, limit or num_images)
+    return [i * num_images // count for i in range(count)]
+
+
+@torch.inference_mode()
+def validate(
+    model: nn.Module,
+    pairs: Pairs,
+    *,
+    limit: int | None,
+    class_names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    device: torch.device,
+    precision: str,
+    stop: StopFlag,
+) -> EvaluationResult:
+    """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves it in training mode."""
+    num_classes = len(class_names)
+    matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
+    model.eval()
+    try:
+        for index in chosen_images(len(pairs), limit):
+            stop.check()
+            image, label = pairs[index]
+            inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std)
+            with autocast(device, precision):
+                logits = model(inputs).fused  # (1, K, H, W)
+            prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+            matrix += confusion_matrix(prediction, label, num_classes)
+    finally:
+        model.train()
+    return evaluation_result(matrix, class_names)

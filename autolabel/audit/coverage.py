@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -65,56 +65,54 @@ class ClassBalance:
 class Reason(TypedDict):
     pixels: int
     share: float | None  # of all pixels
-    by_class: dict[str, int]  # by the class the teacher would have given
 
 
 class IgnoredResult(TypedDict):
     pixels: int
     ignored: int
-    reasons: dict[str, Reason]  # "low confidence", "veto", "no prediction": they add up to `ignored`
+    reasons: dict[str, Reason]  # as `autolabel.labels.cut.reasons` names them; they add up to `pixels`
     lost: dict[str, float | None]  # by class: share of the pixels the teacher gave it that ended as ignore
     alarms: list[str]  # one line a class that lost nearly everything
 
 
 class IgnoredLedger:
-    """Why each ignored pixel of the final labels is ignored."""
+    """Why pixels are ignored, in total and by the class the teacher would have given them."""
 
-    REASONS = ("low confidence", "veto", "no prediction")
+    LABELLED = ("kept", "filled")  # the reasons that are none: such pixels carry a class
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
+        self._reasons: dict[str, int] = {}
         self._won = np.zeros(len(self._names) + 1, np.int64)  # by winning class, the last: no prediction
-        self._dropped = np.zeros((len(self.REASONS), len(self._names) + 1), np.int64)
+        self._lost = np.zeros_like(self._won)
 
-    def add(self, final: NDArray[np.uint8], *, winner: NDArray[np.uint8], confident: NDArray[np.uint8]) -> None:
-        """Count one image; three maps of train ids (H, W), ignore = 255.
+    def add(self, reasons: Mapping[str, int]) -> None:
+        """Count one image by the pixels of every reason."""
+        for reason, pixels in reasons.items():
+            self._reasons[reason] = self._reasons.get(reason, 0) + pixels
 
-        `final` is the label as written, `winner` the teacher's class whatever its probability (ignore: no
-        prediction), `confident` the label after the threshold and before the policy toward coarse labels.
+    def add_maps(self, final: NDArray[np.uint8], winner: NDArray[np.uint8]) -> None:
+        """Count what each class lost in one image, from train ids (H, W), ignore = 255.
+
+        `final` is the label as written, `winner` the teacher's class whatever its probability. Optional: without it
+        `lost` stays undefined.
         """
         count = len(self._names)
         won = np.minimum(winner, count)
-        ignored = final >= count
-        reason = np.where(won == count, 2, np.where(confident >= count, 0, 1))
         self._won += np.bincount(won.ravel(), minlength=count + 1)
-        index = reason[ignored] * (count + 1) + won[ignored]
-        self._dropped += np.bincount(index, minlength=self._dropped.size).reshape(self._dropped.shape)
+        self._lost += np.bincount(won[final >= count], minlength=count + 1)
 
     def result(self) -> IgnoredResult:
-        pixels = int(self._won.sum())
-        lost = ratio(self._dropped.sum(axis=0), self._won)[:-1]
+        pixels = sum(self._reasons.values())
+        lost = by_name(self._names, ratio(self._lost, self._won)[:-1])
         return IgnoredResult(
             pixels=pixels,
-            ignored=int(self._dropped.sum()),
-            reasons={name: self._reason(row, pixels) for name, row in zip(self.REASONS, self._dropped, strict=True)},
-            lost=by_name(self._names, lost),
+            ignored=sum(count for reason, count in self._reasons.items() if reason not in self.LABELLED),
+            reasons={name: Reason(pixels=n, share=share(n, pixels)) for name, n in self._reasons.items()},
+            lost=lost,
             alarms=[
                 f"{name} lost {100 * part:.0f} % of the pixels that the teacher gave it"
-                for name, part in zip(self._names, lost.tolist(), strict=True)
-                if part > _ALARM
+                for name, part in lost.items()
+                if part is not None and part > _ALARM
             ],
         )
-
-    def _reason(self, row: NDArray[np.int64], pixels: int) -> Reason:
-        by_class = dict(zip(self._names, row[:-1].tolist(), strict=True))
-        return Reason(pixels=int(row.sum()), share=share(row.sum(), pixels), by_class=by_class)

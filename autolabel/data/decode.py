@@ -117,7 +117,7 @@ def _check_png(data: bytes) -> None:
         end = start + 8 + int.from_bytes(view[start : start + 4])
         if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]) or end + 4 > len(data):
             break
-        if view[start + 4 : start + 8] == b"IEND":
+        if data[start + 4 : start + 8] == b"IEND":
             return
         start = end + 4
     raise ValueError("PNG data is truncated or damaged")

@@ -1,0 +1,155 @@
+"""From data settings to a manifest.
+
+`plan` lists what a source holds and `fingerprint` names it for the stage key, both without opening a picture. `build`
+then reads every file once. A file that cannot be used puts its image in quarantine, with the reason; more of them than
+`max_bad` end the build.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from autolabel import config
+from autolabel.data.examine import Rules, examine
+from autolabel.data.manifest import Manifest
+from autolabel.data.plan import PlannedImage, SourcePlan
+from autolabel.data.rows import ImageRow, LabelRow
+from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
+from autolabel.errors import DataError
+from autolabel.progress import Progress
+
+PLANS: dict[str, Callable[[Any], SourcePlan]] = {
+    "synthetic": synthetic.plan,
+    "camvid": camvid.plan,
+    "cityscapes": cityscapes.plan,
+    "mapillary": mapillary.plan,
+    "folder": folder.plan,
+}
+_WRITE_BATCH = 64  # images whose rendered files are handed to the writer at once
+_SHOWN = 10  # this many unusable images beyond the limit are looked for before giving up
+
+WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
+_Rows = tuple[ImageRow, tuple[LabelRow, ...]]
+Reasons = tuple[tuple[str, str], ...]  # (image id, reason)
+
+
+@dataclass(frozen=True)
+class Built:
+    """`quarantined` cannot be used, `excluded` is left out by a list that ships with autolabel."""
+
+    manifest: Manifest
+    quarantined: Reasons
+    excluded: Reasons
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one image: its rows, or the reason why there are none; and its files if they were rendered."""
+
+    id: str
+    rows: _Rows | None
+    reason: str
+    files: dict[str, bytes]
+
+
+def plan(settings: config.Data) -> SourcePlan:
+    """What the source holds, checked as far as names go. Raises DataError."""
+    return PLANS[settings.source](settings)
+
+
+def fingerprint(settings: config.Data) -> str:
+    """Digest of what the manifest will be made from: content only, no times and no absolute paths.
+
+    For rendered scenes the settings, else names and sizes of all files. Raises DataError.
+    """
+    if isinstance(settings, config.Synthetic):
+        return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+    return plan(settings).fingerprint()
+
+
+def build(settings: config.Data, *, write_many: WriteMany, jobs: int = 0, quiet: bool = False) -> Built:
+    """Open every file of the source and describe it.
+
+    Files that the manifest itself has to hold (rendered scenes, root "data") go to `write_many` as (name, bytes), in
+    batches. `jobs` threads at once, 0 = one a usable core; an outer `joblib.parallel_config` may choose another
+    back-end. Raises DataError where more than `settings.max_bad` images cannot be used.
+    """
+    planned = plan(settings)
+    work = list(_tasks(settings, planned))
+    results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
+    good: list[_Rows] = []
+    bad: list[tuple[str, str]] = []
+    with Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+        for outcome in _written(results, write_many):
+            if outcome.rows is None:
+                bad.append((outcome.id, outcome.reason))
+            else:
+                good.append(outcome.rows)
+            bar.update()
+            if len(bad) > settings.max_bad + _SHOWN:
+                break
+    _check_bad(bad, settings.max_bad)
+    return Built(_manifest(planned, good), tuple(bad), planned.excluded)
+
+
+def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:
+    in_artefact = isinstance(settings, config.Synthetic)
+    rules = Rules(planned.classes, "data" if in_artefact else "source", settings.source, settings.max_pixels)
+    if isinstance(settings, config.Synthetic):
+        for number, image in synthetic.scenes(settings):
+            yield partial(_render, settings, number, image, rules)
+    else:
+        for image in planned.images:
+            yield partial(_open, image, planned.root, rules)
+
+
+def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
+    try:
+        return _Outcome(image.id, examine(image, partial(_read, root), rules), "", {})
+    except DataError as error:
+        return _Outcome(image.id, None, str(error), {})
+
+
+def _read(root: Path, path: str) -> bytes:
+    try:
+        return (root / path).read_bytes()
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+
+
+def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
+    files = synthetic.files(settings, number, image)
+    return _Outcome(image.id, examine(image, files.__getitem__, rules), "", files)
+
+
+def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:
+    """Pass outcomes on, their files to the writer."""
+    files: dict[str, bytes] = {}
+    for count, outcome in enumerate(results, 1):
+        files |= outcome.files
+        if files and count % _WRITE_BATCH == 0:
+            write_many(files.items())
+            files = {}
+        yield outcome
+    if files:
+        write_many(files.items())
+
+
+def _check_bad(bad: list[tuple[str, str]], limit: int) -> None:
+    if len(bad) > limit:
+        first = " | ".join(reason for _, reason in bad[:3])
+        many = f"{len(bad)} or more" if len(bad) > limit + _SHOWN else str(len(bad))
+        what = f"{many} images cannot be used and data.max_bad allows {limit}; first: {first}"
+        raise DataError("manifest", what, "repair them or raise data.max_bad")
+
+
+def _manifest(planned: SourcePlan, rows: list[_Rows]) -> Manifest:
+    return Manifest(planned.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

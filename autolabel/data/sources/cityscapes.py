@@ -1,0 +1,96 @@
+"""Cityscapes as published (research: Cordts et al. 2016; layout of cityscapesScripts).
+
+    leftImg8bit/SPLIT/CITY/ID_leftImg8bit.png   gtFine/SPLIT/CITY/ID_gtFine_labelIds.png   gtCoarse/... likewise
+
+The splits train and val have fine labels. A split that the experiment declares coarse is used with its coarse labels
+only, to be labelled by the teacher; where it has fine labels, they are hidden truth for the audit. The test split has
+no public labels and is left out.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from autolabel.classes import CLASS_SETS
+from autolabel.config import Cityscapes
+from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.data.sources.listing import by_stem, need_folder
+from autolabel.resources import resource
+
+_IMAGES = "leftImg8bit"
+_ROLES = {"gtFine": "fine", "gtCoarse": "coarse"}
+_REMEDY = "data.root must hold leftImg8bit/, gtFine/ and, for coarse splits, gtCoarse/ as published"
+
+
+def plan(settings: Cityscapes) -> SourcePlan:
+    """Raises DataError for a missing folder, an image without its label, or a label without its image."""
+    bad = {
+        row["id"]: row["reason"]
+        for row in tomllib.loads(resource("data_manifest", "known_bad.toml").decode())["cityscapes"]
+    }
+    images: list[PlannedImage] = []
+    for split in ("train", "val", "train_extra"):
+        if split in settings.coarse:
+            images += _coarse_split(settings.root, split)
+        elif split != "train_extra":
+            images += _fine_split(settings.root, split)
+    return SourcePlan(
+        root=settings.root,
+        classes=CLASS_SETS["cityscapes"],
+        images=tuple(image for image in images if image.id not in bad),
+        excluded=tuple((image.id, bad[image.id]) for image in images if image.id in bad),
+    )
+
+
+def _fine_split(root: Path, split: str) -> list[PlannedImage]:
+    pictures = _pictures(root, split)
+    fine = _labels(root, "gtFine", split, pictures, needed=True)
+    coarse = _labels(root, "gtCoarse", split, pictures, needed=False) if split == "train" else {}
+    return _images(split, split, pictures, {"fine": fine, "coarse": coarse})
+
+
+def _coarse_split(root: Path, split: str) -> list[PlannedImage]:
+    pictures = _pictures(root, split)
+    coarse = _labels(root, "gtCoarse", split, pictures, needed=True)
+    truth = _labels(root, "gtFine", split, pictures, needed=False)
+    return _images(split, "train", pictures, {"coarse": coarse, "truth": truth})
+
+
+def _images(folder: str, split: str, pictures: dict[str, str], layers: dict[str, dict[str, str]]) -> list[PlannedImage]:
+    return [
+        PlannedImage(
+            id=stem.rpartition("/")[2],
+            split=split,
+            group=stem.rpartition("/")[0],  # the city
+            path=path,
+            labels=tuple(PlannedLabel(role, "ids", paths[stem]) for role, paths in layers.items() if stem in paths),
+        )
+        for stem, path in pictures.items()
+    ]
+
+
+def _pictures(root: Path, split: str) -> dict[str, str]:
+    """`CITY/ID` -> path below root."""
+    folder = need_folder(root / _IMAGES / split, _REMEDY)
+    return _with_suffix(folder, "_leftImg8bit", f"{_IMAGES}/{split}")
+
+
+def _with_suffix(folder: Path, ending: str, prefix: str) -> dict[str, str]:
+    files = by_stem(folder, (".png",))
+    return {stem.removesuffix(ending): f"{prefix}/{path}" for stem, path in files.items() if stem.endswith(ending)}
+
+
+def _labels(root: Path, kind: str, split: str, pictures: dict[str, str], *, needed: bool) -> dict[str, str]:
+    """`CITY/ID` -> path below root of the labelIds file."""
+    folder = root / kind / split
+    if not needed and not folder.is_dir():
+        return {}
+    labels = _with_suffix(need_folder(folder, _REMEDY), f"_{kind}_labelIds", f"{kind}/{split}")
+    refuse_any(set(labels) - set(pictures), folder, f"labels without an image in {_IMAGES}/{split}", "add the images")
+    missing = set(pictures) - set(labels) if needed else set()
+    if missing & set(_with_suffix(folder, f"_{kind}_labelTrainIds", "")):
+        remedy = "add the published *_labelIds.png files; *_labelTrainIds.png are not read"
+        refuse_any(missing, folder, "images without a labelIds file", remedy)
+    refuse_any(missing, folder, "images without a label", f"add *_{kind}_labelIds.png or remove the images")
+    return labels

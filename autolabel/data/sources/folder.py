@@ -1,0 +1,110 @@
+"""Your own data: a folder of images, one of masks of the same names, and a class file.
+
+    images/**/NAME.jpg   masks/**/NAME.png   coarse/**/NAME.png (optional)   classes.toml
+
+Masks are 8-bit greyscale PNGs of class ids. Images without a mask are the ones to label. An id is the path below the
+image folder without its suffix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+from autolabel.classes import ClassSet, parse_class_file
+from autolabel.config import Folder
+from autolabel.data.checks import unsafe_path
+from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_text
+from autolabel.errors import ConfigError, LabelError
+
+_SPLITS = ("train", "val", "test")
+
+
+def plan(settings: Folder) -> SourcePlan:
+    """Raises DataError for a missing folder or a mask without its image, ConfigError for a wrong setting."""
+    root = settings.root
+    _check_folders(settings)
+    pictures = by_stem(need_folder(root / settings.images, "put the images there or set data.images"), IMAGE_SUFFIXES)
+    need_folder(root / settings.masks, "put the masks there or set data.masks")
+    if settings.coarse != Folder.model_fields["coarse"].default:
+        need_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
+    masks = _masks(root, settings.masks, pictures)
+    coarse = _masks(root, settings.coarse, pictures)
+    splits = _splits(pictures, masks, settings)
+    images = tuple(
+        PlannedImage(
+            id=name,
+            split=splits[name],
+            group=_group(name),
+            path=f"{settings.images}/{path}",
+            labels=_labels(name, {"fine": masks, "coarse": coarse}),
+        )
+        for name, path in pictures.items()
+    )
+    return SourcePlan(root, _classes(settings), images)
+
+
+def _check_folders(settings: Folder) -> None:
+    folders = {"images": settings.images, "masks": settings.masks, "coarse": settings.coarse}
+    for key, folder in folders.items():
+        unsafe = unsafe_path(folder)
+        if unsafe is not None:
+            raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", "name a folder below data.root, such as 'images'")
+    for key in ("masks", "coarse"):
+        if PurePosixPath(folders[key]).is_relative_to(settings.images):
+            raise ConfigError(
+                f"data.{key}", "lies inside data.images", "masks would be taken for images: move them out"
+            )
+
+
+def _classes(settings: Folder) -> ClassSet:
+    file = settings.root / settings.classes
+    return parse_class_file(read_text(file, 'write one: names = ["road", "car", ...]'), file)
+
+
+def _masks(root: Path, folder: str, pictures: dict[str, str]) -> dict[str, str]:
+    """Id -> path below root."""
+    if not (root / folder).is_dir():
+        return {}
+    found = by_stem(root / folder, IMAGE_SUFFIXES)
+    other = next((path for path in found.values() if not path.lower().endswith(".png")), None)
+    if other is not None:
+        raise LabelError(
+            root / folder / other, "is no PNG, so it cannot be a mask", "store class ids as 8-bit greyscale PNG"
+        )
+    refuse_any(set(found) - set(pictures), root / folder, "masks without an image", "a mask is named as its image")
+    return {name: f"{folder}/{path}" for name, path in found.items()}
+
+
+def _labels(name: str, layers: dict[str, dict[str, str]]) -> tuple[PlannedLabel, ...]:
+    return tuple(PlannedLabel(role, "ids", paths[name]) for role, paths in layers.items() if name in paths)
+
+
+def _splits(pictures: dict[str, str], masks: dict[str, str], settings: Folder) -> dict[str, str]:
+    """Id -> split: by the folders train/ and val/ where both exist, else a share of the masked images is val."""
+    tops = {name: name.split("/")[0] for name in pictures if "/" in name}
+    if {"train", "val"} <= set(tops.values()):
+        splits = {name: tops[name] if tops.get(name) in _SPLITS else "train" for name in pictures}
+        bare = {name for name, split in splits.items() if split == "val" and name not in masks}
+        refuse_any(
+            bare, settings.root / settings.images, "val images without a mask", "add the masks or move them to train"
+        )
+        return splits
+    held_out = _held_out(list(masks), settings.val_share)
+    return {name: "val" if name in held_out else "train" for name in pictures}
+
+
+def _held_out(names: list[str], share: float) -> set[str]:
+    """The names whose digests come first: an order that says nothing of the pictures and is the same everywhere.
+
+    At least one where a share is asked for, and at least one is left for training.
+    """
+    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
+    count = max(1, round(share * len(names))) if share > 0 else 0
+    return set(ordered[: min(count, len(names) - 1)]) if names else set()
+
+
+def _group(name: str) -> str:
+    parent = PurePosixPath(name).parent.as_posix()
+    return "" if parent == "." else parent

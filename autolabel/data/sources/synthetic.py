@@ -1,0 +1,61 @@
+"""Rendered street scenes: no files are read, the picture files become part of the manifest artefact.
+
+As in Cityscapes, towns belong to one part only, and fine images have a coarse label too. The fine labels of the coarse
+part are hidden truth, so that the audit can measure auto-labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from autolabel.classes import CLASS_SETS
+from autolabel.config import Synthetic
+from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan
+from autolabel.data.scenes import render
+from autolabel.labels.png import encode
+
+_FINE_TOWNS = ("arden", "brookhaven", "cresthill")
+_COARSE_TOWNS = ("dunmore", "eastvale", "fairwater", "glenrock", "hartwell")
+_VAL_TOWNS = ("ivybridge", "juniper")
+
+
+def plan(settings: Synthetic) -> SourcePlan:
+    """The images that `files` renders; their root is the artefact they will lie in."""
+    return SourcePlan(Path(), CLASS_SETS["synthetic"], tuple(image for _, image in scenes(settings)))
+
+
+def scenes(settings: Synthetic) -> Iterator[tuple[int, PlannedImage]]:
+    """(scene number, image). A part's scenes do not depend on how many there are of the others."""
+    parts = (
+        (settings.num_fine, "train", _FINE_TOWNS, ("fine", "coarse")),
+        (settings.num_coarse, "train", _COARSE_TOWNS, ("coarse", "truth")),
+        (settings.num_val, "val", _VAL_TOWNS, ("fine",)),
+    )
+    for part, (count, split, towns, roles) in enumerate(parts):
+        for index in range(count):
+            town = towns[index % len(towns)]
+            yield index * len(parts) + part, _image(f"{town}_{index:06}", split, town, roles)
+
+
+def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> PlannedImage:
+    labels = tuple(PlannedLabel(role, "train_ids", f"{role}/{image_id}.png") for role in roles)
+    return PlannedImage(image_id, split, town, f"images/{image_id}.png", labels)
+
+
+def files(settings: Synthetic, number: int, image: PlannedImage) -> dict[str, bytes]:
+    """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
+    scene = render(settings.seed, number, size=settings.size)
+    maps = {"fine": scene.fine, "coarse": scene.coarse, "truth": scene.fine}
+    return {image.path: _png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    sink = BytesIO()
+    Image.fromarray(pixels).save(sink, "png")
+    return sink.getvalue()

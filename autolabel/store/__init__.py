@@ -1,0 +1,58 @@
+"""The store: everything that reaches the disk goes through here, and survives kill -9, power loss and a full disk.
+
+P1  A committed artefact is byte-exact or reported corrupt.
+P2  After a kill, power loss, full disk or I/O error, running again gives the same bytes with no manual step.
+P3  At most one batch of finished items is done again.
+P4  Committed data is never overwritten; only `delete` removes it, and a corrupt artefact is set aside, not deleted.
+
+How a stage uses it, under `hold(work / ".lock")`:
+
+    artefact = recover(folder, key)                    # committed, or a commit cut short and now completed
+    if artefact is not None and artefact.verify():     # CorruptArtefact from recover is the same case
+        set_aside(artefact.path)
+        artefact = None
+    if artefact is None:
+        draft = open_draft(folder, key)                # new, or goes on
+        journal = draft.journal()
+        done = {row["id"] for row in journal.rows}
+        for batch in batches(todo - done):
+            draft.write_many(files_of(batch))          # files first,
+            journal.append(rows_of(batch))             # then the rows that say they are there
+        artefact = draft.commit(meta=..., provenance=...)
+"""
+
+from autolabel.store.artefact import Artefact, find, recover
+from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
+from autolabel.store.draft import Draft, join_draft, open_draft
+from autolabel.store.durable import make_folder, write_file, write_files
+from autolabel.store.gc import Found, delete, scan, set_aside
+from autolabel.store.journal import Journal
+from autolabel.store.lock import hold
+from autolabel.store.names import safe_name, safe_names
+from autolabel.store.record import Entry
+
+__all__ = [
+    "Artefact",
+    "Bytes",
+    "Draft",
+    "Entry",
+    "Found",
+    "Journal",
+    "canonical_json",
+    "delete",
+    "digest_json",
+    "find",
+    "hold",
+    "join_draft",
+    "make_folder",
+    "open_draft",
+    "recover",
+    "safe_name",
+    "safe_names",
+    "scan",
+    "set_aside",
+    "sha256_bytes",
+    "sha256_file",
+    "write_file",
+    "write_files",
+]

@@ -1,0 +1,192 @@
+"""Committed artefacts: folders of files that are byte-exact or reported corrupt.
+
+    <folder>/<first 16 digits of the key>/
+        data/            the files, listed in the manifest
+        manifest.json    sorted entries and `meta`; its sha256 is the artefact's root digest
+        provenance.json  where and how it was made; outside the root digest
+        log/             metrics lines; outside the root digest
+        COMMIT           written last
+    <folder>/<...>.partial      being made (see `draft`)
+    <folder>/<...>.corrupt-N    set aside, for a person to look at
+
+Nothing here looks at times, inodes or owners: a touched or copied artefact is the same artefact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autolabel.errors import CorruptArtefact, StoreError
+from autolabel.store import durable
+from autolabel.store.digest import sha256_bytes
+from autolabel.store.files import list_files, read_regular, sha256_all
+from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
+
+COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
+DATA, LOG, JOURNAL, STATE = "data", "log", "journal", "state"
+
+_KEY = re.compile(r"[0-9a-f]{16,}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A committed artefact, read-only."""
+
+    path: Path
+    commit: Commit
+    entries: tuple[Entry, ...]  # sorted by name
+    meta: dict[str, Any]  # what the stage says about its files; the same whenever they are made again
+
+    @classmethod
+    def open(cls, path: Path) -> Artefact:
+        """Checks COMMIT and manifest, not the files. CorruptArtefact if either is missing or damaged."""
+        if path.is_symlink() or (path / DATA).is_symlink():
+            raise CorruptArtefact(path, "holds a symbolic link in place of a folder")
+        commit = decode_commit(read_regular(path / COMMIT), where=path / COMMIT)
+        manifest = read_regular(path / MANIFEST)
+        return cls(path, commit, *decode_manifest(manifest, root=commit.root, where=path / MANIFEST))
+
+    @property
+    def data(self) -> Path:
+        return self.path / DATA
+
+    @property
+    def digest(self) -> str:
+        """The root digest: stands for all bytes of `data/` and `meta`."""
+        return self.commit.root
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Where and how it was made; empty if that file is damaged, which `verify(full=True)` reports."""
+        return {} if self._provenance_problems() else json.loads(read_regular(self.path / PROVENANCE))
+
+    def names(self, prefix: str = "") -> list[str]:
+        return [entry.name for entry in self.entries if entry.name.startswith(prefix)]
+
+    def file(self, name: str) -> Path:
+        """Where a file of the manifest lies. Its bytes are unchecked: `verify(full=True)` before, or `read` instead."""
+        return self.data / self._entry(name).name
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the manifest. CorruptArtefact unless they are those committed."""
+        data = read_regular(self.file(name))
+        if sha256_bytes(data) != self._entry(name).sha256:
+            raise CorruptArtefact(self.data / name, "its bytes differ from what was committed")
+        return data
+
+    def log_lines(self, name: str) -> list[str]:
+        """Lines of a log; none if there is no such log. A resumed stage may have written one step's line twice."""
+        path = self.path / LOG / name
+        return read_regular(path).decode("utf-8", "replace").split("\n")[:-1] if path.is_file() else []
+
+    def verify(self, full: bool = False, *, jobs: int = 4) -> list[str]:
+        """Every problem, one line each; none means fine.
+
+        Quick: COMMIT, manifest, the exact set of files and their sizes. Full: also all bytes, in `jobs` threads, and
+        provenance.json.
+        """
+        try:
+            if Artefact.open(self.path).commit != self.commit:
+                return [f"{COMMIT}: is that of another artefact by now"]
+        except CorruptArtefact as error:
+            return [str(error)]
+        present, odd = list_files(self.data)
+        problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
+        problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
+        for entry in self.entries:
+            if entry.name not in present:
+                problems.append(f"{DATA}/{entry.name}: missing")
+            elif present[entry.name] != entry.size:
+                problems.append(f"{DATA}/{entry.name}: {present[entry.name]} bytes instead of {entry.size}")
+        if full:
+            problems += self._byte_problems(present, jobs) + self._provenance_problems()
+        return sorted(problems)
+
+    def _byte_problems(self, present: dict[str, int], jobs: int) -> list[str]:
+        same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
+        problems = []
+        for name, digest in sha256_all(self.data, same_size, jobs=jobs).items():
+            if isinstance(digest, CorruptArtefact):
+                problems.append(f"{DATA}/{name}: {digest.what}")
+            elif digest != self._index[name].sha256:
+                problems.append(f"{DATA}/{name}: its bytes differ from what was committed")
+        return problems
+
+    def _provenance_problems(self) -> list[str]:
+        try:
+            same = sha256_bytes(read_regular(self.path / PROVENANCE)) == self.commit.provenance
+        except CorruptArtefact as error:
+            return [f"{PROVENANCE}: {error.what}"]
+        return [] if same else [f"{PROVENANCE}: its bytes differ from what was committed"]
+
+    @cached_property
+    def _index(self) -> dict[str, Entry]:
+        return {entry.name: entry for entry in self.entries}
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self._index:
+            raise StoreError(self.path, f"holds no file {name!r}", "it may come from another version; make it again")
+        return self._index[name]
+
+
+def final_path(folder: Path, key: str) -> Path:
+    assert _KEY.fullmatch(key), f"no key: {key!r}"
+    return folder / key[:16]
+
+
+def partial_path(folder: Path, key: str) -> Path:
+    return final_path(folder, key).with_suffix(".partial")
+
+
+def find(folder: Path, key: str) -> Artefact | None:
+    """The committed artefact of a key, or None; changes nothing, needs no lock.
+
+    Checks COMMIT and manifest only. CorruptArtefact if a folder stands in its place that fails the check: set it aside.
+    """
+    path = final_path(folder, key)
+    if not os.path.lexists(path):
+        return None
+    return _opened(path, key)
+
+
+def recover(folder: Path, key: str) -> Artefact | None:
+    """`find` for whoever holds the lock and is about to work: completes a commit that was cut short.
+
+    A draft with a valid COMMIT is whole, but its journal may be gone already; it must not be worked on again.
+    """
+    artefact = find(folder, key)
+    partial = partial_path(folder, key)
+    if artefact is not None or not os.path.lexists(partial / COMMIT):
+        return artefact
+    try:
+        whole = not _opened(partial, key).verify()
+    except CorruptArtefact:
+        whole = False
+    if whole:
+        return publish(folder, key)
+    durable.remove_file(partial / COMMIT)
+    durable.sync_folder(partial)
+    return None
+
+
+def publish(folder: Path, key: str) -> Artefact:
+    """Makes a draft that holds a COMMIT the artefact of its key: only now may its journal and state go."""
+    partial, final = partial_path(folder, key), final_path(folder, key)
+    for name in (JOURNAL, STATE):
+        durable.remove_tree(partial / name)
+    durable.sync_folder(partial)
+    durable.publish(partial, final)
+    return Artefact.open(final)
+
+
+def _opened(path: Path, key: str) -> Artefact:
+    artefact = Artefact.open(path)
+    if artefact.commit.key != key:
+        raise CorruptArtefact(path, f"belongs to the key {artefact.commit.key[:16]}", "it was renamed by hand")
+    return artefact

@@ -1,0 +1,191 @@
+"""Drafts: artefacts being made. A draft opened again goes on where it was killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autolabel.errors import CorruptArtefact, StoreError
+from autolabel.store import durable
+from autolabel.store.artefact import (
+    COMMIT,
+    DATA,
+    JOURNAL,
+    LOG,
+    MANIFEST,
+    PROVENANCE,
+    STATE,
+    Artefact,
+    final_path,
+    partial_path,
+    publish,
+)
+from autolabel.store.digest import Bytes, canonical_json, sha256_bytes
+from autolabel.store.files import list_files, read_regular, sha256_all
+from autolabel.store.gc import set_aside
+from autolabel.store.journal import Journal
+from autolabel.store.names import check_name
+from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
+from autolabel.store.refusals import refused_link
+
+
+class Draft:
+    """A folder being filled. Its methods may be called from threads, and from other ranks (see `join_draft`).
+
+    An item is done when its files are written and then its row is in a journal. Files that no row speaks of are
+    written again under the same names.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.folder, self.key = folder, key
+        self.path = partial_path(folder, key)
+
+    @property
+    def data(self) -> Path:
+        return self.path / DATA
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Files that lie in `data/`, each whole, sorted; after a resume those of earlier runs too."""
+        return [name for name in list_files(self.data)[0] if name.startswith(prefix)]
+
+    def write(self, name: str, data: Bytes) -> Entry:
+        """Writes or replaces one file of `data/`; durable on return."""
+        return self.write_many([(name, data)])[0]
+
+    def write_many(self, items: Iterable[tuple[str, Bytes]], *, threads: int = 8) -> list[Entry]:
+        """Writes a batch of files of `data/` (see `durable.write_files`); all durable on return."""
+        entries: list[Entry] = []
+
+        def hashed() -> Iterator[tuple[str, Bytes]]:
+            for name, data in items:
+                entries.append(Entry(name, memoryview(data).nbytes, sha256_bytes(data)))
+                yield name, data
+
+        durable.write_files(self.data, hashed(), threads=threads)
+        return entries
+
+    def journal(self, name: str = "items") -> Journal:
+        return Journal(self.path / JOURNAL / check_name(name))
+
+    def journal_names(self) -> list[str]:
+        """Journals of this and earlier runs, which may have had another number of ranks."""
+        return list(list_files(self.path / JOURNAL)[0])
+
+    def state_write(self, name: str, data: Bytes) -> None:
+        """Keeps or replaces resume state (a training checkpoint); it is gone once the draft is committed."""
+        durable.write_file(self.path / STATE / check_name(name), sha256_bytes(data).encode() + b"\n", data)
+
+    def state_read(self, name: str) -> bytes | None:
+        """The bytes last kept; None if there are none, or if the disk has damaged them (the work starts over)."""
+        path = self.path / STATE / check_name(name)
+        if not path.is_file():
+            return None
+        digest, _, data = read_regular(path).partition(b"\n")
+        return data if sha256_bytes(data).encode() == digest else None
+
+    def log_append(self, name: str, line: str) -> None:
+        """Adds a line to `log/<name>`: outside the root digest, kept with the artefact, durable from the commit on."""
+        assert "\n" not in line
+        durable.append_log(self.path / LOG / check_name(name), line.encode() + b"\n")
+
+    def commit(
+        self,
+        *,
+        meta: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+        names: Iterable[str] | None = None,
+        digests: Mapping[str, str] | None = None,
+        jobs: int = 4,
+    ) -> Artefact:
+        """Makes the draft an artefact: reads back and hashes every file, then COMMIT, then one rename.
+
+        `meta` enters the root digest and must not differ between runs of one key; `provenance` may. Both are JSON
+        (no NaN: ValueError). `names` is the exact set of files wanted: others are removed, a missing one is a
+        StoreError; without it every file of `data/` counts. `digests` are sha256 by name that the caller has kept
+        (from `write_many`, by way of its journal): where the disk holds other bytes, the draft is set aside and
+        CorruptArtefact raised, so that the next run makes them anew.
+        Killed anywhere inside, `recover` or a rerun of the stage ends with the same root digest.
+        """
+        # a wrong meta must fail before anything is touched
+        canonical_json(meta)
+        record = canonical_json(provenance)
+        entries = self._settle_data(names, jobs)
+        self._check(entries, digests or {})
+        self._sync_logs()
+        manifest = encode_manifest(entries, meta)
+        durable.write_file(self.path / MANIFEST, manifest)
+        durable.write_file(self.path / PROVENANCE, record)
+        commit = Commit(self.key, sha256_bytes(manifest), sha256_bytes(record))
+        durable.write_file(self.path / COMMIT, encode_commit(commit))
+        return publish(self.folder, self.key)
+
+    def _settle_data(self, names: Iterable[str] | None, jobs: int) -> list[Entry]:
+        """Entries of exactly the wanted files, as the disk holds them, after all names are durable."""
+        durable.remove_temporaries(self.path)
+        sizes, odd = list_files(self.data)
+        wanted = sizes.keys() if names is None else set(names)
+        missing = sorted(wanted - sizes.keys())
+        if missing:
+            raise StoreError(self.data, f"{len(missing)} expected files were not written, the first {missing[0]!r}")
+        for name in [*odd, *sorted(sizes.keys() - wanted)]:
+            durable.remove_file(self.data / name)
+        durable.remove_empty_folders(self.data)
+        durable.sync_folders(self.data)
+        entries = []
+        for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs).items():
+            if isinstance(digest, CorruptArtefact):
+                raise digest
+            entries.append(Entry(check_name(name), sizes[name], digest))
+        return entries
+
+    def _check(self, entries: list[Entry], digests: Mapping[str, str]) -> None:
+        bad = [entry.name for entry in entries if digests.get(entry.name, entry.sha256) != entry.sha256]
+        if bad:
+            aside = set_aside(self.path)
+            raise CorruptArtefact(
+                self.data, f"{len(bad)} files changed since they were written, the first {bad[0]!r}",
+                f"they are kept in {aside.name}; run again to make them anew",
+            )  # fmt: skip
+
+    def _sync_logs(self) -> None:
+        for name in list_files(self.path / LOG)[0]:
+            durable.sync_file(self.path / LOG / name)
+        durable.sync_folder(self.path / LOG)
+
+
+def open_draft(folder: Path, key: str) -> Draft:
+    """Opens the draft of a key, new or to go on, and cleans up what a killed writer left in it.
+
+    Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something stands
+    where the artefact will go.
+    """
+    final = final_path(folder, key)
+    if os.path.lexists(final):
+        raise StoreError(final, "is in the way of its own making", "verify it, or set it aside")
+    draft = Draft(folder, key)
+    assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
+    for folder_of_ours in (draft.path, draft.data):
+        if folder_of_ours.is_symlink():
+            raise refused_link(folder_of_ours)
+    durable.make_folder(draft.data)
+    durable.make_folder(draft.path / LOG)
+    durable.remove_temporaries(draft.path)
+    for name in list_files(draft.path / LOG)[0]:
+        _mend_log(draft.path / LOG / name)
+    return draft
+
+
+def join_draft(folder: Path, key: str) -> Draft:
+    """The draft that rank 0 has opened, for its other ranks: cleans nothing, as others may be writing."""
+    draft = Draft(folder, key)
+    assert draft.data.is_dir(), "rank 0 opens the draft first"
+    return draft
+
+
+def _mend_log(path: Path) -> None:
+    data = read_regular(path)
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):  # a line cut short by a power loss would swallow the next one
+        durable.truncate_file(path, whole)

@@ -1,0 +1,88 @@
+"""The reading side of the store: regular files only, symbolic links are never followed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
+from pathlib import Path
+from typing import TypeVar
+
+from autolabel.errors import CorruptArtefact, StoreError
+from autolabel.store.digest import ALGORITHM
+
+_T = TypeVar("_T")
+
+# What a damaged or tampered tree answers with. Any other error (permissions, too many open files) is not damage.
+_DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG}
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of a file. CorruptArtefact if it is missing, unreadable, a link or no regular file."""
+    return _consume(path, lambda file: file.read())
+
+
+def sha256_regular(path: Path) -> str:
+    """Digest of a file, read in blocks; errors as in `read_regular`."""
+    return _consume(path, lambda file: hashlib.file_digest(file, ALGORITHM).hexdigest())
+
+
+def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | CorruptArtefact]:
+    """Digest of each file of a folder, or what is wrong with it; `jobs` threads (hashing releases the GIL)."""
+
+    def digest(name: str) -> str | CorruptArtefact:
+        try:
+            return sha256_regular(folder / name)
+        except CorruptArtefact as error:
+            return error
+
+    wanted = list(names)
+    with ThreadPoolExecutor(jobs) as pool:
+        return dict(zip(wanted, pool.map(digest, wanted), strict=True))
+
+
+def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """Relative name -> size of each regular file at any depth, and the names of all that is neither file nor folder.
+
+    A missing folder holds nothing.
+    """
+    sizes: dict[str, int] = {}
+    odd: list[str] = []
+    if folder.is_symlink() or not folder.is_dir():
+        return sizes, (["."] if os.path.lexists(folder) else [])
+    for inner in folders_of(folder):
+        for entry in os.scandir(inner):
+            name = Path(entry.path).relative_to(folder).as_posix()
+            if entry.is_file(follow_symlinks=False):
+                sizes[name] = entry.stat(follow_symlinks=False).st_size
+            elif not entry.is_dir(follow_symlinks=False):
+                odd.append(name)
+    return dict(sorted(sizes.items())), sorted(odd)
+
+
+def folders_of(folder: Path) -> list[Path]:
+    """The folder and all below it, sorted, each before those inside it."""
+    found = [folder]
+    for inner in found:  # grows while it is read
+        with os.scandir(inner) as entries:
+            found.extend(sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)))
+    return found
+
+
+def _consume(path: Path, use: Callable[[BufferedReader], _T]) -> _T:
+    try:
+        # O_NONBLOCK: a named pipe put in a file's place must not hang the run
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise CorruptArtefact(path, "is no regular file")
+            return use(file)
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise StoreError(path, error.strerror or str(error), "the file could not be read; run again") from error
+        what = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
+        raise CorruptArtefact(path, what) from error

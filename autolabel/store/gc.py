@@ -1,0 +1,80 @@
+"""What lies in an artefact root, and how it leaves. What may go is for the caller to say: only it knows references."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autolabel.errors import StoreError
+from autolabel.store import durable
+from autolabel.store.files import list_files
+
+Kind = Literal["committed", "draft", "corrupt", "trash"]
+
+_KINDS: dict[Kind, re.Pattern[str]] = {
+    "committed": re.compile(r"([0-9a-f]{16})"),
+    "draft": re.compile(r"([0-9a-f]{16})\.partial"),
+    "corrupt": re.compile(r"([0-9a-f]{16})\.corrupt-\d+"),
+    "trash": re.compile(r"\.trash-([0-9a-f]{16})"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One folder of an artefact root. "trash" is what a killed `delete` left; it may always go."""
+
+    path: Path
+    node: str
+    key: str  # the first 16 digits; of trash a random number
+    kind: Kind
+
+    def num_bytes(self) -> int:
+        return sum(list_files(self.path)[0].values())
+
+
+def scan(root: Path) -> list[Found]:
+    """Every artefact, draft, corrupt artefact and piece of trash in `<root>/<node>/`, sorted; unchecked.
+
+    Folders and files of other names are not ours and are left out.
+    """
+    if not root.is_dir():
+        return []
+    nodes = sorted(path for path in root.iterdir() if path.is_dir())
+    return [found for node in nodes for path in sorted(node.iterdir()) if (found := _classify(node.name, path))]
+
+
+def _classify(node: str, path: Path) -> Found | None:
+    if path.is_symlink() or not path.is_dir():
+        return None
+    for kind, pattern in _KINDS.items():
+        if match := pattern.fullmatch(path.name):
+            return Found(path, node, match[1], kind)
+    return None
+
+
+def delete(path: Path) -> None:
+    """Deletes a folder that `scan` found, renamed first: a kill in between leaves trash, never half an artefact."""
+    found = _classify(path.parent.name, path)
+    if found is None:
+        raise StoreError(path, "is no artefact", "name a folder that the store has made")
+    if found.kind != "trash":
+        path = _renamed(path, path.with_name(f".trash-{secrets.token_hex(8)}"))
+    durable.remove_tree(path)
+    durable.sync_folder(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged artefact or draft to `<key>.corrupt-N`, so that it can be made again; returns the new path."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name[:16]}.corrupt-{number}")):
+        number += 1
+    return _renamed(path, aside)
+
+
+def _renamed(path: Path, target: Path) -> Path:
+    durable.publish(path, target)
+    return target

@@ -1,0 +1,58 @@
+"""One run at a time in a work folder. The lock is the kernel's (flock) and ends with its process, however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from autolabel.errors import Locked
+from autolabel.store import durable
+from autolabel.store.digest import canonical_json
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Holds the lock file `path` for the block; raises Locked at once, naming the holder, if another run holds it.
+
+    The file stays when the lock is free: its existence means nothing, and removing it would let two runs lock two
+    files of one name. A forked child (a loader worker) gives its copy of the descriptor back at once and does not
+    hold the lock: it could outlive a killed parent and shut out the next run. Programs started by exec never get it.
+    """
+    fd = durable.open_lock_file(path)
+    held = [fd]
+
+    def close() -> None:
+        if held:
+            os.close(held.pop())
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _holder(fd)
+        close()
+        raise Locked(path, f"another run holds this folder{holder}", "wait for it, or stop it") from None
+    os.register_at_fork(after_in_child=close)
+    try:
+        durable.write_lock_file(fd, path, _about_us())
+        yield
+    finally:
+        if held:  # not in a forked child that leaves the block: unlocking acts on all copies
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        close()
+
+
+def _about_us() -> bytes:
+    return canonical_json({"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)})
+
+
+def _holder(fd: int) -> str:
+    with suppress(ValueError, KeyError, TypeError):  # it may be about to write this
+        about = json.loads(os.pread(fd, 65536, 0))
+        return f" (pid {about['pid']} on {about['host']}: {about['command']})"
+    return ""

@@ -1,0 +1,78 @@
+"""The two files that make a folder an artefact: manifest.json (what is in it) and COMMIT (that it is complete).
+
+The root digest is the sha256 of manifest.json, which holds the sorted entries of `data/` and the `meta` of the stage.
+COMMIT holds the root digest, the key, and the digest of provenance.json (kept out of the root, as it differs from run
+to run). Both files have exactly one valid form, so that any changed bit shows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from autolabel.errors import CorruptArtefact, StoreError
+from autolabel.store.digest import ALGORITHM, canonical_json, sha256_bytes
+from autolabel.store.names import check_name
+
+FORMAT = 1
+
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # all that JSON of another shape raises
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One file of `data/`."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Commit:
+    key: str
+    root: str
+    provenance: str  # sha256 of provenance.json
+
+
+def encode_manifest(entries: Sequence[Entry], meta: Mapping[str, Any]) -> bytes:
+    files = [asdict(entry) for entry in sorted(entries)]
+    return canonical_json({"format": FORMAT, "algorithm": ALGORITHM, "files": files, "meta": meta})
+
+
+def decode_manifest(data: bytes, *, root: str, where: object) -> tuple[tuple[Entry, ...], dict[str, Any]]:
+    """Entries and meta. CorruptArtefact if the bytes are not those of the root digest or name a file outside."""
+    if sha256_bytes(data) != root:
+        raise CorruptArtefact(where, "its bytes differ from what was committed")
+    try:
+        table = json.loads(data)
+        _check_format(table)
+        files = (Entry(check_name(f["name"]), int(f["size"]), str(f["sha256"])) for f in table["files"])
+        return tuple(files), dict(table["meta"])
+    except (*_MALFORMED, StoreError) as error:
+        raise CorruptArtefact(where, f"is no manifest of this format ({error})") from error
+
+
+def encode_commit(commit: Commit) -> bytes:
+    body = {"format": FORMAT, "algorithm": ALGORITHM, **asdict(commit)}
+    return canonical_json({**body, "checksum": sha256_bytes(canonical_json(body))}) + b"\n"
+
+
+def decode_commit(data: bytes, *, where: object) -> Commit:
+    """CorruptArtefact unless the bytes are exactly what `encode_commit` makes."""
+    try:
+        table = json.loads(data)
+        _check_format(table)
+        commit = Commit(table["key"], table["root"], table["provenance"])
+    except _MALFORMED as error:
+        raise CorruptArtefact(where, f"is no commit record of this format ({error})") from error
+    if encode_commit(commit) != data:
+        raise CorruptArtefact(where, "its bytes differ from what was committed")
+    return commit
+
+
+def _check_format(table: dict[str, Any]) -> None:
+    if (table["format"], table["algorithm"]) != (FORMAT, ALGORITHM):
+        raise ValueError(f"format {table['format']}, {table['algorithm']}; this version reads {FORMAT}, {ALGORITHM}")

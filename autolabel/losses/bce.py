@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from autolabel.losses.valid import at_least_float32, valid_pixels
+from autolabel.losses.valid import valid_pixels
+from autolabel.models.layers import at_least_float32
 
 
 def bce_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from autolabel.losses.bce import bce_loss
-from autolabel.losses.valid import at_least_float32, valid_pixels
+from autolabel.losses.valid import valid_pixels
+from autolabel.models.layers import at_least_float32
 
 POOL = 4  # kernel and stride of the pooling; its padding is half of that
 RADIUS = 3  # neighbourhoods of 3x3
@@ -52,8 +53,9 @@ def rmi_part(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         targets = pooled_one_hot(labels, logits.shape[1])
         joint = _NeighbourhoodCovariance.apply(pooled.flatten(0, 1), targets.flatten(0, 1))  # (B K, 18, 18)
         ridge = RIDGE * torch.eye(2 * WINDOW, dtype=joint.dtype, device=joint.device)
-        factor, _ = torch.linalg.cholesky_ex(joint + ridge)  # non-finite logits give a non-finite loss, no exception
+        factor, failed = torch.linalg.cholesky_ex(joint + ridge)  # no exception, no wait for the device
         pivots = factor.diagonal(dim1=-2, dim2=-1)[:, WINDOW:]  # (B K, 9)
+        pivots = torch.where(failed[:, None] == 0, pivots, torch.nan)  # only non-finite logits come to this
         return torch.log(pivots + LOG_FLOOR).sum() / (WINDOW * logits.shape[0])
 
 
@@ -90,7 +92,7 @@ class _NeighbourhoodCovariance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         predictions, labels = ctx.saved_tensors
         count, height, width = predictions.shape
         size = height - RADIUS + 1, width - RADIUS + 1

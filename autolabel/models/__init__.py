@@ -3,6 +3,7 @@
 from autolabel.models.model import ScaleOutput, SegmentationModel, TrainOutput, build_model
 from autolabel.models.normalise import normalise
 from autolabel.models.published import load_published, published_keys, published_state
+from autolabel.models.start import start_from
 from autolabel.models.weights import WeightsCard, weights_from_bytes, weights_to_bytes
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "normalise",
     "published_keys",
     "published_state",
+    "start_from",
     "weights_from_bytes",
     "weights_to_bytes",
 ]

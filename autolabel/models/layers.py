@@ -42,3 +42,8 @@ class Readout(nn.Conv2d):
         nn.init.normal_(self.weight, std=0.01)
         if self.bias is not None:
             nn.init.constant_(self.bias, -math.log(max(1, outputs - 1)))
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """float64 stays; half precision becomes float32."""
+    return x if x.dtype == torch.float64 else x.float()

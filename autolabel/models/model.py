@@ -13,6 +13,7 @@ from autolabel.config import Model
 from autolabel.errors import ConfigError
 from autolabel.models.fusion import FUSIONS, fuse_pair
 from autolabel.models.heads import HEADS, ScaleAttention
+from autolabel.models.layers import at_least_float32
 from autolabel.models.resize import resize, scaled_size
 from autolabel.models.trunks import TRUNKS
 
@@ -49,10 +50,14 @@ class SegmentationModel(nn.Module):
         self.attention = ScaleAttention(self.head.channels, table.attention_channels) if self.fusion.attends else None
 
     def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
-        """One scale. `attention=False` leaves the attention head out: the highest scale's is never used."""
+        """One scale. `attention=False` leaves the attention head out: the highest scale's is never used.
+
+        Whatever the network ran in, what comes out is at least float32: fusing and deciding need its precision.
+        """
         out = self.head(self.trunk(images.contiguous(memory_format=torch.channels_last)))
         weight = self.attention(out.features) if attention and self.attention is not None else None
-        return ScaleOutput(out.logits, weight, out.aux)
+        logits, aux = at_least_float32(out.logits), None if out.aux is None else at_least_float32(out.aux)
+        return ScaleOutput(logits, weight, aux)
 
     def forward(self, images: torch.Tensor) -> TrainOutput:
         """The training pass: over the pair (low_scale, 1.0) where the fusion attends, over 1.0 otherwise."""
@@ -94,7 +99,12 @@ def build_model(table: dict[str, Any] | Model, num_classes: int) -> Segmentation
 
     The weights are drawn from torch's global generator. ConfigError: an unknown trunk, head, fusion or setting.
     """
-    return SegmentationModel(_settings(table), num_classes).to(memory_format=torch.channels_last)
+    return to_channels_last(SegmentationModel(_settings(table), num_classes))
+
+
+def to_channels_last(model: SegmentationModel) -> SegmentationModel:
+    """The memory format convolutions are fastest in, on CPUs and on GPUs with half precision."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
 
 def _settings(table: dict[str, Any] | Model) -> Model:

@@ -11,10 +11,10 @@ import safetensors.torch
 import torch
 from pydantic import Field, JsonValue, ValidationError
 
-from autolabel.config import Model, Positive, Table
+from autolabel.config import Model, Table
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.checks import check_entries
-from autolabel.models.model import SegmentationModel, build_model
+from autolabel.models.model import SegmentationModel, build_model, to_channels_last
 from autolabel.models.normalise import MEAN, STD
 
 CARD = "autolabel"  # the only key of the metadata: with two, safetensors' order would not be fixed
@@ -29,11 +29,14 @@ class WeightsCard(Table):
     """What the weights are for: the network's table, its classes, and the statistics its images are normalised by."""
 
     table: Model
-    num_classes: Annotated[Positive, Field(le=MAX_CLASSES)]
-    class_names: tuple[str, ...]
+    class_names: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     mean: Three = MEAN
     std: tuple[Spread, Spread, Spread] = STD
     extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
 
 
 def weights_to_bytes(model: SegmentationModel, card: WeightsCard) -> bytes:
@@ -54,13 +57,9 @@ def weights_from_bytes(data: bytes, where: object) -> tuple[SegmentationModel, W
     card = _card(data, where)
     model = _skeleton(card, where)
     tensors = _tensors(data, where)
-    skeleton = model.state_dict()
-    check_entries(tensors, {key: tuple(value.shape) for key, value in skeleton.items()}, where)
-    for key, value in skeleton.items():
-        if tensors[key].dtype != value.dtype:
-            raise WeightsError(where, f"{key} is {tensors[key].dtype}, expected {value.dtype}")
+    check_entries(tensors, model.state_dict(), where)
     model.load_state_dict(tensors, assign=True)
-    return model.to(memory_format=torch.channels_last).eval(), card
+    return to_channels_last(model.float()).eval(), card
 
 
 def _skeleton(card: WeightsCard, where: object) -> SegmentationModel:
@@ -68,7 +67,7 @@ def _skeleton(card: WeightsCard, where: object) -> SegmentationModel:
     try:
         with torch.device("meta"):
             return build_model(card.table, card.num_classes)
-    except (ConfigError, RuntimeError, OverflowError) as error:
+    except (ConfigError, RuntimeError, OverflowError, TypeError) as error:
         raise WeightsError(where, f"its card describes no network: {error}".splitlines()[0]) from None
 
 
@@ -85,13 +84,10 @@ def _card(data: bytes, where: object) -> WeightsCard:
     if not isinstance(text, str):
         raise WeightsError(where, "no autolabel card in its metadata", "published checkpoints must be imported first")
     try:
-        card = WeightsCard.model_validate_json(text)
+        return WeightsCard.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(where, f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if len(card.class_names) != card.num_classes:
-        raise WeightsError(where, f"card: {len(card.class_names)} class names for {card.num_classes} classes")
-    return card
 
 
 def _header(data: bytes, where: object) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
-
 from autolabel.config import Model
 from autolabel.models.heads.attention import ScaleAttention
-from autolabel.models.heads.ocr import HeadOutput, OCRHead
+from autolabel.models.heads.head import Head, HeadOutput
+from autolabel.models.heads.ocr import OCRHead
 
 
 def _ocr(inputs: int, num_classes: int, table: Model) -> OCRHead:
@@ -17,7 +16,6 @@ def _ocr(inputs: int, num_classes: int, table: Model) -> OCRHead:
     )
 
 
-# Every head has `channels` (of `HeadOutput.features`).
-HEADS: dict[str, Callable[[int, int, Model], nn.Module]] = {"ocr": _ocr}
+HEADS: dict[str, Callable[[int, int, Model], Head]] = {"ocr": _ocr}
 
-__all__ = ["HEADS", "HeadOutput", "OCRHead", "ScaleAttention"]
+__all__ = ["HEADS", "Head", "HeadOutput", "ScaleAttention"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.layers import ConvNorm, Readout, at_least_float32
 
 
 class ScaleAttention(nn.Module):
@@ -18,4 +18,4 @@ class ScaleAttention(nn.Module):
         self.last = Readout(channels, 1, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.last(self.second(self.first(features))))
+        return torch.sigmoid(at_least_float32(self.last(self.second(self.first(features)))))

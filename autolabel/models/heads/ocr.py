@@ -6,18 +6,11 @@ class vectors by similarity, and is classified from what it read together with i
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
+from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.layers import ConvNorm, Readout
-
-
-class HeadOutput(NamedTuple):
-    features: torch.Tensor  # (B, C, h, w), what the attention head reads too
-    logits: torch.Tensor  # (B, K, h, w)
-    aux: torch.Tensor | None  # (B, K, h, w)
 
 
 class ObjectContext(nn.Module):
@@ -41,8 +34,8 @@ class ObjectContext(nn.Module):
         return self.up(context.reshape(query.shape))
 
 
-class OCRHead(nn.Module):
-    """Trunk features (B, `inputs`, h, w) -> `HeadOutput`."""
+class OCRHead(Head):
+    """`inputs` channels of trunk features in, `channels` of features out."""
 
     def __init__(
         self, inputs: int, num_classes: int, *, channels: int = 512, key_channels: int = 256, dropout: float = 0.05

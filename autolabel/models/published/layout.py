@@ -29,15 +29,17 @@ def published_state(model: SegmentationModel) -> dict[str, torch.Tensor]:
     return {names[key]: value for key, value in model.state_dict().items()}
 
 
-def load_published(model: SegmentationModel, state_dict: Mapping[str, torch.Tensor]) -> None:
+def load_published(
+    model: SegmentationModel, state_dict: Mapping[str, torch.Tensor], *, where: object = "published checkpoint"
+) -> None:
     """Load weights of the published layout; a `module.` prefix is taken off.
 
-    Strict: WeightsError names missing, unexpected, mis-shaped and non-finite entries, and the model stays as it was.
+    Strict: WeightsError names missing, unexpected, mis-shaped and non-finite entries (`where` names the file),
+    and the model stays as it was.
     """
     ours = {theirs: key for key, theirs in _names(model).items()}
     given = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
-    expected = published_keys(model)
-    check_entries(given, expected, "published checkpoint")
+    check_entries(given, published_state(model), where)
     model.load_state_dict({ours[key]: value for key, value in given.items()})
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from torch import nn
-
 from autolabel.models.trunks.hrnet import HRNet, HRNetShape
+from autolabel.models.trunks.trunk import Trunk
 
-# Every trunk has `channels` (of its output) and maps (B, 3, H, W) to (B, channels, ceil(H / 4), ceil(W / 4)).
-TRUNKS: dict[str, Callable[[], nn.Module]] = {
+TRUNKS: dict[str, Callable[[], Trunk]] = {
     "hrnet_w48": partial(HRNet, HRNetShape((48, 96, 192, 384), (1, 4, 3))),
     "hrnet_w32": partial(HRNet, HRNetShape((32, 64, 128, 256), (1, 4, 3))),
     "hrnet_w18": partial(HRNet, HRNetShape((18, 36, 72, 144), (1, 4, 3))),
@@ -19,3 +17,5 @@ TRUNKS: dict[str, Callable[[], nn.Module]] = {
     # Our own, for demos and tests on a CPU.
     "hrnet_tiny": partial(HRNet, HRNetShape((16, 24, 48, 96), (1, 1, 1), blocks=1, stage1=(1, 16), stem=(16, 24))),
 }
+
+__all__ = ["TRUNKS", "Trunk"]

@@ -13,6 +13,7 @@ from torch import nn
 
 from autolabel.models.layers import ConvNorm
 from autolabel.models.resize import resize
+from autolabel.models.trunks.trunk import Trunk
 
 EXPANSION = 4  # of a bottleneck
 
@@ -87,8 +88,8 @@ class ExchangeModule(nn.Module):
         return torch.relu_(total)
 
 
-class HRNet(nn.Module):
-    """Images (B, 3, H, W) -> features (B, `channels`, ceil(H / 4), ceil(W / 4))."""
+class HRNet(Trunk):
+    """The concatenated branches: `channels` is the sum over them."""
 
     def __init__(self, shape: HRNetShape) -> None:
         super().__init__()

@@ -1,0 +1,20 @@
+"""What every head is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class HeadOutput(NamedTuple):
+    features: torch.Tensor  # (B, C, h, w), what the attention head reads too
+    logits: torch.Tensor  # (B, K, h, w)
+    aux: torch.Tensor | None  # (B, K, h, w)
+
+
+class Head(nn.Module):
+    """Trunk features (B, C', h, w) -> `HeadOutput` with features of `channels` channels."""
+
+    channels: int

@@ -1,0 +1,151 @@
+"""Streaming inference: decode in threads, one network in the middle, codes out, chunk by chunk.
+
+A chunk is the unit of everything: shard, journal row, and what a rank is handed. Batches hold images of one size and
+never cross a chunk's border, so what a chunk gives does not depend on where a run began or how many threads decode.
+On the CPU images run one by one: a batch is no faster there, and its size changes the last bits of the logits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autolabel.errors import ImageError
+from autolabel.inference.flow import OrderedMap
+from autolabel.inference.teacher import Halving, Teacher
+
+
+class Row(Protocol):
+    """What the engine reads of a manifest's image row."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+class ChunkCodes(NamedTuple):
+    chunk: int  # its index
+    codes: list[tuple[str, np.ndarray]]  # (image id, (H, W) codes), in the chunk's order
+    bad: list[tuple[str, ImageError]]  # images that could not be read
+
+
+class Stats(NamedTuple):
+    """After every batch. `ready` near 0: decoding is the bottleneck; near `ahead`: the network is."""
+
+    images: int  # in this batch
+    ready: int  # decoded batches that wait
+    ahead: int  # the most that may wait
+
+
+class _Batch(NamedTuple):
+    chunk: int
+    rows: tuple[Row, ...]  # of one size
+    order: tuple[str, ...] | None  # the whole chunk's ids, with its last batch
+
+
+class _Loaded(NamedTuple):
+    batch: _Batch
+    ids: list[str]
+    pictures: np.ndarray | None  # (B, H, W, 3) uint8; None where every image was bad
+    bad: list[tuple[str, ImageError]]
+
+
+class _Running(NamedTuple):
+    loaded: _Loaded
+    codes: Tensor | None  # (B, H, W), perhaps still being computed
+
+
+def infer_chunks(
+    teacher: Teacher,
+    chunks: Iterable[tuple[int, Sequence[Row]]],
+    *,
+    load: Callable[[Row], np.ndarray],
+    batch: int = 4,
+    decoders: int = 2,
+    on_stats: Callable[[Stats], None] = lambda stats: None,
+    on_retry: Callable[[int], None] = lambda limit: None,
+) -> Iterator[ChunkCodes]:
+    """Codes of every chunk, in the order given; `chunks` of (index, image rows) is read only as far as needed.
+
+    `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads. Where it raises ImageError the image is
+    reported as bad and the rest goes on; any other exception ends the run at once. Memory: about
+    2 * decoders + 3 decoded batches. `on_retry(limit)` hears when the GPU's memory forces smaller batches.
+    Closing the generator stops the threads.
+    """
+    on_gpu = teacher.device.type != "cpu"
+    predict, ahead = Halving(teacher, on_retry), decoders + 2
+    running: deque[_Running] = deque()
+    done: dict[str, np.ndarray] = {}
+    bad: list[tuple[str, ImageError]] = []
+    plan = _plan(chunks, batch if on_gpu else 1)
+    with OrderedMap(lambda item: _load(item, load), plan, workers=decoders, ahead=ahead) as batches:
+        for loaded in batches:
+            running.append(_start(predict, loaded))
+            on_stats(Stats(len(loaded.ids), batches.ready, ahead))
+            if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
+                yield from _finish(running.popleft(), done, bad)
+    while running:
+        yield from _finish(running.popleft(), done, bad)
+
+
+def _plan(chunks: Iterable[tuple[int, Sequence[Row]]], size: int) -> Iterator[_Batch]:
+    """Batches of up to `size` images: a pure function of a chunk's rows."""
+    for index, rows in chunks:
+        order = tuple(row.id for row in rows)
+        assert len(set(order)) == len(order), f"an id twice in chunk {index}"
+        groups: dict[tuple[int, int], list[Row]] = {}
+        for row in rows:
+            groups.setdefault((row.height, row.width), []).append(row)
+        batches = [tuple(g[i : i + size]) for g in groups.values() for i in range(0, len(g), size)] or [()]
+        for number, members in enumerate(batches, start=1):
+            yield _Batch(index, members, order if number == len(batches) else None)
+
+
+def _load(batch: _Batch, load: Callable[[Row], np.ndarray]) -> _Loaded:
+    ids: list[str] = []
+    pictures: list[np.ndarray] = []
+    bad: list[tuple[str, ImageError]] = []
+    for row in batch.rows:
+        try:
+            pictures.append(_checked(load(row), row))
+            ids.append(row.id)
+        except ImageError as error:
+            bad.append((row.id, error))
+    return _Loaded(batch, ids, np.stack(pictures) if pictures else None, bad)
+
+
+def _checked(picture: np.ndarray, row: Row) -> np.ndarray:
+    assert picture.dtype == np.uint8, picture.dtype
+    assert picture.shape[2:] == (3,), picture.shape
+    if picture.shape[:2] != (row.height, row.width):
+        height, width = picture.shape[:2]
+        raise ImageError(row.id, f"is {width} x {height}, its manifest row says {row.width} x {row.height}")
+    return picture
+
+
+def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
+    return _Running(loaded, None if loaded.pictures is None else predict(torch.from_numpy(loaded.pictures)))
+
+
+def _finish(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
+    """Take a batch off the device; with a chunk's last batch the chunk goes out."""
+    batch, ids, _, failed = running.loaded
+    bad += failed
+    if running.codes is not None:
+        done.update(zip(ids, running.codes.cpu().numpy(), strict=True))
+    if batch.order is not None:
+        yield ChunkCodes(batch.chunk, [(i, done[i]) for i in batch.order if i in done], sorted(bad, key=_id_of))
+        done.clear()
+        bad.clear()
+
+
+def _id_of(entry: tuple[str, ImageError]) -> str:
+    return entry[0]

@@ -1,0 +1,156 @@
+"""Shards of codes: one HDF5 file a chunk of images, made and read in memory.
+
+    /                 attributes: format, format_version, num_classes, edges, rule, class_names
+    /images/000000    (H, W) uint8 or uint16 codes of the first image; attribute: id
+    ...
+
+An image is one deflated block, so that any HDF5 reader gets its codes by `file["images/000000"][()]`. Images may
+differ in size. Nothing that depends on time or place enters: same codes, same libraries, same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from autolabel.errors import DataError
+from autolabel.labels.codes import CodeBook
+
+FORMAT = "autolabel codes"
+FORMAT_VERSION = 1
+_LEVEL = 6  # a third smaller than level 3, at 100 megapixels a second
+_LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on
+_MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is a lie
+
+
+def write_shard(items: Iterable[tuple[str, np.ndarray]], book: CodeBook, *, class_names: Sequence[str] = ()) -> bytes:
+    """The HDF5 file of (image id, (H, W) codes) pairs, in the order given; ids must differ."""
+    with h5py.File.in_memory(**_LAYOUT) as file:
+        _write_header(file, book, class_names)
+        images = file.create_group("images")
+        seen: set[str] = set()
+        for index, (image_id, codes) in enumerate(items):
+            assert (codes.dtype, codes.ndim) == (book.dtype, 2), f"{codes.dtype} {codes.shape}"
+            assert codes.size, f"{image_id!r} is empty"
+            assert image_id not in seen, f"{image_id!r} twice"
+            seen.add(image_id)
+            dataset = images.create_dataset(
+                f"{index:06d}",
+                data=codes,
+                chunks=codes.shape,
+                compression="gzip",
+                compression_opts=_LEVEL,
+                track_times=False,
+            )
+            dataset.attrs["id"] = _text(image_id)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _write_header(file: h5py.File, book: CodeBook, class_names: Sequence[str]) -> None:
+    assert len(class_names) in (0, book.num_classes), f"{len(class_names)} names for {book.num_classes} classes"
+    file.attrs["format"] = _text(FORMAT)
+    file.attrs["format_version"] = np.uint32(FORMAT_VERSION)
+    file.attrs["num_classes"] = np.uint32(book.num_classes)
+    file.attrs["edges"] = np.asarray(book.edges, dtype=np.float64)
+    file.attrs["rule"] = _text(str(book.to_dict()["rule"]))
+    file.attrs["class_names"] = _text(json.dumps(list(class_names), ensure_ascii=False))
+
+
+def _text(value: str) -> np.ndarray:
+    """Fixed-length UTF-8: strings of variable length live in a heap whose bytes need not repeat."""
+    data = value.encode("utf-8")
+    return np.array(data, dtype=h5py.string_dtype("utf-8", max(len(data), 1)))
+
+
+class Shard:
+    """An open shard: `ids` in the order written, `book`, `class_names`; codes are read image by image."""
+
+    def __init__(self, file: h5py.File, where: object) -> None:
+        self._file, self._where = file, where
+        with _damage(where):
+            self.book, self.class_names = _read_header(file, where)
+            self._datasets = {_string(dataset, "id"): dataset for dataset in _image_datasets(file, where)}
+            if len(self._datasets) != len(file["images"]):
+                raise DataError(where, "holds an image id twice")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(self._datasets)
+
+    def codes(self, image_id: str) -> np.ndarray:
+        """The (H, W) codes of one image; DataError where the shard lacks it or it is damaged."""
+        if image_id not in self._datasets:
+            raise DataError(self._where, f"holds no image {image_id!r}")
+        dataset = self._datasets[image_id]
+        self._check(dataset, image_id)
+        with _damage(self._where):
+            return dataset[()]
+
+    def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
+        """Before a byte is decoded: nothing but what `write_shard` makes."""
+        with _damage(self._where):
+            plain = isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external
+            plain = plain and dataset.compression == "gzip" and dataset.ndim == 2 and dataset.chunks == dataset.shape
+            if not plain or dataset.dtype != self.book.dtype:
+                raise DataError(self._where, f"{image_id!r} is no map of {self.book.dtype} codes in one block")
+            if dataset.nbytes > _MAX_RATIO * max(dataset.id.get_storage_size(), 1):
+                raise DataError(self._where, f"{image_id!r} claims {dataset.shape}, more than its bytes can hold")
+
+
+def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
+    """Open a shard from its bytes or its file; DataError, in one line, for any other or damaged file."""
+    if isinstance(data, Path):
+        data, where = _read_bytes(data), data
+    with _damage(where):
+        file = h5py.File.in_memory(data, **_LAYOUT)
+    return Shard(file, where)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(path, error.strerror or "cannot be read") from None
+
+
+def _read_header(file: h5py.File, where: object) -> tuple[CodeBook, tuple[str, ...]]:
+    if "format" not in file.attrs or _string(file, "format") != FORMAT:
+        raise DataError(where, "not a shard of codes")
+    if file.attrs["format_version"] != FORMAT_VERSION:
+        raise DataError(where, f"format version {file.attrs['format_version']}; this version reads {FORMAT_VERSION}")
+    fields = {
+        "num_classes": int(file.attrs["num_classes"]),
+        "edges": [float(edge) for edge in file.attrs["edges"]],
+        "rule": _string(file, "rule"),
+    }
+    book, names = CodeBook.from_dict(fields, where), json.loads(_string(file, "class_names"))
+    if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+        raise DataError(where, "class_names is not a list of names")
+    return book, tuple(names)
+
+
+def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:
+    images = file["images"]
+    for name in images:
+        if not isinstance(images.get(name, getlink=True), h5py.HardLink):
+            raise DataError(where, f"images/{name} is a link")  # it could name any file of this machine
+        yield images[name]
+
+
+def _string(item: h5py.HLObject, name: str) -> str:
+    return bytes(item.attrs[name]).decode("utf-8")
+
+
+@contextmanager
+def _damage(where: object) -> Iterator[None]:
+    """HDF5 reports damage by many exceptions; users get one."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        raise DataError(where, f"damaged or no shard of codes: {error}") from None

@@ -1,0 +1,95 @@
+"""Commands that look at a work folder: `status`, `verify`, `gc`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autolabel.cli.options import experiment_options, json_option, open_experiment, print_json, size
+from autolabel.errors import CorruptArtefact
+from autolabel.flow import clean
+from autolabel.flow.status import status as read_status
+from autolabel.store import Artefact, delete, hold, scan
+
+
+@click.command()
+@experiment_options
+@click.option("--why", is_flag=True, help="Also name the key that differs.")
+@json_option
+def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why: bool, as_json: bool) -> None:
+    """Show which steps of EXPERIMENT are up to date."""
+    project = open_experiment(experiment, work=work, overrides=overrides)
+    steps = read_status(project.pipeline, project.work)
+    if as_json:
+        rows = [
+            {
+                "name": s.name,
+                "stage": s.stage,
+                "state": s.state,
+                "path": None if s.path is None else str(s.path),
+                "digest": s.digest,
+                "why": list(s.why),
+            }
+            for s in steps
+        ]
+        print_json({"name": project.experiment.name, "work": str(project.work), "stages": rows})
+        return
+    for s in steps:
+        click.echo(f"{s.name:22} {s.state:8} {s.path or ''}".rstrip())
+        for reason in s.why if why else ():
+            click.echo(f"{'':22} because {reason}")
+
+
+@click.command()
+@experiment_options
+@click.option("--full", is_flag=True, help="Hash every byte; without it sizes and records only.")
+@json_option
+def verify(experiment: Path, work: Path | None, overrides: tuple[str, ...], full: bool, as_json: bool) -> None:
+    """Check every committed artefact in the work folder; name every damaged file."""
+    project = open_experiment(experiment, work=work, overrides=overrides)
+    checked, problems = 0, []
+    for found in scan(project.work / "artefacts"):
+        if found.kind == "committed":
+            checked += 1
+            problems += [f"{found.path}: {problem}" for problem in verify_folder(found.path, full=full)]
+    if as_json:
+        print_json({"checked": checked, "problems": problems})
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
+    if problems:
+        remedy = "run the experiment again: what is damaged is kept aside and made again"
+        raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
+
+
+def verify_folder(path: Path, *, full: bool) -> list[str]:
+    try:
+        return Artefact.open(path).verify(full=full)
+    except CorruptArtefact as error:
+        return [f"{error.where}: {error.what}"]
+
+
+@click.command()
+@experiment_options
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@json_option
+def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Delete what EXPERIMENT, as it stands now, no longer refers to."""
+    project = open_experiment(experiment, work=work, overrides=overrides)
+    with hold(project.work / "lock"):
+        items = clean.unreferenced(project.pipeline, project.work)
+        sizes = {item.path: item.num_bytes() for item in items}
+        total = sum(sizes.values())
+        for item in items if not dry_run else []:
+            delete(item.path)
+    if as_json:
+        print_json({"deleted": [str(item.path) for item in items], "bytes": total, "dry_run": dry_run})
+        return
+    for item in items:
+        click.echo(f"{item.kind:9} {size(sizes[item.path]):>9}  {item.path}")
+    click.echo(f"{len(items)} item(s), {size(total)} {'would be deleted' if dry_run else 'deleted'}")
+
+
+COMMANDS = [status, verify, gc]

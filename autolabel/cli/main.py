@@ -1,0 +1,56 @@
+"""The `autolabel` command: its groups of subcommands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+
+from autolabel import __version__
+from autolabel.cli import inspection, people, running, setup
+from autolabel.errors import AutolabelError
+from autolabel.stopping import Stopped
+
+
+class ErrorsToExitCodes(click.Group):
+    """Every foreseen error ends in one line on stderr and its exit code; a traceback is a bug of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutolabelError as error:
+            click.echo(f"autolabel: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except Stopped as stop:
+            click.echo(f"autolabel: {stop}; run the same command again to go on", err=True)
+            ctx.exit(128 + stop.signum)
+        except OSError as error:
+            click.echo(f"autolabel: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="autolabel")
+def cli() -> None:
+    """Teacher-student auto-labelling for semantic segmentation.
+
+    Start with `autolabel demo`; then `autolabel init --source folder --root DIR` for your own images.
+    """
+    logging.captureWarnings(True)
+
+
+for family in (setup, running, inspection, people):
+    for command in family.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli()
+    except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

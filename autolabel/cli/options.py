@@ -1,0 +1,103 @@
+"""Options that several commands share, and how a command prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from autolabel.config import Experiment, Runtime
+from autolabel.errors import ConfigError
+from autolabel.experiment import load_experiment
+from autolabel.flow.graph import Pipeline
+from autolabel.flow.load import load_pipeline
+from autolabel.flow.runner import Runner
+from autolabel.stopping import catch_signals
+from autolabel.store import hold
+
+F = TypeVar("F", bound=Callable[..., Any])
+SCHEMA_VERSION = 1
+
+experiment_argument = click.argument("experiment", type=click.Path(path_type=Path))
+work_option = click.option(
+    "--work", type=click.Path(path_type=Path), help="Folder for all that is made; default: work/NAME here."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. teacher.epochs=3."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+device_option = click.option("--device", help="auto, cpu, cuda or cuda:N; overrides runtime.device.")
+jobs_option = click.option("--jobs", type=click.IntRange(min=0), help="Worker threads or processes; 0 = all cores.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
+
+
+def experiment_options(function: F) -> F:
+    """EXPERIMENT, --work, --set: what every command on an experiment takes."""
+    return experiment_argument(work_option(set_option(function)))
+
+
+def run_options(function: F) -> F:
+    """--device, --jobs, --quiet, --verbose: where and how fast, never what."""
+    return device_option(jobs_option(quiet_option(verbose_option(function))))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An experiment, its pipeline, and the folder its artefacts lie in."""
+
+    experiment: Experiment
+    pipeline: Pipeline
+    work: Path
+
+
+def open_experiment(path: Path, *, work: Path | None, overrides: tuple[str, ...]) -> Opened:
+    """Everything is checked here, before any work begins."""
+    experiment = load_experiment(path, overrides)
+    return opened(experiment, work)
+
+
+def opened(experiment: Experiment, work: Path | None) -> Opened:
+    folder = work if work is not None else Path("work") / experiment.name
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(folder, "is not a folder", "give another --work")
+    return Opened(experiment, load_pipeline(experiment), folder.absolute())
+
+
+def runtime_with(runtime: Runtime, *, device: str | None, jobs: int | None) -> Runtime:
+    given = {key: value for key, value in (("device", device), ("jobs", jobs)) if value is not None}
+    return runtime.model_copy(update=given)
+
+
+@contextmanager
+def running(
+    project: Opened, *, device: str | None, jobs: int | None, quiet: bool, verbose: bool = True
+) -> Iterator[Runner]:
+    """A runner that holds the work folder's lock and stops at a safe point on SIGINT and SIGTERM."""
+
+    def say(line: str) -> None:
+        if not quiet and (verbose or not line.endswith(")") or "up to date" not in line):
+            click.echo(line, err=True)
+
+    with hold(project.work / "lock"), catch_signals() as stop:
+        runtime = runtime_with(project.experiment.runtime, device=device, jobs=jobs)
+        yield Runner(project.experiment, project.work, runtime, stop, say, quiet)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Exactly one object on stdout."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **result}, allow_nan=False, default=str))
+
+
+def size(count: float) -> str:
+    """Bytes for people, decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} TB"

@@ -1,0 +1,105 @@
+"""Commands that need no experiment: `predict` on pictures, `cut` on codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autolabel.cli.options import device_option, jobs_option, json_option, print_json, quiet_option, size
+
+
+@click.command()
+@click.option(
+    "--teacher",
+    "weights",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="weights.safetensors, or the folder of a teacher or student artefact.",
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
+@click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="Below it a pixel is ignore (255).")
+@click.option("--details", is_flag=True, help="Also write every scale's prediction and attention map.")
+@device_option
+@json_option
+@quiet_option
+def predict(
+    weights: Path,
+    images: tuple[Path, ...],
+    out: Path,
+    scales: str,
+    flip: bool,
+    threshold: float,
+    details: bool,
+    device: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Label IMAGES (files or folders): a label PNG of train ids and a colour overlay each."""
+    from autolabel.cli.predicting import Request, predict_files
+
+    request = Request(
+        scales=_scales(scales), flip=flip, threshold=threshold, details=details, device=device or "auto", quiet=quiet
+    )
+    written = predict_files(weights, images, out, request)
+    if as_json:
+        print_json({"images": len(written), "out": str(out), "files": [str(p) for paths in written for p in paths]})
+    else:
+        click.echo(f"{len(written)} image(s) labelled in {out}")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.5,1.0,2.0") from error
+    if 1.0 not in scales or not all(0 < s <= 8 for s in scales) or len(set(scales)) != len(scales):
+        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them")
+    return scales
+
+
+@click.command()
+@click.argument("codes", type=click.Path(path_type=Path))
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
+@click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
+@jobs_option
+@json_option
+@quiet_option
+def cut(
+    codes: Path,
+    threshold: float,
+    class_thresholds: tuple[str, ...],
+    out: Path,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
+    from autolabel.cli.cutting import cut_codes
+
+    per_class = dict(_class_threshold(text) for text in class_thresholds)
+    result = cut_codes(codes, out, threshold=threshold, class_thresholds=per_class, jobs=jobs or 0, quiet=quiet)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(
+            f"{result['count']} labels, {size(result['bytes'])}, {100 * result['ignored_share']:.1f} % ignored, in {out}"
+        )
+
+
+def _class_threshold(text: str) -> tuple[str, float]:
+    name, separator, value = text.rpartition("=")
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = -1.0
+    if not separator or not 0 <= threshold <= 1:
+        raise click.BadParameter(f"{text!r} is not of the form CLASS=THRESHOLD, e.g. car=0.7")
+    return name, threshold
+
+
+COMMANDS = [predict, cut]

@@ -1,0 +1,164 @@
+"""Commands that make artefacts: `run`, and one command a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autolabel.cli.options import (
+    Opened,
+    experiment_options,
+    json_option,
+    open_experiment,
+    print_json,
+    run_options,
+    running,
+    size,
+)
+from autolabel.errors import GateFailed, ItemsFailed
+from autolabel.flow.runner import Done
+from autolabel.flow.status import status
+from autolabel.flow.summary import failed_gates, summarise
+
+
+@click.command()
+@experiment_options
+@click.option("--until", metavar="STEP", help="Stop after this step (or stage).")
+@click.option("--dry-run", is_flag=True, help="Say what would run and why; make nothing.")
+@json_option
+@run_options
+def run(
+    experiment: Path,
+    work: Path | None,
+    overrides: tuple[str, ...],
+    until: str | None,
+    dry_run: bool,
+    as_json: bool,
+    device: str | None,
+    jobs: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Bring every step of EXPERIMENT up to date, from data to report."""
+    project = open_experiment(experiment, work=work, overrides=overrides)
+    if dry_run:
+        print_plan(project, until, as_json=as_json)
+        return
+    run_project(project, until=until, as_json=as_json, device=device, jobs=jobs, quiet=quiet, verbose=verbose)
+
+
+def run_project(
+    project: Opened,
+    *,
+    until: str | None,
+    as_json: bool,
+    device: str | None,
+    jobs: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run, print the result, and end with the exit code it deserves."""
+    pipeline = project.pipeline
+    targets = pipeline.select(until) if until else list(pipeline.nodes.values())
+    with running(project, device=device, jobs=jobs, quiet=quiet, verbose=verbose) as runner:
+        done = runner.run(pipeline, targets)
+    finish(project, done, as_json=as_json)
+
+
+def finish(project: Opened, done: list[Done], *, as_json: bool) -> None:
+    """Print what was achieved; raise when a gate failed or items were quarantined."""
+    artefacts = {item.node.name: item.artefact for item in done}
+    summary = summarise(project.pipeline, artefacts)
+    made = [item.node.name for item in done if not item.fresh]
+    if as_json:
+        print_json({"name": project.experiment.name, "work": str(project.work), "made": made, **summary})
+    else:
+        print_summary(summary, made)
+    gates = failed_gates(project.pipeline, artefacts)
+    if gates:
+        raise GateFailed("quality gate", gates[0], "train longer, or lower the gate")
+    bad = {name: count for name, a in artefacts.items() if (count := a.provenance.get("bad_items", 0))}
+    if bad:
+        name, count = next(iter(bad.items()))
+        remedy = f"see {artefacts[name].data / 'quarantine.json'}"
+        raise ItemsFailed(name, f"finished, but {count} item(s) could not be used", remedy)
+
+
+def print_summary(summary: dict[str, Any], made: list[str]) -> None:
+    if not made:
+        click.echo("Everything is up to date: no work was done.")
+    for key, text in (("teacher_miou", "teacher mIoU"), ("student_miou", "student mIoU")):
+        if key in summary:
+            click.echo(f"{text:14} {summary[key]:.4f}")
+    for name, miou in summary.get("students", {}).items():
+        click.echo(f"  {name:22} {miou:.4f}")
+    if "labels" in summary:
+        labels = summary["labels"]
+        each = labels["bytes"] / max(labels["count"], 1)
+        click.echo(
+            f"{'labels':14} {labels['count']} PNG, {size(labels['bytes'])} ({size(each)} each),"
+            f" {100 * labels['ignored_share']:.1f} % ignored"
+        )
+        click.echo(f"{'':14} {labels['path']}")
+    if "report" in summary:
+        click.echo(f"{'report':14} {summary['report']}")
+
+
+def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
+    """What a run would do: each step, its state and the reason."""
+    steps = status(project.pipeline, project.work)
+    if until:
+        wanted = {node.name for node in project.pipeline.needed_for(project.pipeline.select(until))}
+        steps = [step for step in steps if step.name in wanted]
+    plan = [
+        {"step": step.name, "action": "keep" if step.state == "fresh" else "run", "state": step.state, "why": step.why}
+        for step in steps
+    ]
+    if as_json:
+        print_json({"plan": plan})
+        return
+    for item in plan:
+        click.echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}")
+
+
+def stage_command(stage: str, help_text: str) -> click.Command:
+    """`autolabel STAGE EXPERIMENT`: make just this stage's steps; what they read must be up to date."""
+
+    @click.command(name=stage, help=help_text)
+    @experiment_options
+    @json_option
+    @run_options
+    def command(
+        experiment: Path,
+        work: Path | None,
+        overrides: tuple[str, ...],
+        as_json: bool,
+        device: str | None,
+        jobs: int | None,
+        quiet: bool,
+        verbose: bool,
+    ) -> None:
+        project = open_experiment(experiment, work=work, overrides=overrides)
+        targets = project.pipeline.select(stage)
+        with running(project, device=device, jobs=jobs, quiet=quiet, verbose=verbose) as runner:
+            done = runner.run_only(targets)
+        finish(project, done, as_json=as_json)
+
+    return command
+
+
+STAGE_HELP = {
+    "manifest": "List the data: every image and label with digest, size and pixel counts a class.",
+    "teacher": "Train the teacher.",
+    "infer": "Let the teacher look at the images to label: one byte of class and confidence a pixel.",
+    "label": "Cut label PNGs from the codes by threshold; no GPU needed.",
+    "audit": "Measure what the labels are worth: footprint, coverage, agreement, threshold evidence.",
+    "fuse": "Put together what a student trains on.",
+    "student": "Train the student.",
+    "evaluate": "Measure mIoU on the validation images.",
+    "report": "Write the report, one HTML file.",
+}
+
+COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items())]

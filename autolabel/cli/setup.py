@@ -1,0 +1,102 @@
+"""Commands to begin with: `demo`, `init`, `doctor`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import click
+
+from autolabel.cli.options import (
+    json_option,
+    opened,
+    print_json,
+    run_options,
+    set_option,
+    work_option,
+)
+from autolabel.cli.running import run_project
+from autolabel.errors import ConfigError
+from autolabel.experiment import parse_experiment
+from autolabel.resources import resource
+from autolabel.store import write_file
+
+
+@click.command()
+@work_option
+@set_option
+@json_option
+@run_options
+def demo(
+    work: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    device: str | None,
+    jobs: int | None,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Run the whole pipeline on synthetic street scenes: minutes on a CPU."""
+    raw = resource("configs", "demo.toml")
+    experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
+    run_project(
+        opened(experiment, work), until=None, as_json=as_json, device=device, jobs=jobs, quiet=quiet, verbose=verbose
+    )
+
+
+@click.command()
+@click.option("--source", type=click.Choice(["folder", "camvid", "cityscapes", "mapillary"]), required=True)
+@click.option("--root", type=click.Path(path_type=Path), required=True, help="Where the data lies.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write; default: NAME.toml here.")
+@click.option("--name", help="The experiment's name; default: the data folder's.")
+def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
+    """Write an experiment file for your data; it is checked against the data before it is written."""
+    if not root.is_dir():
+        raise ConfigError(root, "is not a folder", "give the folder your data lies in with --root")
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip(".-_")[:64] or source
+    target = out or Path(f"{name}.toml")
+    if target.exists():
+        raise ConfigError(target, "exists already", "give another name with --out, or delete it")
+    text = resource("configs", f"{source}.toml").decode()
+    for key, value in (("name", name), ("root", str(root.resolve()))):
+        line = f"{key} = {json.dumps(value, ensure_ascii=False)}"  # a JSON string is a TOML basic string
+        text = re.sub(rf'^{key} = ".*"$', lambda _, line=line: line, text, count=1, flags=re.MULTILINE)
+    experiment = parse_experiment(text.encode(), where=target, base=target.parent)
+    counts = _look(experiment.data)
+    write_file(target.absolute(), text.encode())
+    click.echo(f"wrote {target}: {counts}")
+    click.echo(f"next: autolabel run {target}")
+
+
+def _look(data: object) -> str:
+    """Plan the source without decoding anything: missing folders and labels show here, not after an hour."""
+    from autolabel.data.build import plan
+
+    found = plan(data)
+    layers: dict[str, int] = {}
+    for label in found.labels:
+        layers[label.role] = layers.get(label.role, 0) + 1
+    parts = [f"{len(found.images)} images"] + [f"{count} {role} labels" for role, count in layers.items()]
+    return ", ".join(parts)
+
+
+@click.command()
+@work_option
+@json_option
+def doctor(work: Path | None, as_json: bool) -> None:
+    """Check this machine: Python, torch, device, cores, disk, and a decode-and-write self-test. No network."""
+    from autolabel.cli.checks import check_machine
+
+    checks = check_machine((work or Path("work")).absolute())
+    if as_json:
+        print_json({"checks": [vars(check) for check in checks]})
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:12} {check.found}")
+    failed = [check for check in checks if not check.ok]
+    if failed:
+        raise ConfigError(failed[0].name, failed[0].found, failed[0].remedy)
+
+
+COMMANDS = [demo, init, doctor]

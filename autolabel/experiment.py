@@ -1,0 +1,125 @@
+"""Reading an experiment: TOML text and `--set` overrides -> a checked `Experiment`, or one clear line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from autolabel.config import Experiment
+from autolabel.errors import ConfigError
+
+_MAX_BYTES = 1_000_000
+# Settings that name files: written relative to the experiment file, overridden relative to the current folder.
+_PATHS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(path, f"cannot read the experiment: {reason}", "give the path of a TOML file") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(path, "is larger than 1 MB, no experiment is", "give the path of a TOML file")
+    return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
+
+
+def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Parse TOML bytes; relative paths in them are taken from `base`."""
+    try:
+        document = tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(where, f"is not valid TOML: {error}", "mend the line named") from error
+    _anchor_paths(document, base)
+    for override in overrides:
+        _apply(document, override)
+    try:
+        # JSON is pydantic's strict mode for files: lists become tuples, but "1" never becomes 1.
+        return Experiment.model_validate_json(json.dumps(document, default=str))
+    except ValidationError as error:
+        raise _explain(error, where) from error
+
+
+def _anchor_paths(document: dict[str, Any], base: Path) -> None:
+    for table, key in _PATHS:
+        section = document.get(table)
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            section[key] = str((base / Path(section[key]).expanduser()).resolve())
+
+
+def _apply(document: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = tuple(part.strip() for part in key.split("."))
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override}", "is not of the form key=value", "write e.g. --set teacher.epochs=3")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word: --set infer.device=cpu without shell-proof quotes
+    if parts in _PATHS and isinstance(value, str):
+        value = str(Path(value).expanduser().resolve())
+    table = document
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {override}", f"{part!r} is a value, not a table", "name a setting below a table")
+    table[parts[-1]] = value
+
+
+def _explain(error: ValidationError, where: object) -> ConfigError:
+    problems = error.errors(include_url=False, include_input=True)
+    first = problems[0]
+    names, fields = _locate(first["loc"])
+    key = ".".join(names)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(names[-1], fields, n=1)
+        remedy = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(fields))}"
+        return ConfigError(where, f"unknown key {key!r}{more}", remedy)
+    if first["type"] == "missing":
+        return ConfigError(where, f"{key!r} is missing{more}", "add it")
+    if first["type"] == "union_tag_invalid":
+        kinds = first["ctx"]["expected_tags"]
+        return ConfigError(where, f"unknown source {first['ctx']['tag']!r}{more}", f"one of {kinds}")
+    if first["type"] == "union_tag_not_found":
+        return ConfigError(where, f"'data.source' is missing{more}", "say which source the data comes from")
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return ConfigError(where, f"{key} = {first['input']!r}: {message}{more}"[:400], "change it")
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
+    """The dotted key of an error and the keys its table knows; drops the tag pydantic adds for a union."""
+    names: list[str] = []
+    models: list[type[BaseModel]] = [Experiment]
+    for part in loc:
+        tagged = [m for m in models if _tag(m) == part]
+        if tagged and len(models) > 1:
+            models = tagged
+            continue
+        names.append(str(part))
+        known = [field for m in models if (field := m.model_fields.get(str(part)))]
+        if part == loc[-1]:
+            break
+        models = [m for field in known for m in _models_in(field.annotation)] or models
+    return names, [name for m in models for name in m.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("source")
+    return get_args(field.annotation)[0] if field is not None else None

@@ -1,0 +1,167 @@
+"""Running a pipeline: reuse what is committed and intact, make the rest, one step after the other.
+
+A step's key is known once its inputs are committed, so keys are worked out on the way. Before a step consumes an
+input all its bytes are checked; a damaged artefact is renamed aside and made again (promises P1, P2, P4).
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from autolabel import __version__
+from autolabel.config import Experiment, Runtime
+from autolabel.errors import ConfigError, CorruptArtefact
+from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.keys import key_document, stage_key
+from autolabel.flow.stage import Context
+from autolabel.stopping import StopFlag
+from autolabel.store import Artefact, find, open_draft, recover, set_aside
+from autolabel.store.artefact import final_path
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that is committed; `fresh` says it already was before this run."""
+
+    node: Node
+    artefact: Artefact
+    fresh: bool
+
+
+@dataclass
+class Runner:
+    """Brings steps of one pipeline up to date in one work folder (whose lock the caller holds)."""
+
+    experiment: Experiment
+    work: Path
+    runtime: Runtime
+    stop: StopFlag
+    say: Callable[[str], None]
+    quiet: bool = False
+    done: dict[str, Done] = field(default_factory=dict)
+    _intact: set[Path] = field(default_factory=set)
+
+    def run(self, pipeline: Pipeline, targets: list[Node]) -> list[Done]:
+        """The targets and all they need, committed."""
+        nodes = pipeline.needed_for(targets)
+        for node in nodes:
+            self.ensure(node)
+        return [self.done[node.name] for node in nodes]
+
+    def run_only(self, targets: list[Node]) -> list[Done]:
+        """The targets alone; raises ConfigError when one of their inputs is not up to date."""
+        for node in targets:
+            for source in node.inputs.values():
+                if self.current(source) is None:
+                    remedy = f"run `autolabel run EXPERIMENT --until {source.name}` first"
+                    raise ConfigError(f"step {node.name!r}", f"its input {source.name!r} is not up to date", remedy)
+            self.ensure(node)
+        return [self.done[node.name] for node in targets]
+
+    def current(self, node: Node) -> Artefact | None:
+        """The committed artefact of a node if all it stands on is committed too; makes nothing."""
+        if node.name in self.done:
+            return self.done[node.name].artefact
+        inputs = {name: self.current(source) for name, source in node.inputs.items()}
+        if any(artefact is None for artefact in inputs.values()):
+            return None
+        digests = {name: artefact.digest for name, artefact in inputs.items() if artefact is not None}
+        return find(self.folder(node), stage_key(key_document(node, digests)))
+
+    def folder(self, node: Node) -> Path:
+        return self.work / "artefacts" / node.name
+
+    def ensure(self, node: Node) -> Artefact:
+        """Reuse or make one step; its inputs are brought up to date first."""
+        if node.name in self.done:
+            return self.done[node.name].artefact
+        self.stop.check()
+        inputs = {name: self.ensure(source) for name, source in node.inputs.items()}
+        document = key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
+        artefact = self._committed(node, stage_key(document))
+        if artefact is not None:
+            self.say(f"{node.name}: up to date ({artefact.path.name})")
+            self.done[node.name] = Done(node, artefact, fresh=True)
+            return artefact
+        inputs = {name: self._intact_input(source) for name, source in node.inputs.items()}
+        return self._make(node, key_document(node, {name: a.digest for name, a in inputs.items()}), inputs)
+
+    def _committed(self, node: Node, key: str) -> Artefact | None:
+        """What is committed under this key, if it is whole; otherwise it is put aside."""
+        try:
+            artefact = recover(self.folder(node), key)
+        except CorruptArtefact as error:
+            self._put_aside(node, final_path(self.folder(node), key), [error.what])
+            return None
+        problems = artefact.verify() if artefact is not None else []
+        if artefact is not None and problems:
+            self._put_aside(node, artefact.path, problems)
+            return None
+        return artefact
+
+    def _intact_input(self, node: Node) -> Artefact:
+        artefact = self.ensure(node)
+        if artefact.path in self._intact:
+            return artefact
+        problems = artefact.verify(full=True)
+        if problems:
+            self._put_aside(node, artefact.path, problems)
+            del self.done[node.name]
+            artefact = self.ensure(node)
+            problems = artefact.verify(full=True)
+            if problems:
+                raise CorruptArtefact(artefact.path, f"is damaged again: {problems[0]}", "check the disk")
+        self._intact.add(artefact.path)
+        return artefact
+
+    def _put_aside(self, node: Node, path: Path, problems: list[str]) -> None:
+        moved = set_aside(path)
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        self.say(f"{node.name}: damaged, {problems[0]}{more}; kept as {moved.name}, making it again")
+
+    def _make(self, node: Node, document: dict[str, Any], inputs: dict[str, Artefact]) -> Artefact:
+        key = stage_key(document)
+        self.say(f"{node.name}: running ({key[:16]})")
+        started = time.time()
+        draft = open_draft(self.folder(node), key)
+        context = Context(
+            node=node.name,
+            settings=node.settings,
+            seed=node.seed,
+            experiment=self.experiment,
+            inputs=inputs,
+            draft=draft,
+            runtime=self.runtime,
+            stop=self.stop,
+            quiet=self.quiet,
+        )
+        outcome = node.stage.run(context)
+        provenance = {
+            "key": document,
+            "experiment": self.experiment.model_dump(mode="json"),
+            "bad_items": outcome.bad_items,
+            "started": started,
+            "seconds": time.time() - started,
+            **_environment(),
+            **outcome.provenance,
+        }
+        artefact = draft.commit(meta=dict(outcome.meta), provenance=provenance, digests=outcome.digests)
+        self._intact.add(artefact.path)  # the commit has just hashed every byte
+        self.done[node.name] = Done(node, artefact, fresh=False)
+        self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
+        return artefact
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "autolabel": __version__,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "machine": platform.machine(),
+    }

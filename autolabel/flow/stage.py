@@ -1,0 +1,72 @@
+"""What a stage is: a declaration that is cheap to import, and a run function that imports its tools late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autolabel.config import Experiment, Runtime, Table
+from autolabel.stopping import StopFlag
+from autolabel.store import Artefact, Draft
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run hands back: `meta` is part of the artefact's digest (deterministic!), `provenance` is not."""
+
+    meta: Mapping[str, Any]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)  # sha256 of files as they were written, if remembered
+    bad_items: int = 0  # quarantined within max_bad: the whole run then ends with exit code 5
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything a stage may use. Settings decide what is computed, `runtime` only where and how fast."""
+
+    node: str
+    settings: Any  # the Table given to Pipeline.add
+    seed: int
+    experiment: Experiment
+    inputs: Mapping[str, Artefact]
+    draft: Draft
+    runtime: Runtime
+    stop: StopFlag
+    quiet: bool
+
+    def group(self, name: str) -> dict[str, Artefact]:
+        """The inputs given as a dict to Pipeline.add: {"fine": ..., "auto": ...}."""
+        prefix = f"{name}."
+        return {key[len(prefix) :]: artefact for key, artefact in self.inputs.items() if key.startswith(prefix)}
+
+    def roots(self, data: str = "data") -> dict[str, Path]:
+        """Where a manifest's declared roots lie: the user's folder, and the artefacts that hold files."""
+        source = getattr(self.experiment.data, "root", None)
+        roots = {} if source is None else {"source": Path(source)}
+        roots["data"] = self.inputs[data].data
+        if "labels" in self.inputs:
+            roots["labels"] = self.inputs["labels"].data
+        return roots
+
+
+def plain_identity(settings: Table) -> dict[str, Any]:
+    """The settings as they enter the stage key."""
+    return settings.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One kind of step.
+
+    `inputs` maps an input's name to the kind of artefact it takes; a name ending in `.*` takes a dict of them,
+    one ending in `?` may be left out. `version` goes up when the same settings would give other bytes.
+    """
+
+    name: str
+    version: int
+    output: str
+    inputs: Mapping[str, str]
+    run: Callable[[Context], Outcome]
+    identity: Callable[[Any], dict[str, Any]] = plain_identity

@@ -1,0 +1,95 @@
+"""What is up to date, what is not and why: reads commit records only, no torch, no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autolabel.errors import AutolabelError, CorruptArtefact
+from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.keys import differences, key_document, stage_key
+from autolabel.store import Artefact, find, scan
+from autolabel.store.artefact import partial_path
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    """State of one step.
+
+    fresh: committed for just these settings and inputs; partial: begun; stale: committed for others only;
+    missing: never made; waiting: its inputs are not up to date, so its key is not known yet; corrupt: damaged.
+    """
+
+    name: str
+    stage: str
+    state: str
+    path: Path | None
+    why: tuple[str, ...]
+    digest: str | None
+
+
+def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
+    """One line a step, in order."""
+    current: dict[str, Artefact] = {}
+    found = []
+    for node in pipeline.nodes.values():
+        step, artefact = _one(node, work / "artefacts" / node.name, current)
+        if artefact is not None and step.state == "fresh":
+            current[node.name] = artefact
+        found.append(step)
+    return found
+
+
+def _one(node: Node, folder: Path, current: dict[str, Artefact]) -> tuple[StepStatus, Artefact | None]:
+    def step(state: str, artefact: Artefact | None, *why: str) -> tuple[StepStatus, Artefact | None]:
+        path = artefact.path if artefact else None
+        return StepStatus(node.name, node.stage.name, state, path, why, artefact.digest if artefact else None), artefact
+
+    waiting = [source.name for source in node.inputs.values() if source.name not in current]
+    if waiting:
+        return step("waiting", None, f"waits for {', '.join(dict.fromkeys(waiting))}")
+    try:
+        document = key_document(node, {name: current[source.name].digest for name, source in node.inputs.items()})
+    except AutolabelError as error:  # the source folder is gone, say: status still tells the rest
+        return step("missing", None, str(error))
+    key = stage_key(document)
+    try:
+        artefact = find(folder, key)
+    except CorruptArtefact as error:
+        return step("corrupt", None, str(error))
+    if artefact is not None:
+        problems = artefact.verify()
+        return step("corrupt", artefact, *problems) if problems else step("fresh", artefact)
+    if partial_path(folder, key).is_dir():
+        return step("partial", None, "begun, not finished: run again to go on")
+    others = [other for other in committed(folder.parent) if other.path.parent == folder]
+    if not others:
+        return step("missing", None, "never made")
+    changes = min((_changes(node, other, document) for other in others), key=len)
+    return step("stale", None, *changes)
+
+
+def committed(root: Path) -> Iterator[Artefact]:
+    """Every artefact below `root` that opens; damaged ones are for `verify` to name."""
+    for found in scan(root):
+        if found.kind == "committed":
+            with suppress(CorruptArtefact):
+                yield Artefact.open(found.path)
+
+
+def _changes(node: Node, other: Artefact, document: dict[str, Any]) -> list[str]:
+    old = other.provenance.get("key", {})
+    return [f"{_readable(node, key)}: {before!r} -> {after!r}" for key, before, after in differences(old, document)]
+
+
+def _readable(node: Node, key: str) -> str:
+    """`settings.threshold` of step label -> `label.threshold`; an input's digest by the step that makes it."""
+    head, _, rest = key.partition(".")
+    if head == "settings":
+        return f"{node.name}.{rest}"
+    if head == "inputs" and rest in node.inputs:
+        return f"input {node.inputs[rest].name}"
+    return f"{node.name} {key}"

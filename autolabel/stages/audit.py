@@ -1,0 +1,144 @@
+"""Stage audit: what the labels weigh, cover and are worth, in one JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.machine import usable_cores
+from autolabel.stages.label import LEDGER
+from autolabel.stages.opening import TRAINED_ON, open_manifest, shard_index
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from autolabel.data.manifest import Manifest
+    from autolabel.labels.codes import CodeBook
+
+AUDIT_FILE = "audit.json"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One image's maps of train ids (H, W); those it does not have are None."""
+
+    winner: np.ndarray  # the teacher's class, whatever its probability
+    bins: np.ndarray
+    maps: dict[str, np.ndarray | None]  # by role
+
+
+def run(ctx: Context) -> Outcome:
+    """Stream over the labelled images, then over the validation images for threshold evidence."""
+    from autolabel.audit.coverage import ClassBalance
+    from autolabel.audit.footprint import Footprint
+    from autolabel.audit.leaks import leak_guard
+
+    data, labels = open_manifest(ctx.inputs["data"]), open_manifest(ctx.inputs["labels"])
+    names, index = data.classes.names, shard_index(ctx.inputs["codes"])
+    footprint, balance = Footprint(len(names)), ClassBalance(names)
+    for row in labels.labels:
+        image = labels.image(row.image_id)
+        footprint.add(image.group, num_bytes=row.bytes, width=image.width, height=image.height)
+    for row in (*data.labels, *labels.labels):
+        if data.image(row.image_id).split == "train":
+            balance.add(row.role, row.counts)
+    sizes = {entry.name: entry.size for entry in ctx.inputs["codes"].entries}
+    codes_bytes = sum(sizes[shard["name"]] for shard in index["shards"] if shard["split"] == "train")
+    trained_on = json.loads(ctx.inputs["model"].read(TRAINED_ON))
+    result = {
+        "footprint": footprint.result(codes_bytes=codes_bytes),
+        "coverage": balance.result(),
+        "leak": leak_guard(trained_on, [row.sha256 for row in data.split("val")]),
+        **_compare(ctx, data, labels, index),
+        "evidence": _evidence(ctx, data, index),
+    }
+    ctx.draft.write(AUDIT_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
+    truth = result["auto_truth"]
+    meta = {"accuracy": truth and truth["accuracy"], "coverage": truth and truth["coverage"]}
+    return Outcome(meta=meta)
+
+
+def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any]) -> dict[str, Any]:
+    """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
+    from autolabel.audit.agreement import Comparison
+    from autolabel.audit.coverage import IgnoredLedger
+
+    names = data.classes.names
+    pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "coarse_truth")}
+    ledger = IgnoredLedger(names)
+    for row in json.loads(ctx.inputs["labels"].read(LEDGER)):
+        ledger.add({reason: pixels for reason, pixels in row.items() if reason != "id"})
+    seen: set[str] = set()
+    for item in _images(ctx, data, labels, index, split="train", roles=("auto", "coarse", "truth")):
+        auto, coarse, truth = item.maps["auto"], item.maps["coarse"], item.maps["truth"]
+        assert auto is not None, "every coded image has been cut"
+        ledger.add_maps(auto, item.winner)
+        for name, label, reference in (
+            ("coarse_agreement", auto, coarse),
+            ("auto_truth", auto, truth),
+            ("coarse_truth", coarse, truth),
+        ):
+            if label is not None and reference is not None:
+                pairs[name].add(label, reference)
+                seen.add(name)
+    return {"ignored": ledger.result(), **{name: pairs[name].result() if name in seen else None for name in pairs}}
+
+
+def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
+    """Precision and kept share at every bin edge, on images that have fine labels and trained nobody."""
+    from autolabel.audit.evidence import Evidence
+
+    evidence = Evidence(data.classes.names, index["book"]["edges"])
+    found = False
+    for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
+        fine = item.maps["fine"]
+        if fine is not None:
+            evidence.add(item.winner, item.bins, label=fine)
+            found = True
+    return evidence.result() if found else None
+
+
+def _images(
+    ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any], *, split: str, roles: tuple[str, ...]
+) -> Iterator[Labelled]:
+    """Every coded image of a split, loaded by threads, in order."""
+    import joblib
+
+    from autolabel.labels.codes import CodeBook
+
+    book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
+    load = partial(_load, ctx=ctx, manifests=(data, labels), roles=roles, book=book)
+    jobs = ctx.runtime.jobs or usable_cores()
+    shards = (shard["name"] for shard in index["shards"] if shard["split"] == split)
+    results = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
+        joblib.delayed(load)(name) for name in shards
+    )
+    for items in results:
+        ctx.stop.check()
+        yield from items
+
+
+def _load(
+    name: str, *, ctx: Context, manifests: tuple[Manifest, ...], roles: tuple[str, ...], book: CodeBook
+) -> list[Labelled]:
+    from autolabel.data.reading import load_label
+    from autolabel.labels.shards import read_shard
+
+    shard = read_shard(ctx.inputs["codes"].read(name), where=name)
+    max_pixels = ctx.experiment.data.max_pixels
+    found = []
+    for image_id in shard.ids:
+        rows = {role: next((r for m in manifests if (r := m.label(image_id, role))), None) for role in roles}
+        maps = {
+            role: row and load_label(row, ctx.roots(), manifests[0].classes, max_pixels=max_pixels)
+            for role, row in rows.items()
+        }
+        found.append(Labelled(*book.classes_and_bins(shard.codes(image_id)), maps))
+    return found
+
+
+AUDIT = Stage("audit", 1, "audit", {"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"}, run)

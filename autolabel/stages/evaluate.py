@@ -1,0 +1,60 @@
+"""Stage evaluate: mIoU on the validation images, and prediction files for a benchmark server."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from autolabel.config import Evaluate
+from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
+from autolabel.machine import pin_threads, resolve_device
+from autolabel.stages.opening import open_manifest, open_model
+
+
+def identity(settings: Evaluate) -> dict[str, Any]:
+    """A gate judges a result, it does not change it."""
+    document = plain_identity(settings)
+    document.pop("min_miou")
+    return document
+
+
+def run(ctx: Context) -> Outcome:
+    """Multi-scale inference over the val split, one image at a time, at full resolution."""
+    import numpy as np
+
+    from autolabel.data.manifest_pairs import ManifestPairs
+    from autolabel.data.selection import val_pairs
+    from autolabel.errors import DataError
+    from autolabel.evaluation.confusion import confusion_matrix
+    from autolabel.evaluation.iou import evaluation_result
+    from autolabel.evaluation.submission import encode_submission, submission_name
+    from autolabel.inference.predict import Predictor
+    from autolabel.progress import Progress
+
+    manifest = open_manifest(ctx.inputs["data"])
+    rows = val_pairs(manifest)
+    if not rows:
+        raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
+    pairs = ManifestPairs(rows, ctx.roots(), manifest.classes, max_pixels=ctx.experiment.data.max_pixels)
+    model, card = open_model(ctx.inputs["model"])
+    pin_threads(ctx.runtime.threads)
+    device = resolve_device(ctx.runtime.device)
+    predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
+    names = manifest.classes.names
+    matrix = np.zeros((len(names), len(names) + 1), dtype=np.int64)
+    with Progress(total=len(rows), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar:
+        for (row, _), (image, label) in zip(rows, pairs, strict=True):
+            prediction = predictor.train_ids(image)
+            matrix += confusion_matrix(prediction, label, len(names))
+            if ctx.settings.predictions:
+                name = f"predictions/{submission_name(row.id)}"
+                ctx.draft.write(name, encode_submission(prediction, manifest.classes))
+            bar.update()
+            ctx.stop.check()
+    result = evaluation_result(matrix, names)
+    ctx.draft.write("evaluation.json", json.dumps(result, indent=1, sort_keys=True).encode())
+    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
+    return Outcome(meta=meta)
+
+
+EVALUATE = Stage("evaluate", 1, "evaluation", {"data": "manifest", "model": "weights"}, run, identity)

@@ -1,0 +1,27 @@
+"""Stage fuse: which label of which image a student learns from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.stages.opening import open_manifest
+
+
+def run(ctx: Context) -> Outcome:
+    """A manifest with one label an image: the first of the wanted layers that the image has."""
+    from autolabel.data.manifest import Manifest
+    from autolabel.data.selection import training_pairs
+
+    data = open_manifest(ctx.inputs["data"])
+    auto = open_manifest(ctx.inputs["labels"]).labels if "labels" in ctx.inputs else ()
+    everything = Manifest(data.classes, data.images, (*data.labels, *auto))
+    pairs = training_pairs(everything, ctx.settings.layers)
+    fused = Manifest(data.classes, tuple(image for image, _ in pairs), tuple(label for _, label in pairs))
+    for name, content in fused.to_files().items():
+        ctx.draft.write(name, content)
+    layers = Counter(label.role for _, label in pairs)
+    return Outcome(meta={"images": len(pairs), "layers": dict(sorted(layers.items()))})
+
+
+FUSE = Stage("fuse", 1, "fused", {"data": "manifest", "labels?": "labels"}, run)

@@ -1,0 +1,119 @@
+"""Stage label: codes -> label PNGs, by tables and masks only; no GPU, and the same bytes whenever it is cut again."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.machine import usable_cores
+from autolabel.stages.opening import open_manifest, shard_index
+
+if TYPE_CHECKING:
+    from autolabel.data.manifest import LabelRow, Manifest
+
+LEDGER = "ledger.json"  # why pixels are ignored, a row an image
+
+
+def run(ctx: Context) -> Outcome:
+    """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
+    import joblib
+
+    from autolabel.labels.codes import CodeBook, thresholds_per_class
+    from autolabel.progress import Progress
+    from autolabel.store import safe_names
+
+    manifest, index = open_manifest(ctx.inputs["data"]), shard_index(ctx.inputs["codes"])
+    book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
+    lut = book.lut(thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds))
+    shards = [shard for shard in index["shards"] if shard["split"] == "train"]
+    names = safe_names([image_id for shard in shards for image_id in shard["ids"]], suffix=".png")
+    journal = ctx.draft.journal("labels")
+    finished = {row["shard"]: row["rows"] for row in journal.rows}
+    todo = [shard["name"] for shard in shards if shard["name"] not in finished]
+    cut = partial(_cut, ctx=ctx, manifest=manifest, lut=lut)
+    jobs = ctx.runtime.jobs or usable_cores()
+    results = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
+        joblib.delayed(cut)(name) for name in todo
+    )
+    with Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar:
+        for name, cuts in zip(todo, results, strict=True):
+            ctx.draft.write_many((names[item.id], item.png) for item in cuts)
+            finished[name] = [_row(item, names[item.id]) for item in cuts]
+            journal.append([{"shard": name, "rows": finished[name]}])
+            bar.update()
+            ctx.stop.check()
+    rows = [row for shard in shards for row in finished[shard["name"]]]
+    return _finish(ctx, manifest, rows)
+
+
+def _cut(name: str, *, ctx: Context, manifest: Manifest, lut: Any) -> list[Any]:
+    from autolabel.data.reading import load_label
+    from autolabel.labels.cutting import cut_shard
+    from autolabel.labels.shards import read_shard
+
+    data = ctx.inputs["codes"].read(name)
+    coarse = {}
+    for image_id in read_shard(data).ids if ctx.settings.coarse != "off" else ():
+        label = manifest.label(image_id, "coarse")
+        if label is not None:
+            max_pixels = ctx.experiment.data.max_pixels
+            coarse[image_id] = load_label(label, ctx.roots(), manifest.classes, max_pixels=max_pixels)
+    return cut_shard(data, lut, coarse, ctx.settings.coarse)
+
+
+def _row(item: Any, name: str) -> dict[str, Any]:
+    from autolabel.store import sha256_bytes
+
+    return {
+        "id": item.id,
+        "path": name,
+        "sha256": sha256_bytes(item.png),
+        "bytes": len(item.png),
+        "counts": list(item.counts),
+        "reasons": item.reasons,
+    }
+
+
+def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Outcome:
+    """The label set's own manifest (images and auto rows) and the ledger of reasons."""
+    from autolabel.data.manifest import Manifest
+
+    labels = tuple(_label_row(row, ctx.inputs["codes"].digest) for row in rows)
+    images = tuple(manifest.image(row["id"]) for row in rows)
+    for name, data in Manifest(manifest.classes, images, labels).to_files().items():
+        ctx.draft.write(name, data)
+    ledger = [{"id": row["id"], **row["reasons"]} for row in rows]
+    ctx.draft.write(LEDGER, json.dumps(ledger, indent=0, sort_keys=True).encode())
+    pixels = sum(sum(row["counts"]) for row in rows)
+    ignored = sum(row["counts"][-1] for row in rows)
+    meta = {
+        "count": len(rows),
+        "bytes": sum(row["bytes"] for row in rows),
+        "pixels": pixels,
+        "ignored_share": ignored / pixels if pixels else 0.0,
+        "threshold": ctx.settings.threshold,
+        "class_thresholds": ctx.settings.class_thresholds,
+        "coarse": ctx.settings.coarse,
+    }
+    return Outcome(meta=meta, digests={row["path"]: row["sha256"] for row in rows})
+
+
+def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
+    from autolabel.data.rows import LabelRow
+
+    return LabelRow(
+        image_id=row["id"],
+        role="auto",
+        encoding="train_ids",
+        root="labels",
+        path=row["path"],
+        sha256=row["sha256"],
+        bytes=row["bytes"],
+        counts=tuple(row["counts"]),
+        provenance=f"cut from codes {codes_digest[:16]}",
+    )
+
+
+LABEL = Stage("label", 1, "labels", {"data": "manifest", "codes": "codes"}, run)

@@ -1,0 +1,42 @@
+"""Stage manifest: what data there is, with digests; from here on the manifest's digest stands for the data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from autolabel.flow.stage import Context, Outcome, Stage
+
+
+def identity(settings: Any) -> dict[str, Any]:
+    """The root's place does not count, what lies below it does."""
+    from autolabel.data.build import fingerprint
+
+    return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings)}
+
+
+def run(ctx: Context) -> Outcome:
+    """Open every file once; unreadable ones are quarantined with the reason, within `data.max_bad`."""
+    from autolabel.data.build import build
+
+    built = build(ctx.settings, write_many=ctx.draft.write_many, jobs=ctx.runtime.jobs, quiet=ctx.quiet)
+    for name, data in built.manifest.to_files().items():
+        ctx.draft.write(name, data)
+    if built.excluded:
+        ctx.draft.write("excluded.json", _reasons(built.excluded))
+    if built.quarantined:
+        ctx.draft.write("quarantine.json", _reasons(built.quarantined))
+    meta = {
+        "images": dict(sorted(Counter(row.split for row in built.manifest.images).items())),
+        "labels": dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
+        "classes": list(built.manifest.classes.names),
+    }
+    return Outcome(meta=meta, bad_items=len(built.quarantined))
+
+
+def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
+    return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
+
+
+MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity)

@@ -1,0 +1,47 @@
+"""Opening what earlier stages made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autolabel.errors import WeightsError
+from autolabel.store import Artefact
+
+if TYPE_CHECKING:
+    from autolabel.data.manifest import Manifest
+    from autolabel.models import SegmentationModel, WeightsCard
+
+SHARD_INDEX = "shards.json"
+WEIGHTS = "weights.safetensors"
+TRAINED_ON = "trained_on.json"
+
+
+def open_manifest(artefact: Artefact) -> Manifest:
+    """The manifest in an artefact (of manifest, label or fuse); its bytes are checked on reading."""
+    from autolabel.data.manifest import Manifest
+
+    return Manifest.from_files(artefact.read)
+
+
+def shard_index(artefact: Artefact) -> dict[str, Any]:
+    """What an infer artefact holds: {"book": ..., "shards": [{"name", "split", "ids"}, ...]}."""
+    index: dict[str, Any] = json.loads(artefact.read(SHARD_INDEX))
+    return index
+
+
+def open_model(artefact: Artefact) -> tuple[SegmentationModel, WeightsCard]:
+    """The network of a teacher or student artefact, in eval mode, and the card that came with its weights."""
+    from autolabel.models import weights_from_bytes
+
+    model, card = weights_from_bytes(artefact.read(WEIGHTS), artefact.file(WEIGHTS))
+    return model.eval(), card
+
+
+def read_weights(path: Path) -> bytes:
+    """The bytes of a weights file that a user names. Raises WeightsError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(path, f"cannot be read: {error.strerror}", "give the path of a safetensors file") from error

@@ -1,0 +1,98 @@
+"""Stages teacher and student: one function, two choices of labels."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from autolabel.config import Train
+from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
+from autolabel.stages.opening import TRAINED_ON, WEIGHTS, open_manifest, read_weights
+from autolabel.store import sha256_bytes
+
+if TYPE_CHECKING:
+    from autolabel.models import SegmentationModel, WeightsCard
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def identity(settings: Train) -> dict[str, Any]:
+    """Initial weights count by their bytes, not by where they lie; how often to save changes nothing."""
+    document = plain_identity(settings)
+    document.pop("checkpoint_every")
+    if settings.weights is not None:
+        document["weights"] = sha256_bytes(read_weights(settings.weights))
+    return document
+
+
+def run_teacher(ctx: Context) -> Outcome:
+    """Train on the label layers the experiment names."""
+    return _train(ctx, ctx.settings.labels)
+
+
+def run_student(ctx: Context) -> Outcome:
+    """Train on what the fuse stage put together: its manifest holds one label an image."""
+    return _train(ctx, ("fine", "auto", "coarse"), manifest_name="fused")
+
+
+def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") -> Outcome:
+    import torch
+
+    from autolabel.data.manifest_pairs import ManifestPairs
+    from autolabel.data.selection import training_pairs, val_pairs
+    from autolabel.models.weights import weights_to_bytes
+    from autolabel.training.loop import fit
+
+    settings: Train = ctx.settings
+    manifest = open_manifest(ctx.inputs["data"])
+    rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
+    pairs = partial(
+        ManifestPairs, roots=ctx.roots(), classes=manifest.classes, max_pixels=ctx.experiment.data.max_pixels
+    )
+    torch.manual_seed(ctx.seed)
+    model, card = _start(settings, manifest.classes.names)
+    result = fit(
+        model,
+        pairs(rows),
+        pairs(val_pairs(manifest)) if val_pairs(manifest) else None,
+        settings=settings,
+        epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
+        seed=ctx.seed,
+        mean=card.mean,
+        std=card.std,
+        class_names=manifest.classes.names,
+        runtime=ctx.runtime,
+        resume=ctx.draft.state_read(CHECKPOINT),
+        save=partial(ctx.draft.state_write, CHECKPOINT),
+        log=lambda row: ctx.draft.log_append("metrics.jsonl", json.dumps(row)),
+        stop=ctx.stop,
+        desc=ctx.node,
+        quiet=ctx.quiet,
+    )
+    ctx.draft.write(WEIGHTS, weights_to_bytes(model.cpu(), card))
+    # The leak guard compares these with the validation images: a copy under another name has the same digest.
+    ctx.draft.write(TRAINED_ON, json.dumps(sorted(image.sha256 for image, _ in rows)).encode())
+    meta = {"steps": result.steps, "images": len(rows), "miou": result.metrics.get("miou")}
+    return Outcome(meta=meta, provenance={"history": result.history})
+
+
+def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationModel, WeightsCard]:
+    """A fresh network, or the one whose weights the settings name, which must be the same network."""
+    from autolabel.errors import WeightsError
+    from autolabel.models import WeightsCard, build_model, weights_from_bytes
+
+    if settings.weights is None:
+        return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
+    model, card = weights_from_bytes(read_weights(settings.weights), settings.weights)
+    if card.table != settings.model:
+        raise WeightsError(settings.weights, "holds another network than [model] describes", "make the two agree")
+    if card.class_names != class_names:
+        raise WeightsError(settings.weights, "was trained for other classes", "use weights of the same class set")
+    return model, card
+
+
+TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity)
+STUDENT = Stage(
+    "student", 1, "weights", {"data": "manifest", "fused": "fused", "labels?": "labels"}, run_student, identity
+)

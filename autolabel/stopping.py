@@ -1,0 +1,49 @@
+"""Being asked to stop: SIGINT and SIGTERM raise a flag, work ends at its next safe point, a second signal ends at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(Exception):
+    """Raised at a safe point after a stop was asked for; everything finished so far is on disk."""
+
+    def __init__(self, signum: int = signal.SIGTERM) -> None:
+        self.signum = int(signum)
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+
+
+class StopFlag:
+    """False until a signal arrives; call it to ask, `check()` to raise `Stopped`."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __call__(self) -> bool:
+        return self.signum is not None
+
+    def check(self) -> None:
+        if self.signum is not None:
+            raise Stopped(self.signum)
+
+
+@contextmanager
+def catch_signals() -> Iterator[StopFlag]:
+    """Within the block the first SIGINT or SIGTERM sets the flag; the second one acts as if never caught."""
+    flag = StopFlag()
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        flag.signum = signum
+        signal.signal(signum, signal.SIG_DFL)
+        print(f"{signal.Signals(signum).name}: stopping at the next safe point (again to end at once)", file=sys.stderr)
+
+    previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for s, old in previous.items():
+            signal.signal(s, old)

@@ -1,0 +1,53 @@
+"""Table 4 of the method: one teacher, one seed, students that differ only in the labels they learn from."""
+
+from autolabel import stages
+from autolabel.config import Experiment, Fuse, Table
+from autolabel.flow.graph import Pipeline
+
+
+def build(experiment: Experiment) -> Pipeline:
+    """As teacher_student, with a student for each of: fine, fine + coarse, fine + auto, fine + auto filled around coarse."""
+    p, exp = Pipeline(), experiment
+    data = p.add("manifest", stages.MANIFEST, exp.data)
+    teacher = p.add("teacher", stages.TEACHER, exp.teacher, seed=exp.seed, data=data)
+    codes = p.add("infer", stages.INFER, exp.infer, data=data, model=teacher)
+    plain = exp.label.model_copy(update={"coarse": "off"})
+    labels = p.add("label", stages.LABEL, plain, data=data, codes=codes)
+    audit = p.add("audit", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=labels)
+
+    # Only students of auto labels read the label set: another threshold must not retrain the others.
+    sets = {"fine": (("fine",), {}), "fine-auto": (("fine", "auto"), {"labels": labels})}
+    if has_coarse(experiment):
+        filled = p.add(
+            "label-filled", stages.LABEL, exp.label.model_copy(update={"coarse": "fill"}), data=data, codes=codes
+        )
+        p.add("audit-filled", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=filled)
+        sets["fine-coarse"] = (("fine", "coarse"), {})
+        sets["fine-auto-filled"] = (("fine", "auto"), {"labels": filled})
+
+    evaluations = {"teacher": p.add("evaluate-teacher", stages.EVALUATE, exp.evaluate, data=data, model=teacher)}
+    for name, (layers, auto) in sets.items():
+        fused = p.add(f"fuse-{name}", stages.FUSE, Fuse(layers=layers), data=data, **auto)
+        student = p.add(f"student-{name}", stages.STUDENT, exp.student, seed=exp.seed, data=data, fused=fused, **auto)
+        evaluations[name] = p.add(f"evaluate-{name}", stages.EVALUATE, exp.evaluate, data=data, model=student)
+    p.headline = evaluations["fine-auto"]
+    p.add(
+        "report",
+        stages.REPORT,
+        exp.report,
+        data=data,
+        model=teacher,
+        codes=codes,
+        labels=labels,
+        audit=audit,
+        evaluations=evaluations,
+    )
+    return p
+
+
+def has_coarse(experiment: Experiment) -> bool:
+    """Whether the source can have coarse labels; Mapillary Vistas has none."""
+    data = experiment.data
+    if data.source == "folder":
+        return (data.root / data.coarse).is_dir()
+    return data.source != "mapillary"

@@ -57,7 +57,7 @@ def read_labels(data: bytes, where: str) -> tuple[LabelRow, ...]:
 
 def _columns(data: bytes, schema: pa.Schema, where: str) -> list[list[Any]]:
     try:
-        table = pq.read_table(BytesIO(data), use_threads=False)
+        table = pq.ParquetFile(BytesIO(data)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(where, f"not a parquet file: {error}") from error
     _check_schema(table, schema, where)

@@ -19,6 +19,8 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 
+_ROUNDING = 1e-6  # px: a border that rounding moved costs no row of the view
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -106,19 +108,20 @@ class _Span:
 
 
 def _span(length: int, crop: int, scale: float, position: float, centre: int | None) -> _Span:
-    """Place a view of `crop` output pixels at `scale` along an axis of `length` source pixels."""
+    """Place a view of `crop` output pixels at `scale` along an axis of `length` source pixels.
+
+    It starts on a whole pixel or ends at the border: at scale 1 a crop is exact, and every pixel can be shown.
+    """
     extent = crop / scale  # source pixels under the view
     first, last = sorted((0.0, length - extent))  # a view larger than the picture may move around it
+    low, high = first, last
     if centre is not None:
         # Anywhere that holds the pixel, then pushed back inside: as in the reference recipe.
-        wanted = centre + 1 - extent + position * (extent - 1)
-        origin = min(max(wanted, first), last)
-    else:
-        origin = first + position * (last - first)
-    origin = math.floor(origin + 0.5)  # whole pixels: at scale 1 a crop is exact
-    start = max(0, math.ceil(-origin * scale))
-    stop = min(crop, math.floor((length - origin) * scale))
-    return _Span(start, stop, origin + start / scale, min(origin + stop / scale, float(length)))
+        low, high = min(math.ceil(centre + 1 - extent), centre), centre
+    origin = min(max(math.floor(low + position * (high - low + 1)), first), last)
+    start = max(0, math.ceil(-origin * scale - _ROUNDING))
+    stop = min(crop, math.floor((length - origin) * scale + _ROUNDING))
+    return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 
 def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> np.ndarray:

@@ -41,27 +41,13 @@ def class_centroids(label: np.ndarray, *, tile: int, num_classes: int) -> np.nda
 
 
 def _tile_centroids(tile: np.ndarray, num_classes: int) -> Iterable[tuple[int, int, int]]:
-    by_row = _counts_along(tile)  # (h, 256)
-    by_column = _counts_along(tile.T)  # (w, 256)
-    total = by_row.sum(axis=0)
-    for class_id in np.flatnonzero(total[:num_classes]):
-        y = by_row[:, class_id] @ np.arange(len(by_row)) / total[class_id]
-        x = by_column[:, class_id] @ np.arange(len(by_column)) / total[class_id]
-        yield int(class_id), *_nearest_pixel(tile == class_id, y, x)
-
-
-def _counts_along(tile: np.ndarray) -> np.ndarray:
-    """Pixels of every value in every row: (h, w) uint8 -> (h, 256)."""
-    rows = np.arange(len(tile))[:, None]
-    return np.bincount((rows * 256 + tile).ravel(), minlength=256 * len(tile)).reshape(-1, 256)
-
-
-def _nearest_pixel(mask: np.ndarray, y: float, x: float) -> tuple[int, int]:
-    if mask[round(y), round(x)]:
-        return round(y), round(x)
-    ys, xs = np.nonzero(mask)
-    nearest = np.argmin((ys - y) ** 2 + (xs - x) ** 2)
-    return int(ys[nearest]), int(xs[nearest])
+    present = np.flatnonzero(np.bincount(tile.ravel(), minlength=256)[:num_classes])
+    for class_id in present.tolist():
+        pixels = np.flatnonzero(tile == class_id)
+        ys = pixels // tile.shape[1]
+        xs = pixels - ys * tile.shape[1]
+        nearest = np.argmin((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2)
+        yield class_id, int(ys[nearest]), int(xs[nearest])
 
 
 def pool_centroids(per_image: Sequence[np.ndarray], num_classes: int) -> tuple[np.ndarray, ...]:

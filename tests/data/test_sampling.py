@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autolabel.classes import IGNORE
+from autolabel.data.sampling import EpochSampler, class_centroids, pool_centroids
+
+
+def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
+    # Class 0 everywhere, class 1 nowhere, class 2 in one picture only.
+    per_image = [np.array([[0, i, i + 1]]) for i in range(num_items)]
+    per_image[3] = np.array([[0, 3, 4], [2, 30, 40]])
+    return EpochSampler(num_items, pool_centroids(per_image, 3), seed, epoch_images, class_uniform)
+
+
+def reference_centroids(label: np.ndarray, tile: int, num_classes: int) -> list[tuple[int, float, float]]:
+    """Class, mean y and mean x of its pixels, tile by tile."""
+    rows = []
+    for top in range(0, label.shape[0], tile):
+        for left in range(0, label.shape[1], tile):
+            part = label[top : top + tile, left : left + tile]
+            for class_id in range(num_classes):
+                ys, xs = np.nonzero(part == class_id)
+                if len(ys):
+                    rows.append((class_id, top + ys.mean(), left + xs.mean()))
+    return rows
+
+
+@given(st.integers(0, 10_000), st.sampled_from([5, 16, 64]))
+@settings(max_examples=40, deadline=None)
+def test_centroids_lie_on_the_pixel_of_their_class_nearest_to_its_mean(seed: int, tile: int) -> None:
+    rng = np.random.default_rng(seed)
+    blocks = rng.choice([0, 1, 2, 3, IGNORE], size=(6, 8), p=[0.5, 0.2, 0.05, 0.05, 0.2]).astype(np.uint8)
+    label = np.kron(blocks, np.ones((4, 5), np.uint8))
+    found = class_centroids(label, tile=tile, num_classes=3)
+    expected = reference_centroids(label, tile, 3)
+    assert [row[0] for row in expected] == found[:, 0].tolist()
+    for (class_id, y, x), (_, mean_y, mean_x) in zip(found, expected, strict=True):
+        assert label[y, x] == class_id
+        ys, xs = np.nonzero(label == class_id)
+        same_tile = (ys // tile == y // tile) & (xs // tile == x // tile)
+        best = np.hypot(ys[same_tile] - mean_y, xs[same_tile] - mean_x).min()
+        assert np.hypot(y - mean_y, x - mean_x) == pytest.approx(best)
+
+
+def test_a_label_without_classes_has_no_centroids() -> None:
+    assert class_centroids(np.full((9, 7), IGNORE, np.uint8), tile=4, num_classes=19).shape == (0, 3)
+
+
+def test_items_depend_on_seed_and_epoch_only() -> None:
+    first = sampler()
+    forwards = [first.items(epoch) for epoch in range(5)]
+    backwards = [sampler().items(epoch) for epoch in reversed(range(5))][::-1]
+    assert forwards == backwards
+    assert forwards[0] != forwards[1]
+    assert forwards[0] != sampler(seed=6).items(0)
+
+
+def test_items_are_the_same_in_another_process() -> None:
+    code = "from test_sampling import sampler; print(sampler().items(3))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=__file__.rsplit("/", 1)[0], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == str(sampler().items(3))
+
+
+def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> None:
+    items = [item for epoch in range(200) for item in sampler(class_uniform=0.3).items(epoch)]
+    by_class = Counter(item.class_id for item in items)
+    assert by_class[None] == 200 * 14
+    assert by_class[1] == 0
+    assert by_class[2] == pytest.approx(600, abs=75)  # 1,200 draws, sigma 17
+    assert {item.index for item in items if item.class_id == 2} == {3}
+    assert {item.centre for item in items if item.class_id == 2} == {(30, 40)}
+
+
+@pytest.mark.parametrize(("epoch_images", "class_uniform"), [(20, 0.0), (20, 0.5), (3, 0.0), (5, 0.4)])
+def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uniform: float) -> None:
+    drawing = sampler(epoch_images=epoch_images, class_uniform=class_uniform)
+    seen: Counter[int] = Counter({i: 0 for i in range(7)})
+    for epoch in range(9):
+        items = drawing.items(epoch)
+        assert len(items) == epoch_images
+        seen.update(item.index for item in items if item.centre is None)
+        assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_without_any_labelled_pixel_everything_is_drawn_plainly() -> None:
+    none = pool_centroids([np.empty((0, 3), np.int64)] * 4, 3)
+    items = EpochSampler(4, none, seed=0, epoch_images=8, class_uniform=1.0).items(0)
+    assert Counter(item.index for item in items) == {0: 2, 1: 2, 2: 2, 3: 2}
+
+
+def test_a_wholly_class_uniform_epoch_draws_nothing_plainly() -> None:
+    assert all(item.class_id is not None for item in sampler(class_uniform=1.0).items(2))

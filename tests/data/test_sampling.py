@@ -84,7 +84,7 @@ def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> 
 @pytest.mark.parametrize(("epoch_images", "class_uniform"), [(20, 0.0), (20, 0.5), (3, 0.0), (5, 0.4)])
 def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uniform: float) -> None:
     drawing = sampler(epoch_images=epoch_images, class_uniform=class_uniform)
-    seen: Counter[int] = Counter({i: 0 for i in range(7)})
+    seen: Counter[int] = Counter(dict.fromkeys(range(7), 0))
     for epoch in range(9):
         items = drawing.items(epoch)
         assert len(items) == epoch_images

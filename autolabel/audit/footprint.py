@@ -137,7 +137,7 @@ def _alternatives(text: str, pixels: int, *, classes: int, beside: int) -> list[
         f"{classes} × float32": (classes, 4),
         f"{classes} × float16": (classes, 2),
         f"{classes} × uint8": (classes, 1),
-        "hard uint8, uncompressed": (1, 1),
+        "hard uint8, raw": (1, 1),
     }
     return [
         Alternative(

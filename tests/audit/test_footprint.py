@@ -48,7 +48,7 @@ def test_alternatives_of_this_set():
         ("11 × float32", 440_000, 110.0),
         ("11 × float16", 220_000, 55.0),
         ("11 × uint8", 110_000, 27.5),
-        ("hard uint8, uncompressed", 10_000, 2.5),
+        ("hard uint8, raw", 10_000, 2.5),
     ]
     assert result["alternatives"][0]["formula"] == "10,000 pixels × 11 × 4 B = 440 kB"
 

@@ -1,0 +1,93 @@
+"""What a report is made of: plain data and arrays, no paths. Any part may be missing; its section is then left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.audit.agreement import ComparisonResult
+from autolabel.audit.coverage import CoverageResult, IgnoredResult
+from autolabel.audit.evidence import EvidenceResult
+from autolabel.audit.footprint import FootprintResult
+from autolabel.evaluation.iou import EvaluationResult
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One evaluated network. The first student is the baseline that the gains of the others refer to."""
+
+    name: str
+    role: Literal["teacher", "student"]
+    trained_on: str  # for people: "fine + auto"
+    evaluated: str  # for people: "0.5, 1, 2 with flip"
+    result: EvaluationResult
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image and its labels; maps are train ids (H, W) uint8, ignore = 255."""
+
+    id: str
+    image: NDArray[np.uint8]  # (H, W, 3)
+    coarse: NDArray[np.uint8] | None = None
+    auto: NDArray[np.uint8] | None = None
+    reference: NDArray[np.uint8] | None = None
+    reference_name: str = "Hidden truth"  # or "Fine label"
+
+
+@dataclass(frozen=True)
+class ScaleView:
+    """What the network saw at one scale, at the size of the image."""
+
+    scale: float
+    prediction: NDArray[np.uint8]  # (H, W) train ids
+    weight: NDArray[np.floating]  # (H, W) 0..1; the weights of all scales sum to 1
+
+
+@dataclass(frozen=True)
+class AttentionExample:
+    id: str
+    image: NDArray[np.uint8]  # (H, W, 3)
+    scales: tuple[ScaleView, ...]
+    fused: NDArray[np.uint8]  # (H, W) train ids
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One committed stage, as provenance of the report."""
+
+    stage: str
+    key: str
+    digest: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the report shows. Names and palette are in train-id order and name the classes of every result."""
+
+    title: str
+    names: tuple[str, ...]
+    palette: tuple[Colour, ...]
+    subtitle: str = ""
+    scores: tuple[Scores, ...] = ()
+    examples: tuple[Example, ...] = ()
+    attention: tuple[AttentionExample, ...] = ()
+    coverage: CoverageResult | None = None
+    ignored: IgnoredResult | None = None
+    coarse_agreement: ComparisonResult | None = None  # auto labels against coarse ones
+    auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
+    coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
+    evidence: EvidenceResult | None = None
+    threshold: float | None = None  # the one the labels were cut at
+    footprint: FootprintResult | None = None
+    warnings: tuple[str, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)

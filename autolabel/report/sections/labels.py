@@ -1,0 +1,160 @@
+"""What the labels are worth, what they consist of, and which threshold they deserve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autolabel.audit.agreement import ComparisonResult
+from autolabel.audit.evidence import EvidenceResult
+from autolabel.report import charts
+from autolabel.report.data import ReportData
+from autolabel.report.sections.shared import Section, confusions
+from autolabel.report.svg import css_colour
+from autolabel.report.text import percent, points
+
+_LAYERS = {"coarse": "Coarse", "auto": "Auto", "fine": "Fine", "truth": "Hidden truth"}
+_REASONS = {
+    "kept": "teacher's class",
+    "filled": "coarse class",
+    "low_confidence": "ignored: not sure enough",
+    "veto": "ignored: coarse label contradicts",
+    "no_prediction": "ignored: no prediction",
+}
+
+
+def worth(data: ReportData) -> Section:
+    """The labels against the truth and against the coarse labels; why pixels are ignored."""
+    compared = {
+        "Auto against truth": data.auto_truth,
+        "Coarse against truth": data.coarse_truth,
+        "Auto against coarse": data.coarse_agreement,
+    }
+    columns = {name: result for name, result in compared.items() if result is not None}
+    if not columns and data.ignored is None:
+        return None
+    return {
+        "columns": list(columns),
+        "rows": [
+            {"name": name, "cells": [show(result[key]) for result in columns.values()]}  # type: ignore[literal-required]
+            for name, key, show in _MEASURES
+        ],
+        "classes": _class_quality(data, data.auto_truth),
+        "confusions": confusions(data, data.auto_truth["matrix"]) if data.auto_truth else [],
+        "ignored": _ignored(data),
+    }
+
+
+_MEASURES = (
+    ("Images", "images", "{:,}".format),
+    ("Pixels that carry a label", "coverage", percent),
+    ("Reference pixels that carry a label", "valid", percent),
+    ("… of those, right", "accuracy", percent),
+    ("Reference pixels labelled right", "agree", percent),
+    ("Pixels labelled where the reference is silent", "beyond", percent),
+    ("mIoU, ignored pixels count as misses", "miou", points),
+    ("mIoU over labelled pixels only", "miou_valid", points),
+)
+
+
+def _class_quality(data: ReportData, result: ComparisonResult | None) -> list[dict[str, Any]]:
+    if result is None:
+        return []
+    return [
+        {
+            "name": name,
+            "colour": css_colour(colour),
+            "precision": percent(result["precision"][name]),
+            "recall": percent(result["recall"][name]),
+            "iou": points(result["iou"][name]),
+        }
+        for name, colour in zip(data.names, data.palette, strict=True)
+    ]
+
+
+def _ignored(data: ReportData) -> Section:
+    ledger = data.ignored
+    if ledger is None:
+        return None
+    given = ledger["reasons"]
+    ordered = [name for name in [*_REASONS, *sorted(set(given) - set(_REASONS))] if name in given]
+    parts = [(_REASONS.get(name, name), given[name]["share"] or 0.0) for name in ordered if given[name]["pixels"]]
+    return {
+        "chart": charts.stack_chart([value for _, value in parts], title="Why pixels are labelled or ignored"),
+        "parts": [
+            {"key": charts.bar_key(i), "name": name, "share": percent(value)} for i, (name, value) in enumerate(parts)
+        ],
+        "alarms": ledger["alarms"],
+    }
+
+
+def balance(data: ReportData) -> Section:
+    """Class balance of the label layers."""
+    if data.coverage is None or not data.coverage["layers"]:
+        return None
+    given = data.coverage["layers"]
+    layers = {name: given[name] for name in [*_LAYERS, *sorted(set(given) - set(_LAYERS))] if name in given}
+    rows = [
+        charts.ClassRow(name, colour, [layer["balance"][name] for layer in layers.values()])
+        for name, colour in zip(data.names, data.palette, strict=True)
+    ]
+    return {
+        "rows": [
+            {"name": r.name, "colour": css_colour(r.colour), "cells": [percent(v) for v in r.values]} for r in rows
+        ],
+        "chart": charts.balance_chart(rows, title="Share of labelled pixels by class"),
+        "series": [
+            {
+                "key": charts.series_key(i),
+                "name": _LAYERS.get(name, name),
+                "images": f"{layer['images']:,}",
+                "ignored": percent(layer["ignored_share"]),
+            }
+            for i, (name, layer) in enumerate(layers.items())
+        ],
+        "tall": len(rows) > 40,
+    }
+
+
+def thresholds(data: ReportData) -> Section:
+    """How much is kept and how much of it is right, at every threshold."""
+    if data.evidence is None or not data.evidence["thresholds"]:
+        return None
+    rows = data.evidence["thresholds"]
+    curves = [
+        charts.Curve("right", [(r["threshold"], r["precision"]) for r in rows]),
+        charts.Curve("kept", [(r["threshold"], r["kept"]) for r in rows]),
+    ]
+    return {
+        "images": f"{data.evidence['images']:,}",
+        "chart": charts.curve_chart(
+            curves, marked=data.threshold, x_name="threshold on the probability", title="Kept and right by threshold"
+        ),
+        "rows": [
+            {
+                "threshold": f"{r['threshold']:g}",
+                "kept": percent(r["kept"]),
+                "precision": percent(r["precision"]),
+                "used": r["threshold"] == data.threshold,
+            }
+            for r in rows
+        ],
+        "classes": [_class_curves(data, data.evidence, index) for index in range(len(data.names))],
+    }
+
+
+def _class_curves(data: ReportData, evidence: EvidenceResult, index: int) -> dict[str, Any]:
+    name = data.names[index]
+    points_of = [(r["threshold"], r["classes"][name]) for r in evidence["thresholds"]]
+    curves = [
+        charts.Curve("right", [(t, c["precision"]) for t, c in points_of]),
+        charts.Curve("kept", [(t, c["kept"]) for t, c in points_of]),
+    ]
+    used = next((c for t, c in points_of if t == data.threshold), points_of[0][1])
+    return {
+        "name": name,
+        "colour": css_colour(data.palette[index]),
+        "chart": charts.small_curves(curves, marked=data.threshold, title=f"Kept and right by threshold: {name}"),
+        "precision": percent(used["precision"], 0),
+        "kept": percent(used["kept"], 0),
+        "seen": points_of[0][1]["kept"] is not None,
+    }

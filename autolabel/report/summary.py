@@ -1,0 +1,105 @@
+"""The top of the report: headline figures and what they mean in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from autolabel.audit.units import decimal_bytes
+from autolabel.report.data import ReportData, Scores
+from autolabel.report.text import gain, percent, points, times
+
+
+class Tile(NamedTuple):
+    name: str
+    value: str
+    note: str
+
+
+def headline(data: ReportData) -> list[Tile]:
+    """The figures to read first; those that are not defined are left out."""
+    return [*_scores(data), *_labels(data)]
+
+
+def story(data: ReportData) -> list[str]:
+    """What came out, in sentences."""
+    return [*_student_sentence(data), *_label_sentence(data), *_size_sentence(data)]
+
+
+def best(data: ReportData, role: str) -> Scores | None:
+    """The network of a role with the highest mIoU; the first of equals."""
+    scored = [s for s in data.scores if s.role == role and s.result["miou"] is not None]
+    return max(scored, key=lambda s: s.result["miou"] or 0.0, default=None)
+
+
+def _scores(data: ReportData) -> Iterator[Tile]:
+    teacher, student = best(data, "teacher"), best(data, "student")
+    if teacher:
+        yield Tile("Teacher mIoU", points(teacher.result["miou"]), f"on validation, trained on {teacher.trained_on}")
+    if student:
+        note = f"trained on {student.trained_on}"
+        if teacher:
+            note = f"{gain(student.result['miou'], teacher.result['miou'])} against the teacher, {note}"
+        yield Tile("Student mIoU", points(student.result["miou"]), note)
+
+
+def _labels(data: ReportData) -> Iterator[Tile]:
+    footprint = data.footprint
+    if footprint and footprint["labels"]:
+        each = f"{decimal_bytes(footprint['bytes_per_label'] or 0)} each, {footprint['bits_per_pixel']:.2f} bit a pixel"
+        yield Tile("Auto labels", f"{footprint['labels']:,}", each)
+        half = footprint["alternatives"][1]
+        note = f"{half['name']} would take {decimal_bytes(half['bytes'])}, {times(half['times'])}"
+        yield Tile("On disk", decimal_bytes(footprint["bytes"]), note)
+    auto = data.coverage["layers"].get("auto") if data.coverage else None
+    if auto:
+        note = "of all pixels" + ("" if data.threshold is None else f", threshold {data.threshold:g}")
+        yield Tile("Ignored", percent(auto["ignored_share"]), note)
+    if data.auto_truth:
+        yield Tile("Labels right", percent(data.auto_truth["accuracy"]), "of labelled pixels, against the hidden truth")
+
+
+def _student_sentence(data: ReportData) -> Iterator[str]:
+    students = [s for s in data.scores if s.role == "student"]
+    student = best(data, "student")
+    if student is None or len(students) < 2:
+        return
+    first = students[0]
+    if student is first:
+        yield f"No student beats the baseline, trained on {first.trained_on}: {points(first.result['miou'])} mIoU."
+        return
+    difference = gain(student.result["miou"], first.result["miou"])
+    yield (
+        f"The best student, trained on {student.trained_on}, reaches {points(student.result['miou'])} mIoU: "
+        f"{difference} against the one trained on {first.trained_on}."
+    )
+
+
+def _label_sentence(data: ReportData) -> Iterator[str]:
+    truth, coarse = data.auto_truth, data.coarse_truth
+    if truth is None:
+        return
+    sentence = (
+        f"Auto labels cover {percent(truth['coverage'])} of the pixels and are right on {percent(truth['accuracy'])}"
+    )
+    if coarse is not None:
+        covered, right = percent(coarse["coverage"]), percent(coarse["accuracy"])
+        sentence += f" of them; coarse labels cover {covered} and are right on {right}"
+    yield sentence + "."
+
+
+def _size_sentence(data: ReportData) -> Iterator[str]:
+    footprint = data.footprint
+    if footprint is None or not footprint["extrapolations"]:
+        return
+    reference = footprint["extrapolations"][-1]
+    half = reference["alternatives"][1]
+    low, high = sorted((reference["labels_bytes_outline"], reference["labels_bytes"]))
+    yield (
+        f"At this rate {reference['images']:,} labels of {reference['name']} take "
+        f"{_range(low, high)}; keeping {half['name']} would take {decimal_bytes(half['bytes'])}."
+    )
+
+
+def _range(low: int, high: int) -> str:
+    return " to ".join(dict.fromkeys([decimal_bytes(low), decimal_bytes(high)]))

@@ -1,0 +1,40 @@
+"""Numbers and names as they stand in the report."""
+
+from __future__ import annotations
+
+NOTHING = "–"  # a figure that is not defined
+
+
+def clean(name: str) -> str:
+    """A name from a stranger's file: control characters, direction marks and lone surrogates are spelled out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A share as "63.2 %"; below one percent two digits count: "0.54 %", "0.0042 %"."""
+    if value is None:
+        return NOTHING
+    hundredfold = 100 * value
+    if 0 < hundredfold < 0.001:
+        return "< 0.001 %"
+    return f"{hundredfold:.2g} %" if 0 < hundredfold < 0.995 else f"{hundredfold:.{decimals}f} %"
+
+
+def points(value: float | None, decimals: int = 1) -> str:
+    """IoU as papers print it: hundredfold, without a unit."""
+    return NOTHING if value is None else f"{100 * value:.{decimals}f}"
+
+
+def gain(value: float | None, base: float | None, decimals: int = 1) -> str:
+    """A difference of two IoUs with its sign."""
+    if value is None or base is None:
+        return NOTHING
+    rounded = round(100 * (value - base), decimals)
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.{decimals}f}"
+
+
+def times(value: float | None) -> str:
+    """How many times: "5,300 ×"."""
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f} ×" if value >= 10 else f"{value:.1f} ×"

@@ -1,9 +1,9 @@
 """The one module that changes the disk. When a function here returns, its change survives kill -9 and power loss.
 
 A file is written whole: temporary file in the same folder -> write -> fsync -> rename -> fsync of the folder. A reader
-sees the old bytes or the new ones. Names below are pathlib paths; data are bytes; every refusal by the system becomes
-a StoreError with the system's own reason. After a failed fsync the file is given up: the kernel may have dropped its
-pages, and a second fsync would succeed without having written them (fsyncgate, PostgreSQL 2018).
+sees the old bytes or the new ones. Every refusal by the system becomes a StoreError with the system's own reason.
+After a failed fsync the file is given up: the kernel may have dropped its pages, and a second fsync would succeed
+without having written them (fsyncgate, PostgreSQL 2018).
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ from autolabel.store.refusals import refusals, refused_link
 TEMPORARY = ".tmp-"  # no safe name starts with a dot
 
 _SAFE_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-# ---- whole files
 
 
 def write_file(path: Path, *chunks: Bytes) -> None:
@@ -111,8 +108,7 @@ def append_file(path: Path, data: Bytes, *, at: int) -> None:
     StoreError if it has another length: somebody else has written to it.
     """
     with refusals(path), _opened(path, os.O_WRONLY | os.O_APPEND) as fd:
-        size = os.fstat(fd).st_size
-        if size != at:
+        if (size := os.fstat(fd).st_size) != at:
             raise StoreError(path, f"is {size} bytes long instead of {at}", "let one run at a time write here")
         try:
             with effect("append", path, data=data):

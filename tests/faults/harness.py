@@ -1,0 +1,203 @@
+"""Runs a scenario again and again, hit by a fault at each effect on the disk in turn, and once more to the end.
+
+A scenario is a function of a work folder that does all its disk work through `autolabel.store` and returns a digest of
+its result. It must be able to run again after any interruption: that is what is tested. Each run is a forked child, so
+a scenario may use what the parent has imported, but the parent must not have started threads that the child needs
+(no torch parallel regions before a fork).
+
+After each fault and rerun the harness demands
+- the digest of an undisturbed run (P2),
+- the same names in the work folder: nothing left over, nothing missing (P2),
+- that at most `batch` finished files of any `data/` were written again for each fault (P3),
+- whatever `check` asserts about the folder between fault and rerun (P1, P4).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from autolabel.store.effects import Effect, Phase, observe
+
+Scenario = Callable[[Path], str]
+Fault = Callable[[Phase, Effect], None]
+
+HANG_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a scenario in a child."""
+
+    digest: str | None  # None if it did not come to its end
+    error: str  # "" or the class name and traceback of what it raised
+    signal: int  # that ended it, or 0
+    num_points: int  # moments at which a fault can hit: before and after each effect; 0 if it did not come to its end
+    effects: list[dict[str, str]]  # done, in order: kind, path, target
+
+    def written(self) -> Counter[str]:
+        """How often each file of a `data/` folder was put in place."""
+        renamed = [effect["target"] for effect in self.effects if effect["kind"] == "rename"]
+        return Counter(target for target in renamed if "data" in Path(target).parts[:-1])
+
+
+@dataclass(frozen=True)
+class Matrix:
+    num_points: int
+    num_faults: int
+
+
+def kill(phase: Phase, effect: Effect) -> None:
+    """SIGKILL; instead of just before a write, in the middle of it."""
+    if phase == "before" and effect.kind in ("write", "append"):
+        with effect.path.open("ab") as file:
+            file.write(memoryview(effect.data)[: len(effect.data) // 2])
+    os.kill(os.getpid(), signal.SIGKILL)
+    signal.pause()  # the signal is on its way; this thread does nothing more
+
+
+def fail_with(number: int) -> Fault:
+    """A system call fails with this errno: before an effect it has done nothing, after it (as on NFS) its work."""
+
+    def fail(phase: Phase, effect: Effect) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def run(scenario: Scenario, root: Path, *, at: int | None = None, fault: Fault = kill) -> Run:
+    """Runs the scenario in a child; `fault` hits at point number `at`."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12 on about forking beside a test runner's threads
+        pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        _child(scenario, root, at, fault, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        messages = [json.loads(line) for line in pipe.read().split(b"\n")[:-1]]
+    _, status = os.waitpid(pid, 0)
+    last = messages[-1] if messages and "kind" not in messages[-1] else {}
+    return Run(
+        last.get("digest"),
+        last.get("error", ""),
+        os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0,
+        last.get("num_points", 0),
+        [message for message in messages if "kind" in message],
+    )
+
+
+def _child(scenario: Scenario, root: Path, at: int | None, fault: Fault, writer: int) -> NoReturn:
+    signal.alarm(HANG_SECONDS)
+    points = itertools.count()
+    lock = threading.Lock()
+
+    def send(message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(writer, data) :]
+
+    def observer(phase: Phase, effect: Effect) -> None:
+        with lock:
+            point = next(points)
+            if phase == "after":
+                send({"kind": effect.kind, "path": str(effect.path), "target": str(effect.target or "")})
+        if point == at:
+            fault(phase, effect)
+
+    try:
+        with observe(observer):
+            digest = scenario(root)
+        send({"digest": digest, "num_points": next(points)})
+    except BaseException as error:
+        send({"error": f"{type(error).__name__}: {traceback.format_exc()}"})
+    finally:
+        os._exit(0)  # never back into the test runner
+
+
+def run_kill_matrix(scenario: Scenario, base: Path, **options: Any) -> Matrix:
+    """SIGKILL before and after every effect; options as in `run_fault_matrix`."""
+    return run_fault_matrix(scenario, base, fault=kill, **options)
+
+
+def run_fault_matrix(
+    scenario: Scenario,
+    base: Path,
+    *,
+    fault: Fault,
+    batch: int,
+    prepare: Callable[[Path], None] | None = None,
+    check: Callable[[Path], None] | None = None,
+    num_doubles: int = 0,
+    points: Callable[[int], Iterable[int]] = range,
+    seed: int = 0,
+) -> Matrix:
+    """Hits the scenario at each of `points(num_points)`, and `num_doubles` times at two random ones, one in the rerun.
+
+    `prepare` fills the folder from which every run starts; `check` looks at it after each fault.
+    """
+    template = base / "template"
+    template.mkdir()
+    if prepare is not None:
+        prepare(template)
+    clean_root = _copy(template, base / "clean")
+    clean = run(scenario, clean_root)
+    assert clean.digest is not None, f"the undisturbed run failed: {clean.error or clean.signal}"
+    rng = random.Random(seed)
+    plans: list[tuple[int, ...]] = [(point,) for point in points(clean.num_points)]
+    plans += [(rng.randrange(clean.num_points), rng.randrange(clean.num_points)) for _ in range(num_doubles)]
+    for plan in plans:
+        root = _copy(template, base / "run")
+        runs = [_hit(scenario, root, point, fault, check) for point in plan]
+        runs.append(run(scenario, root))
+        _compare(f"faults at {plan}", runs, root, clean, clean_root, batch)
+        shutil.rmtree(root)
+    return Matrix(clean.num_points, sum(map(len, plans)))
+
+
+def _hit(scenario: Scenario, root: Path, point: int, fault: Fault, check: Callable[[Path], None] | None) -> Run:
+    hit = run(scenario, root, at=point, fault=fault)
+    assert hit.signal in (0, signal.SIGKILL), f"point {point}: ended by signal {hit.signal}"
+    assert not hit.error or hit.error.startswith("StoreError"), f"point {point}: {hit.error}"
+    assert hit.digest is None or hit.num_points <= point, f"point {point}: the fault went unnoticed"
+    if check is not None:
+        check(root)
+    return hit
+
+
+def _compare(what: str, runs: list[Run], root: Path, clean: Run, clean_root: Path, batch: int) -> None:
+    last = runs[-1]
+    assert last.digest is not None, f"{what}: the rerun failed: {last.error or last.signal}"
+    assert last.digest == clean.digest, f"{what}: another digest"
+    left, missing = _names(root) - _names(clean_root), _names(clean_root) - _names(root)
+    assert not left | missing, f"{what}: left over {sorted(left)}, missing {sorted(missing)}"
+    done: Counter[str] = Counter()
+    for one in runs:
+        done += Counter({str(Path(p).relative_to(root)): n for p, n in one.written().items()})
+    once = Counter({str(Path(p).relative_to(clean_root)): n for p, n in clean.written().items()})
+    again = done - once
+    assert again.total() <= batch * (len(runs) - 1), f"{what}: done again {dict(again)}"
+
+
+def _names(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*")}
+
+
+def _copy(source: Path, target: Path) -> Path:
+    return Path(shutil.copytree(source, target))

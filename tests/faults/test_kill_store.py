@@ -1,0 +1,130 @@
+"""SIGKILL and I/O errors at every effect of a small stage, with a damaged artefact to redo and an old one to delete."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from harness import fail_with, run_fault_matrix, run_kill_matrix
+
+from autolabel.store import Artefact, delete, digest_json, hold, open_draft, recover, scan, set_aside, write_file
+from autolabel.store.effects import Effect, Phase, observe
+
+KEY, DAMAGED, OLD = "a" * 64, "b" * 64, "c" * 64
+ITEMS = {f"auto/{i}.png": bytes([i]) * (i + 1) for i in range(5)}
+BATCH = 2
+
+
+def build(folder: Path, key: str) -> Artefact:
+    """What every stage does: recover, verify, set aside, or draft, batches, commit."""
+    artefact = recover(folder, key)
+    if artefact is not None and artefact.verify(full=True):
+        set_aside(artefact.path)
+        artefact = None
+    if artefact is not None:
+        return artefact
+    draft = open_draft(folder, key)
+    journal = draft.journal()
+    digests = {row["name"]: row["sha256"] for row in journal.rows}
+    assert len(digests) <= BATCH or draft.state_read("step"), "state is replaced, never lost"
+    todo = sorted(ITEMS.keys() - digests.keys())
+    for i in range(0, len(todo), BATCH):
+        entries = draft.write_many([(name, ITEMS[name]) for name in todo[i : i + BATCH]], threads=2)
+        journal.append([{"name": entry.name, "sha256": entry.sha256} for entry in entries])
+        digests |= {entry.name: entry.sha256 for entry in entries}
+        draft.state_write("step", str(i).encode())
+        draft.log_append("metrics.jsonl", str(i))
+    return draft.commit(meta={"num": len(ITEMS)}, provenance={"by": "test"}, names=ITEMS, digests=digests)
+
+
+def prepare(root: Path) -> None:
+    build(root / "artefacts" / "label", OLD)
+    damaged = build(root / "artefacts" / "codes", DAMAGED)
+    damaged.file("auto/3.png").write_bytes(b"\0\3\3\3")
+
+
+def scenario(root: Path) -> str:
+    artefacts = root / "artefacts"
+    with hold(root / ".lock"):
+        made = [build(artefacts / "label", KEY), build(artefacts / "codes", DAMAGED)]
+        for found in scan(artefacts):
+            if found.kind == "trash" or found.key == OLD[:16]:
+                delete(found.path)
+    assert not any(artefact.verify(full=True) for artefact in made)
+    return digest_json([artefact.digest for artefact in made])
+
+
+def check(root: Path) -> None:
+    """P1: whatever looks committed is whole, but for the one damaged on purpose; P4: that one is kept."""
+    found = scan(root / "artefacts")
+    problems = [p for f in found if f.kind == "committed" for p in Artefact.open(f.path).verify(full=True)]
+    assert problems in ([], ["data/auto/3.png: its bytes differ from what was committed"])
+    assert bool(problems) != any(f.kind == "corrupt" for f in found)
+
+
+def test_store_survives_kills_at_every_effect(ram: Path) -> None:
+    done = run_kill_matrix(scenario, ram, prepare=prepare, check=check, batch=BATCH, num_doubles=60)
+    assert done.num_faults > 400
+    print(done)
+
+
+@pytest.mark.parametrize(("number", "first"), [(errno.EIO, 0), (errno.ENOSPC, 3)])
+def test_store_heals_after_a_failing_call(ram: Path, number: int, first: int) -> None:
+    points = lambda num: range(first, num, 5)  # noqa: E731  before some effects and after others
+    run_fault_matrix(scenario, ram, fault=fail_with(number), prepare=prepare, check=check, batch=BATCH, points=points)
+
+
+# ---- the harness itself: scenarios that break a promise are caught
+
+
+def forgetful(root: Path) -> str:
+    """Keeps no journal: starts from the first item each time."""
+    if recover(root, KEY) is None:
+        draft = open_draft(root, KEY)
+        for name in ITEMS:
+            draft.write(name, ITEMS[name])
+        draft.commit(meta={}, provenance={})
+    return ""
+
+
+def untidy(root: Path) -> str:
+    """Writes outside a draft, where nobody cleans up."""
+    write_file(root / "report.html", b"")
+    return ""
+
+
+def counting(root: Path) -> str:
+    """Its result depends on what an earlier run left."""
+    names = len(list(root.iterdir()))
+    write_file(root / "result", b"")
+    return str(names)
+
+
+def in_place(root: Path) -> str:
+    """A result that is trusted because its name is there, but published before its content."""
+    name = root / "artefacts" / "label"
+    if not name.exists():
+        name.mkdir(parents=True)
+        write_file(root / "artefacts" / "label" / "data", b"1")
+    return str(len(list(name.iterdir())))
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(forgetful, "done again"), (untidy, "left over"), (counting, "another digest"), (in_place, "another digest")],
+)
+def test_harness_catches(ram: Path, broken: object, message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        run_kill_matrix(broken, ram, batch=BATCH)
+
+
+def test_every_effect_shows_in_order_with_its_bytes(tmp_path: Path) -> None:
+    seen: list[tuple[Phase, Effect]] = []
+    with observe(lambda phase, effect: seen.append((phase, effect))):
+        write_file(tmp_path / "x", b"one", b"two")
+    assert [effect.kind for phase, effect in seen if phase == "after"] == [
+        "fsync_folder", "create", "write", "write", "fsync", "rename", "fsync_folder",
+    ]  # fmt: skip
+    assert [effect.data for phase, effect in seen if phase == "before" and effect.kind == "write"] == [b"one", b"two"]
+    assert next(effect.target for _, effect in seen if effect.kind == "rename") == tmp_path / "x"

@@ -11,7 +11,7 @@ import struct
 import zlib
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from autolabel.errors import LabelError
 
@@ -51,8 +51,22 @@ def decode(data: bytes, *, where: object = "label PNG", max_pixels: int = 64_000
         raise LabelError(where, f"bit depth {depth}, colour type {colour}; label maps are 8-bit greyscale")
     if not 0 < width * height <= max_pixels:
         raise LabelError(where, f"{width} x {height} pixels exceed the limit of {max_pixels}")
+    _check_chunks(data, where)
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image)
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabelError(where, f"damaged PNG: {error}") from None
+
+
+def _check_chunks(data: bytes, where: object) -> None:
+    """Every chunk's checksum: Pillow looks at those of the header only and reads damaged pixels without a word."""
+    position = len(_SIGNATURE)
+    while position < len(data):
+        (length,) = struct.unpack(">I", data[position : position + 4].rjust(4, b"\xff"))
+        end = position + 8 + length
+        if data[end : end + 4] != struct.pack(">I", zlib.crc32(data[position + 4 : end])):
+            raise LabelError(where, "damaged PNG: a checksum does not hold or the file is cut short")
+        position = end + 4
+    if data[-8:-4] != b"IEND":
+        raise LabelError(where, "damaged PNG: cut short")

@@ -1,0 +1,207 @@
+"""The engine with real networks: what it gives is what one image alone would give, however it is run."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from autolabel.errors import AutolabelError, ConfigError, ImageError
+from autolabel.inference.decision import decide
+from autolabel.inference.engine import ChunkCodes, Stats, infer_chunks
+from autolabel.inference.multiscale import multiscale_logits
+from autolabel.inference.teacher import Halving, Teacher
+from autolabel.labels.codes import CodeBook
+from autolabel.labels.shards import write_shard
+from autolabel.models import WeightsCard, build_model, normalise
+
+TABLE = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attention_channels": 8}
+BOOK = CodeBook(5)
+SCALES = (0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    id: str
+    height: int
+    width: int
+
+
+SIZES = [(32, 48), (48, 32), (32, 48), (40, 40), (32, 48), (48, 32), (32, 48), (32, 48), (32, 48)]
+ROWS = [Row(f"image {i}", *size) for i, size in enumerate(SIZES)]
+CHUNKS = [(0, ROWS[:4]), (1, ROWS[4:8]), (2, ROWS[8:])]
+
+
+def load(row: Row) -> np.ndarray:
+    """A different smooth picture for every id."""
+    seed = int(row.id.split()[-1])
+    y, x, channel = np.mgrid[: row.height, : row.width, :3]
+    return (127 + 127 * np.sin((x * (seed + 1) + y * channel) / 20)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Teacher:
+    torch.manual_seed(0)
+    model = build_model(TABLE, 5)
+    card = WeightsCard(table=model.table, class_names=tuple("abcde"))
+    return Teacher(model, card, BOOK, scales=SCALES)
+
+
+def run(teacher, chunks=CHUNKS, **settings) -> list[ChunkCodes]:
+    return list(infer_chunks(teacher, chunks, **{"load": load, **settings}))
+
+
+def shards(results: list[ChunkCodes]) -> dict[int, bytes]:
+    return {result.chunk: write_shard(result.codes, BOOK) for result in results}
+
+
+def pool_threads() -> int:
+    return sum(thread.name.startswith("autolabel") for thread in threading.enumerate())
+
+
+@pytest.fixture(scope="module")
+def reference(teacher: Teacher) -> dict[int, bytes]:
+    return shards(run(teacher, decoders=1))
+
+
+def test_codes_are_those_of_each_image_alone(teacher: Teacher) -> None:
+    results = run(teacher)
+    assert [result.chunk for result in results] == [0, 1, 2]
+    for result, (_, rows) in zip(results, CHUNKS, strict=True):
+        assert [name for name, _ in result.codes] == [row.id for row in rows]
+        assert result.bad == []
+        for row, (_, codes) in zip(rows, result.codes, strict=True):
+            images = normalise(torch.from_numpy(load(row)[None]))
+            expected = decide(multiscale_logits(teacher.model, images, SCALES), BOOK)[0].numpy()
+            assert codes.dtype == np.uint8
+            np.testing.assert_array_equal(codes, expected)
+
+
+@pytest.mark.parametrize("settings", [{"decoders": 4}, {"batch": 1}, {"batch": 9, "decoders": 3}], ids=str)
+def test_threads_and_batch_change_no_byte(teacher: Teacher, reference: dict, settings: dict) -> None:
+    assert shards(run(teacher, **settings)) == reference
+
+
+def test_a_resumed_run_gives_the_same_bytes(teacher: Teacher, reference: dict) -> None:
+    assert shards(run(teacher, [CHUNKS[2], CHUNKS[1]])) == {index: reference[index] for index in (1, 2)}
+
+
+def test_bad_images_are_set_aside_with_their_reason(teacher: Teacher, reference: dict) -> None:
+    def some_bad(row: Row) -> np.ndarray:
+        if row.id in ("image 2", "image 8"):
+            raise ImageError(row.id, "cannot be decoded")
+        return load(row)[1:] if row.id == "image 0" else load(row)
+
+    results = run(teacher, load=some_bad)
+    assert [[name for name, _ in result.codes] for result in results[:1]] == [["image 1", "image 3"]]
+    assert shards(results)[1] == reference[1]
+    assert results[2].codes == []
+    assert [(name, error.what) for name, error in results[0].bad + results[2].bad] == [
+        ("image 0", "is 48 x 31, its manifest row says 48 x 32"),
+        ("image 2", "cannot be decoded"),
+        ("image 8", "cannot be decoded"),
+    ]
+
+
+def test_empty_chunk(teacher: Teacher, reference: dict) -> None:
+    results = run(teacher, [(7, []), CHUNKS[1], (9, [])])
+    assert [(result.chunk, len(result.codes)) for result in results] == [(7, 0), (1, 4), (9, 0)]
+    assert write_shard(results[1].codes, BOOK) == reference[1]
+    assert run(teacher, []) == []
+
+
+def test_any_other_error_ends_the_run_as_it_is(teacher: Teacher) -> None:
+    error = PermissionError("image 5")
+
+    def fails(row: Row) -> np.ndarray:
+        if row.id == "image 5":
+            raise error
+        return load(row)
+
+    with pytest.raises(PermissionError) as caught:
+        run(teacher, load=fails)
+    assert caught.value is error
+    assert pool_threads() == 0
+
+
+def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: Teacher) -> None:
+    loaded: list[str] = []
+
+    def count(row: Row) -> np.ndarray:
+        loaded.append(row.id)
+        return load(row)
+
+    endless = ((i, [Row(f"image {i}", 32, 32)]) for i in itertools.count())
+    results = infer_chunks(teacher, endless, load=count, decoders=2)
+    for expected in range(5):
+        assert next(results).chunk == expected
+    assert len(loaded) <= 5 + 2 + 2 + 2  # given out, ahead, being decoded
+    results.close()
+    assert pool_threads() == 0
+
+
+def test_stats_after_every_batch(teacher: Teacher) -> None:
+    seen: list[Stats] = []
+    run(teacher, on_stats=seen.append)
+    assert sum(stats.images for stats in seen) == len(ROWS)
+    assert all(0 <= stats.ready <= stats.ahead + 1 for stats in seen)
+
+
+class OnGpu:
+    """A teacher whose device says cuda: batches form as they would there. Sees the size of every batch."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, fits: int = 99) -> None:
+        self.batches: list[tuple[int, ...]] = []
+        self.fits = fits
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        if len(pictures) > self.fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(tuple(pictures.shape[:3]))
+        return pictures[..., 0] % 60
+
+
+TWO = [(1, 32, 48), (1, 32, 48)]
+
+
+@pytest.mark.parametrize(
+    ("batch", "expected"),
+    [
+        (1, [*TWO, (1, 48, 32), (1, 40, 40), *TWO, (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
+        (2, [(2, 32, 48), (1, 48, 32), (1, 40, 40), (2, 32, 48), (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
+        (8, [(2, 32, 48), (1, 48, 32), (1, 40, 40), (3, 32, 48), (1, 48, 32), (1, 32, 48)]),
+    ],
+)
+def test_batches_are_of_one_size_within_one_chunk(batch: int, expected: list) -> None:
+    teacher = OnGpu()
+    results = run(teacher, batch=batch)
+    assert teacher.batches == expected
+    for result, (_, rows) in zip(results, CHUNKS, strict=True):
+        assert [name for name, _ in result.codes] == [row.id for row in rows]
+        for row, (_, codes) in zip(rows, result.codes, strict=True):
+            np.testing.assert_array_equal(codes, load(row)[..., 0] % 60)
+
+
+def test_out_of_memory_halves_the_batch_and_changes_no_label() -> None:
+    limits: list[int] = []
+    rows = [Row(f"image {i}", 8, 8) for i in range(8)]
+    small = run(OnGpu(fits=1), [(0, rows), (1, rows[:3])], batch=8, on_retry=limits.append)
+    assert limits == [4, 2, 1]
+    assert shards(small) == shards(run(OnGpu(), [(0, rows), (1, rows[:3])], batch=8))
+
+
+def test_one_image_that_does_not_fit_is_an_error() -> None:
+    with pytest.raises(AutolabelError, match=r"no memory for one image of 9 x 8; take lower scales") as caught:
+        Halving(OnGpu(fits=0))(torch.zeros(4, 8, 9, 3, dtype=torch.uint8))
+    assert caught.value.exit_code == 1
+
+
+def test_bf16_needs_a_gpu(teacher: Teacher) -> None:
+    with pytest.raises(ConfigError, match="needs a GPU"):
+        Teacher(teacher.model, teacher.card, BOOK, scales=SCALES, precision="bf16")

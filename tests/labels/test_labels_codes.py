@@ -1,0 +1,169 @@
+"""The code book against loops over classes and bins."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autolabel.errors import ConfigError, DataError
+from autolabel.labels.codes import DEFAULT_EDGES, CodeBook, default_edges, thresholds_per_class
+
+
+def expected_table(book: CodeBook, thresholds: list[float]) -> np.ndarray:
+    table = np.full(book.invalid + 1, 255)
+    for train_id in range(book.num_classes):
+        for bin_ in range(book.bins):
+            exceeded = book.edges[:bin_]  # bin b: p exceeds the b lowest edges
+            if thresholds[train_id] == 0 or thresholds[train_id] in exceeded:
+                table[train_id * book.bins + bin_] = train_id
+    return table
+
+
+def test_cityscapes_leaves_13_bins_in_one_byte() -> None:
+    book = CodeBook(19)
+    assert book.edges == (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
+    assert (book.bins, book.num_codes, book.dtype, book.invalid) == (13, 247, np.uint8, 255)
+
+
+def test_default_edges_of_every_class_count() -> None:
+    for num_classes in range(1, 256):
+        book = CodeBook(num_classes)
+        assert 0.5 in book.edges
+        assert set(book.edges) <= set(DEFAULT_EDGES)
+        assert book.num_codes <= book.invalid
+        if num_classes <= 19 or num_classes >= 32:
+            assert book.edges == DEFAULT_EDGES
+        assert book.dtype == (np.uint8 if num_classes <= 31 else np.uint16)
+        assert book.bins >= 8
+    assert default_edges(31) == (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 11, 19, 31, 32, 66, 255])
+def test_table_of_one_threshold(num_classes: int) -> None:
+    book = CodeBook(num_classes)
+    for threshold in (0.0, *book.edges):
+        table = book.lut(threshold)
+        assert table.dtype == np.uint8
+        np.testing.assert_array_equal(table, expected_table(book, [threshold] * num_classes))
+
+
+@given(st.data())
+def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
+    book = CodeBook(data.draw(st.sampled_from([1, 5, 19, 40])))
+    thresholds = [data.draw(st.sampled_from((0.0, *book.edges))) for _ in range(book.num_classes)]
+    np.testing.assert_array_equal(book.lut(thresholds), expected_table(book, thresholds))
+
+
+@pytest.mark.parametrize("threshold", [0.42, 1.0, -0.1, float("nan"), 0.5000001])
+def test_threshold_that_is_no_edge(threshold: float) -> None:
+    with pytest.raises(ConfigError, match=r"0\.3, 0\.4, 0\.5, .* 0\.99; .*infer\.edges"):
+        CodeBook(19).lut(threshold)
+
+
+def test_finer_bins_by_setting() -> None:
+    book = CodeBook(19, [0.42, 0.5])
+    assert book.lut(0.42)[:4].tolist() == [255, 0, 0, 255]
+    assert CodeBook(100, [0.5, 0.9]).dtype == np.uint16
+    assert CodeBook(85, [0.5, 0.9]).dtype == np.uint8
+
+
+def test_wrong_number_of_thresholds() -> None:
+    with pytest.raises(ConfigError, match="2 thresholds for 19 classes"):
+        CodeBook(19).lut([0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [],
+        [0.4, 0.6],
+        [0.5, 0.4],
+        [0.5, 0.5],
+        [0.0, 0.5],
+        [0.5, 1.0],
+        [0.5, float("nan")],
+        [0.5, 0.9, 0.9 + 1e-12],
+        [-0.1, 0.5],
+    ],
+)
+def test_edges_refused(edges: list[float]) -> None:
+    with pytest.raises(ConfigError, match=r"^infer\.edges"):
+        CodeBook(19, edges)
+
+
+def test_sizes_refused() -> None:
+    with pytest.raises(ConfigError, match="two bytes"):
+        CodeBook(255, [i / 1000 for i in range(1, 501)])
+    for num_classes in (0, 256):
+        with pytest.raises(ConfigError, match="1 to 255"):
+            CodeBook(num_classes)
+
+
+@pytest.mark.parametrize("num_classes", [3, 19, 40])
+def test_classes_and_bins(num_classes: int) -> None:
+    book = CodeBook(num_classes)
+    codes = np.arange(book.invalid + 1).astype(book.dtype).reshape(-1, 64)
+    classes, bins = book.classes_and_bins(codes)
+    assert (classes.dtype, bins.dtype, classes.shape) == (np.uint8, np.uint16, codes.shape)
+    for code, train_id, bin_ in zip(codes.flat, classes.flat, bins.flat, strict=True):
+        valid = int(code) < num_classes * book.bins
+        assert (train_id, bin_) == (divmod(int(code), book.bins) if valid else (255, 0))
+
+
+@pytest.mark.parametrize("book", [CodeBook(19), CodeBook(66), CodeBook(3, [0.123, 0.5])], ids=str)
+def test_book_survives_json_and_pickle(book: CodeBook) -> None:
+    assert CodeBook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
+    assert pickle.loads(pickle.dumps(book)) == book
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_classes", True),
+        ("num_classes", 19.0),
+        ("num_classes", 0),
+        ("num_classes", 10**30),
+        ("edges", [0.6]),
+        ("edges", "0.5"),
+        ("edges", [0.5, None]),
+        ("edges", [1]),
+        ("rule", "p >= t"),
+        ("extra", 1),
+    ],
+)
+def test_wrong_book_refused(field: str, value: object) -> None:
+    with pytest.raises(DataError, match=r"^shard 3: "):
+        CodeBook.from_dict({**CodeBook(19).to_dict(), field: value}, "shard 3")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.fixed_dictionaries({"num_classes": JSON, "edges": JSON, "rule": st.just(CodeBook(19).to_dict()["rule"])}) | JSON
+)
+def test_any_json_is_a_book_or_an_error(value: object) -> None:
+    try:
+        book = CodeBook.from_dict(value)
+    except DataError:
+        return
+    assert book.to_dict() == value
+
+
+def test_thresholds_by_class_name() -> None:
+    names = ("road", "car", "train")
+    assert thresholds_per_class(names, 0.5, {"train": 0.9}) == (0.5, 0.5, 0.9)
+    assert thresholds_per_class(names, 0.5, {}) == (0.5, 0.5, 0.5)
+    with pytest.raises(ConfigError, match=r"no class is named 'trian'; did you mean 'train'\?"):
+        thresholds_per_class(names, 0.5, {"trian": 0.9})
+    with pytest.raises(ConfigError, match="classes are road, car, train"):
+        thresholds_per_class(names, 0.5, {"xyz": 0.9})

@@ -1,0 +1,124 @@
+"""Cutting, its ledger and the worker function against a loop over pixels."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.labels import png
+from autolabel.labels.codes import CodeBook
+from autolabel.labels.cut import POLICIES, REASONS, cut, reasons
+from autolabel.labels.cutting import count_pixels, cut_shard
+from autolabel.labels.shards import write_shard
+
+BOOKS = [CodeBook(3), CodeBook(19), CodeBook(40)]
+
+
+def loop(codes, book, threshold, coarse, policy):
+    """Labels and reasons by the wording of the policies, pixel by pixel."""
+    labels, why = np.empty(codes.shape, np.uint8), dict.fromkeys(REASONS, 0)
+    for at in np.ndindex(codes.shape):
+        valid = int(codes[at]) < book.num_codes
+        train_id, bin_ = divmod(int(codes[at]), book.bins)
+        sure = valid and (threshold == 0 or bin_ > book.edges.index(threshold))
+        drawn = 255 if coarse is None else int(coarse[at])
+        if policy == "fill" and drawn != 255:
+            labels[at], reason = drawn, "filled"
+        elif not valid:
+            labels[at], reason = 255, "no_prediction"
+        elif not sure:
+            labels[at], reason = 255, "low_confidence"
+        elif policy == "veto" and drawn not in (255, train_id):
+            labels[at], reason = 255, "veto"
+        else:
+            labels[at], reason = train_id, "kept"
+        why[reason] += 1
+    return labels, why
+
+
+@st.composite
+def cases(draw: st.DrawFn):
+    book = draw(st.sampled_from(BOOKS))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    codes = rng.integers(0, book.num_codes, shape).astype(book.dtype)
+    codes[rng.random(shape) < 0.2] = book.invalid
+    coarse = np.where(rng.random(shape) < 0.5, 255, codes // book.bins).astype(np.uint8)  # agrees where it is drawn
+    wrong = rng.random(shape) < 0.3
+    coarse[wrong] = rng.integers(0, book.num_classes, shape)[wrong]
+    return book, draw(st.sampled_from((0.0, *book.edges))), codes, draw(st.sampled_from([None, coarse]))
+
+
+@settings(max_examples=60)
+@given(cases(), st.sampled_from(sorted(POLICIES)))
+def test_labels_and_reasons(case, policy: str) -> None:
+    book, threshold, codes, coarse = case
+    table = book.lut(threshold)
+    labels, why = loop(codes, book, threshold, coarse, policy)
+    got = cut(codes, table, coarse=coarse, policy=policy)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, labels)
+    assert reasons(codes, table, book.num_codes, coarse=coarse, policy=policy) == why
+    assert sum(why.values()) == codes.size
+
+
+def test_a_higher_threshold_only_removes() -> None:
+    book = CodeBook(19)
+    codes = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    previous = cut(codes, book.lut(0))
+    assert (previous != 255).sum() == 247
+    for threshold in book.edges:
+        labels = cut(codes, book.lut(threshold))
+        assert ((labels == previous) | (labels == 255)).all()
+        assert (previous != 255).sum() - (labels != 255).sum() == 19  # one bin a class
+        previous = labels
+
+
+def test_refusals() -> None:
+    book = CodeBook(3)
+    codes = np.zeros((2, 3), np.uint8)
+    with pytest.raises(ConfigError, match="take one of off, veto, fill"):
+        cut(codes, book.lut(0), policy="vote")
+    with pytest.raises(LabelError, match=r"\(3, 2\)"):
+        cut(codes, book.lut(0), coarse=np.zeros((3, 2), np.uint8), policy="veto")
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+@pytest.mark.parametrize("book", BOOKS, ids=["3", "19", "40"])
+def test_a_shard_is_cut_image_by_image(book: CodeBook, policy: str) -> None:
+    rng = np.random.default_rng(5)
+    items = [
+        (name, rng.integers(0, book.num_codes + 2, shape).astype(book.dtype))
+        for name, shape in (("b", (6, 4)), ("a", (3, 9)), ("c", (1, 1)))
+    ]
+    coarse = {"a": rng.integers(0, book.num_classes, (3, 9)).astype(np.uint8), "c": None}
+    job = pickle.loads(pickle.dumps((cut_shard, write_shard(items, book), book.lut(0.5), coarse, policy)))
+    results = job[0](*job[1:])
+    assert [result.id for result in results] == ["b", "a", "c"]
+    for result, (name, codes) in zip(results, items, strict=True):
+        labels, why = loop(codes, book, 0.5, coarse.get(name), policy)
+        np.testing.assert_array_equal(png.decode(result.png), labels)
+        assert result.reasons == why
+        assert result.counts == tuple((labels == i).sum() for i in [*range(book.num_classes), 255])
+        assert pickle.loads(pickle.dumps(result)) == result
+
+
+def test_a_damaged_shard_is_refused() -> None:
+    with pytest.raises(DataError):
+        cut_shard(b"\x89HDF\r\n\x1a\n" + b"\0" * 100, CodeBook(3).lut(0), {})
+
+
+def test_counts_end_with_ignore() -> None:
+    assert count_pixels(np.array([[0, 2, 255], [2, 2, 255]], np.uint8), 3) == (1, 0, 3, 2)
+
+
+def test_labels_need_no_torch() -> None:
+    code = "import sys, autolabel.labels.cutting, autolabel.labels.colour; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

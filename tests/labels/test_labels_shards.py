@@ -1,0 +1,220 @@
+"""Shards: round trip, repeatable bytes, plain HDF5 for others, and one error for whatever else a file may be."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autolabel.errors import DataError
+from autolabel.labels.codes import CodeBook
+from autolabel.labels.shards import FORMAT, read_shard, write_shard
+
+NAMES = tuple(f"class {i} é" for i in range(19))
+
+
+def make_items(book: CodeBook, shapes: list[tuple[int, int]], seed: int = 0) -> list[tuple[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return [
+        (f"city/{i:03d}", rng.integers(0, book.num_codes, shape).astype(book.dtype)) for i, shape in enumerate(shapes)
+    ]
+
+
+ITEMS = make_items(CodeBook(19), [(9, 7), (1, 1), (6, 30)])
+SHARD = write_shard(ITEMS, CodeBook(19), class_names=NAMES)
+
+IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+
+
+@settings(max_examples=40)
+@given(
+    st.dictionaries(IDS, st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=4),
+    st.sampled_from([CodeBook(2), CodeBook(19), CodeBook(66), CodeBook(5, [0.123, 0.5])]),
+)
+def test_round_trip(shapes: dict[str, tuple[int, int]], book: CodeBook) -> None:
+    items = [(name, codes) for name, (_, codes) in zip(shapes, make_items(book, list(shapes.values())), strict=True)]
+    shard = read_shard(write_shard(items, book))
+    assert (shard.ids, shard.book, shard.class_names) == (tuple(shapes), book, ())
+    for name, codes in items:
+        got = shard.codes(name)
+        assert got.dtype == codes.dtype
+        np.testing.assert_array_equal(got, codes)
+
+
+def test_file_and_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "00000.h5"
+    path.write_bytes(SHARD)
+    shard = read_shard(path)
+    assert shard.class_names == NAMES
+    np.testing.assert_array_equal(shard.codes("city/001"), ITEMS[1][1])
+    with pytest.raises(DataError, match="holds no image 'other'"):
+        shard.codes("other")
+    with pytest.raises(DataError, match="No such file"):
+        read_shard(tmp_path / "none.h5")
+
+
+def test_same_bytes_in_another_process() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import hashlib, test_labels_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
+    )
+    here = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", code, here], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == hashlib.sha256(SHARD).hexdigest()
+
+
+def test_others_read_it_as_plain_hdf5(tmp_path: Path) -> None:
+    (tmp_path / "shard.h5").write_bytes(SHARD)
+    with h5py.File(tmp_path / "shard.h5") as file:
+        np.testing.assert_array_equal(file["images/000002"][()], ITEMS[2][1])
+        assert file["images/000002"].attrs["id"] == b"city/002"
+        assert file.attrs["edges"].tolist() == list(CodeBook(19).edges)
+        assert b"sum(exp(l - max(l))) < 1/t" in file.attrs["rule"]
+
+
+def test_smooth_codes_take_a_fraction_of_a_byte() -> None:
+    codes = np.kron(np.arange(128, dtype=np.uint8).reshape(8, 16), np.ones((32, 32), np.uint8))
+    assert len(write_shard([("a", codes)], CodeBook(19))) < 0.05 * codes.size
+
+
+def unchanged(data: bytes) -> bool:
+    shard = read_shard(data)
+    same = shard.ids == tuple(name for name, _ in ITEMS) and shard.book == CodeBook(19) and shard.class_names == NAMES
+    return same and all(np.array_equal(shard.codes(name), codes) for name, codes in ITEMS)
+
+
+def test_damage_is_noticed_or_harmless() -> None:
+    positions = range(0, len(SHARD), 5)
+    noticed = 0
+    for position in positions:
+        damaged = bytearray(SHARD)
+        damaged[position] ^= 1 << position % 8
+        try:
+            assert unchanged(bytes(damaged)), position
+        except DataError:
+            noticed += 1
+    assert noticed > len(positions) // 3  # the others lie in room that HDF5 left unused
+
+
+def test_cut_short() -> None:
+    for length in range(0, len(SHARD), 7):
+        with pytest.raises(DataError):
+            unchanged(SHARD[:length])
+
+
+@given(st.binary(max_size=200))
+def test_foreign_bytes(data: bytes) -> None:
+    for head in (b"", b"\x89HDF\r\n\x1a\n"):
+        with pytest.raises(DataError):
+            read_shard(head + data)
+
+
+def hostile(tamper) -> bytes:
+    with h5py.File.in_memory(SHARD, libver=("v110", "v110")) as file:
+        tamper(file)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def replace(**settings: object):
+    def tamper(file: h5py.File) -> None:
+        del file["images/000000"]
+        dataset = file["images"].create_dataset("000000", **settings)
+        dataset.attrs["id"] = np.bytes_(b"city/000")
+
+    return tamper
+
+
+def external_link(file: h5py.File) -> None:
+    del file["images/000000"]
+    file["images/000000"] = h5py.ExternalLink("/etc/hostname", "/")
+
+
+def soft_link(file: h5py.File) -> None:
+    del file["images/000000"]
+    file["images/000000"] = h5py.SoftLink("/images/000001")
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((9, 7), np.uint8)
+    layout[:] = h5py.VirtualSource("/other.h5", "x", (9, 7))
+    del file["images/000000"]
+    file["images"].create_virtual_dataset("000000", layout)
+    file["images/000000"].attrs["id"] = np.bytes_(b"city/000")
+
+
+def attribute(name: str, value: object):
+    def tamper(file: h5py.File) -> None:
+        file.attrs[name] = value
+
+    return tamper
+
+
+def group(file: h5py.File) -> None:
+    del file["images/000000"]
+    file["images"].create_group("000000").attrs["id"] = np.bytes_(b"city/000")
+
+
+def twice(file: h5py.File) -> None:
+    file["images/000001"].attrs["id"] = np.bytes_(b"city/000")
+
+
+def no_id(file: h5py.File) -> None:
+    del file["images/000001"].attrs["id"]
+
+
+def no_images(file: h5py.File) -> None:
+    del file["images"]
+
+
+CODES = ITEMS[0][1]
+HOSTILE = {
+    "external link": external_link,
+    "soft link": soft_link,
+    "virtual": virtual,
+    "external storage": replace(shape=(9, 7), dtype=np.uint8, external=[("/etc/hostname", 0, 63)]),
+    "claims a terabyte": replace(shape=(2**20, 2**20), dtype=np.uint8, chunks=(2**16, 2**15), compression="gzip"),
+    "one block of 4 GB": replace(
+        shape=(2**16, 2**16 - 1), dtype=np.uint8, chunks=(2**16, 2**16 - 1), compression="gzip"
+    ),
+    "two bytes": replace(data=CODES.astype(np.uint16), chunks=CODES.shape, compression="gzip"),
+    "floats": replace(data=CODES.astype(np.float32), chunks=CODES.shape, compression="gzip"),
+    "strings": replace(data=np.array([[b"a"]]), chunks=(1, 1), compression="gzip"),
+    "three axes": replace(data=CODES[None], chunks=(1, *CODES.shape), compression="gzip"),
+    "other filter": replace(data=CODES, chunks=CODES.shape, compression="lzf"),
+    "group for an image": group,
+    "id twice": twice,
+    "no id": no_id,
+    "no images": no_images,
+    "format": attribute("format", "labels"),
+    "format of another type": attribute("format", np.arange(5)),
+    "version": attribute("format_version", 2),
+    "rule": attribute("rule", np.bytes_(b"p >= t")),
+    "rule is no text": attribute("rule", np.bytes_(b"\xff\xfe")),
+    "edges": attribute("edges", np.array([0.5, np.nan])),
+    "edges of no numbers": attribute("edges", np.bytes_(b"half")),
+    "classes": attribute("num_classes", np.int64(-1)),
+    "other classes": attribute("num_classes", np.uint32(66)),  # codes would take two bytes
+    "class names": attribute("class_names", np.bytes_(b"{}")),
+    "class names of no JSON": attribute("class_names", np.bytes_(b"[")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files(name: str) -> None:
+    data = hostile(HOSTILE[name])
+    with pytest.raises(DataError) as caught:
+        read_shard(data, where="x.h5").codes("city/000")
+    assert str(caught.value).startswith("x.h5: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_format_name_is_kept() -> None:
+    assert FORMAT == "autolabel codes"  # files out there carry it

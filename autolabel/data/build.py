@@ -7,8 +7,6 @@ then reads every file once. A file that cannot be used puts its image in quarant
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +23,7 @@ from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
 from autolabel.errors import DataError
 from autolabel.progress import Progress
+from autolabel.store.digest import digest_json
 
 PLANS: dict[str, Callable[[Any], SourcePlan]] = {
     "synthetic": synthetic.plan,
@@ -71,7 +70,7 @@ def fingerprint(settings: config.Data) -> str:
     For rendered scenes the settings, else names and sizes of all files. Raises DataError.
     """
     if isinstance(settings, config.Synthetic):
-        return hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        return digest_json(settings.model_dump(mode="json"))
     return plan(settings).fingerprint()
 
 
@@ -146,8 +145,8 @@ def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Ou
 def _check_bad(bad: list[tuple[str, str]], limit: int) -> None:
     if len(bad) > limit:
         first = " | ".join(reason for _, reason in bad[:3])
-        many = f"{len(bad)} or more" if len(bad) > limit + _SHOWN else str(len(bad))
-        what = f"{many} images cannot be used and data.max_bad allows {limit}; first: {first}"
+        more = " or more" if len(bad) > limit + _SHOWN else ""
+        what = f"images that cannot be used: {len(bad)}{more}, where data.max_bad allows {limit}; first: {first}"
         raise DataError("manifest", what, "repair them or raise data.max_bad")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from autolabel.data.decode import decode_image, decode_label
 from autolabel.data.plan import PlannedImage, PlannedLabel
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import LabelError
+from autolabel.store.digest import sha256_bytes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def examine(image: PlannedImage, read: Callable[[str], bytes], rules: Rules) -> 
         group=image.group,
         root=rules.root,
         path=image.path,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256_bytes(data),
         bytes=len(data),
         width=width,
         height=height,
@@ -58,7 +58,7 @@ def _label_row(image: ImageRow, label: PlannedLabel, data: bytes, rules: Rules) 
         encoding=label.encoding,
         root=rules.root,
         path=label.path,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256_bytes(data),
         bytes=len(data),
         counts=(*counts[: rules.classes.num_classes].tolist(), int(counts[IGNORE])),
         provenance=rules.provenance,

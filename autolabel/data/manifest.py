@@ -17,6 +17,7 @@ from autolabel.data import tables
 from autolabel.data.checks import check_images, check_labels
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import ManifestError
+from autolabel.store.digest import canonical_json
 
 IMAGES, LABELS, CLASSES = "images.parquet", "labels.parquet", "classes.json"
 
@@ -59,11 +60,10 @@ class Manifest:
 
     def to_files(self) -> dict[str, bytes]:
         """File name -> bytes; equal manifests give equal bytes."""
-        classes = json.dumps(self.classes.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return {
             IMAGES: tables.write(self.images, tables.IMAGE_SCHEMA),
             LABELS: tables.write(self.labels, tables.LABEL_SCHEMA),
-            CLASSES: classes.encode(),
+            CLASSES: canonical_json(self.classes.to_dict()),
         }
 
     @classmethod

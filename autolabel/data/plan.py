@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from pathlib import Path
 from autolabel.classes import ClassSet
 from autolabel.data.checks import unsafe_path
 from autolabel.errors import DataError
+from autolabel.store.digest import digest_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class SourcePlan:
             (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
         )
         content = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return digest_json(content)
 
     def _paths(self) -> set[str]:
         return {image.path for image in self.images} | {x.path for image in self.images for x in image.labels}

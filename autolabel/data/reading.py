@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from autolabel.data.checks import unsafe_path
 from autolabel.data.decode import decode_image, decode_label
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import DataError, ImageError
+from autolabel.store.digest import sha256_bytes
 
 Roots = Mapping[str, Path]  # name of a root -> folder
 
@@ -37,7 +37,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
     """As `read_file`; also raises DataError where the bytes differ from the manifest's."""
     data = read_file(roots, root, path)
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if sha256_bytes(data) != sha256:
         raise DataError(
             roots[root] / path, "changed since the manifest was built", "put it back or build a new manifest"
         )

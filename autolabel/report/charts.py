@@ -5,7 +5,7 @@ A class is always a swatch of its palette colour; a series is a colour and, for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -26,6 +26,7 @@ from autolabel.report.text import percent
 
 _WIDTH = 540.0  # about what a column of the page is wide, so that text keeps its size
 _NAMES = 130.0  # left column: swatch and name
+_MAX_TICKS = 7  # more sizes than this do not fit beside each other
 _BASELINE = 4.0  # from the middle of a line of text down to its baseline
 
 
@@ -73,13 +74,7 @@ def balance_chart(rows: Sequence[ClassRow], *, title: str) -> Markup:
     low = _floor_decade(v for row in rows for v in row.values)
     x = logarithmic(low, 1.0, _NAMES + 46, _WIDTH - 20)
     nothing = _NAMES + 14
-    parts = [
-        text(x(t), 14, percent(t, 0), class_="tick", text_anchor="middle")
-        + line(x(t), top - 4, x(t), bottom, class_="grid")
-        for t in decades(low, 1.0)
-    ]
-    parts += [text(nothing, 14, "0", class_="tick", text_anchor="middle")]
-    parts += [line(nothing, top - 4, nothing, bottom, class_="grid dashed")]
+    parts = _columns({x(t): percent(t, 0) for t in decades(low, 1.0)} | {nothing: "0"}, top, bottom)
     for index, row in enumerate(rows):
         y = top + pitch * (index + 0.5)
         at = [None if v is None else x(v) if v else nothing for v in row.values]
@@ -97,11 +92,7 @@ def iou_chart(rows: Sequence[ClassRow], *, title: str) -> Markup:
     pitch, top = thick * count + 10, 26.0
     bottom = top + pitch * len(rows)
     x = linear(0.0, 1.0, _NAMES + 8, _WIDTH - 16)
-    parts = [
-        text(x(t), 14, f"{100 * t:.0f}", class_="tick", text_anchor="middle")
-        + line(x(t), top - 4, x(t), bottom, class_="grid")
-        for t in (0.0, 0.25, 0.5, 0.75, 1.0)
-    ]
+    parts = _columns({x(t): f"{100 * t:.0f}" for t in (0.0, 0.25, 0.5, 0.75, 1.0)}, top, bottom)
     for index, row in enumerate(rows):
         first = top + pitch * index + 5
         parts += _class_name(row, first + thick * count / 2)
@@ -116,18 +107,15 @@ def size_chart(bars: Sequence[Bar], *, title: str) -> Markup:
     """Sizes in bytes on a logarithmic scale; what was measured stands out from what was calculated."""
     pitch, top, names = 32.0, 26.0, 116.0
     bottom = top + pitch * len(bars)
-    positive = [bar.value for bar in bars if bar.value > 0]
-    low = 10.0 ** (len(str(int(min(positive)))) - 2) if positive else 1.0
-    high = max([low * 10, *positive])
+    low = 10.0 ** max(0, len(str(int(min(bar.value for bar in bars)))) - 2)  # a decade below the smallest
+    high = max(low * 10, *(bar.value for bar in bars))
     x = logarithmic(low, high, names + 10, _WIDTH - 122)
-    parts = [
-        text(x(t), 14, _size_tick(t), class_="tick", text_anchor="middle")
-        + line(x(t), top - 4, x(t), bottom, class_="grid")
-        for t in decades(low, high)
-    ]
+    ticks = decades(low, high)
+    written = ticks if len(ticks) <= _MAX_TICKS else [t for t in ticks if _power(t) % 3 == 0]
+    parts = _columns({x(t): _size_tick(t) for t in written}, top, bottom)
     for index, bar in enumerate(bars):
         y = top + pitch * (index + 0.5)
-        end = x(bar.value) if bar.value > 0 else x(low)
+        end = x(bar.value)
         kind = "s0" if bar.measured else "calculated"
         parts.append(text(names, y + _BASELINE, bar.name, class_="name", text_anchor="end"))
         parts.append(rect(x(low), y - 8, end - x(low), 16, rx=2, class_=kind))
@@ -183,6 +171,12 @@ def stack_chart(shares: Sequence[float], *, title: str) -> Markup:
     return chart(_WIDTH, 26, *parts, title=title, class_="chart stack", preserveAspectRatio="none")
 
 
+def _columns(ticks: Mapping[float, str], top: float, bottom: float) -> list[Markup]:
+    """Vertical grid lines at x, their text above."""
+    words = [text(x, 14, word, class_="tick", text_anchor="middle") for x, word in ticks.items()]
+    return words + [line(x, top - 4, x, bottom, class_="grid") for x in ticks]
+
+
 def _class_name(row: ClassRow, y: float) -> list[Markup]:
     return [swatch(0, y - 5.5, row.colour), text(19, y + _BASELINE, _short(row.name, 18), class_="name")]
 
@@ -211,5 +205,9 @@ def _floor_decade(values: Iterable[float | None]) -> float:
 
 
 def _size_tick(value: float) -> str:
-    power = len(str(int(value))) - 1
-    return f"{10 ** (power % 3)} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power // 3]}"
+    return f"{10 ** (_power(value) % 3)} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[_power(value) // 3]}"
+
+
+def _power(value: float) -> int:
+    """Of a power of ten from 1 up."""
+    return len(str(int(value))) - 1

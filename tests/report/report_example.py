@@ -1,0 +1,89 @@
+"""A small report with every part, from random maps: what several tests of the report start from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from autolabel.audit.agreement import Comparison
+from autolabel.audit.coverage import ClassBalance, IgnoredLedger
+from autolabel.audit.evidence import Evidence
+from autolabel.audit.footprint import Footprint
+from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.iou import evaluation_result
+from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
+
+SHAPE = (12, 24)
+EDGES = (0.5, 0.7, 0.9)
+PALETTE = ((128, 64, 128), (0, 0, 142), (220, 20, 60))
+
+
+def maps(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).choice([0, 0, 0, 1, 2, 255], size=(SHAPE[0] // 4, SHAPE[1] // 4))
+    return values.astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+
+
+def image(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def scores(names: tuple[str, ...]) -> tuple[Scores, ...]:
+    def result(seed: int):
+        return evaluation_result(confusion_matrix(maps(seed), maps(0), len(names)), names)
+
+    return (
+        Scores("teacher", "teacher", "fine", "0.5, 1, 2", result(1)),
+        Scores("baseline", "student", "fine + coarse", "1", result(2)),
+        Scores("student", "student", "fine + auto", "1", result(0)),
+    )
+
+
+def audit(names: tuple[str, ...]) -> dict[str, object]:
+    auto, coarse, truth = maps(3), maps(4), maps(5)
+    footprint, balance, ledger = Footprint(len(names)), ClassBalance(names), IgnoredLedger(names)
+    footprint.add("city", num_bytes=300, width=SHAPE[1], height=SHAPE[0])
+    for layer, labels in (("auto", auto), ("coarse", coarse), ("fine", truth)):
+        balance.add(layer, [*(int((labels == c).sum()) for c in range(len(names))), int((labels == 255).sum())])
+    ledger.add({"kept": 200, "filled": 0, "low_confidence": 80, "veto": 5, "no_prediction": 3})
+    ledger.add_maps(auto, np.where(auto == 255, 2, auto).astype(np.uint8))
+    comparisons = {}
+    for name, label, reference in (
+        ("coarse_agreement", auto, coarse),
+        ("auto_truth", auto, truth),
+        ("coarse_truth", coarse, truth),
+    ):
+        comparison = Comparison(names)
+        comparison.add(label, reference)
+        comparisons[name] = comparison.result()
+    evidence = Evidence(names, EDGES)
+    evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
+    return {
+        "footprint": footprint.result(codes_bytes=900),
+        "coverage": balance.result(),
+        "ignored": ledger.result(),
+        "evidence": evidence.result(),
+        **comparisons,
+    }
+
+
+def example_data(
+    *, names: tuple[str, ...] = ("road", "car", "person"), word: str = "street", **changes: object
+) -> ReportData:
+    """Everything filled in; `word` stands wherever a name from outside may stand."""
+    weights = np.full(SHAPE, 0.25), np.full(SHAPE, 0.75)
+    views = tuple(ScaleView(s, maps(7), w) for s, w in zip((0.5, 1.0), weights, strict=True))
+    data = {
+        "title": word,
+        "subtitle": f"{word}, below",
+        "names": names,
+        "palette": PALETTE,
+        "scores": scores(names),
+        "examples": (Example(word, image(8), maps(4), maps(3), maps(5), reference_name=word),),
+        "attention": (AttentionExample(word, image(8), views, maps(9)),),
+        "threshold": 0.5,
+        "warnings": (f"{word} leaks",),
+        "stages": (StageRecord(word, f"key-{word}", f"digest-{word}", note=word),),
+        "settings": {word: [word, 1, 0.5, True]},
+        "versions": {word: word},
+        **audit(names),
+    }
+    return ReportData(**{**data, **changes})

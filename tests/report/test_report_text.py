@@ -1,0 +1,86 @@
+"""Numbers as words, and the sentences at the top."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from report_example import example_data
+
+from autolabel.report import text
+from autolabel.report.summary import best, headline, story
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (0, "0.0 %"),
+        (0.632, "63.2 %"),
+        (1.0, "100.0 %"),
+        (0.0054, "0.54 %"),
+        (0.00994, "0.99 %"),
+        (0.00996, "1.0 %"),
+        (0.000042, "0.0042 %"),
+        (1e-9, "< 0.001 %"),
+    ],
+)
+def test_percent(value, shown):
+    assert text.percent(value) == shown
+
+
+def test_gain_has_a_sign():
+    assert text.gain(0.863, 0.854) == "+0.9"
+    assert text.gain(0.5, 0.52) == "−2.0"
+    assert text.gain(0.5001, 0.5) == "±0.0"
+    assert text.gain(None, 0.5) == text.gain(0.5, None) == text.points(None) == text.times(None) == "–"
+
+
+def test_times_and_points():
+    assert [text.times(v) for v in (2.51, 9.99, 5300.4)] == ["2.5 ×", "10.0 ×", "5,300 ×"]
+    assert text.points(0.854) == "85.4"
+
+
+def test_clean_keeps_words_and_spells_out_the_rest():
+    assert text.clean("Straße 街 a<b") == "Straße 街 a<b"
+    assert text.clean("a\nb\u202e\udc80") == r"a\nb\u202e\udc80"
+
+
+def values(data):
+    return {tile.name: tile.value for tile in headline(data)}
+
+
+def test_headline_figures():
+    shown = values(example_data())
+    assert shown["Student mIoU"] == "100.0"
+    assert (shown["Auto labels"], shown["On disk"]) == ("1", "300 B")
+    assert set(shown) == {"Teacher mIoU", "Student mIoU", "Auto labels", "On disk", "Ignored", "Labels right"}
+
+
+def test_headline_leaves_out_what_is_not_known():
+    data = example_data(scores=(), footprint=None, coverage=None, auto_truth=None)
+    assert headline(data) == []
+    assert story(data) == []
+
+
+def test_story_names_the_gain_over_the_first_student():
+    data = example_data()
+    first = data.scores[1].result["miou"]
+    assert story(data)[0] == (
+        f"The best student, trained on fine + auto, reaches 100.0 mIoU: +{100 * (1 - first):.1f} against the one "
+        "trained on fine + coarse."
+    )
+
+
+def test_story_admits_that_nothing_was_gained():
+    data = example_data()
+    worse = replace(data.scores[0], name="other", role="student")
+    data = replace(data, scores=(data.scores[2], worse))
+    assert story(data)[0].startswith("No student beats the baseline, trained on fine + auto: 100.0")
+
+
+def test_best_ignores_undefined_scores():
+    data = example_data()
+    undefined = replace(data.scores[2], result={**data.scores[2].result, "miou": None})
+    assert best(replace(data, scores=(data.scores[1], undefined)), "student") is data.scores[1]
+    assert best(replace(data, scores=(undefined,)), "student") is None

@@ -129,14 +129,10 @@ def _load(
     from autolabel.labels.shards import read_shard
 
     shard = read_shard(ctx.inputs["codes"].read(name), where=name)
-    max_pixels = ctx.experiment.data.max_pixels
     found = []
     for image_id in shard.ids:
         rows = {role: next((r for m in manifests if (r := m.label(image_id, role))), None) for role in roles}
-        maps = {
-            role: row and load_label(row, ctx.roots(), manifests[0].classes, max_pixels=max_pixels)
-            for role, row in rows.items()
-        }
+        maps = {role: row and load_label(row, ctx.roots(), manifests[0].classes) for role, row in rows.items()}
         found.append(Labelled(*book.classes_and_bins(shard.codes(image_id)), maps))
     return found
 

@@ -10,6 +10,8 @@ from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
 from autolabel.machine import pin_threads, resolve_device
 from autolabel.stages.opening import open_manifest, open_model
 
+EVALUATION_FILE = "evaluation.json"
+
 
 def identity(settings: Evaluate) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
@@ -35,7 +37,7 @@ def run(ctx: Context) -> Outcome:
     rows = val_pairs(manifest)
     if not rows:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
-    pairs = ManifestPairs(rows, ctx.roots(), manifest.classes, max_pixels=ctx.experiment.data.max_pixels)
+    pairs = ManifestPairs(rows, ctx.roots(), manifest.classes)
     model, card = open_model(ctx.inputs["model"])
     pin_threads(ctx.runtime.threads)
     device = resolve_device(ctx.runtime.device)
@@ -52,8 +54,9 @@ def run(ctx: Context) -> Outcome:
             bar.update()
             ctx.stop.check()
     result = evaluation_result(matrix, names)
-    ctx.draft.write("evaluation.json", json.dumps(result, indent=1, sort_keys=True).encode())
-    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
+    ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
+    trained_on = ctx.inputs["model"].meta["trained_on"]
+    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows), "trained_on": trained_on}
     return Outcome(meta=meta)
 
 

@@ -41,7 +41,7 @@ def run(ctx: Context) -> Outcome:
     results = infer_chunks(
         teacher,
         todo,
-        load=partial(load_image, roots=ctx.roots(), max_pixels=ctx.experiment.data.max_pixels),
+        load=partial(load_image, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=ctx.runtime.jobs or usable_cores(),
         on_stats=lambda stats: bar.update(stats.images, waiting=f"{stats.ready}/{stats.ahead}"),
@@ -49,7 +49,7 @@ def run(ctx: Context) -> Outcome:
     )
     with Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet) as bar:
         for result in results:
-            name, split, _ = chunks[result.index]
+            name, split, _ = chunks[result.chunk]
             finished[name] = _write(ctx, name, split, result, book, manifest)
             journal.append([finished[name]])
             _check_bad(ctx, finished)

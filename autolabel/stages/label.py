@@ -58,8 +58,7 @@ def _cut(name: str, *, ctx: Context, manifest: Manifest, lut: Any) -> list[Any]:
     for image_id in read_shard(data).ids if ctx.settings.coarse != "off" else ():
         label = manifest.label(image_id, "coarse")
         if label is not None:
-            max_pixels = ctx.experiment.data.max_pixels
-            coarse[image_id] = load_label(label, ctx.roots(), manifest.classes, max_pixels=max_pixels)
+            coarse[image_id] = load_label(label, ctx.roots(), manifest.classes)
     return cut_shard(data, lut, coarse, ctx.settings.coarse)
 
 

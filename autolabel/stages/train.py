@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,56 +41,60 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     import torch
 
     from autolabel.data.manifest_pairs import ManifestPairs
+    from autolabel.data.rows import ROLES
     from autolabel.data.selection import training_pairs, val_pairs
     from autolabel.models.weights import weights_to_bytes
-    from autolabel.training.loop import fit
+    from autolabel.training.loop import TrainingData, fit
 
     settings: Train = ctx.settings
     manifest = open_manifest(ctx.inputs["data"])
     rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
-    pairs = partial(
-        ManifestPairs, roots=ctx.roots(), classes=manifest.classes, max_pixels=ctx.experiment.data.max_pixels
-    )
+    pairs = partial(ManifestPairs, roots=ctx.roots(), classes=manifest.classes)
+    val = val_pairs(manifest)
     torch.manual_seed(ctx.seed)
     model, card = _start(settings, manifest.classes.names)
-    result = fit(
-        model,
-        pairs(rows),
-        pairs(val_pairs(manifest)) if val_pairs(manifest) else None,
-        settings=settings,
+    data = TrainingData(
+        train=pairs(rows),
+        val=pairs(val) if val else None,
+        class_names=manifest.classes.names,
         epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
-        seed=ctx.seed,
         mean=card.mean,
         std=card.std,
-        class_names=manifest.classes.names,
+    )
+    result = fit(
+        model,
+        data,
+        settings=settings,
+        seed=ctx.seed,
         runtime=ctx.runtime,
-        resume=ctx.draft.state_read(CHECKPOINT),
         save=partial(ctx.draft.state_write, CHECKPOINT),
         log=lambda row: ctx.draft.log_append("metrics.jsonl", json.dumps(row)),
         stop=ctx.stop,
+        resume=ctx.draft.state_read(CHECKPOINT),
         desc=ctx.node,
         quiet=ctx.quiet,
     )
     ctx.draft.write(WEIGHTS, weights_to_bytes(model.cpu(), card))
     # The leak guard compares these with the validation images: a copy under another name has the same digest.
     ctx.draft.write(TRAINED_ON, json.dumps(sorted(image.sha256 for image, _ in rows)).encode())
-    meta = {"steps": result.steps, "images": len(rows), "miou": result.metrics.get("miou")}
+    layers = Counter(label.role for _, label in rows)
+    meta = {
+        "steps": result.steps,
+        "images": len(rows),
+        "trained_on": " + ".join(role for role in ROLES if layers[role]),
+        "miou": result.metrics.get("miou"),
+    }
     return Outcome(meta=meta, provenance={"history": result.history})
 
 
 def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationModel, WeightsCard]:
-    """A fresh network, or the one whose weights the settings name, which must be the same network."""
-    from autolabel.errors import WeightsError
-    from autolabel.models import WeightsCard, build_model, weights_from_bytes
+    """A fresh network, or one that begins with the weights the settings name."""
+    from autolabel.models import WeightsCard, build_model
+    from autolabel.models.start import start_from
 
-    if settings.weights is None:
-        return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
-    model, card = weights_from_bytes(read_weights(settings.weights), settings.weights)
-    if card.table != settings.model:
-        raise WeightsError(settings.weights, "holds another network than [model] describes", "make the two agree")
-    if card.class_names != class_names:
-        raise WeightsError(settings.weights, "was trained for other classes", "use weights of the same class set")
-    return model, card
+    if settings.weights is not None:
+        return start_from(read_weights(settings.weights), settings.weights, settings.model, class_names)
+    return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
 
 
 TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity)

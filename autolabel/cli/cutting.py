@@ -1,0 +1,86 @@
+"""`autolabel cut`: label PNGs from codes, without an experiment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+
+from autolabel.errors import ConfigError, DataError
+from autolabel.labels.codes import thresholds_per_class
+from autolabel.labels.cutting import CutLabel, cut_shard
+from autolabel.labels.shards import Shard, read_shard
+from autolabel.machine import usable_cores
+from autolabel.progress import Progress
+from autolabel.store import Artefact, safe_names, write_file, write_files
+
+INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
+
+
+def cut_codes(
+    codes: Path, out: Path, *, threshold: float, class_thresholds: Mapping[str, float], jobs: int, quiet: bool
+) -> dict[str, Any]:
+    """Cut every shard of `codes` into `out`; returns what `--json` prints."""
+    shards = load_shards(codes)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
+    first = read_shard(shards[0][1], where=shards[0][0])
+    lut = first.book.lut(thresholds_per_class(_class_names(first, shards[0][0]), threshold, class_thresholds))
+    ids = [image_id for name, data in shards for image_id in _same_book(read_shard(data, where=name), first, name).ids]
+    if len(set(ids)) < len(ids):
+        raise DataError(codes, "holds an image twice", "give the shards of one run")
+    names = safe_names(ids, suffix=".png")
+    results = joblib.Parallel(n_jobs=jobs or usable_cores(), prefer="threads", return_as="generator")(
+        joblib.delayed(cut_shard)(data, lut, {}) for _, data in shards
+    )
+    rows: list[dict[str, Any]] = []
+    with Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar:
+        for cuts in results:
+            write_files(out.absolute(), ((names[item.id], item.png) for item in cuts))
+            rows += [_row(item, names[item.id]) for item in cuts]
+            bar.update(len(cuts))
+    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds)}
+    index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
+    write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+    pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
+    total = sum(row["bytes"] for row in rows)
+    return {"count": len(rows), "bytes": total, "ignored_share": ignored / pixels, "out": str(out), **settings}
+
+
+def load_shards(codes: Path) -> list[tuple[str, bytes]]:
+    """(name, bytes) of the shards of images to label: those of an infer artefact, checked, or a single file."""
+    if (codes / "COMMIT").is_file():
+        artefact = Artefact.open(codes)
+        found = [(str(codes / name), artefact.read(name)) for name in artefact.names("codes-")]
+    elif codes.is_dir():
+        found = [(str(file), file.read_bytes()) for file in sorted(codes.glob("codes-*.h5"))]
+    else:
+        try:
+            found = [(str(codes), codes.read_bytes())]
+        except OSError as error:
+            remedy = "give an infer artefact or a codes-*.h5 file"
+            raise DataError(codes, f"cannot be read: {error.strerror}", remedy) from error
+    if not found:
+        raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
+    return found
+
+
+def _class_names(shard: Shard, where: str) -> tuple[str, ...]:
+    if not shard.class_names:
+        raise DataError(where, "names no classes", "infer again")
+    return shard.class_names
+
+
+def _same_book(shard: Shard, first: Shard, where: str) -> Shard:
+    if shard.book != first.book or shard.class_names != first.class_names:
+        raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
+    return shard
+
+
+def _row(item: CutLabel, name: str) -> dict[str, Any]:
+    pixels = int(np.sum(item.counts))
+    return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}

@@ -8,6 +8,8 @@ number of loader processes, and a resumed run only has to start counting at the 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,9 +72,9 @@ class _Caught(Dataset):
 Batch = tuple[torch.Tensor, torch.Tensor]  # (B, h, w, 3) and (B, h, w), uint8
 
 
-def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> DataLoader:
-    """Samples start .. stop in batches of `batch`; an element is a Batch, or the AutolabelError that prevented it."""
-    return DataLoader(
+def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> Iterator[Batch]:
+    """Samples start .. stop in batches of `batch`, prepared by `workers` processes (0: by this one)."""
+    loader = DataLoader(
         _Caught(crops),
         batch_size=batch,
         sampler=range(start, stop),
@@ -82,6 +84,23 @@ def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, 
         worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # the loader's own seed must not be drawn from the global generator
     )
+    for samples in loader:
+        if isinstance(samples, AutolabelError):
+            raise samples
+        yield samples
+
+
+@contextmanager
+def one_line_loader_errors() -> Iterator[None]:
+    """A lost loader process as an AutolabelError. torch reports it from a signal handler: anywhere in this block."""
+    try:
+        yield
+    except (RuntimeError, ConnectionResetError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
+            raise
+        reason = str(error).splitlines()[0]
+        remedy = "continue with a smaller runtime.workers if memory ran out"
+        raise AutolabelError("loader", f"lost a process ({reason})", remedy) from error
 
 
 def _collate(samples: list) -> Batch | AutolabelError:

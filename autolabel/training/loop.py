@@ -12,10 +12,10 @@ from typing import Any
 from torch import nn
 
 from autolabel.config import Runtime, Train
-from autolabel.data.dataset import CropSet, batches
+from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
 from autolabel.data.pairs import CachedPairs, Pairs, find_centroids
 from autolabel.data.sampling import EpochSampler
-from autolabel.errors import AutolabelError, ConfigError
+from autolabel.errors import ConfigError
 from autolabel.evaluation.iou import EvaluationResult
 from autolabel.losses import training_loss
 from autolabel.models.normalise import MEAN, STD
@@ -94,7 +94,8 @@ def fit(
     if resume is not None:
         restore(trainer, resume)
     crops = _crops(data, settings, epoch_images=epoch_images, seed=seed, jobs=runtime.jobs)
-    with Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet) as bar:
+    progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
+    with progress as bar, one_line_loader_errors():
         run = _Run(trainer, data, epoch_images, save, log, stop, bar)
         run.to_the_end(crops, workers=runtime.workers)
     if trainer.ema is not None:
@@ -164,8 +165,6 @@ class _Run:
         )
         clock = time.perf_counter()
         for samples in loader:
-            if isinstance(samples, AutolabelError):
-                raise samples
             row = trainer.train_step(*samples)
             self._report(row, seconds=time.perf_counter() - clock)
             clock = time.perf_counter()
@@ -182,7 +181,8 @@ class _Run:
         stopping = self.stop()
         if stopping or step == self.trainer.total_steps or step % self.trainer.settings.checkpoint_every == 0:
             self.save(to_bytes(self.trainer))
-        self.stop.check()
+        if stopping:  # and not a signal that came later, while saving was still undecided
+            self.stop.check()
 
     def _validate_if_due(self) -> None:
         trainer, settings = self.trainer, self.trainer.settings

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from picture_files import encoded, ids, picture, put
+
+from autolabel.classes import CLASS_SETS
+from autolabel.config import Augment
+from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
+from autolabel.data.manifest_pairs import ManifestPairs
+from autolabel.data.pairs import CachedPairs, Pair, find_centroids
+from autolabel.data.rows import ImageRow, LabelRow
+from autolabel.data.sampling import EpochSampler
+
+
+class Arrays:
+    """Pictures in memory; counts how often each was asked for."""
+
+    def __init__(self, count: int = 4) -> None:
+        rng = np.random.default_rng(0)
+        self.pairs = [
+            (rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), rng.integers(0, 3, (20, 30), dtype=np.uint8))
+            for _ in range(count)
+        ]
+        self.asked = [0] * count
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Pair:
+        self.asked[index] += 1
+        return self.pairs[index]
+
+
+def crops(seed: int = 1) -> CropSet:
+    pairs = Arrays()
+    centroids = find_centroids(pairs, tile=8, num_classes=3)
+    return CropSet(pairs, EpochSampler(4, centroids, seed, 6, 0.5), Augment(blur=0.5), (12, 16), (124, 116, 104))
+
+
+def drawn(start: int, stop: int, *, workers: int = 0, batch: int = 2, seed: int = 1) -> list[torch.Tensor]:
+    return [t for b in batches(crops(seed), start=start, stop=stop, batch=batch, workers=workers) for t in b]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+def test_batches_are_the_same_with_and_without_workers() -> None:
+    assert same(drawn(0, 18), drawn(0, 18, workers=2))
+
+
+def test_a_later_start_gives_the_rest_of_the_same_order() -> None:
+    whole = drawn(0, 18)
+    assert same(drawn(8, 18), whole[8:])
+    assert not same(drawn(0, 18, seed=2), whole)
+
+
+def test_samples_do_not_depend_on_the_batch_they_are_in() -> None:
+    one, three = (torch.cat(drawn(0, 18, batch=size)[::2]) for size in (1, 3))
+    assert torch.equal(one, three)
+
+
+def test_a_picture_drawn_twice_gets_two_crops() -> None:
+    images = torch.cat(drawn(0, 60)[::2])
+    assert len({image.numpy().tobytes() for image in images}) == 60
+
+
+def test_shapes_and_types() -> None:
+    images, labels = drawn(0, 2)
+    assert (images.shape, labels.shape) == ((2, 12, 16, 3), (2, 12, 16))
+    assert images.dtype == labels.dtype == torch.uint8
+
+
+def test_loading_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    drawn(0, 4)
+    assert torch.rand(1) == expected
+
+
+def test_the_cache_keeps_what_fits() -> None:
+    arrays = Arrays()
+    size = 20 * 30 * 4
+    cached = CachedPairs(arrays, limit=3 * size)
+    for _ in range(5):
+        for index in range(4):
+            np.testing.assert_array_equal(cached[index][0], arrays.pairs[index][0])
+    assert arrays.asked == [1, 1, 1, 5]
+    assert len(cached) == 4
+
+
+def test_centroids_are_gathered_by_class_and_picture() -> None:
+    pairs = Arrays()
+    pairs.pairs[1][1][:] = 255
+    found = find_centroids(pairs, tile=32, num_classes=4, jobs=2)
+    assert [rows[:, 0].tolist() for rows in found] == [[0, 2, 3]] * 3 + [[]]
+    for class_id, rows in enumerate(found):
+        assert all(pairs.pairs[index][1][y, x] == class_id for index, y, x in rows)
+
+
+def test_pairs_of_a_manifest(tmp_path: Path) -> None:
+    image, label = encoded(picture()), encoded(ids(0, 3, 11))
+    put(tmp_path / "x.png", image)
+    put(tmp_path / "y.png", label)
+    height, width = picture().shape[:2]
+    digests = [hashlib.sha256(data).hexdigest() for data in (image, label)]
+    rows = [
+        (
+            ImageRow("x", "train", "", "source", "x.png", digests[0], len(image), width, height),
+            LabelRow("x", "fine", "ids", "source", "y.png", digests[1], len(label), (height * width,), ""),
+        )
+    ]
+    pairs = ManifestPairs(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
+    assert len(pairs) == 1
+    np.testing.assert_array_equal(pairs[0][0], picture())
+    np.testing.assert_array_equal(pairs[0][1], ids(0, 3, 255))
+
+
+def test_only_loader_errors_are_translated() -> None:
+    with pytest.raises(RuntimeError, match="something else"), one_line_loader_errors():
+        raise RuntimeError("something else")

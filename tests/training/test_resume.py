@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import NAMES, digest, network, settings, train
+
+from autolabel.config import Model
+from autolabel.errors import CorruptArtefact, TrainingDiverged
+from autolabel.models import build_model
+from autolabel.models.normalise import MEAN, STD
+from autolabel.stopping import StopFlag, Stopped
+from autolabel.training.state import parts
+from autolabel.training.trainer import Trainer
+
+NUM_STEPS = 7  # 3 epochs of 5 images in batches of 2
+
+
+class StopAfter(StopFlag):
+    """A signal that arrives during the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        super().__init__()
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self._count()
+        return super().__call__()
+
+    def check(self) -> None:
+        self._count()
+        super().check()
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.signum = 15
+
+
+def uninterrupted(**changes: Any) -> tuple[str, list[dict[str, Any]], list[bytes]]:
+    model, saved = network(), []
+    result = train(model, table=settings(**changes), saved=saved)
+    return digest(model), result.history, saved
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema: float) -> None:
+    weights, history, saved = uninterrupted(optimizer=optimizer, ema=ema)
+    assert len(saved) == NUM_STEPS
+    for checkpoint in saved:
+        torch.rand(3)  # whatever the process did before must not matter
+        model = network(seed=99)
+        assert train(model, table=settings(optimizer=optimizer, ema=ema), resume=checkpoint).history == history
+        assert digest(model) == weights
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_number_of_loader_workers_does_not_matter(workers: int) -> None:
+    weights, history, saved = uninterrupted()
+    model = network(seed=99)
+    assert train(model, resume=saved[3], workers=workers).history == history
+    assert digest(model) == weights
+
+
+@pytest.mark.parametrize("questions", range(1, 17))  # 7 steps, 3 validations of 3 images
+def test_stopped_anywhere_and_resumed(questions: int) -> None:
+    weights, history, _ = uninterrupted(checkpoint_every=100)
+    model, saved = network(), []
+    with pytest.raises(Stopped):
+        train(model, table=settings(checkpoint_every=100), saved=saved, stop=StopAfter(questions))
+    model = network(seed=99)
+    assert train(model, table=settings(checkpoint_every=100), resume=saved[-1]).history == history
+    assert digest(model) == weights
+
+
+def test_in_a_new_process() -> None:
+    weights, _, saved = uninterrupted()
+    code = (
+        "import sys; from tiny_training import *; model = network(seed=5);"
+        "train(model, resume=sys.stdin.buffer.read()); print(digest(model))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], input=saved[2], cwd=Path(__file__).parent, capture_output=True, check=True
+    )
+    assert run.stdout.decode().strip() == weights
+
+
+def load(checkpoint: bytes) -> dict[str, Any]:
+    return torch.load(io.BytesIO(checkpoint), weights_only=True)
+
+
+def dump(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("part", ["step", "history", "model", "optimizer", "scaler", "ema"])
+def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> None:
+    # fp16 with an overflow in the first step, so that the scaler has something to remember.
+    table, gain = settings(precision="fp16", max_nan=100), 20.0
+
+    def outcome(resume: bytes | None, saved: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
+        model = network(gain=gain)
+        history = train(model, table=table, resume=resume, saved=saved).history
+        return digest(model), history
+
+    saved: list[bytes] = []
+    expected = outcome(None, saved)
+    state = load(saved[4])
+    untouched = Trainer(network(gain=gain), lambda _, y: y, table, 7, NUM_STEPS, torch.device("cpu"), MEAN, STD)
+    assert outcome(dump(state), []) == expected
+    assert outcome(dump({**state, part: parts(untouched)[part]}), []) != expected
+
+
+def test_the_row_of_bad_steps_is_counted_across_a_resume() -> None:
+    table, saved = settings(lr=1e30, max_nan=4, warmup=0.0, ema=0.0, validate_every=0), []
+    with pytest.raises(TrainingDiverged) as first:
+        train(network(), table=table, saved=saved)
+    assert load(saved[-1])["num_skipped"] == 3  # the last step saved nothing
+    with pytest.raises(TrainingDiverged) as second:
+        train(network(), table=table, resume=saved[-2])
+    assert str(second.value) == str(first.value)
+
+
+def test_every_part_of_the_state_has_its_negative_test() -> None:
+    _, _, saved = uninterrupted()
+    tested = {"step", "history", "model", "optimizer", "scaler", "ema", "num_skipped"}
+    assert load(saved[0]).keys() == tested | {"run"}
+
+
+@pytest.mark.parametrize("damage", [lambda d: b"", lambda d: d[:500], lambda d: b"no checkpoint", lambda d: d[:-100]])
+def test_damaged_checkpoints_are_named(damage: Any) -> None:
+    _, _, saved = uninterrupted()
+    with pytest.raises(CorruptArtefact, match="cannot be read"):
+        train(network(), resume=damage(saved[1]))
+
+
+def test_a_checkpoint_of_another_training_is_refused() -> None:
+    _, _, saved = uninterrupted(epochs=4)
+    with pytest.raises(CorruptArtefact, match="another training"):
+        train(network(), resume=saved[1])
+
+
+class Trap:
+    def __reduce__(self) -> tuple:
+        return print, ("code from a checkpoint ran",)
+
+
+def test_a_checkpoint_runs_no_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CorruptArtefact):
+        train(network(), resume=dump({"run": Trap()}))
+    assert "ran" not in capsys.readouterr().out
+
+
+def test_the_published_kind_of_network_resumes_too() -> None:
+    table = settings(crop=(64, 64), epochs=1, precision="bf16", loss="rmi")
+    shape = Model(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8)
+
+    def outcome(resume: bytes | None, saved: list[bytes]) -> str:
+        torch.manual_seed(0)
+        model = build_model(shape, len(NAMES))
+        train(model, table=table, resume=resume, saved=saved)
+        return digest(model)
+
+    saved: list[bytes] = []
+    weights = outcome(None, saved)
+    assert outcome(saved[0], []) == weights

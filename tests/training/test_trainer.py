@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_training import NAMES, digest, network, settings
+from torch import nn
+
+from autolabel.errors import TrainingDiverged
+from autolabel.losses import training_loss
+from autolabel.models import TrainOutput
+from autolabel.models.normalise import MEAN, STD
+from autolabel.training.optim import parameter_groups
+from autolabel.training.state import parts
+from autolabel.training.trainer import Trainer
+
+Loss = Callable[[TrainOutput, torch.Tensor], torch.Tensor]
+
+
+def cross_entropy(output: TrainOutput, labels: torch.Tensor) -> torch.Tensor:
+    return training_loss(output, labels, loss="ce")
+
+
+def trainer(model: nn.Module, *, loss: Loss = cross_entropy, micro_batch: int = 0, **changes: Any) -> Trainer:
+    return Trainer(model, loss, settings(**changes), 3, 20, torch.device("cpu"), MEAN, STD, micro_batch=micro_batch)
+
+
+def batch(count: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 16, 16, 3), generator=generator, dtype=torch.uint8)
+    return images, torch.randint(0, len(NAMES), (count, 16, 16), generator=generator, dtype=torch.uint8)
+
+
+def everything(of: Trainer) -> dict[str, Any]:
+    return copy.deepcopy({name: value for name, value in parts(of).items() if name not in ("step", "num_skipped")})
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return isinstance(b, list | tuple) and len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+
+
+class NanAt:
+    """A loss that is poisoned at some of its calls."""
+
+    def __init__(self, *calls: int, poison: Callable[[torch.Tensor], torch.Tensor] = lambda x: x * math.nan) -> None:
+        self.calls, self.poison, self.count = calls, poison, -1
+
+    def __call__(self, output: TrainOutput, labels: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        value = cross_entropy(output, labels)
+        return self.poison(value) if self.count in self.calls else value
+
+
+class _NanGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return grad * math.nan
+
+
+@pytest.mark.parametrize(
+    "poison", [lambda x: x * math.nan, lambda x: x + math.inf, _NanGradient.apply], ids=["nan", "inf", "gradient"]
+)
+def test_a_step_that_is_not_finite_leaves_no_trace(poison: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    training = trainer(network(), loss=NanAt(2, poison=poison), warmup=0.0, poly_power=0.0)  # lr stays
+    for seed in range(2):
+        training.train_step(*batch(seed=seed))
+    before = everything(training)
+    row = training.train_step(*batch(seed=2))
+    assert row["skipped"]
+    assert training.step == 3
+    assert same(everything(training), before)
+    assert not training.train_step(*batch(seed=3))["skipped"]
+    assert not same(everything(training), before)
+
+
+def test_the_comparison_above_sees_a_difference() -> None:
+    a, b = everything(trainer(network())), everything(trainer(network()))
+    assert same(a, b)
+    b["model"]["norm.running_mean"][0] += 1
+    assert not same(a, b)
+
+
+def test_a_row_of_bad_steps_ends_the_training_and_a_good_one_forgives() -> None:
+    training = trainer(network(), loss=NanAt(0, 1, 3, 4, 5), max_nan=3)
+    for seed in range(5):
+        training.train_step(*batch(seed=seed))
+    with pytest.raises(TrainingDiverged, match="3 times in a row"):
+        training.train_step(*batch(seed=5))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_accumulation_equals_the_full_batch(micro_batch: int, optimizer: str) -> None:
+    whole, split = (network(norm=False, dropout=0.0).double() for _ in range(2))
+    a = trainer(whole, optimizer=optimizer)
+    b = trainer(split, optimizer=optimizer, micro_batch=micro_batch)
+    for seed in range(3):
+        row_a, row_b = a.train_step(*batch(seed=seed)), b.train_step(*batch(seed=seed))
+        assert row_a["loss"] == pytest.approx(row_b["loss"], rel=1e-6)  # accumulated in float32
+    for p, q in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+
+
+def test_sgd_step_against_the_closed_form() -> None:
+    model = network(norm=False, dropout=0.0).double()
+    start = model.conv.weight.detach().clone()
+    twin = copy.deepcopy(model)
+    training = trainer(model, warmup=0.0, poly_power=1.0, weight_decay=0.01, momentum=0.5)
+    seen = []
+    cross_entropy_ = training.loss
+    training.loss = lambda output, labels: (seen.append(labels), cross_entropy_(output, labels))[1]
+    images, labels = batch()
+    training.train_step(images, labels)
+    inputs = (images.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
+        3, 1, 1
+    )
+    nn.functional.cross_entropy(twin(inputs).fused, labels.long()).backward()
+    expected = start - 0.05 * (twin.conv.weight.grad + 0.01 * start)
+    torch.testing.assert_close(model.conv.weight, expected, rtol=1e-5, atol=1e-8)
+    assert seen[0].dtype == torch.int64
+
+
+def test_vectors_do_not_decay() -> None:
+    model = network()
+    decayed, plain = parameter_groups(model, 0.1)
+    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
+    assert {id(p) for p in decayed["params"]} == {id(model.conv.weight), id(model.classify.weight)}
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+def test_dropout_depends_on_seed_and_step_not_on_what_was_drawn_before() -> None:
+    a, b = network(), network()
+    first, second = trainer(a), trainer(b)
+    for seed in range(2):
+        first.train_step(*batch(seed=seed))
+        torch.rand(17)
+        second.train_step(*batch(seed=seed))
+    assert digest(a) == digest(b)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_follows_float32(precision: str) -> None:
+    losses = {}
+    for name in ("fp32", precision):
+        training = trainer(network(dropout=0.0), precision=name)
+        losses[name] = [training.train_step(*batch(seed=0))["loss"] for _ in range(8)]
+        assert all(p.dtype == torch.float32 for p in training.model.parameters())
+    assert losses[precision] == pytest.approx(losses["fp32"], rel=0.02)
+    assert losses[precision] != losses["fp32"]
+
+
+def test_fp16_scales_the_loss_down_after_an_overflow() -> None:
+    training = trainer(network(gain=300.0), precision="fp16", max_nan=20)
+    rows = [training.train_step(*batch(seed=0)) for _ in range(12)]
+    assert rows[0]["skipped"]
+    assert not rows[-1]["skipped"]
+    assert training.scaler.get_scale() < 65536

@@ -1,0 +1,114 @@
+"""A network, pictures and settings small enough to train hundreds of steps in a test."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from autolabel.config import Augment, Runtime, Train
+from autolabel.data.pairs import Pair
+from autolabel.models import TrainOutput
+from autolabel.stopping import StopFlag
+from autolabel.training import FitResult, TrainingData, fit
+
+NAMES = ("road", "sky", "car")
+
+
+class Tiny(nn.Module):
+    """Everything a real network has that could spoil exactness: norm, dropout, resizing."""
+
+    def __init__(self, *, norm: bool = True, dropout: float = 0.2, gain: float = 1.0) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(8) if norm else nn.Identity()
+        self.drop = nn.Dropout2d(dropout)
+        self.classify = nn.Conv2d(8, len(NAMES), 1)
+        self.gain = gain
+
+    def forward(self, images: torch.Tensor) -> TrainOutput:
+        features = self.drop(torch.relu(self.norm(self.conv(images.to(self.conv.weight.dtype)))))
+        logits = self.gain * self.classify(features)
+        fused = nn.functional.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return TrainOutput(fused, None, {})
+
+
+class ArrayPairs:
+    """Pictures whose colour tells the class, with noise and a band of ignored pixels."""
+
+    def __init__(self, count: int = 5, size: tuple[int, int] = (24, 32), seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.labels = [
+            np.kron(rng.integers(0, 3, (3, 4)), np.ones((size[0] // 3, size[1] // 4))).astype(np.uint8)
+            for _ in range(count)
+        ]
+        colours = np.array([[90, 60, 100], [80, 130, 190], [160, 20, 40]])
+        self.images = [
+            np.clip(colours[label] + rng.normal(0, 25, (*size, 3)), 0, 255).astype(np.uint8) for label in self.labels
+        ]
+        for label in self.labels:
+            label[:, :2] = 255
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Pair:
+        return self.images[index], self.labels[index]
+
+
+SETTINGS = Train(
+    crop=(16, 16),
+    batch=2,
+    epochs=3,
+    lr=0.05,
+    loss="ce",
+    tile=12,
+    augment=Augment(blur=0.5),
+    ema=0.9,
+    warmup=0.2,
+    validate_every=1,
+    checkpoint_every=1,
+)
+
+
+def settings(**changes: Any) -> Train:
+    return Train.model_validate({**SETTINGS.model_dump(), **changes})
+
+
+def network(seed: int = 1, **options: Any) -> Tiny:
+    torch.manual_seed(seed)
+    return Tiny(**options)
+
+
+def train(
+    model: nn.Module,
+    *,
+    table: Train = SETTINGS,
+    resume: bytes | None = None,
+    stop: StopFlag | None = None,
+    workers: int = 0,
+    micro_batch: int = 0,
+    data: TrainingData | None = None,
+    saved: list[bytes] | None = None,
+    rows: list[dict[str, Any]] | None = None,
+) -> FitResult:
+    return fit(
+        model,
+        data or TrainingData(ArrayPairs(), ArrayPairs(3, seed=9), NAMES, epoch_images=5),
+        settings=table,
+        seed=7,
+        runtime=Runtime(device="cpu", threads=1, workers=workers, micro_batch=micro_batch, jobs=1),
+        resume=resume,
+        save=(saved if saved is not None else []).append,
+        log=(rows if rows is not None else []).append,
+        stop=stop or StopFlag(),
+        quiet=True,
+    )
+
+
+def digest(model: nn.Module) -> str:
+    data = b"".join(name.encode() + value.numpy().tobytes() for name, value in model.state_dict().items())
+    return hashlib.sha256(data).hexdigest()

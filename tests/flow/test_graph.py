@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import FILTER, NUMBERS, SUM, build
+
+from autolabel.config import Fuse, Infer, Label
+from autolabel.errors import ConfigError
+from autolabel.flow.graph import Pipeline
+from autolabel.flow.keys import differences, key_document, stage_key
+
+
+def test_wiring_is_checked_as_it_is_written() -> None:
+    p = Pipeline()
+    numbers = p.add("numbers", NUMBERS, Infer())
+    total = p.add("sum", SUM, Fuse(), parts={"all": numbers})
+    with pytest.raises(ConfigError, match="input 'numbers' is missing"):
+        p.add("high", FILTER, Label())
+    with pytest.raises(ConfigError, match="wants numbers, 'sum' makes total"):
+        p.add("high", FILTER, Label(), numbers=total)
+    with pytest.raises(ConfigError, match="has no input 'nmbers'; it has: numbers"):
+        p.add("high", FILTER, Label(), nmbers=numbers)
+    with pytest.raises(ConfigError, match="is there twice"):
+        p.add("numbers", NUMBERS, Infer())
+    with pytest.raises(ConfigError, match="not in this pipeline"):
+        Pipeline().add("high", FILTER, Label(), numbers=numbers)
+    assert list(p.nodes) == ["numbers", "sum"], "a refused step leaves nothing behind"
+
+
+def test_selection_by_step_and_by_stage() -> None:
+    p = build()
+    assert [n.name for n in p.select("high")] == ["high"]
+    assert [n.name for n in p.select("filter")] == ["high"]
+    assert [n.name for n in p.needed_for(p.select("high"))] == ["numbers", "high"]
+    with pytest.raises(ConfigError, match="'hihg': is not in this pipeline; one of: numbers, high, sum"):
+        p.select("hihg")
+
+
+def test_the_key_is_frozen() -> None:
+    """A literal: whoever changes what a key is made of makes every user's artefacts stale, and should know it."""
+    document = key_document(build().nodes["high"], {"numbers": "0" * 64})
+    assert document == {
+        "stage": "filter",
+        "version": 1,
+        "seed": 0,
+        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off"},
+        "inputs": {"numbers": "0" * 64},
+    }
+    assert stage_key(document) == "b184785b94431ad6256abe81dff91d2f0b68d79ab83f8f7ec72dfd86628c99eb"
+
+
+def test_differences_name_dotted_keys() -> None:
+    assert differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [("a.c", 2, 3), ("d", None, 4)]
+    assert differences({"a": [1]}, {"a": [1]}) == []

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import build, run, runner
+
+from autolabel.errors import ConfigError
+from autolabel.flow.clean import unreferenced
+from autolabel.flow.status import status
+from autolabel.stopping import Stopped
+
+
+def states(work: Path, pipeline: object) -> dict[str, str]:
+    return {step.name: step.state for step in status(pipeline, work)}  # type: ignore[arg-type]
+
+
+def test_a_second_run_does_no_work(tmp_path: Path) -> None:
+    first, made = run(tmp_path, build())
+    assert made == {"numbers", "high", "sum"}
+    assert run(tmp_path, build()) == (first, set())
+    assert set(states(tmp_path, build()).values()) == {"fresh"}
+
+
+def test_a_changed_setting_reruns_its_step_and_what_follows(tmp_path: Path) -> None:
+    first, _ = run(tmp_path, build())
+    second, made = run(tmp_path, build(threshold=0.7))
+    assert made == {"high", "sum"}
+    assert second["high"] != first["high"]
+    back, made = run(tmp_path, build())
+    assert (back, made) == (first, set()), "changing back finds the earlier artefacts"
+
+
+def test_the_same_bytes_keep_what_follows_fresh(tmp_path: Path) -> None:
+    run(tmp_path, build(threshold=0.51))
+    _, made = run(tmp_path, build(threshold=0.52))
+    assert made == {"high"}, "the same numbers pass, so their sum need not be made again"
+
+
+def test_status_names_the_key_that_differs(tmp_path: Path) -> None:
+    run(tmp_path, build())
+    steps = {step.name: step for step in status(build(threshold=0.7), tmp_path)}
+    assert steps["high"].state == "stale"
+    assert steps["high"].why == ("high.threshold: 0.5 -> 0.7",)
+    assert steps["sum"].state == "waiting"
+
+
+def test_a_damaged_input_is_kept_aside_and_made_again(tmp_path: Path) -> None:
+    first, _ = run(tmp_path, build())
+    victim = next((tmp_path / "artefacts" / "numbers").glob("*/data/3.txt"))
+    victim.write_bytes(b"4")  # the same size: only a full check sees it
+    second, made = run(tmp_path, build(threshold=0.7))
+    assert "numbers" in made
+    assert second["numbers"] == first["numbers"]
+    assert list((tmp_path / "artefacts" / "numbers").glob("*.corrupt-1"))
+
+
+def test_damage_seen_by_the_quick_check_is_repaired(tmp_path: Path) -> None:
+    first, _ = run(tmp_path, build())
+    next((tmp_path / "artefacts" / "high").glob("*/data/7.txt")).unlink()
+    assert states(tmp_path, build())["high"] == "corrupt"
+    assert run(tmp_path, build()) == (first, {"high"})
+    (next((tmp_path / "artefacts" / "sum").glob("*/COMMIT"))).write_bytes(b"nonsense")
+    assert states(tmp_path, build())["sum"] == "corrupt"
+    assert run(tmp_path, build()) == (first, {"sum"})
+
+
+def test_touch_and_copies_do_not_matter(tmp_path: Path) -> None:
+    first, _ = run(tmp_path / "a", build())
+    for file in (tmp_path / "a").rglob("*"):
+        os.utime(file, (0, 2_000_000_000))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    assert run(tmp_path / "a", build()) == (first, set())
+    assert run(tmp_path / "b", build()) == (first, set())
+
+
+def test_one_stage_alone_wants_its_inputs(tmp_path: Path) -> None:
+    machine, _ = runner(tmp_path)
+    with pytest.raises(ConfigError, match="its input 'numbers' is not up to date; run `autolabel run"):
+        machine.run_only(build().select("high"))
+    run(tmp_path, build())
+    machine, _ = runner(tmp_path)
+    (done,) = machine.run_only(build(threshold=0.7).select("filter"))
+    assert not done.fresh
+
+
+def test_a_stop_ends_between_steps(tmp_path: Path) -> None:
+    machine, _ = runner(tmp_path)
+    machine.stop.signum = 15
+    with pytest.raises(Stopped):
+        machine.run(build(), list(build().nodes.values()))
+    assert set(states(tmp_path, build()).values()) == {"missing", "waiting"}
+
+
+def test_gc_names_what_the_experiment_no_longer_uses(tmp_path: Path) -> None:
+    run(tmp_path, build(threshold=0.7))
+    assert unreferenced(build(threshold=0.7), tmp_path) == []
+    run(tmp_path, build())
+    gone = {(item.node, item.kind) for item in unreferenced(build(), tmp_path)}
+    assert gone == {("high", "committed"), ("sum", "committed")}
+    # A step still to be done keeps what it has: the settings may be changed back.
+    assert unreferenced(build(threshold=0.3), tmp_path) == []

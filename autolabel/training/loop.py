@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from autolabel.config import Runtime, Train
@@ -18,10 +19,10 @@ from autolabel.data.sampling import EpochSampler
 from autolabel.errors import ConfigError
 from autolabel.evaluation.iou import EvaluationResult
 from autolabel.losses import training_loss
+from autolabel.machine import pin_threads, resolve_device, usable_cores
 from autolabel.models.normalise import MEAN, STD
 from autolabel.progress import Progress
 from autolabel.stopping import StopFlag, Stopped
-from autolabel.training.device import use_device
 from autolabel.training.precision import check_precision
 from autolabel.training.state import restore, to_bytes
 from autolabel.training.trainer import Trainer
@@ -75,25 +76,13 @@ def fit(
     same machine with the same number of threads; the number of loader workers does not matter.
     Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and what reading a sample raises.
     """
-    device = use_device(runtime)
-    check_precision(device, settings.precision)
+    pin_threads(runtime.threads)
     epoch_images = settings.epoch_images or data.epoch_images
-    trainer = Trainer(
-        model=model,
-        loss=partial(
-            training_loss, loss=settings.loss, aux_weight=settings.aux_weight, scale_weight=settings.scale_weight
-        ),
-        settings=settings,
-        seed=seed,
-        total_steps=num_steps(settings, epoch_images),
-        device=device,
-        mean=data.mean,
-        std=data.std,
-        micro_batch=runtime.micro_batch,
-    )
+    trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime)
     if resume is not None:
         restore(trainer, resume)
-    crops = _crops(data, settings, epoch_images=epoch_images, seed=seed, jobs=runtime.jobs)
+    jobs = runtime.jobs or usable_cores()
+    crops = _crops(data, settings, seed=seed, epoch_images=epoch_images, jobs=jobs)
     progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
     with progress as bar, one_line_loader_errors():
         run = _Run(trainer, data, epoch_images, save, log, stop, bar)
@@ -123,12 +112,32 @@ def validation_due(step: int, *, settings: Train, epoch_images: int, total_steps
     return step * settings.batch // period > (step - 1) * settings.batch // period
 
 
-def _crops(data: TrainingData, settings: Train, *, epoch_images: int, seed: int, jobs: int) -> CropSet:
+def _trainer(
+    model: nn.Module, data: TrainingData, settings: Train, *, seed: int, epoch_images: int, runtime: Runtime
+) -> Trainer:
+    device = torch.device(resolve_device(runtime.device))
+    check_precision(device, settings.precision)
+    return Trainer(
+        model=model,
+        loss=partial(
+            training_loss, loss=settings.loss, aux_weight=settings.aux_weight, scale_weight=settings.scale_weight
+        ),
+        settings=settings,
+        seed=seed,
+        total_steps=num_steps(settings, epoch_images),
+        device=device,
+        mean=data.mean,
+        std=data.std,
+        micro_batch=runtime.micro_batch,
+    )
+
+
+def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int, jobs: int) -> CropSet:
     pairs = CachedPairs(data.train)
     centroids: tuple = ()
     if settings.class_uniform > 0:
         # Of the labels as they are trained on: other thresholds leave other pixels.
-        centroids = find_centroids(pairs, tile=settings.tile, num_classes=len(data.class_names), jobs=jobs or -1)
+        centroids = find_centroids(pairs, tile=settings.tile, num_classes=len(data.class_names), jobs=jobs)
     red, green, blue = (round(255 * m) for m in data.mean)
     return CropSet(
         pairs,

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
-from autolabel.config import Augment, Runtime
+from autolabel.config import Augment
 from autolabel.data.pairs import Pair
 from autolabel.errors import AutolabelError, ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
@@ -21,7 +21,6 @@ from autolabel.evaluation.iou import mean_iou
 from autolabel.models.normalise import MEAN, STD, normalise
 from autolabel.stopping import StopFlag
 from autolabel.training import TrainingData, num_steps
-from autolabel.training.device import use_device
 from autolabel.training.loop import validation_due
 from autolabel.training.validate import chosen_images, validate
 
@@ -194,8 +193,3 @@ def test_a_killed_loader_process_ends_the_training_at_once() -> None:
     with pytest.raises(AutolabelError, match="lost a process"):
         train(network(), table=settings(class_uniform=0.0), data=data, workers=2)
     assert time.monotonic() - start < 10
-
-
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"runtime\.device"):
-        use_device(Runtime(device="abacus", threads=1))

@@ -8,7 +8,7 @@ number of loader processes, and a resumed run only has to start counting at the 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,8 +72,8 @@ class _Caught(Dataset):
 Batch = tuple[torch.Tensor, torch.Tensor]  # (B, h, w, 3) and (B, h, w), uint8
 
 
-def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> Iterator[Batch]:
-    """Samples start .. stop in batches of `batch`, prepared by `workers` processes (0: by this one)."""
+def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> Generator[Batch]:
+    """Samples start .. stop in batches of `batch`; closing it ends its `workers` processes (0: no process)."""
     loader = DataLoader(
         _Caught(crops),
         batch_size=batch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -173,12 +173,13 @@ class _Run:
             pin=trainer.device.type == "cuda",
         )
         clock = time.perf_counter()
-        for samples in loader:
-            row = trainer.train_step(*samples)
-            self._report(row, seconds=time.perf_counter() - clock)
-            clock = time.perf_counter()
-            self._checkpoint_if_due()
-            self._validate_if_due()
+        with closing(loader):  # ends its processes whatever happens
+            for samples in loader:
+                row = trainer.train_step(*samples)
+                self._report(row, seconds=time.perf_counter() - clock)
+                clock = time.perf_counter()
+                self._checkpoint_if_due()
+                self._validate_if_due()
 
     def _report(self, row: dict[str, Any], *, seconds: float) -> None:
         epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images

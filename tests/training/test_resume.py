@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,15 @@ def test_stopped_anywhere_and_resumed(questions: int) -> None:
     model = network(seed=99)
     assert train(model, table=settings(checkpoint_every=100), resume=saved[-1]).history == history
     assert digest(model) == weights
+
+
+def test_stopping_ends_the_loader_processes() -> None:
+    saved: list[bytes] = []
+    with pytest.raises(Stopped) as stopped:  # held, as a handler further up would hold it
+        train(network(), saved=saved, workers=2, stop=StopAfter(3))
+    assert len(saved) == 3
+    assert not multiprocessing.active_children()
+    assert stopped.value.signum == 15
 
 
 def test_in_a_new_process() -> None:

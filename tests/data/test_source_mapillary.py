@@ -84,6 +84,11 @@ def test_labelled_splits_may_play_the_unlabelled_part(tmp_path: Path) -> None:
     }
 
 
+def test_hidden_truth_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no training image has a label"):
+        planned(make(tmp_path, "config_v2.0.json", "v2.0/labels"), unlabelled=("training",))
+
+
 def test_palette_indices_are_read_as_ids(tmp_path: Path) -> None:
     root = make(tmp_path, "config_v2.0.json", "v2.0/labels")
     put(root / "training/v2.0/labels/aB-1.png", encoded(ids(0, 1, 2, 4)))  # plain grey is as good

@@ -1,0 +1,80 @@
+"""SIGKILL in the middle of teacher, infer and label, then the same command: the digests of an uninterrupted run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Tiny, call_json
+
+pytestmark = pytest.mark.xdist_group("tiny")
+
+
+def start(tiny: Tiny, work: Path, *extra: str) -> subprocess.Popen[bytes]:
+    """The real program, in a process group of its own."""
+    command = [sys.executable, "-m", "autolabel", "run", str(tiny.file), "--work", str(work), "-q", *extra]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for(process: subprocess.Popen[bytes], work: Path, pattern: str) -> None:
+    """Until a file appears that shows the stage at work; the limit only ends a hang."""
+    end = time.monotonic() + 300
+    while not list(work.glob(pattern)):
+        assert process.poll() is None, f"ended with {process.returncode} before {pattern} appeared"
+        assert time.monotonic() < end, f"{pattern} never appeared"
+        time.sleep(0.002)
+
+
+# A file in a draft that exists only while its stage is at work.
+MOMENTS = {
+    "teacher": "artefacts/teacher/*.partial/state/checkpoint.pt",
+    "infer": "artefacts/infer/*.partial/data/codes-00000.h5",
+    "label": "artefacts/label/*.partial/data/*.png",
+}
+
+
+@pytest.mark.parametrize("stage", MOMENTS)
+def test_killed_and_run_again_gives_the_same_digests(tiny: Tiny, tmp_path: Path, stage: str) -> None:
+    process = start(tiny, tmp_path, "--until", "label")
+    wait_for(process, tmp_path, MOMENTS[stage])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    call_json("run", tiny.file, "--work", tmp_path, "-q", "--until", "label")
+    found = call_json("status", tiny.file, "--work", tmp_path)["stages"]
+    wanted = tiny.states()
+    for step in ("manifest", "teacher", "infer", "label"):
+        assert next(s for s in found if s["name"] == step)["digest"] == wanted[step]["digest"], step
+    assert not list(tmp_path.glob("artefacts/*/*.partial"))
+    assert not list(tmp_path.glob("artefacts/**/.tmp*"))
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_at_a_checkpoint_with_its_exit_code(
+    tiny: Tiny, tmp_path: Path, signum: signal.Signals, code: int
+) -> None:
+    process = start(tiny, tmp_path, "--until", "teacher", "--set", "teacher.epochs=500")
+    wait_for(process, tmp_path, MOMENTS["teacher"])
+    process.send_signal(signum)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    assert list(tmp_path.glob(MOMENTS["teacher"])), "the checkpoint is there to go on from"
+
+
+def test_a_second_run_is_refused_while_the_first_holds_the_folder(tiny: Tiny, tmp_path: Path) -> None:
+    first = start(tiny, tmp_path, "--until", "teacher", "--set", "teacher.epochs=500")
+    try:
+        wait_for(first, tmp_path, MOMENTS["teacher"])
+        second = start(tiny, tmp_path, "--until", "teacher")
+        _, stderr = second.communicate()
+        assert second.returncode == 75
+        assert f"pid {first.pid}" in stderr.decode()
+    finally:
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()

@@ -48,7 +48,8 @@ class Draft:
 
     def names(self, prefix: str = "") -> list[str]:
         """Files that lie in `data/`, each whole, sorted; after a resume those of earlier runs too."""
-        return [name for name in list_files(self.data)[0] if name.startswith(prefix)]
+        whole = (name for name in list_files(self.data)[0] if not Path(name).name.startswith(durable.TEMPORARY))
+        return [name for name in whole if name.startswith(prefix)]
 
     def write(self, name: str, data: Bytes) -> Entry:
         """Writes or replaces one file of `data/`; durable on return."""

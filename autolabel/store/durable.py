@@ -89,16 +89,11 @@ def _write_all(fd: int, data: Bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-# ---- files that grow
-
-
 def ensure_file(path: Path) -> None:
     """Makes an empty file where there is none."""
     make_folder(path.parent)
     with refusals(path):
-        if not path.exists():
-            with effect("create", path):
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | _SAFE_OPEN, 0o666))
+        _create_missing(path)
         _fsync_folder(path.parent)  # also when it is there: whoever made it may have been killed before this line
 
 
@@ -122,8 +117,10 @@ def append_file(path: Path, data: Bytes, *, at: int) -> None:
 
 def append_log(path: Path, data: Bytes) -> None:
     """Appends without fsync: a log line survives kill -9, but only `sync_file` makes it survive a power cut."""
-    with refusals(path), _opened(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as fd, effect("append", path, data=data):
-        _write_all(fd, data)
+    with refusals(path):
+        _create_missing(path)
+        with _opened(path, os.O_WRONLY | os.O_APPEND) as fd, effect("append", path, data=data):
+            _write_all(fd, data)
 
 
 def truncate_file(path: Path, size: int) -> None:
@@ -152,16 +149,19 @@ def write_lock_file(fd: int, path: Path, data: bytes) -> None:
             os.pwrite(fd, data, 0)
 
 
+def _create_missing(path: Path) -> None:
+    if not path.exists():
+        with effect("create", path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | _SAFE_OPEN, 0o666))
+
+
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | _SAFE_OPEN, 0o666)
+    fd = os.open(path, flags | _SAFE_OPEN)
     try:
         yield fd
     finally:
         os.close(fd)
-
-
-# ---- folders
 
 
 def make_folder(path: Path) -> None:
@@ -246,9 +246,6 @@ def remove_tree(path: Path) -> None:
                 if not entry.is_dir(follow_symlinks=False):
                     _unlink(Path(entry.path))
             _rmdir(folder)
-
-
-# ---- the effects
 
 
 def _fsync(fd: int, path: Path) -> None:

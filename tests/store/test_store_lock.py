@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autolabel.errors import Locked
+from autolabel.store import hold
+
+# from 3.12 on, forking beside a test runner's threads warns
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
+    """Runs work(read end, write end) in a child; returns its pid, what it writes to, and what it reads from."""
+    from_child, to_parent = os.pipe()
+    from_parent, to_child = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(from_child)
+        os.close(to_child)
+        signal.alarm(60)
+        try:
+            work(from_parent, to_parent)
+        finally:
+            os._exit(0)
+    os.close(to_parent)
+    os.close(from_parent)
+    return pid, from_child, to_child
+
+
+def test_the_second_run_is_told_who_holds_it(tmp_path: Path) -> None:
+    with hold(tmp_path / "work" / ".lock"):
+        with pytest.raises(Locked, match=rf"pid {os.getpid()} on .*pytest") as refused, hold(tmp_path / "work/.lock"):
+            pass
+        assert refused.value.exit_code == 75
+    with hold(tmp_path / "work" / ".lock"):
+        pass  # the file stayed; the lock did not
+
+
+def test_an_error_inside_frees_it(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), hold(tmp_path / ".lock"):
+        raise ZeroDivisionError
+    with hold(tmp_path / ".lock"):
+        pass
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    def work(_: int, write: int) -> None:
+        with hold(tmp_path / ".lock"):
+            os.write(write, b"h")
+            signal.pause()
+
+    pid, read, _ = fork(work)
+    assert os.read(read, 1) == b"h"
+    with pytest.raises(Locked, match=f"pid {pid}"), hold(tmp_path / ".lock"):
+        pass
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with hold(tmp_path / ".lock"):
+        pass
+
+
+def test_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:
+    """A loader worker that outlives its killed parent must not shut out the next run."""
+    with hold(tmp_path / ".lock"):
+        pid, _, write = fork(lambda read, _: os.read(read, 1))
+    with hold(tmp_path / ".lock"):  # while the child still lives
+        os.write(write, b"x")
+        os.waitpid(pid, 0)
+
+
+def test_a_child_that_leaves_the_block_does_not_free_it(tmp_path: Path) -> None:
+    def leave() -> None:
+        with hold(tmp_path / ".lock"):
+            pid = os.fork()
+            if pid:
+                os.waitpid(pid, 0)
+                with pytest.raises(Locked), hold(tmp_path / ".lock"):
+                    pass
+        if not pid:
+            os._exit(0)
+
+    leave()
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_one_of_four_wins(tmp_path: Path, attempt: int) -> None:
+    def work(read: int, write: int) -> None:
+        os.read(read, 1)  # all start together
+        try:
+            with hold(tmp_path / ".lock"):
+                os.write(write, b"won")
+                os.read(read, 1)
+        except Locked:
+            os.write(write, b"no!")
+
+    children = [fork(work) for _ in range(4)]
+    for _, _, write in children:
+        os.write(write, b"x")
+    answers = [os.read(read, 3) for _, read, _ in children]
+    for pid, _, write in children:
+        os.close(write)
+        os.waitpid(pid, 0)
+    assert sorted(answers) == [b"no!", b"no!", b"no!", b"won"]

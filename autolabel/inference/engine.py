@@ -40,7 +40,7 @@ class ChunkCodes(NamedTuple):
 class Stats(NamedTuple):
     """After every batch. `ready` near 0: decoding is the bottleneck; near `ahead`: the network is."""
 
-    images: int  # in this batch
+    images: int  # in this batch, bad ones too
     ready: int  # decoded batches that wait
     ahead: int  # the most that may wait
 
@@ -60,7 +60,8 @@ class _Loaded(NamedTuple):
 
 class _Running(NamedTuple):
     loaded: _Loaded
-    codes: Tensor | None  # (B, H, W), perhaps still being computed
+    codes: Tensor | None  # (B, H, W) on the CPU, to be read once they have arrived
+    arrived: torch.cuda.Event | None
 
 
 def infer_chunks(
@@ -89,7 +90,7 @@ def infer_chunks(
     with OrderedMap(lambda item: _load(item, load), plan, workers=decoders, ahead=ahead) as batches:
         for loaded in batches:
             running.append(_start(predict, loaded))
-            on_stats(Stats(len(loaded.ids), batches.ready, ahead))
+            on_stats(Stats(len(loaded.batch.rows), batches.ready, ahead))
             if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
                 yield from _finish(running.popleft(), done, bad)
     while running:
@@ -132,15 +133,23 @@ def _checked(picture: np.ndarray, row: Row) -> np.ndarray:
 
 
 def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
-    return _Running(loaded, None if loaded.pictures is None else predict(torch.from_numpy(loaded.pictures)))
+    if loaded.pictures is None:
+        return _Running(loaded, None, None)
+    codes = predict(torch.from_numpy(loaded.pictures))
+    host = codes.to("cpu", non_blocking=True)
+    # Waiting for this event, not for the device: by then the next batch is under way.
+    arrived = torch.cuda.current_stream(codes.device).record_event() if codes.is_cuda else None
+    return _Running(loaded, host, arrived)
 
 
 def _finish(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
-    """Take a batch off the device; with a chunk's last batch the chunk goes out."""
+    """Take a batch's codes; with a chunk's last batch the chunk goes out."""
     batch, ids, _, failed = running.loaded
     bad += failed
+    if running.arrived is not None:
+        running.arrived.synchronize()
     if running.codes is not None:
-        done.update(zip(ids, running.codes.cpu().numpy(), strict=True))
+        done.update(zip(ids, running.codes.numpy(), strict=True))
     if batch.order is not None:
         yield ChunkCodes(batch.chunk, [(i, done[i]) for i in batch.order if i in done], sorted(bad, key=_id_of))
         done.clear()

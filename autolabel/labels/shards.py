@@ -95,11 +95,11 @@ class Shard:
     def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
         """Before a byte is decoded: nothing but what `write_shard` makes."""
         with _damage(self._where):
-            plain = isinstance(dataset, h5py.Dataset) and not dataset.is_virtual and not dataset.external
-            plain = plain and dataset.compression == "gzip" and dataset.ndim == 2 and dataset.chunks == dataset.shape
-            if not plain or dataset.dtype != self.book.dtype:
+            # Compressed means stored here: neither virtual nor in another file.
+            plain = isinstance(dataset, h5py.Dataset) and dataset.compression == "gzip"
+            if not plain or dataset.chunks != dataset.shape or (dataset.ndim, dataset.dtype) != (2, self.book.dtype):
                 raise DataError(self._where, f"{image_id!r} is no map of {self.book.dtype} codes in one block")
-            if dataset.nbytes > _MAX_RATIO * max(dataset.id.get_storage_size(), 1):
+            if dataset.nbytes > _MAX_RATIO * dataset.id.get_storage_size():
                 raise DataError(self._where, f"{image_id!r} claims {dataset.shape}, more than its bytes can hold")
 
 

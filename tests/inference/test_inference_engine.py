@@ -31,7 +31,7 @@ class Row:
     width: int
 
 
-SIZES = [(32, 48), (48, 32), (32, 48), (40, 40), (32, 48), (48, 32), (32, 48), (32, 48), (32, 48)]
+SIZES = [(32, 48), (48, 32), (32, 48), (32, 40), (32, 48), (48, 32), (32, 48), (32, 48), (32, 48)]
 ROWS = [Row(f"image {i}", *size) for i, size in enumerate(SIZES)]
 CHUNKS = [(0, ROWS[:4]), (1, ROWS[4:8]), (2, ROWS[8:])]
 
@@ -147,7 +147,7 @@ def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: Teacher) -
 def test_stats_after_every_batch(teacher: Teacher) -> None:
     seen: list[Stats] = []
     run(teacher, on_stats=seen.append)
-    assert sum(stats.images for stats in seen) == len(ROWS)
+    assert [stats.images for stats in seen] == [1] * len(ROWS)  # on the CPU one by one
     assert all(0 <= stats.ready <= stats.ahead + 1 for stats in seen)
 
 
@@ -173,9 +173,9 @@ TWO = [(1, 32, 48), (1, 32, 48)]
 @pytest.mark.parametrize(
     ("batch", "expected"),
     [
-        (1, [*TWO, (1, 48, 32), (1, 40, 40), *TWO, (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
-        (2, [(2, 32, 48), (1, 48, 32), (1, 40, 40), (2, 32, 48), (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
-        (8, [(2, 32, 48), (1, 48, 32), (1, 40, 40), (3, 32, 48), (1, 48, 32), (1, 32, 48)]),
+        (1, [*TWO, (1, 48, 32), (1, 32, 40), *TWO, (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
+        (2, [(2, 32, 48), (1, 48, 32), (1, 32, 40), (2, 32, 48), (1, 32, 48), (1, 48, 32), (1, 32, 48)]),
+        (8, [(2, 32, 48), (1, 48, 32), (1, 32, 40), (3, 32, 48), (1, 48, 32), (1, 32, 48)]),
     ],
 )
 def test_batches_are_of_one_size_within_one_chunk(batch: int, expected: list) -> None:

@@ -70,6 +70,7 @@ def test_finer_bins_by_setting() -> None:
     assert book.lut(0.42)[:4].tolist() == [255, 0, 0, 255]
     assert CodeBook(100, [0.5, 0.9]).dtype == np.uint16
     assert CodeBook(85, [0.5, 0.9]).dtype == np.uint8
+    assert CodeBook(128, [0.5]).dtype == np.uint16  # 256 codes leave no room for the invalid one
 
 
 def test_wrong_number_of_thresholds() -> None:

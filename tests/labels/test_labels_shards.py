@@ -132,11 +132,6 @@ def replace(**settings: object):
     return tamper
 
 
-def external_link(file: h5py.File) -> None:
-    del file["images/000000"]
-    file["images/000000"] = h5py.ExternalLink("/etc/hostname", "/")
-
-
 def soft_link(file: h5py.File) -> None:
     del file["images/000000"]
     file["images/000000"] = h5py.SoftLink("/images/000001")
@@ -176,7 +171,6 @@ def no_images(file: h5py.File) -> None:
 
 CODES = ITEMS[0][1]
 HOSTILE = {
-    "external link": external_link,
     "soft link": soft_link,
     "virtual": virtual,
     "external storage": replace(shape=(9, 7), dtype=np.uint8, external=[("/etc/hostname", 0, 63)]),
@@ -184,6 +178,7 @@ HOSTILE = {
     "one block of 4 GB": replace(
         shape=(2**16, 2**16 - 1), dtype=np.uint8, chunks=(2**16, 2**16 - 1), compression="gzip"
     ),
+    "never written": replace(shape=(9, 7), dtype=np.uint8, chunks=(9, 7), compression="gzip"),
     "two bytes": replace(data=CODES.astype(np.uint16), chunks=CODES.shape, compression="gzip"),
     "floats": replace(data=CODES.astype(np.float32), chunks=CODES.shape, compression="gzip"),
     "strings": replace(data=np.array([[b"a"]]), chunks=(1, 1), compression="gzip"),
@@ -214,6 +209,18 @@ def test_hostile_files(name: str) -> None:
         read_shard(data, where="x.h5").codes("city/000")
     assert str(caught.value).startswith("x.h5: ")
     assert "\n" not in str(caught.value)
+
+
+def test_link_to_a_good_image_in_another_file(tmp_path: Path) -> None:
+    (tmp_path / "other.h5").write_bytes(SHARD)
+
+    def link(file: h5py.File) -> None:
+        del file["images/000000"]
+        file["images/000000"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/images/000000")
+
+    data = hostile(link)
+    with pytest.raises(DataError, match="images/000000 is a link"):
+        read_shard(data)
 
 
 def test_format_name_is_kept() -> None:

@@ -86,9 +86,8 @@ def cut(
     if as_json:
         print_json(result)
     else:
-        click.echo(
-            f"{result['count']} labels, {size(result['bytes'])}, {100 * result['ignored_share']:.1f} % ignored, in {out}"
-        )
+        ignored = f"{100 * result['ignored_share']:.1f} % ignored"
+        click.echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
 
 
 def _class_threshold(text: str) -> tuple[str, float]:

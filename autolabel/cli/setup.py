@@ -17,6 +17,7 @@ from autolabel.cli.options import (
     work_option,
 )
 from autolabel.cli.running import run_project
+from autolabel.config import Data
 from autolabel.errors import ConfigError
 from autolabel.experiment import parse_experiment
 from autolabel.resources import resource
@@ -46,7 +47,12 @@ def demo(
 
 
 @click.command()
-@click.option("--source", type=click.Choice(["folder", "camvid", "cityscapes", "mapillary"]), required=True)
+@click.option(
+    "--source",
+    type=click.Choice(["folder", "camvid", "cityscapes", "mapillary"]),
+    required=True,
+    help="How the data is laid out.",
+)
 @click.option("--root", type=click.Path(path_type=Path), required=True, help="Where the data lies.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; default: NAME.toml here.")
 @click.option("--name", help="The experiment's name; default: the data folder's.")
@@ -61,7 +67,7 @@ def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
     text = resource("configs", f"{source}.toml").decode()
     for key, value in (("name", name), ("root", str(root.resolve()))):
         line = f"{key} = {json.dumps(value, ensure_ascii=False)}"  # a JSON string is a TOML basic string
-        text = re.sub(rf'^{key} = ".*"$', lambda _, line=line: line, text, count=1, flags=re.MULTILINE)
+        text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
     experiment = parse_experiment(text.encode(), where=target, base=target.parent)
     counts = _look(experiment.data)
     write_file(target.absolute(), text.encode())
@@ -69,13 +75,13 @@ def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
     click.echo(f"next: autolabel run {target}")
 
 
-def _look(data: object) -> str:
+def _look(data: Data) -> str:
     """Plan the source without decoding anything: missing folders and labels show here, not after an hour."""
     from autolabel.data.build import plan
 
     found = plan(data)
     layers: dict[str, int] = {}
-    for label in found.labels:
+    for label in (label for image in found.images for label in image.labels):
         layers[label.role] = layers.get(label.role, 0) + 1
     parts = [f"{len(found.images)} images"] + [f"{count} {role} labels" for role, count in layers.items()]
     return ", ".join(parts)

@@ -1,0 +1,174 @@
+"""The command line without any work: help, speed of imports, experiments that are wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from autolabel.cli.main import cli
+from autolabel.resources import names, resource
+
+
+def call(*args: object) -> Result:
+    result = CliRunner().invoke(cli, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def one_line(result: Result, code: int) -> str:
+    """The error as a user sees it: one line on stderr, nothing on stdout."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+GOOD = 'name = "x"\n[data]\nsource = "synthetic"\n'
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    file = tmp_path / "x.toml"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in sorted(cli.commands)]])
+def test_every_command_has_help(command: list[str]) -> None:
+    result = call(*command, "--help")
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) > 3
+    for parameter in cli.commands[command[0]].params if command else ():
+        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
+    script = (
+        "import sys; from click.testing import CliRunner; from autolabel.cli.main import cli; "
+        "r = CliRunner().invoke(cli, sys.argv[1:]); assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules"
+    )
+    for args in (["--help"], ["run", "--help"], ["status", str(experiment)], ["run", str(experiment), "--dry-run"]):
+        subprocess.run([sys.executable, "-c", script, *args], check=True)
+
+
+def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> None:
+    result = call("status", experiment, "--work", tmp_path / "w", "--json")
+    assert '"state": "missing"' in result.stdout
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "[teacher]\nmomentun = 1.0\n", "unknown key 'teacher.momentun'; did you mean 'momentum'?"),
+        (GOOD + "[teacher.model]\ntrunck = 'x'\n", "unknown key 'teacher.model.trunck'; did you mean 'trunk'?"),
+        (GOOD + "seeed = 2\n", "unknown key 'data.seeed'; did you mean 'seed'?"),
+        (GOOD + "[teacher]\nlr = '1e-3'\n", "teacher.lr = '1e-3': input should be a valid number"),
+        (GOOD + "[teacher]\nepochs = 1.5\n", "teacher.epochs = 1.5"),
+        (GOOD + "[teacher]\nepochs = 0\n", "teacher.epochs = 0"),
+        (GOOD + "[label]\nthreshold = nan\n", "label.threshold"),
+        (GOOD + "[infer]\nscales = [0.5, 2.0]\n", "hold 1.0"),
+        ('name = "x"\n', "'data' is missing"),
+        ('name = "x"\n[data]\nroot = "."\n', "'data.source' is missing"),
+        ('name = "x"\n[data]\nsource = "cityscape"\n', "unknown source 'cityscape'; one of 'synthetic', 'camvid'"),
+        ('name = "../x"\n[data]\nsource = "synthetic"\n', "name = '../x'"),
+        ('pipeline = "teacher"\n' + GOOD, "is not known; one of: ablation, teacher_student"),
+        ("name = \n", "is not valid TOML"),
+        ("\x00", "is not valid TOML"),
+    ],
+)
+def test_a_wrong_experiment_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(text)
+    assert says in one_line(call("run", file, "--work", tmp_path / "w"), 2)
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"", b"a" * 1_000_001])
+def test_a_file_that_is_no_experiment(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.toml"
+    file.write_bytes(content)
+    assert str(file) in one_line(call("status", file), 2)
+    assert "cannot read the experiment" in one_line(call("status", tmp_path), 2)
+    assert "cannot read the experiment" in one_line(call("status", tmp_path / "absent.toml"), 2)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("teacher.epoch=3", "did you mean 'epochs'?"),
+        ("teacher.epochs", "is not of the form key=value"),
+        ("teacher.epochs=many", "teacher.epochs = 'many'"),
+        ("name.x=1", "'name' is a value, not a table"),
+        ("=3", "is not of the form key=value"),
+    ],
+)
+def test_a_wrong_override_is_one_line(experiment: Path, override: str, says: str) -> None:
+    assert says in one_line(call("status", experiment, "--set", override), 2)
+
+
+def test_overrides_are_toml(experiment: Path, tmp_path: Path) -> None:
+    options = ["--work", tmp_path / "w", "--set", "teacher.crop=[8, 8]", "--set", "runtime.device=cpu"]
+    assert call("status", experiment, *options).exit_code == 0
+
+
+def test_missing_data_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "absent"\n')
+    assert str(tmp_path / "absent") in one_line(call("run", file, "--work", tmp_path / "w", "-q"), 3)
+    shown = call("status", file, "--work", tmp_path / "w", "--why")
+    assert shown.exit_code == 0
+    assert "absent" in shown.stdout
+
+
+def test_a_work_folder_that_is_a_file(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("")
+    assert "is not a folder" in one_line(call("run", experiment, "--work", tmp_path / "w"), 2)
+
+
+def test_until_names_a_step(experiment: Path, tmp_path: Path) -> None:
+    assert "'inferr': is not in this pipeline" in one_line(
+        call("run", experiment, "--work", tmp_path / "w", "--until", "inferr", "-q"), 2
+    )
+
+
+def test_one_stage_alone_says_what_to_run_first(experiment: Path, tmp_path: Path) -> None:
+    said = one_line(call("label", experiment, "--work", tmp_path / "w", "-q"), 2)
+    assert "run `autolabel run EXPERIMENT --until" in said
+
+
+@pytest.mark.parametrize("name", [n for n in names("configs") if n.endswith(".toml")])
+def test_every_shipped_experiment_is_valid(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(resource("configs", name))
+    assert call("status", file, "--work", tmp_path / "w").exit_code == 0
+
+
+@pytest.mark.parametrize("argument", [["predict", "--teacher", "x", "y"], ["cut"], ["nonsense"], ["run", "--bogus"]])
+def test_usage_errors_are_code_2(argument: list[str]) -> None:
+    assert call(*argument).exit_code == 2
+
+
+def test_foreign_files_are_refused_in_one_line(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"no picture")
+    out = tmp_path / "out"
+    assert "not a safetensors file" in one_line(call("predict", "--teacher", picture, picture, "--out", out, "-q"), 3)
+    assert "cannot be read" in one_line(call("predict", "--teacher", tmp_path / "no", picture, "--out", out, "-q"), 3)
+    one_line(call("cut", picture, "--out", out, "-q"), 3)
+    one_line(call("cut", tmp_path, "--out", out, "-q"), 3)
+    assert not out.exists()
+
+
+def test_doctor_looks_without_leaving_anything(tmp_path: Path) -> None:
+    result = call("doctor", "--work", tmp_path / "w", "--json")
+    assert result.exit_code in (0, 2), "a machine may fail a check"
+    assert {"python", "torch", "disk", "self-test"} <= {
+        c["name"] for c in __import__("json").loads(result.stdout)["checks"]
+    }
+    assert list(tmp_path.iterdir()) == []

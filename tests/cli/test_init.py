@@ -1,0 +1,55 @@
+"""`init` on a small folder: the file it writes is the one that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from autolabel.cli.main import cli
+from autolabel.experiment import load_experiment
+
+
+def call(*args: object) -> Result:
+    result = CliRunner().invoke(cli, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / 'my "data" \\ folder'
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(root / "images" / f"{i}.png")
+    for i in range(4):
+        Image.fromarray(rng.integers(0, 2, (20, 30), dtype=np.uint8)).save(root / "masks" / f"{i}.png")
+    (root / "classes.toml").write_text('names = ["road", "car"]\n')
+    return root
+
+
+def test_the_file_written_is_valid_and_says_where_the_data_lies(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "e.toml"
+    result = call("init", "--source", "folder", "--root", data, "--out", file)
+    assert result.exit_code == 0, result.output
+    assert "6 images, 4 fine labels" in result.stdout
+    experiment = load_experiment(file)
+    assert experiment.data.root == data.resolve()
+    assert experiment.name == "my-data-folder"
+    again = call("init", "--source", "folder", "--root", data, "--out", file)
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+
+
+def test_wrong_data_is_found_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+    (data / "classes.toml").unlink()
+    file = tmp_path / "e.toml"
+    result = call("init", "--source", "folder", "--root", data, "--out", file)
+    assert result.exit_code in (2, 3)
+    assert "classes.toml" in result.stderr
+    assert not file.exists()
+    assert call("init", "--source", "folder", "--root", tmp_path / "absent", "--out", file).exit_code == 2

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT and SIGTERM raise a flag, work ends at its next safe point, a second signal ends at once."""
+"""Being asked to stop: SIGINT or SIGTERM raises a flag and work ends at its next safe point; a second ends it at once."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from autolabel.flow.graph import Pipeline
 
 
 def build(experiment: Experiment) -> Pipeline:
-    """As teacher_student, with a student for each of: fine, fine + coarse, fine + auto, fine + auto filled around coarse."""
+    """As teacher_student, with students of fine, fine + coarse, fine + auto, fine + auto filled around coarse."""
     p, exp = Pipeline(), experiment
     data = p.add("manifest", stages.MANIFEST, exp.data)
     teacher = p.add("teacher", stages.TEACHER, exp.teacher, seed=exp.seed, data=data)

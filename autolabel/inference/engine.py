@@ -2,13 +2,14 @@
 
 A chunk is the unit of everything: shard, journal row, and what a rank is handed. Batches hold images of one size and
 never cross a chunk's border, so what a chunk gives does not depend on where a run began or how many threads decode.
-On the CPU images run one by one: a batch is no faster there, and its size changes the last bits of the logits.
+On the CPU images run one by one and side by side, each on one core: no core waits for another inside an image, and
+the codes depend on neither batch nor number of cores (both change the last bits of logits).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -73,24 +74,34 @@ def infer_chunks(
     decoders: int = 2,
     on_stats: Callable[[Stats], None] = lambda stats: None,
     on_retry: Callable[[int], None] = lambda limit: None,
-) -> Iterator[ChunkCodes]:
+) -> Generator[ChunkCodes, None, None]:
     """Codes of every chunk, in the order given; `chunks` of (index, image rows) is read only as far as needed.
 
-    `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads. Where it raises ImageError the image is
+    `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads, which on the CPU also run the
+    network. Where it raises ImageError the image is
     reported as bad and the rest goes on; any other exception ends the run at once. Memory: about
     2 * decoders + 3 decoded batches. `on_retry(limit)` hears when the GPU's memory forces smaller batches.
     Closing the generator stops the threads.
     """
     on_gpu = teacher.device.type != "cpu"
-    predict, ahead = Halving(teacher, on_retry), decoders + 2
+    ahead = decoders + 2
+
+    def beside_gpu(batch: _Batch) -> _Loaded | _Running:
+        return _load(batch, load)
+
+    def on_one_core(batch: _Batch) -> _Loaded | _Running:
+        torch.set_num_threads(1)  # of this worker's operations
+        return _start(teacher, _load(batch, load))
+
+    predict = Halving(teacher, on_retry)
     running: deque[_Running] = deque()
     done: dict[str, np.ndarray] = {}
     bad: list[tuple[str, ImageError]] = []
     plan = _plan(chunks, batch if on_gpu else 1)
-    with OrderedMap(lambda item: _load(item, load), plan, workers=decoders, ahead=ahead) as batches:
-        for loaded in batches:
-            running.append(_start(predict, loaded))
-            on_stats(Stats(len(loaded.batch.rows), batches.ready, ahead))
+    with OrderedMap(beside_gpu if on_gpu else on_one_core, plan, workers=decoders, ahead=ahead) as batches:
+        for item in batches:
+            running.append(item if isinstance(item, _Running) else _start(predict, item))
+            on_stats(Stats(len(running[-1].loaded.batch.rows), batches.ready, ahead))
             if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
                 yield from _finish(running.popleft(), done, bad)
     while running:

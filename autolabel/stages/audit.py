@@ -132,7 +132,10 @@ def _load(
     found = []
     for image_id in shard.ids:
         rows = {role: next((r for m in manifests if (r := m.label(image_id, role))), None) for role in roles}
-        maps = {role: row and load_label(row, ctx.roots(), manifests[0].classes) for role, row in rows.items()}
+        maps = {
+            role: None if row is None else load_label(row, ctx.roots(), manifests[0].classes)
+            for role, row in rows.items()
+        }
         found.append(Labelled(*book.classes_and_bins(shard.codes(image_id)), maps))
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from autolabel.config import Evaluate
 from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
-from autolabel.machine import pin_threads, resolve_device
+from autolabel.machine import resolve_device, usable_cores
 from autolabel.stages.opening import open_manifest, open_model
 
 EVALUATION_FILE = "evaluation.json"
@@ -23,6 +23,7 @@ def identity(settings: Evaluate) -> dict[str, Any]:
 def run(ctx: Context) -> Outcome:
     """Multi-scale inference over the val split, one image at a time, at full resolution."""
     import numpy as np
+    import torch
 
     from autolabel.data.manifest_pairs import ManifestPairs
     from autolabel.data.selection import val_pairs
@@ -30,6 +31,7 @@ def run(ctx: Context) -> Outcome:
     from autolabel.evaluation.confusion import confusion_matrix
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
+    from autolabel.inference.flow import OrderedMap
     from autolabel.inference.predict import Predictor
     from autolabel.progress import Progress
 
@@ -39,14 +41,23 @@ def run(ctx: Context) -> Outcome:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
     pairs = ManifestPairs(rows, ctx.roots(), manifest.classes)
     model, card = open_model(ctx.inputs["model"])
-    pin_threads(ctx.runtime.threads)
     device = resolve_device(ctx.runtime.device)
     predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
     names = manifest.classes.names
     matrix = np.zeros((len(names), len(names) + 1), dtype=np.int64)
-    with Progress(total=len(rows), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar:
-        for (row, _), (image, label) in zip(rows, pairs, strict=True):
-            prediction = predictor.train_ids(image)
+
+    def look(index: int) -> tuple[np.ndarray, np.ndarray]:
+        if device == "cpu":
+            torch.set_num_threads(1)  # images side by side, one core each
+        image, label = pairs[index]
+        return predictor.train_ids(image), label
+
+    jobs = ctx.runtime.jobs or usable_cores()
+    with (
+        Progress(total=len(rows), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar,
+        OrderedMap(look, range(len(rows)), workers=jobs, ahead=jobs) as looks,
+    ):
+        for (row, _), (prediction, label) in zip(rows, looks, strict=True):
             matrix += confusion_matrix(prediction, label, len(names))
             if ctx.settings.predictions:
                 name = f"predictions/{submission_name(row.id)}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import DataError
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import pin_threads, resolve_device, usable_cores
+from autolabel.machine import resolve_device, usable_cores
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def run(ctx: Context) -> Outcome:
     """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk."""
     from autolabel.data.reading import load_image
     from autolabel.inference.engine import infer_chunks
+    from autolabel.inference.flow import OrderedMap
     from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
     from autolabel.progress import Progress
@@ -29,7 +31,6 @@ def run(ctx: Context) -> Outcome:
     manifest = open_manifest(ctx.inputs["data"])
     model, card = open_model(ctx.inputs["model"])
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
-    pin_threads(ctx.runtime.threads)
     device = resolve_device(ctx.runtime.device)
     teacher = Teacher(model, card, book, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
     chunks = _chunks(manifest, ctx.settings.chunk)
@@ -47,11 +48,16 @@ def run(ctx: Context) -> Outcome:
         on_stats=lambda stats: bar.update(stats.images, waiting=f"{stats.ready}/{stats.ahead}"),
         on_retry=lambda limit: ctx.draft.log_append("memory.jsonl", json.dumps({"batch": limit})),
     )
-    with Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet) as bar:
-        for result in results:
-            name, split, _ = chunks[result.chunk]
-            finished[name] = _write(ctx, name, split, result, book, manifest)
-            journal.append([finished[name]])
+
+    def keep(result: ChunkCodes) -> None:
+        name, split, _ = chunks[result.chunk]
+        finished[name] = _write(ctx, name, split, result, book, manifest)
+        journal.append([finished[name]])
+
+    bar = Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet)
+    # One writer thread: shards are compressed and made durable while the next chunk is computed, in order.
+    with bar, closing(results), OrderedMap(keep, results, workers=1, ahead=1) as kept:
+        for _ in kept:
             _check_bad(ctx, finished)
             ctx.stop.check()
     return _finish(ctx, book, [finished[name] for name, _, _ in chunks])

@@ -37,6 +37,7 @@ class Bottleneck(nn.Module):
         self.spatial = ConvNorm(inner, inner, 3)
         self.expand = ConvNorm(inner, outputs, relu=False)
         self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else nn.Identity()
+        start_as_identity(self.expand)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu_(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
@@ -47,9 +48,15 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.first = ConvNorm(channels, channels, 3)
         self.second = ConvNorm(channels, channels, 3, relu=False)
+        start_as_identity(self.second)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu_(self.second(self.first(x)) + x)
+
+
+def start_as_identity(last: ConvNorm) -> None:
+    """A residual block adds nothing at first, so that depth does not inflate the features (Goyal et al. 2017, 5.1)."""
+    nn.init.zeros_(last.norm.weight)
 
 
 def exchange_path(channels: tuple[int, ...], source: int, target: int) -> nn.Module:

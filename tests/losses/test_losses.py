@@ -1,0 +1,184 @@
+"""Losses against plain forms of their definitions, their gradients, and inputs that have made others crash."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autolabel.losses import bce_loss, cross_entropy, rmi_loss, training_loss
+from autolabel.losses.rmi import pooled_one_hot, rmi_part
+from autolabel.models import TrainOutput
+
+LOSSES = [cross_entropy, bce_loss, rmi_loss]
+
+
+def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Float64, zero in every class where ignored."""
+    return (labels[:, None] == torch.arange(num_classes)[:, None, None]).double()
+
+
+def plain_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    valid = (labels < logits.shape[1]).double()
+    each = F.binary_cross_entropy_with_logits(logits, one_hot(labels, logits.shape[1]), reduction="none")
+    return (each * valid[:, None]).sum() / (valid.sum() + 1)
+
+
+def plain_rmi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """PARITY.md, "RMI loss", word for word: unfold, inverse, Cholesky factor of the conditional covariance."""
+    batch, classes = logits.shape[:2]
+    p = torch.sigmoid(logits) * (labels < classes).double()[:, None] + 1e-6
+    p, y = (F.avg_pool2d(x, 4, 4, 2) for x in (p, one_hot(labels, classes)))
+
+    def windows(x: torch.Tensor) -> torch.Tensor:
+        x = F.unfold(x, 3).view(batch, classes, 9, -1)
+        return x - x.mean(dim=-1, keepdim=True)
+
+    p, y = windows(p), windows(y)
+    ridge = 5e-4 * torch.eye(9, dtype=torch.float64)
+    yp = y @ p.mT
+    m = y @ y.mT - yp @ torch.linalg.inv(p @ p.mT + ridge) @ yp.mT
+    pivots = torch.linalg.cholesky(m + ridge).diagonal(dim1=-2, dim2=-1)
+    return torch.log(pivots + 1e-8).sum(dim=-1).mean(dim=0).sum() / 9
+
+
+def plain_total(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return 0.5 * plain_bce(logits, labels) + 0.5 * plain_rmi(logits, labels)
+
+
+def example(height: int, width: int, *, classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float64 logits that need a gradient, and labels in patches with ignored pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(2, classes, height, width, generator=generator, dtype=torch.float64)
+    patches = torch.randint(0, classes, (2, height // 4 + 1, width // 4 + 1), generator=generator)
+    labels = patches.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :height, :width].clone()
+    labels[torch.rand(labels.shape, generator=generator) < 0.1] = 255
+    return logits.requires_grad_(), labels
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(8, 37), width=st.integers(8, 37), classes=st.integers(1, 4), seed=st.integers(0, 5))
+def test_rmi_against_the_plain_form(height: int, width: int, classes: int, seed: int) -> None:
+    logits, labels = example(height, width, classes=classes, seed=seed)
+    value, expected = rmi_loss(logits, labels), plain_total(logits, labels)
+    assert value.item() == pytest.approx(expected.item(), abs=1e-8)
+    (got,), (want,) = torch.autograd.grad(value, logits), torch.autograd.grad(expected, logits)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-7 * want.abs().max().item() + 1e-12)
+
+
+def test_rmi_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = example(24, 20)
+    whole = torch.autograd.grad(rmi_loss(logits, labels), logits)[0]
+    monkeypatch.setattr("autolabel.losses.rmi.CHUNK_BYTES", 1)
+    torch.testing.assert_close(torch.autograd.grad(rmi_loss(logits, labels), logits)[0], whole, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients(loss: object) -> None:
+    logits, labels = example(9, 12, classes=2)
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels), (logits,), atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 20), width=st.integers(1, 20), classes=st.integers(1, 5))
+def test_labels_are_pooled_by_counting(height: int, width: int, classes: int) -> None:
+    _, labels = example(height, width, classes=classes)
+    expected = F.avg_pool2d(one_hot(labels, classes), 4, 4, 2)
+    assert torch.equal(pooled_one_hot(labels, classes), expected)
+
+
+def test_bce_and_cross_entropy_against_torch() -> None:
+    logits, labels = example(13, 11)
+    torch.testing.assert_close(bce_loss(logits, labels), plain_bce(logits, labels))
+    torch.testing.assert_close(cross_entropy(logits, labels), F.cross_entropy(logits, labels, ignore_index=255))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_value_that_is_no_class_is_ignored(loss: object) -> None:
+    logits, labels = example(16, 16)
+    expected = loss(logits, labels)
+    for value in (3, 77, -1):
+        assert loss(logits, torch.where(labels == 255, value, labels)) == expected
+    assert loss(logits, labels.to(torch.uint8)) == expected
+    changed = torch.where((labels == 255)[:, None], 1e3, logits)
+    assert loss(changed, labels) == expected
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_crop_with_nothing_to_learn(loss: object) -> None:
+    logits, labels = example(16, 16)
+    value = loss(logits, torch.full_like(labels, 255))
+    assert value.isfinite()
+    (gradient,) = torch.autograd.grad(value, logits)
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 64), (64, 7)])
+def test_below_one_neighbourhood_bce_stands_alone(size: tuple[int, int]) -> None:
+    logits, labels = example(*size)
+    assert rmi_loss(logits, labels) == bce_loss(logits, labels)
+
+
+def test_an_absent_class_gives_the_known_negative_value() -> None:
+    labels = torch.zeros(1, 64, 64, dtype=torch.int64)
+    logits = torch.full((1, 2, 64, 64), -40.0, dtype=torch.float64)
+    logits[:, 0] = 40
+    both, one = rmi_part(logits, labels), rmi_part(logits[:, :1], labels)
+    assert (both - one).item() == pytest.approx(0.5 * math.log(5e-4), abs=1e-4)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 20.0, 90.0, 1e4])
+def test_predictions_near_the_label_do_not_crash(sharpness: float) -> None:
+    """Where p comes near y a float32 factorisation fails; see method.md 5.8."""
+    _, labels = example(64, 64)
+    labels = torch.where(labels == 255, 0, labels)
+    logits = (sharpness * (2 * one_hot(labels, 3) - 1)).float().requires_grad_()
+    value = rmi_loss(logits, labels)
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_logits_that_are_not_finite_give_a_loss_that_is_not_finite() -> None:
+    logits, labels = example(16, 16)
+    labels[0, 5, 5] = 1
+    for value in (math.nan, math.inf):
+        broken = logits.detach().clone()
+        broken[0, 0, 5, 5] = value
+        assert not rmi_loss(broken, labels).isfinite()
+    assert rmi_part(broken * math.nan, labels).isnan()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_half_precision_is_widened(loss: object) -> None:
+    logits, labels = example(32, 32)
+    half = logits.detach().to(torch.bfloat16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(half, labels)
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(loss(half.double(), labels).item(), rel=1e-5, abs=1e-5)
+
+
+@pytest.fixture
+def output() -> TrainOutput:
+    maps = [example(16, 24, seed=seed)[0].detach().float() for seed in range(4)]
+    return TrainOutput(maps[0], maps[1], {0.5: maps[2], 1.0: maps[3]})
+
+
+@pytest.mark.parametrize(
+    ("name", "main", "side"),
+    [("rmi", rmi_loss, bce_loss), ("bce", bce_loss, bce_loss), ("ce", cross_entropy, cross_entropy)],
+)
+def test_the_whole_loss_is_the_weighted_sum(output: TrainOutput, name: str, main: object, side: object) -> None:
+    labels = example(16, 24)[1]
+    low, high = output.per_scale.values()
+    expected = main(output.fused, labels) + 0.4 * side(output.fused_aux, labels)
+    expected = expected + 0.05 * side(low, labels) + 0.05 * side(high, labels)
+    assert training_loss(output, labels, loss=name).item() == pytest.approx(expected.item(), rel=1e-6)
+    bare = TrainOutput(output.fused, None, {})
+    assert training_loss(bare, labels, loss=name) == main(output.fused, labels)
+    assert training_loss(output, labels, loss=name, aux_weight=0, scale_weight=0) == main(output.fused, labels)

@@ -1,0 +1,67 @@
+"""Loading a checkpoint of a published layout: strict, and clear about what does not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autolabel.errors import WeightsError
+from autolabel.models import SegmentationModel, build_model, load_published, published_keys, published_state
+
+SMALL = {"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}
+
+
+@pytest.fixture
+def model() -> SegmentationModel:
+    torch.manual_seed(0)
+    return build_model(SMALL, 5)
+
+
+@pytest.fixture
+def checkpoint() -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {f"module.{key}": value.clone() for key, value in published_state(build_model(SMALL, 5)).items()}
+
+
+def test_what_is_written_is_read_back(model: SegmentationModel, checkpoint: dict[str, torch.Tensor]) -> None:
+    load_published(model, checkpoint)
+    assert all(torch.equal(checkpoint[f"module.{key}"], value) for key, value in published_state(model).items())
+    assert published_keys(model) == {k.removeprefix("module."): tuple(v.shape) for k, v in checkpoint.items()}
+
+
+def test_half_precision_is_accepted(model: SegmentationModel, checkpoint: dict[str, torch.Tensor]) -> None:
+    load_published(model, {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.items()})
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_missing_keys_are_counted_and_a_handful_named(
+    model: SegmentationModel, checkpoint: dict[str, torch.Tensor]
+) -> None:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    kept = {key: value for key, value in checkpoint.items() if "stage3" not in key}
+    with pytest.raises(
+        WeightsError, match=r"teacher\.pth: entries missing \(\d+\): backbone\.stage3.* and \d+ more"
+    ) as e:
+        load_published(model, kept, where="teacher.pth")
+    assert len(str(e.value)) < 700
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("module.extra.weight", torch.zeros(1), r"unexpected \(1\): extra.weight"),
+        ("module.ocr.cls_head.bias", torch.zeros(19), r"mis-shaped \(1\): ocr.cls_head.bias \[19\], expected \[5\]"),
+        ("module.ocr.cls_head.bias", torch.tensor([0, 0, 0, 0, float("nan")]), r"not finite \(1\): ocr.cls_head.bias"),
+        ("module.ocr.cls_head.bias", torch.full((5,), 1e300, dtype=torch.float64), r"not finite \(1\)"),
+        ("module.ocr.cls_head.bias", torch.zeros(5, dtype=torch.int64), r"wrong type \(1\)"),
+        ("module.ocr.cls_head.bias", [0.0] * 5, r"wrong type \(1\)"),
+        ("module.ocr.cls_head.bias", torch.zeros(5).to_sparse(), r"wrong type \(1\)"),
+        ("module.backbone.bn1.running_var", torch.full((16,), -1.0), r"negative \(1\): backbone.bn1.running_var"),
+    ],
+)
+def test_one_bad_entry_is_named(
+    model: SegmentationModel, checkpoint: dict[str, torch.Tensor], key: str, value: object, message: str
+) -> None:
+    with pytest.raises(WeightsError, match=message):
+        load_published(model, checkpoint | {key: value})

@@ -116,6 +116,7 @@ class Canvas:
         samples = self.camera.project(points) * SAMPLES
         low, high = samples.min(axis=1), samples.max(axis=1)
         kept = (points[..., 2].max(axis=1) > NEAR) & (high > 0).all(axis=1) & (low < size).all(axis=1)
+        kept &= (high - low > 0.5).all(axis=1)  # thinner would still be drawn a whole sample wide
         # Pillow draws whole samples with both ends: half a sample inwards keeps areas true and neighbours apart.
         inwards = np.clip(samples.mean(axis=1, keepdims=True) - samples, -0.5, 0.5)
         whole = np.clip(np.rint(samples + inwards - 0.5), -_OUTSIDE, _OUTSIDE)

@@ -110,8 +110,8 @@ def _lamps(street: Street, metal: Array, rng: np.random.Generator) -> list[Post]
 def _signs(street: Street, side: Side, rng: np.random.Generator) -> list[Post]:
     """Signs for us stand on our side; on the other one sees their backs."""
     posts = []
-    for _ in range(int(rng.poisson(2.6))):
-        z = float(6 * np.exp(rng.uniform(0.15, 2.0)))
+    for _ in range(int(rng.poisson(2.2))):
+        z = float(6 * np.exp(rng.uniform(0.1, 1.7)))
         kinds = list(PLATES)
         kind, radius = str(rng.choice(kinds)), float(rng.uniform(0.36, 0.5))
         plates = [(kind, radius, 2.55)]

@@ -102,7 +102,7 @@ def place_people(street: Street, rng: np.random.Generator) -> list[Person]:
     people = []
     for side in street.sides:
         for _ in range(int(rng.poisson(3.2))):
-            reach, z = rng.uniform(side.kerb + 0.6, side.pavement - 0.3), float(7 * np.exp(rng.uniform(0, 1.9)))
+            reach, z = rng.uniform(side.kerb + 0.6, side.pavement - 0.3), float(6 * np.exp(rng.uniform(0, 1.7)))
             people.append(_sample(side.sign * reach, z, rng))
             if rng.random() < 0.3:  # in company
                 people.append(_sample(side.sign * reach + rng.choice([-0.55, 0.55]), z + rng.uniform(-0.3, 0.3), rng))

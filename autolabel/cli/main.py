@@ -12,6 +12,7 @@ import click
 from autolabel import __version__
 from autolabel.cli import inspection, people, running, setup
 from autolabel.errors import AutolabelError
+from autolabel.machine import share_cores
 from autolabel.stopping import Stopped
 
 
@@ -49,6 +50,7 @@ for family in (setup, running, inspection, people):
 
 def main() -> None:
     """Entry point of the console script."""
+    share_cores()
     try:
         cli()
     except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong

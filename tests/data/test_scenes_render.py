@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from autolabel.classes import CLASS_SETS
 from autolabel.data.scenes import Label, Scene, render
 
 SIZE = (64, 128)
@@ -82,6 +83,11 @@ def test_shares_of_classes(scenes: list[Scene]) -> None:
     assert 0.003 < shares[Label.SIGN] < 0.015
     assert 0.004 < shares[Label.PERSON] < 0.02
     assert 0.01 < shares[Label.IGNORE] < 0.06
+
+
+def test_labels_are_those_of_the_class_set() -> None:
+    assert tuple(label.name.lower() for label in CLASSES) == CLASS_SETS["synthetic"].names
+    assert list(CLASSES) == list(CLASS_SETS["synthetic"].ids)
 
 
 def test_ignore_is_the_bonnet(scenes: list[Scene]) -> None:

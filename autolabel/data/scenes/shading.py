@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from autolabel.data.scenes.blur import soften
 from autolabel.data.scenes.camera import Camera
 from autolabel.data.scenes.canvas import COLUMNS, GLOW, GROUND, PAVED, SAMPLES, SKY, TEXTURE, Drawing
 from autolabel.data.scenes.light import Light
@@ -120,9 +121,7 @@ def _reflect(colour: Field, ground: Field, camera: Camera, light: Light, wear: W
     depth = min(camera.size[0] - row, row)
     if depth <= 0:
         return
-    shrunk = Image.fromarray(np.clip(colour[row - depth : row] * 42, 0, 255).astype(np.uint8))
-    mirrored = shrunk.filter(ImageFilter.GaussianBlur(camera.scale / 90)).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    mirror = np.asarray(mirrored, np.float32) / 42
+    mirror = soften(colour[row - depth : row], camera.scale / 60)[::-1]
     first, x, z = camera.ground()
     puddles = np.clip(0.7 + 0.5 * look_up(fractal_tile(1.3), x * 9 + wear.shift[0], z * 3), 0.1, 1)
     share = ground[row : row + depth] * light.wet
@@ -133,11 +132,8 @@ def _reflect(colour: Field, ground: Field, camera: Camera, light: Light, wear: W
 
 def _glow(colour: Field, lamps: Field) -> None:
     """Light spills over the borders of what glows."""
-    height, width = lamps.shape
-    small = (max(1, width // 4), max(1, height // 4))
-    bright = Image.fromarray(np.clip(colour * lamps[..., None] * 42, 0, 255).astype(np.uint8))
-    spread = bright.resize(small, Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(max(height, width / 2) / 120))
-    colour += np.asarray(spread.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 42 * 0.7
+    scale = max(lamps.shape[0], lamps.shape[1] / 2)
+    colour += 0.7 * soften(np.minimum(colour, _BRIGHTEST) * lamps[..., None], scale / 25)
 
 
 def _vignette(colour: Field) -> None:

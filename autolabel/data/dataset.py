@@ -7,7 +7,9 @@ number of loader processes, and a resumed run only has to start counting at the 
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,7 +83,7 @@ def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, 
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,
-        worker_init_fn=_ignore_signals,
+        worker_init_fn=_heed_only_the_trainer,
         generator=torch.Generator(),  # the loader's own seed must not be drawn from the global generator
     )
     for samples in loader:
@@ -111,7 +113,17 @@ def _collate(samples: list) -> Batch | AutolabelError:
     return torch.stack(images), torch.stack(labels)
 
 
-def _ignore_signals(worker: int) -> None:
-    """A signal to the whole process group is for the trainer, which ends its loaders after its checkpoint."""
+def _heed_only_the_trainer(worker: int) -> None:
+    """A signal to the whole process group is for the trainer, which ends its loaders after its last checkpoint.
+
+    SIGINT is ignored; SIGTERM ends this process only where the trainer sent it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_told(trainer: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != trainer:
+        pass
+    os._exit(0)

@@ -167,17 +167,22 @@ class Unreadable(ArrayPairs):
         return super().__getitem__(index)
 
 
-class Deadly(ArrayPairs):
-    """Kills the loader process that reads it, but not the one that looks for centroids."""
+class Signalled(ArrayPairs):
+    """Sends a signal to every loader process that reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, signum: int) -> None:
         super().__init__()
-        self.parent = os.getpid()
+        self.signum, self.parent = signum, os.getpid()
 
     def __getitem__(self, index: int) -> Pair:
         if os.getpid() != self.parent:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signum)
         return super().__getitem__(index)
+
+
+class Broken(ArrayPairs):
+    def __getitem__(self, index: int) -> Pair:
+        raise KeyError("our own mistake")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -188,8 +193,33 @@ def test_an_unreadable_picture_is_one_clear_line(workers: int) -> None:
 
 
 def test_a_killed_loader_process_ends_the_training_at_once() -> None:
-    data = TrainingData(Deadly(), None, NAMES, epoch_images=5)
+    data = TrainingData(Signalled(signal.SIGKILL), None, NAMES, epoch_images=5)
     start = time.monotonic()
     with pytest.raises(AutolabelError, match="lost a process"):
         train(network(), table=settings(class_uniform=0.0), data=data, workers=2)
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_leave_the_loaders_at_work(signum: int) -> None:
+    table, plain, signalled = settings(class_uniform=0.0), network(), network()
+    train(plain, table=table, data=TrainingData(ArrayPairs(), None, NAMES, epoch_images=5))
+    train(signalled, table=table, data=TrainingData(Signalled(signum), None, NAMES, epoch_images=5), workers=2)
+    assert digest(plain) == digest(signalled)
+
+
+_FAILS = """
+import sys
+from test_loop import *
+kept = []
+try:
+    train(network(), table=settings(class_uniform=0.0), data=TrainingData(Broken(), None, NAMES, 5), workers=2)
+except KeyError as error:
+    kept.append(error)  # its traceback keeps the loader alive to the end of the process
+sys.exit(7)
+"""
+
+
+def test_a_process_that_fails_with_loaders_at_work_can_end() -> None:
+    run = subprocess.run([sys.executable, "-c", _FAILS], cwd=Path(__file__).parent, timeout=60)
+    assert run.returncode == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -29,14 +30,17 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
     assert digest(render(3, 5, size=SIZE)) == digest(render(3, 5, size=SIZE))
 
 
-def test_another_process_gives_the_same_bytes() -> None:
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_another_process_gives_the_same_bytes(threads: str) -> None:
     code = (
         "import hashlib; from autolabel.data.scenes import render; s = render(3, 5, size=(64, 128));"
         "print(hashlib.sha256(s.image.tobytes() + s.fine.tobytes() + s.coarse.tobytes()).hexdigest())"
     )
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
     render(1, 1, size=SIZE)  # what was rendered before must not matter
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    assert there == digest(render(3, 5, size=SIZE))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == digest(render(3, 5, size=SIZE))
 
 
 def test_seed_and_index_both_choose_the_scene() -> None:

@@ -38,7 +38,8 @@ class Light:
 
     def lit(self, colour: Array, normal: Array) -> Array:
         """Colours (..., 3) of surfaces with these unit normals (..., 3)."""
-        facing = np.clip(normal @ self.towards, 0, 1)[..., None]
+        cosine = np.sum(normal * self.towards, axis=-1)  # not @: a threaded product may round otherwise
+        facing = np.clip(cosine, 0, 1)[..., None]
         upward = 0.8 + 0.2 * normal[..., 1:2]  # the sky lights what looks up
         return colour * (self.ambient * upward + self.sun * facing)
 

@@ -19,7 +19,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 
-_ROUNDING = 1e-6  # px: a border that rounding moved costs no row of the view
+_ROUNDING = 1e-6  # px: a border that rounding moved adds no row of the view
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,9 @@ def augment(
     out_image = np.empty((*crop, 3), dtype=np.uint8)
     out_image[:] = fill
     out_label = np.full(crop, IGNORE, dtype=np.uint8)
-    if rows.size and columns.size:
-        out_image[rows.out, columns.out] = _render(image, rows, columns, drawn)
-        # Nearest pixel: any other filter invents class ids.
-        out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
+    out_image[rows.out, columns.out] = _render(image, rows, columns, drawn)
+    # Nearest pixel: any other filter invents class ids.
+    out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
     if drawn.flip:
         out_image, out_label = out_image[:, ::-1], out_label[:, ::-1]
     return np.ascontiguousarray(out_image), np.ascontiguousarray(out_label)
@@ -95,7 +94,7 @@ class _Span:
 
     @property
     def size(self) -> int:
-        return max(0, self.stop - self.start)
+        return self.stop - self.start
 
     @property
     def out(self) -> slice:
@@ -119,8 +118,9 @@ def _span(length: int, crop: int, scale: float, position: float, centre: int | N
         # Anywhere that holds the pixel, then pushed back inside: as in the reference recipe.
         low, high = min(math.ceil(centre + 1 - extent), centre), centre
     origin = min(max(math.floor(low + position * (high - low + 1)), first), last)
-    start = max(0, math.ceil(-origin * scale - _ROUNDING))
-    stop = min(crop, math.floor((length - origin) * scale + _ROUNDING))
+    # A border inside an output pixel counts as its edge: nothing of the picture is lost to padding.
+    start = max(0, math.floor(-origin * scale + _ROUNDING))
+    stop = min(crop, math.ceil((length - origin) * scale - _ROUNDING))
     return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 

@@ -84,6 +84,18 @@ def test_a_centred_view_holds_its_pixel_and_stays_inside_where_it_can(
         assert not (out_label == IGNORE).any()
 
 
+@pytest.mark.parametrize("centre", [(0, 0), (0, 119), (89, 0), (89, 119)])
+def test_the_corners_can_be_centres(centre: tuple[int, int]) -> None:
+    image, _ = scene(90, 120)
+    label = np.zeros((90, 120), np.uint8)
+    label[centre] = 1
+    for seed in range(150):
+        out = view(
+            image, label, seed=seed, settings=Augment(scale=(1.0, 1.3), colour=0), crop=(100, 100), centre=centre
+        )
+        assert (out[1] == 1).any()
+
+
 def test_same_generator_same_bytes_other_generator_other_bytes() -> None:
     image, label = scene(80, 100)
     options = Augment(blur=1.0)

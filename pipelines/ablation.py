@@ -16,14 +16,17 @@ def build(experiment: Experiment) -> Pipeline:
     audit = p.add("audit", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=labels)
 
     # Only students of auto labels read the label set: another threshold must not retrain the others.
-    sets = {"fine": (("fine",), {}), "fine-auto": (("fine", "auto"), {"labels": labels})}
+    sets = {"fine-auto": (("fine", "auto"), {"labels": labels}), "fine": (("fine",), {})}
     if has_coarse(experiment):
-        filled = p.add(
-            "label-filled", stages.LABEL, exp.label.model_copy(update={"coarse": "fill"}), data=data, codes=codes
-        )
+        filling = exp.label.model_copy(update={"coarse": "fill"})
+        filled = p.add("label-filled", stages.LABEL, filling, data=data, codes=codes)
         p.add("audit-filled", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=filled)
-        sets["fine-coarse"] = (("fine", "coarse"), {})
-        sets["fine-auto-filled"] = (("fine", "auto"), {"labels": filled})
+        # First, for it is the one the others are compared with.
+        sets = {
+            "fine-coarse": (("fine", "coarse"), {}),
+            **sets,
+            "fine-auto-filled": (("fine", "auto"), {"labels": filled}),
+        }
 
     evaluations = {"teacher": p.add("evaluate-teacher", stages.EVALUATE, exp.evaluate, data=data, model=teacher)}
     for name, (layers, auto) in sets.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from autolabel.flow.stage import Context, Outcome, Stage
@@ -45,9 +46,10 @@ def run(ctx: Context) -> Outcome:
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
             footprint=audit["footprint"],
-            warnings=tuple(filter(None, [audit["leak"]["warning"], *audit["ignored"]["alarms"]])),
+            warnings=tuple(filter(None, [audit["leak"]["warning"]])),
             stages=_stages(ctx),
             settings=_settings(ctx),
+            versions={name: version(name) for name in ("autolabel", "torch", "numpy")},
         )
     )
     ctx.draft.write(REPORT_FILE, page)

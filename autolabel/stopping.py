@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT or SIGTERM raises a flag and work ends at its next safe point; a second ends it at once."""
+"""Being asked to stop: a first SIGINT or SIGTERM raises a flag for the next safe point, a second one ends at once."""
 
 from __future__ import annotations
 

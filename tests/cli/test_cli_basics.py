@@ -50,7 +50,8 @@ def test_every_command_has_help(command: list[str]) -> None:
 def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
     script = (
         "import sys; from click.testing import CliRunner; from autolabel.cli.main import cli; "
-        "r = CliRunner().invoke(cli, sys.argv[1:]); assert r.exit_code == 0, r.output; assert 'torch' not in sys.modules"
+        "r = CliRunner().invoke(cli, sys.argv[1:]); assert r.exit_code == 0, r.output; "
+        "assert 'torch' not in sys.modules"
     )
     for args in (["--help"], ["run", "--help"], ["status", str(experiment)], ["run", str(experiment), "--dry-run"]):
         subprocess.run([sys.executable, "-c", script, *args], check=True)

@@ -1,4 +1,4 @@
-"""One tiny experiment, run once for all tests of the stages: real scenes, real training steps, the real command line."""
+"""One tiny experiment, run once for all tests of the stages: real scenes, real training, the real command line."""
 
 from __future__ import annotations
 

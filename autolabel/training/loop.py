@@ -148,6 +148,12 @@ def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int,
     )
 
 
+def _shown(loss: float | None) -> str:
+    if loss is None:
+        return "not finite, step skipped"
+    return f"{loss:.3f}" + (" (below 0 is normal with RMI)" if loss < 0 else "")
+
+
 @dataclass
 class _Run:
     trainer: Trainer
@@ -184,7 +190,7 @@ class _Run:
     def _report(self, row: dict[str, Any], *, seconds: float) -> None:
         epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images
         self.log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
-        self.bar.update(1, loss="not finite" if row["loss"] is None else f"{row['loss']:.3f}")
+        self.bar.update(1, loss=_shown(row["loss"]))
 
     def _checkpoint_if_due(self) -> None:
         step = self.trainer.step

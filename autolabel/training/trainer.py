@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from autolabel.config import Train
-from autolabel.errors import TrainingDiverged
+from autolabel.errors import AutolabelError, TrainingDiverged
 from autolabel.models.normalise import normalise
 from autolabel.training.ema import Ema
 from autolabel.training.optim import build_optimizer
@@ -61,7 +61,12 @@ class Trainer:
         torch.manual_seed(_step_seed(self.seed, self.step))
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
-        loss = self._backward(images, labels)
+        try:
+            loss = self._backward(images, labels)
+        except torch.OutOfMemoryError:
+            size = self.micro_batch or len(images)
+            remedy = f"set runtime.micro_batch below {size}" if size > 1 else "use a smaller crop or network"
+            raise AutolabelError(f"step {self.step + 1}", f"{self.device} ran out of memory", remedy) from None
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:
             self.scaler.step(self.optimizer)

@@ -10,7 +10,7 @@ import torch
 from tiny_training import NAMES, digest, network, settings
 from torch import nn
 
-from autolabel.errors import TrainingDiverged
+from autolabel.errors import AutolabelError, TrainingDiverged
 from autolabel.losses import training_loss
 from autolabel.models import TrainOutput
 from autolabel.models.normalise import MEAN, STD
@@ -167,3 +167,14 @@ def test_fp16_scales_the_loss_down_after_an_overflow() -> None:
     assert rows[0]["skipped"]
     assert not rows[-1]["skipped"]
     assert training.scaler.get_scale() < 65536
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "remedy"), [(0, "micro_batch below 4"), (2, "micro_batch below 2"), (1, "smaller crop")]
+)
+def test_running_out_of_memory_says_what_helps(micro_batch: int, remedy: str) -> None:
+    def too_large(output: TrainOutput, labels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(AutolabelError, match=remedy):
+        trainer(network(), loss=too_large, micro_batch=micro_batch).train_step(*batch())

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is imported, and for the programs that tests start: workers run side by side, one core each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "500")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -52,7 +52,7 @@ def run(ctx: Context) -> Outcome:
         image, label = pairs[index]
         return predictor.train_ids(image), label
 
-    jobs = ctx.runtime.jobs or usable_cores()
+    jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     with (
         Progress(total=len(rows), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar,
         OrderedMap(look, range(len(rows)), workers=jobs, ahead=jobs) as looks,

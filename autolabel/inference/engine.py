@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import ImageError
-from autolabel.inference.flow import OrderedMap
 from autolabel.inference.teacher import Halving, Teacher
+from autolabel.threads import OrderedMap
 
 
 class Row(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autolabel.flow.stage import Context, Outcome, Stage
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from autolabel.data.manifest import Manifest
-    from autolabel.labels.codes import CodeBook
 
 AUDIT_FILE = "audit.json"
 
@@ -105,39 +103,31 @@ def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
 def _images(
     ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any], *, split: str, roles: tuple[str, ...]
 ) -> Iterator[Labelled]:
-    """Every coded image of a split, loaded by threads, in order."""
-    import joblib
-
+    """Every coded image of a split, in order; loaded by threads, a few images ahead."""
+    from autolabel.data.reading import load_label
     from autolabel.labels.codes import CodeBook
+    from autolabel.labels.shards import Shard, read_shard
+    from autolabel.threads import OrderedMap
 
     book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
-    load = partial(_load, ctx=ctx, manifests=(data, labels), roles=roles, book=book)
+    roots = ctx.roots()
+
+    def coded() -> Iterator[tuple[Shard, str]]:
+        for name in (shard["name"] for shard in index["shards"] if shard["split"] == split):
+            shard = read_shard(ctx.inputs["codes"].read(name), where=name)
+            yield from ((shard, image_id) for image_id in shard.ids)
+
+    def load(item: tuple[Shard, str]) -> Labelled:
+        shard, image_id = item
+        rows = {role: data.label(image_id, role) or labels.label(image_id, role) for role in roles}
+        maps = {role: None if row is None else load_label(row, roots, data.classes) for role, row in rows.items()}
+        return Labelled(*book.classes_and_bins(shard.codes(image_id)), maps)
+
     jobs = ctx.runtime.jobs or usable_cores()
-    shards = (shard["name"] for shard in index["shards"] if shard["split"] == split)
-    results = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
-        joblib.delayed(load)(name) for name in shards
-    )
-    for items in results:
-        ctx.stop.check()
-        yield from items
-
-
-def _load(
-    name: str, *, ctx: Context, manifests: tuple[Manifest, ...], roles: tuple[str, ...], book: CodeBook
-) -> list[Labelled]:
-    from autolabel.data.reading import load_label
-    from autolabel.labels.shards import read_shard
-
-    shard = read_shard(ctx.inputs["codes"].read(name), where=name)
-    found = []
-    for image_id in shard.ids:
-        rows = {role: next((r for m in manifests if (r := m.label(image_id, role))), None) for role in roles}
-        maps = {
-            role: None if row is None else load_label(row, ctx.roots(), manifests[0].classes)
-            for role, row in rows.items()
-        }
-        found.append(Labelled(*book.classes_and_bins(shard.codes(image_id)), maps))
-    return found
+    with OrderedMap(load, coded(), workers=jobs, ahead=jobs) as images:
+        for image in images:
+            ctx.stop.check()
+            yield image
 
 
 AUDIT = Stage("audit", 1, "audit", {"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"}, run)

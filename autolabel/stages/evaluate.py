@@ -31,9 +31,9 @@ def run(ctx: Context) -> Outcome:
     from autolabel.evaluation.confusion import confusion_matrix
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
-    from autolabel.inference.flow import OrderedMap
     from autolabel.inference.predict import Predictor
     from autolabel.progress import Progress
+    from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
     rows = val_pairs(manifest)

@@ -23,10 +23,10 @@ def run(ctx: Context) -> Outcome:
     """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk."""
     from autolabel.data.reading import load_image
     from autolabel.inference.engine import infer_chunks
-    from autolabel.inference.flow import OrderedMap
     from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
     from autolabel.progress import Progress
+    from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
     model, card = open_model(ctx.inputs["model"])

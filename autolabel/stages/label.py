@@ -18,11 +18,10 @@ LEDGER = "ledger.json"  # why pixels are ignored, a row an image
 
 def run(ctx: Context) -> Outcome:
     """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
-    import joblib
-
     from autolabel.labels.codes import CodeBook, thresholds_per_class
     from autolabel.progress import Progress
     from autolabel.store import safe_names
+    from autolabel.threads import OrderedMap
 
     manifest, index = open_manifest(ctx.inputs["data"]), shard_index(ctx.inputs["codes"])
     book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
@@ -34,10 +33,10 @@ def run(ctx: Context) -> Outcome:
     todo = [shard["name"] for shard in shards if shard["name"] not in finished]
     cut = partial(_cut, ctx=ctx, manifest=manifest, lut=lut)
     jobs = ctx.runtime.jobs or usable_cores()
-    results = joblib.Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(
-        joblib.delayed(cut)(name) for name in todo
-    )
-    with Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar:
+    with (
+        Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
+        OrderedMap(cut, todo, workers=jobs, ahead=jobs) as results,
+    ):
         for name, cuts in zip(todo, results, strict=True):
             ctx.draft.write_many((names[item.id], item.png) for item in cuts)
             finished[name] = [_row(item, names[item.id]) for item in cuts]

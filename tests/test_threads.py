@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from autolabel.inference.flow import OrderedMap
+from autolabel.threads import OrderedMap
 
 
 def pool_threads() -> int:

@@ -7,10 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import ScaleMaps
-from autolabel.models.resize import resize, scaled_size
 
 
 class MultiscaleEvidence(NamedTuple):
@@ -28,8 +26,8 @@ def multiscale_logits(
 ) -> torch.Tensor:
     """Fused logits (B, K, H, W) of normalised images (B, 3, H, W); softmax comes after.
 
-    `scales` must hold 1.0, the output size (ConfigError). With `flip` the logits of the mirrored images, mirrored
-    back, are averaged in. The model is expected in eval mode; no gradient is kept.
+    `scales` must hold 1.0, the output size, and suit the fusion (ConfigError). With `flip` the logits of the mirrored
+    images, mirrored back, are averaged in. The model is expected in eval mode; no gradient is kept.
     """
     fused = model.fusion.fuse(_maps(model, images, scales))
     if flip:
@@ -52,14 +50,4 @@ def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: 
 
 def _maps(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
     """Every scale's logits and attention at the size of the image that was fed in, highest scale first."""
-    ordered = sorted(map(float, scales), reverse=True)
-    if 1.0 not in ordered or len(set(ordered)) != len(ordered):
-        raise ConfigError("scales", f"{list(scales)} must be distinct and hold 1.0, the output size")
-    return [_scale_maps(model, images, scale, attention=scale != ordered[0]) for scale in ordered]
-
-
-def _scale_maps(model: SegmentationModel, images: torch.Tensor, scale: float, *, attention: bool) -> ScaleMaps:
-    size = scaled_size((images.shape[-2], images.shape[-1]), scale)
-    out = model.evidence(resize(images, size), attention=attention)
-    weight = None if out.attention is None else resize(out.attention, size)
-    return ScaleMaps(scale, resize(out.logits, size), weight)
+    return model.scale_maps(images, sorted(map(float, scales), reverse=True))

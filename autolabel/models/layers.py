@@ -8,30 +8,61 @@ import torch
 from torch import nn
 
 
-class ConvNorm(nn.Module):
-    """Convolution (padding keeps the size at stride 1), batch norm (eps 1e-5, momentum 0.1) and, by default, ReLU.
-
-    Initial weights: He et al. 2015, normal, fan out.
-    """
+class Conv(nn.Conv2d):
+    """Bare convolution without bias. Padding keeps the size at stride 1; He et al. 2015, normal, fan out."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, bias: bool = False, relu: bool = True
+        self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, dilation: int = 1, bias: bool = False
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(inputs, outputs, kernel, stride=stride, padding=padding, dilation=dilation, bias=bias)
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class Depthwise(nn.Conv2d):
+    """Every channel by itself; the start keeps the spread of what comes in (no ReLU follows)."""
+
+    def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            channels, channels, kernel, stride=stride, padding=padding, dilation=dilation, groups=channels, bias=False
+        )
+        nn.init.normal_(self.weight, std=1 / kernel)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm (eps 1e-5, momentum 0.1) and, by default, ReLU."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = False,
+        relu: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias)
+        self.conv = Conv(inputs, outputs, kernel, stride=stride, dilation=dilation, bias=bias)
         self.norm = nn.BatchNorm2d(outputs)
         self.relu = relu
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
-        if self.conv.bias is not None:
-            nn.init.zeros_(self.conv.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
         return torch.relu_(x) if self.relu else x
 
 
+def start_as_identity(last: ConvNorm) -> None:
+    """A residual block adds nothing at first, so that depth does not inflate the features (Goyal et al. 2017, 5.1)."""
+    nn.init.zeros_(last.norm.weight)
+
+
 class Readout(nn.Conv2d):
-    """1x1 convolution that ends in logits (with bias) or in attention before its sigmoid (without).
+    """1x1 convolution that ends in logits (most with bias) or in attention before its sigmoid (without).
 
     It starts small: attention near 0.5, and every class near probability 1 / K, the best constant for the sigmoid
     losses, so that the first steps need not learn that most classes are absent from a pixel.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,17 +12,19 @@ from torch import nn
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
-from autolabel.models.fusion import FUSIONS, fuse_pair
-from autolabel.models.heads import HEADS, ScaleAttention
+from autolabel.models.fusion import FUSIONS, ScaleMaps
+from autolabel.models.heads import HEADS, HeadOutput
 from autolabel.models.layers import at_least_float32
+from autolabel.models.padding import cut_back, pad_to_multiple
 from autolabel.models.resize import resize, scaled_size
 from autolabel.models.trunks import TRUNKS
 
 Entry = TypeVar("Entry")
+Pass = tuple[ScaleMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits, at its own image size
 
 
 class ScaleOutput(NamedTuple):
-    """What one pass over the images of one scale gives, at stride 4."""
+    """What one pass over the images of one scale gives, at the stride of the head (OCR: 4)."""
 
     logits: torch.Tensor  # (B, K, h, w)
     attention: torch.Tensor | None  # (B, 1, h, w) in (0, 1)
@@ -45,44 +48,75 @@ class SegmentationModel(nn.Module):
         self.table: dict[str, Any] = table.model_dump()
         self.num_classes = num_classes
         self.fusion = choose("fusion", table.fusion, FUSIONS)
+        self.training_scales = self.fusion.training_scales(table)
         self.trunk = choose("trunk", table.trunk, TRUNKS)()
-        self.head = choose("head", table.head, HEADS)(self.trunk.channels, num_classes, table)
-        self.attention = ScaleAttention(self.head.channels, table.attention_channels) if self.fusion.attends else None
+        self.head = choose("head", table.head, HEADS)(self.trunk, num_classes, table)
+        self.attention = self.fusion.head(self.head.channels, table) if self.fusion.head else None
 
     def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
         """One scale. `attention=False` leaves the attention head out: the highest scale's is never used.
 
         Whatever the network ran in, what comes out is at least float32: fusing and deciding need its precision.
         """
-        out = self.head(self.trunk(images.contiguous(memory_format=torch.channels_last)))
-        weight = self.attention(out.features) if attention and self.attention is not None else None
-        logits, aux = at_least_float32(out.logits), None if out.aux is None else at_least_float32(out.aux)
-        return ScaleOutput(logits, weight, aux)
+        out = self._head_output(images)
+        weight = self.attention(out.features) if attention and self.fusion.attends and self.attention else None
+        return ScaleOutput(out.logits, weight, out.aux)
 
     def forward(self, images: torch.Tensor) -> TrainOutput:
-        """The training pass: over the pair (low_scale, 1.0) where the fusion attends, over 1.0 otherwise."""
-        return self._pair(images) if self.fusion.attends else self._single(images)
-
-    def _single(self, images: torch.Tensor) -> TrainOutput:
+        """The training pass: over the pair (low_scale, 1.0) for hierarchical fusion (arXiv 2005.10821, section 3.1),
+        all its scales for explicit, 1.0 otherwise. The auxiliary logits are fused by the same attention."""
         size = images.shape[-2], images.shape[-1]
-        out = self.evidence(images)
-        return TrainOutput(resize(out.logits, size), None if out.aux is None else resize(out.aux, size), {})
+        passes = self._passes(images, self.training_scales)
+        maps = [scale_maps for scale_maps, _ in passes]
+        aux = [scale_maps._replace(logits=aux) for scale_maps, aux in passes if aux is not None]
+        per_scale = {m.scale: resize(m.logits, size) for m in maps} if len(maps) > 1 else {}
+        return TrainOutput(self.fusion.fuse(maps), self.fusion.fuse(aux) if aux else None, per_scale)
 
-    def _pair(self, images: torch.Tensor) -> TrainOutput:
-        """arXiv 2005.10821, section 3.1; the auxiliary logits are fused by the same attention."""
+    def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
+        """What `fusion.fuse` fuses; ConfigError for scales that this fusion cannot."""
+        self.fusion.check(scales)
+        return [scale_maps for scale_maps, _ in self._passes(images, scales)]
+
+    def _passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
+        """One pass a scale, in the order given."""
+        joint = self.fusion.joint and len(scales) > 1
+        return self._joint_passes(images, scales) if joint else self._own_passes(images, scales)
+
+    def _own_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
+        """A scale's attention comes from its own features; the highest scale needs none."""
+        passes: list[Pass] = []
+        for scale in scales:
+            size = scaled_size((images.shape[-2], images.shape[-1]), scale)
+            out = self.evidence(resize(images, size), attention=scale != max(scales))
+            attention = None if out.attention is None else resize(out.attention, size)
+            aux = None if out.aux is None else resize(out.aux, size)
+            passes.append((ScaleMaps(scale, resize(out.logits, size), attention), aux))
+        return passes
+
+    def _joint_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
+        """All features first, then one head gives the attention of every scale, at the size of the images."""
         size = images.shape[-2], images.shape[-1]
-        scale = float(self.table["low_scale"])
-        low_size = scaled_size(size, scale)
-        low = self.evidence(resize(images, low_size))
-        high = self.evidence(images, attention=False)
-        assert low.attention is not None
-        attention = resize(low.attention, low_size)
-        low_logits, high_logits = resize(low.logits, low_size), resize(high.logits, size)
-        aux = None
-        if low.aux is not None and high.aux is not None:
-            aux = fuse_pair(resize(low.aux, low_size), attention, resize(high.aux, size))
-        per_scale = {scale: resize(low_logits, size), 1.0: high_logits}
-        return TrainOutput(fuse_pair(low_logits, attention, high_logits), aux, per_scale)
+        sizes = {scale: scaled_size(size, scale) for scale in scales}
+        outs = {scale: self._head_output(resize(images, sizes[scale])) for scale in scales}
+        assert self.attention is not None
+        weights = resize(self.attention({scale: out.features for scale, out in outs.items()}), size)
+        attention = dict(zip(self.fusion.joint, weights.split(1, dim=1), strict=True))
+        return [
+            (
+                ScaleMaps(scale, resize(out.logits, sizes[scale]), attention[scale]),
+                None if out.aux is None else resize(out.aux, sizes[scale]),
+            )
+            for scale, out in outs.items()
+        ]
+
+    def _head_output(self, images: torch.Tensor) -> HeadOutput:
+        """Padded to what the head needs, its maps cut back; logits at least float32."""
+        size = images.shape[-2], images.shape[-1]
+        padded = pad_to_multiple(images, self.head.multiple)
+        out = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
+        full = padded.shape[-2], padded.shape[-1]
+        aux = None if out.aux is None else at_least_float32(cut_back(out.aux, full, size))
+        return HeadOutput(cut_back(out.features, full, size), at_least_float32(cut_back(out.logits, full, size)), aux)
 
 
 def choose(kind: str, name: str, entries: dict[str, Entry]) -> Entry:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.models.fusion import FUSIONS, ScaleMaps, fuse_pair, fuse_scales, scale_weights
+from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaleMaps, fuse_pair, fuse_scales, scale_weights
 from autolabel.models.resize import resize, scaled_size
 
 
@@ -84,7 +84,7 @@ def test_pair_multiplies_before_it_resizes() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(scales=SCALE_SETS, size=SIZES, seed=st.integers(0, 9), name=st.sampled_from(sorted(FUSIONS)))
+@given(scales=SCALE_SETS, size=SIZES, seed=st.integers(0, 9), name=st.sampled_from(["average", "hierarchical"]))
 def test_weights_sum_to_one_and_rebuild_the_fusion(
     scales: list[float], size: tuple[int, int], seed: int, name: str
 ) -> None:
@@ -114,3 +114,31 @@ def test_average_is_the_mean_at_the_output_size() -> None:
 @pytest.mark.parametrize(("scale", "size"), [(0.5, (48, 65)), (2.0, (194, 262)), (0.001, (1, 1)), (1.0, (97, 131))])
 def test_scaled_sizes_are_floored(scale: float, size: tuple[int, int]) -> None:
     assert scaled_size((97, 131), scale) == size
+
+
+def explicit_maps(seed: int) -> list[ScaleMaps]:
+    """Attention of any sign, at the size of scale 1.0."""
+    rng = np.random.default_rng(seed)
+    maps = random_maps([0.5, 1.0, 2.0], (5, 7), seed)
+    return [m._replace(attention=torch.tensor(rng.normal(size=(1, 1, 5, 7)))) for m in maps]
+
+
+def test_explicit_is_the_weighted_sum_at_the_output_size() -> None:
+    maps = explicit_maps(3)
+    expected = sum(bilinear(m.logits[0].numpy(), (5, 7)) * m.attention[0].numpy() for m in maps)
+    np.testing.assert_allclose(FUSIONS["explicit"].fuse(maps)[0].numpy(), expected, atol=1e-12)
+    assert all(torch.equal(FUSIONS["explicit"].weights(maps)[m.scale], m.attention) for m in maps)
+
+
+def test_explicit_with_scale_one_alone_is_its_logits() -> None:
+    (at_one,) = random_maps([1.0], (5, 7), 4)
+    alone = at_one._replace(attention=None)
+    assert torch.equal(FUSIONS["explicit"].fuse([alone]), alone.logits)
+
+
+def test_softmax_over_scales_weighs_to_one() -> None:
+    """Chen's form; the published one is padded by one and sums to anything."""
+    features = {s: torch.randn(2, 6, *scaled_size((8, 10), s)) for s in (0.5, 1.0, 2.0)}
+    chen = ExplicitAttention(6, 8, softmax=True)(features)
+    torch.testing.assert_close(chen.sum(dim=1), torch.ones(2, 8, 10))
+    assert ExplicitAttention(6, 8)(features).shape == (2, 3, 10, 12)

@@ -5,17 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autolabel.config import Model
-from autolabel.models.heads.attention import ScaleAttention
+from autolabel.errors import ConfigError
+from autolabel.models.heads.conv import ConvHead
+from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
+from autolabel.models.trunks import Trunk
 
 
-def _ocr(inputs: int, num_classes: int, table: Model) -> OCRHead:
+def _ocr(trunk: Trunk, num_classes: int, table: Model) -> Head:
     return OCRHead(
-        inputs, num_classes, channels=table.head_channels, key_channels=table.key_channels, dropout=table.dropout
+        trunk.channels,
+        num_classes,
+        channels=table.head_channels,
+        key_channels=table.key_channels,
+        dropout=table.dropout,
     )
 
 
-HEADS: dict[str, Callable[[int, int, Model], Head]] = {"ocr": _ocr}
+def _conv(trunk: Trunk, num_classes: int, table: Model) -> Head:
+    return ConvHead(trunk.channels, num_classes, width=table.key_channels)
 
-__all__ = ["HEADS", "Head", "HeadOutput", "ScaleAttention"]
+
+def _deeplabv3plus(trunk: Trunk, num_classes: int, table: Model) -> Head:
+    _require_taps(trunk, table)
+    return DeepLabV3PlusHead(trunk, num_classes, width=table.key_channels)
+
+
+def _require_taps(trunk: Trunk, table: Model) -> None:
+    """Decoders join low-level features; HRNet's features hold them already, and it offers none apart."""
+    if not trunk.taps:
+        why = f"{table.head!r} joins low-level features, which trunk {table.trunk!r} does not give apart"
+        raise ConfigError("model.head", why, "heads for it: conv, ocr")
+
+
+HEADS: dict[str, Callable[[Trunk, int, Model], Head]] = {
+    "ocr": _ocr,
+    "conv": _conv,
+    "deeplabv3plus": _deeplabv3plus,
+}
+
+__all__ = ["HEADS", "Head", "HeadOutput"]

@@ -15,6 +15,7 @@ class HeadOutput(NamedTuple):
 
 
 class Head(nn.Module):
-    """Trunk features (B, C', h, w) -> `HeadOutput` with features of `channels` channels."""
+    """`Features` of a trunk -> `HeadOutput` with features of `channels` channels."""
 
     channels: int
+    multiple: int = 1  # images are padded to a multiple of this, in height and width

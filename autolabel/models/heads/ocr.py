@@ -11,6 +11,7 @@ from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.trunks import Features
 
 
 class ObjectContext(nn.Module):
@@ -50,7 +51,8 @@ class OCRHead(Head):
         self.aux = ConvNorm(inputs, inputs, bias=True)
         self.aux_classifier = Readout(inputs, num_classes)
 
-    def forward(self, trunk: torch.Tensor) -> HeadOutput:
+    def forward(self, trunk_features: Features) -> HeadOutput:
+        trunk = trunk_features.high
         features = self.pixels(trunk)
         aux = self.aux_classifier(self.aux(trunk))  # (B, K, h, w)
         regions = aux.flatten(2).softmax(dim=-1)  # (B, K, h w): where each class lies

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
 from autolabel.models.checks import check_entries
-from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.fusion import ExplicitAttention, ScaleAttention
+from autolabel.models.heads.conv import ConvHead
+from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
+from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.model import SegmentationModel
-from autolabel.models.published import hrnet_ocr
+from autolabel.models.published import attention, conv, deeplab, hrnet, ocr, resnet
+from autolabel.models.published.rows import Row
 from autolabel.models.trunks.hrnet import HRNet
+from autolabel.models.trunks.resnet import ResNet
 
+Layouts = dict[type, tuple[Row, ...]]
+
+TRUNKS: Layouts = {HRNet: hrnet.TRUNK, ResNet: resnet.TRUNK}
+HEADS: Layouts = {OCRHead: ocr.HEAD, ConvHead: conv.HEAD, DeepLabV3PlusHead: deeplab.DEEPLABV3PLUS}
+FUSIONS: Layouts = {type(None): (), ScaleAttention: attention.SCALE, ExplicitAttention: attention.EXPLICIT}
+
+LAYERS = (nn.Conv2d, nn.BatchNorm2d)  # all that has weights
 PREFIX = "module."  # of checkpoints saved from a data-parallel wrapper
 
 
@@ -45,24 +57,26 @@ def load_published(
 
 def _names(model: SegmentationModel) -> dict[str, str]:
     """Our state key -> the published one."""
-    if not isinstance(model.trunk, HRNet):
-        raise ConfigError("model.trunk", f"no published layout for {model.table['trunk']!r}")
-    modules = dict(_module_names(model))
-    return {key: f"{modules[path]}.{entry}" for key in model.state_dict() for path, _, entry in [key.rpartition(".")]}
+    rows = _rows(model)
+    layers = {path: _name(path, rows) for path, layer in model.named_modules() if isinstance(layer, LAYERS)}
+    return {key: f"{layers[path]}.{entry}" for key in model.state_dict() for path, _, entry in [key.rpartition(".")]}
 
 
-def _module_names(model: nn.Module) -> Iterator[tuple[str, str]]:
-    for path, module in model.named_modules():
-        if isinstance(module, Readout):
-            yield path, hrnet_ocr.READOUTS[path]
-        elif isinstance(module, ConvNorm):
-            conv, norm = _conv_norm(path)
-            yield f"{path}.conv", conv
-            yield f"{path}.norm", norm
+def _rows(model: SegmentationModel) -> tuple[Row, ...]:
+    """ConfigError for a trunk or head of which no published layout is known."""
+    parts = (("trunk", model.trunk, TRUNKS), ("head", model.head, HEADS), ("fusion", model.attention, FUSIONS))
+    for part, module, layouts in parts:
+        if type(module) not in layouts:
+            known = ", ".join(sorted(kind.__name__ for kind in layouts if kind is not type(None)))
+            raise ConfigError(
+                f"model.{part}", f"no published layout for {model.table[part]!r}", f"there is for {known}"
+            )
+    return (*TRUNKS[type(model.trunk)], *HEADS[type(model.head)], *FUSIONS[type(model.attention)])
 
 
-def _conv_norm(path: str) -> tuple[str, str]:
-    for pattern, conv, norm in hrnet_ocr.CONV_NORMS:
+def _name(path: str, rows: tuple[Row, ...]) -> str:
+    """By the first pattern that fits the whole path."""
+    for pattern, name in rows:
         if match := re.fullmatch(pattern, path):
-            return match.expand(conv), match.expand(norm)
+            return match.expand(name)
     raise AssertionError(f"no published name for {path}")

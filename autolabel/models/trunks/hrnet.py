@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from autolabel.models.layers import ConvNorm
+from autolabel.models.layers import ConvNorm, start_as_identity
 from autolabel.models.resize import resize
-from autolabel.models.trunks.trunk import Trunk
-
-EXPANSION = 4  # of a bottleneck
+from autolabel.models.trunks.bottleneck import EXPANSION, Bottleneck
+from autolabel.models.trunks.trunk import Features, Trunk
 
 
 @dataclass(frozen=True)
@@ -29,20 +28,6 @@ class HRNetShape:
     stem: tuple[int, int] = (64, 64)
 
 
-class Bottleneck(nn.Module):
-    def __init__(self, inputs: int, inner: int) -> None:
-        super().__init__()
-        outputs = inner * EXPANSION
-        self.reduce = ConvNorm(inputs, inner)
-        self.spatial = ConvNorm(inner, inner, 3)
-        self.expand = ConvNorm(inner, outputs, relu=False)
-        self.shortcut = ConvNorm(inputs, outputs, relu=False) if inputs != outputs else nn.Identity()
-        start_as_identity(self.expand)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu_(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
-
-
 class BasicBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -52,11 +37,6 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu_(self.second(self.first(x)) + x)
-
-
-def start_as_identity(last: ConvNorm) -> None:
-    """A residual block adds nothing at first, so that depth does not inflate the features (Goyal et al. 2017, 5.1)."""
-    nn.init.zeros_(last.norm.weight)
 
 
 def exchange_path(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
@@ -115,13 +95,13 @@ class HRNet(Trunk):
         self.transition3 = _new_branch((a, b, c, d))
         self.stage4 = _stage((a, b, c, d), shape.modules[2], shape.blocks)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> Features:
         x = self.stage1(self.stem(images))
         maps = self.stage2([enter(x) for enter in self.transition1])
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
         maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
         size = maps[0].shape[-2], maps[0].shape[-1]
-        return torch.cat([resize(x, size) for x in maps], dim=1)
+        return Features(torch.cat([resize(x, size) for x in maps], dim=1), {})
 
 
 def _stage(channels: tuple[int, ...], modules: int, blocks: int) -> nn.Sequential:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
 from torch import nn
 
 
+class Features(NamedTuple):
+    high: torch.Tensor  # (B, channels, ceil(H / stride), ceil(W / stride))
+    taps: dict[int, torch.Tensor]  # stride -> low-level features of that stride
+
+
 class Trunk(nn.Module):
-    """Images (B, 3, H, W) -> features (B, `channels`, ceil(H / 4), ceil(W / 4))."""
+    """Images (B, 3, H, W) -> `Features`. A trunk without taps has no low-level features to offer a decoder."""
 
     channels: int
+    stride: int = 4
+    taps: Mapping[int, int] = MappingProxyType({})  # stride -> channels
+    fine: int = 4  # the tap that the published DeepLabV3+ reads

@@ -1,0 +1,57 @@
+"""Explicit attention: one head weighs a fixed set of scales against each other (Chen et al., arXiv 1511.03339).
+
+The form that NVIDIA/semantic-segmentation publishes as a baseline of arXiv 2005.10821 takes the head's output as it
+is; Chen's puts a softmax over the scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from autolabel.models.fusion.hierarchical import ScaleMaps
+from autolabel.models.layers import Conv, at_least_float32
+from autolabel.models.resize import resize
+
+SCALES = (0.5, 1.0, 2.0)  # in the order of the head's output channels
+JOINED = (1.0, 0.5, 2.0)  # in the order of its input channels
+
+
+class ExplicitAttention(nn.Module):
+    """Features of every scale -> (B, 3, h', w'), a map a scale: 3x3, ReLU, 1x1.
+
+    Without softmax, the 1x1 is padded by one as in the published form: its map is 2 larger than the features.
+    """
+
+    def __init__(self, inputs: int, width: int, *, softmax: bool = False) -> None:
+        super().__init__()
+        self.softmax = softmax
+        self.first = Conv(len(SCALES) * inputs, width, 3)
+        self.last = Conv(width, len(SCALES))
+        self.last.padding = (0, 0) if softmax else (1, 1)
+
+    def forward(self, features: Mapping[float, torch.Tensor]) -> torch.Tensor:
+        size = features[1.0].shape[-2], features[1.0].shape[-1]
+        joined = torch.cat([resize(features[scale], size) for scale in JOINED], dim=1)
+        weights = at_least_float32(self.last(torch.relu_(self.first(joined))))
+        return weights.softmax(dim=1) if self.softmax else weights
+
+
+def fuse_explicit(outputs: Sequence[ScaleMaps]) -> torch.Tensor:
+    """Sum over the scales of logits times attention, both at the size of scale 1.0: (B, K, H, W).
+
+    The attention is that of `ExplicitAttention` for each scale, already at this size; scale 1.0 alone is its logits.
+    """
+    weights = explicit_weights(outputs)
+    size = weights[1.0].shape[-2], weights[1.0].shape[-1]
+    terms = [resize(o.logits, size) * weights[o.scale] for o in outputs]
+    return torch.stack(terms).sum(dim=0)
+
+
+def explicit_weights(outputs: Sequence[ScaleMaps]) -> dict[float, torch.Tensor]:
+    """scale -> (B, 1, H, W). They sum to 1 with a softmax; without one they are free."""
+    if len(outputs) == 1:
+        return {1.0: torch.ones_like(outputs[0].logits[:, :1])}
+    return {o.scale: o.attention for o in outputs if o.attention is not None}

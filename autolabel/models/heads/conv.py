@@ -1,0 +1,35 @@
+"""Plain convolutions to class logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from autolabel.models.heads.head import Head, HeadOutput
+from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.trunks import Features
+
+
+class Classify(nn.Module):
+    """(B, `inputs`, h, w) -> (B, K, h, w): 3x3, 3x3, 1x1."""
+
+    def __init__(self, inputs: int, width: int, num_classes: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, width, 3)
+        self.second = ConvNorm(width, width, 3)
+        self.last = Readout(width, num_classes, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.second(self.first(x)))
+
+
+class ConvHead(Head):
+    """The trunk's features are classified as they are, and are what attention reads."""
+
+    def __init__(self, inputs: int, num_classes: int, *, width: int = 256) -> None:
+        super().__init__()
+        self.channels = inputs
+        self.classify = Classify(inputs, width, num_classes)
+
+    def forward(self, features: Features) -> HeadOutput:
+        return HeadOutput(features.high, self.classify(features.high), None)

@@ -1,0 +1,57 @@
+"""Dilated ResNets (He et al., arXiv 1512.03385; dilation: Chen et al., arXiv 1706.05587).
+
+The last stages keep their resolution: their strides become dilations, in every 3x3 of the stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autolabel.models.layers import ConvNorm
+from autolabel.models.trunks.bottleneck import EXPANSION, Bottleneck
+from autolabel.models.trunks.trunk import Features, Trunk
+
+STEPS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}  # (stride, dilation) a stage
+
+
+@dataclass(frozen=True)
+class ResNetShape:
+    """What tells the members of the family apart."""
+
+    blocks: tuple[int, int, int, int]  # a stage
+    width: int = 64  # of the stem; inner channels of stage 1, doubling from stage to stage
+
+
+class ResNet(Trunk):
+    """Taps: the stem (stride 2) and stage 1 (stride 4)."""
+
+    def __init__(self, shape: ResNetShape, stride: int) -> None:
+        super().__init__()
+        width = shape.width
+        self.stride = stride
+        self.channels = 8 * width * EXPANSION
+        self.taps = {2: width, 4: width * EXPANSION}
+        self.stem = ConvNorm(3, width, 7, stride=2)
+        self.stages = nn.ModuleList()
+        inputs = width
+        for level, (blocks, (step, dilation)) in enumerate(zip(shape.blocks, STEPS[stride], strict=True)):
+            inner = width * 2**level
+            self.stages.append(_stage(inputs, inner, blocks, step, dilation))
+            inputs = inner * EXPANSION
+
+    def forward(self, images: torch.Tensor) -> Features:
+        stem = self.stem(images)
+        x = low = self.stages[0](F.max_pool2d(stem, 3, stride=2, padding=1))
+        for stage in self.stages[1:]:
+            x = stage(x)
+        return Features(x, {2: stem, 4: low})
+
+
+def _stage(inputs: int, inner: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
+    first = Bottleneck(inputs, inner, stride=stride, dilation=dilation)
+    rest = (Bottleneck(inner * EXPANSION, inner, dilation=dilation) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)

@@ -1,0 +1,128 @@
+"""The other published networks against NVIDIA/semantic-segmentation, by the tolerances of PARITY.md.
+
+Each is built once; where two published networks share trunk, head and weights, one pass serves both files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from autolabel.inference import multiscale_evidence, multiscale_logits
+from autolabel.inference.multiscale import MultiscaleEvidence
+from autolabel.models import SegmentationModel, build_model, load_published, published_keys
+from autolabel.models.fusion import ScaleMaps, fuse_scales
+
+NETWORKS = {
+    "basic.HRNet": ("hrnet_w48", "conv", "single"),
+    "deepv3.DeepV3PlusR50": ("resnet50", "deeplabv3plus", "single"),
+    "mscale.DeepV3R50": ("resnet50", "deeplabv3plus", "hierarchical"),
+    "attnscale.DeepV3R50": ("resnet50", "deeplabv3plus", "explicit"),
+}
+
+Compare = Callable[[dict[str, torch.Tensor], str], None]
+
+
+def build(name: str) -> SegmentationModel:
+    return build_model(dict(zip(("trunk", "head", "fusion"), NETWORKS[name], strict=True)), 19).eval()
+
+
+@pytest.fixture(scope="module")
+def load(parity: Path, rule: ModuleType) -> Callable[[str], SegmentationModel]:
+    def of(name: str) -> SegmentationModel:
+        model = build(name)
+        keys = json.loads((parity / f"{name}_keys.json").read_text())
+        load_published(model, {key: torch.from_numpy(np.asarray(rule.value(key, s))) for key, s in keys.items()})
+        return model
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def image(parity: Path, rule: ModuleType) -> Callable[[str], torch.Tensor]:
+    def of(name: str) -> torch.Tensor:
+        with np.load(parity / f"{name}.npz") as arrays:
+            return torch.from_numpy(rule.image(int(arrays["image_seed"]), arrays["image_shape"]))
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def compare(parity: Path, rule: ModuleType) -> Compare:
+    """Every array at the stored points, and its sum of absolutes."""
+
+    def of(got: dict[str, torch.Tensor], name: str) -> None:
+        path = parity / f"{name}.npz"
+        result = rule.compare({key: value.numpy() for key, value in got.items()}, path)
+        assert set(result) == set(got)
+        with np.load(path) as arrays:
+            for key, (_, by_std, _) in result.items():
+                assert by_std <= 2e-4, (name, key, result[key])
+                total = got[key].double().abs().sum().item()
+                assert total == pytest.approx(arrays[f"stats/{key}"][2], rel=2e-5), (name, key)
+
+    return of
+
+
+def three_scales(evidence: MultiscaleEvidence) -> dict[str, torch.Tensor]:
+    """Scales 0.5, 1, 2 and their fusion, and the pair, from one run."""
+    pair = [ScaleMaps(s, evidence.logits[s], evidence.attention[s]) for s in (0.5, 1.0)]
+    got = {f"n3_pred_{s}x": logits for s, logits in evidence.logits.items()}
+    got |= {f"n3_attn_{s}x": attention for s, attention in evidence.attention.items()}
+    got |= {"n3_fused": evidence.fused, "single_cls": evidence.logits[1.0], "single_attn": evidence.attention[1.0]}
+    got |= {"two_pred_05x": evidence.logits[0.5], "two_pred_10x": evidence.logits[1.0]}
+    return got | {"two_attn_05x": evidence.attention[0.5], "two_fused": fuse_scales(pair)}
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_keys_and_shapes_are_the_published_ones_in_their_order(name: str, parity: Path) -> None:
+    keys = json.loads((parity / f"{name}_keys.json").read_text())
+    with torch.device("meta"):
+        assert list(published_keys(build(name)).items()) == [(key, tuple(shape)) for key, shape in keys.items()]
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "alone"),
+    [("mscale.DeepV3R50", ("mscale.DeepV3R50", "mscale.DeepV3R50.odd"), "deepv3.DeepV3PlusR50")],
+)
+def test_hierarchical(
+    load: Callable[[str], SegmentationModel],
+    image: Callable[[str], torch.Tensor],
+    compare: Compare,
+    name: str,
+    files: tuple[str, ...],
+    alone: str,
+) -> None:
+    """The published single-scale network has the same weights, so its output is that of scale 1."""
+    model = load(name)
+    for file in files:
+        evidence = multiscale_evidence(model, image(file), (0.5, 1.0, 2.0))
+        compare(three_scales(evidence), file)
+        if file == name:
+            compare({"single_cls": evidence.logits[1.0]}, alone)
+
+
+@pytest.mark.parametrize("name", ["basic.HRNet"])
+def test_one_scale(
+    load: Callable[[str], SegmentationModel], image: Callable[[str], torch.Tensor], compare: Compare, name: str
+) -> None:
+    compare({"single_cls": multiscale_logits(load(name), image(name), [1.0])}, name)
+
+
+def test_explicit(
+    load: Callable[[str], SegmentationModel], image: Callable[[str], torch.Tensor], compare: Compare
+) -> None:
+    name = "attnscale.DeepV3R50"
+    model, images, raw = load(name), image(name), []
+    model.attention.register_forward_hook(lambda module, inputs, output: raw.append(output))
+    evidence = multiscale_evidence(model, images, (0.5, 1.0, 2.0))
+    got = {f"expl_pred_{s}x": logits for s, logits in evidence.logits.items()}
+    got |= {"expl_attn": raw[0], "expl_fused": evidence.fused, "single_cls": evidence.logits[1.0]}
+    compare(got, name)
+    assert torch.equal(multiscale_logits(model, images, [1.0]), evidence.logits[1.0])

@@ -9,12 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
-Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)]
+
+
+def _with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
+    if 1.0 not in scales or len(set(scales)) != len(scales):
+        raise ValueError("scales must be distinct and hold 1.0, the output size")
+    return scales
+
+
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(_with_output_scale)]
 
 
 class Table(BaseModel):
@@ -146,18 +154,12 @@ class Student(Train):
 
 
 class Infer(Table):
-    """Multi-scale inference to codes; 1.0 must be among the scales."""
+    """Multi-scale inference to codes."""
 
     scales: Scales = (0.5, 1.0, 2.0)
     flip: bool = False
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
     chunk: Positive = 32  # images a shard; also the unit of resume
-
-    @model_validator(mode="after")
-    def _output_scale(self) -> Infer:
-        if 1.0 not in self.scales or len(set(self.scales)) != len(self.scales):
-            raise ValueError("scales must be distinct and hold 1.0, the output size")
-        return self
 
 
 class Label(Table):
@@ -188,7 +190,7 @@ class Report(Table):
 class Runtime(Table):
     """Where and how fast; never what. Kept out of every stage key."""
 
-    device: str = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
     jobs: Count = 0  # 0 = one a usable core
     threads: Count = 0  # torch's; 0 = one a usable core
     micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = the whole batch
@@ -199,7 +201,7 @@ class Runtime(Table):
 class Experiment(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
-    seed: Count = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     data: Data
     teacher: Teacher = Teacher()
     infer: Infer = Infer()

@@ -91,9 +91,9 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         click.echo("Everything is up to date: no work was done.")
     for key, text in (("teacher_miou", "teacher mIoU"), ("student_miou", "student mIoU")):
         if key in summary:
-            click.echo(f"{text:14} {summary[key]:.4f}")
+            click.echo(f"{text:14} {_figure(summary[key])}")
     for name, miou in summary.get("students", {}).items():
-        click.echo(f"  {name:22} {miou:.4f}")
+        click.echo(f"  {name:22} {_figure(miou)}")
     if "labels" in summary:
         labels = summary["labels"]
         each = labels["bytes"] / max(labels["count"], 1)
@@ -104,6 +104,10 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         click.echo(f"{'':14} {labels['path']}")
     if "report" in summary:
         click.echo(f"{'report':14} {summary['report']}")
+
+
+def _figure(miou: float | None) -> str:
+    return "not defined: no val pixel has a class" if miou is None else f"{miou:.4f}"
 
 
 def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from autolabel import __version__
 from autolabel.config import Experiment, Runtime
 from autolabel.errors import ConfigError, CorruptArtefact
+from autolabel.flow.ahead import check_ahead
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.stage import Context
@@ -45,17 +46,20 @@ class Runner:
     say: Callable[[str], None]
     quiet: bool = False
     done: dict[str, Done] = field(default_factory=dict)
+    _unchecked: list[Node] = field(default_factory=list)
+    _current: dict[str, Artefact] = field(default_factory=dict)
     _intact: set[Path] = field(default_factory=set)
 
     def run(self, pipeline: Pipeline, targets: list[Node]) -> list[Done]:
         """The targets and all they need, committed."""
-        nodes = pipeline.needed_for(targets)
+        nodes = self._unchecked = pipeline.needed_for(targets)
         for node in nodes:
             self.ensure(node)
         return [self.done[node.name] for node in nodes]
 
     def run_only(self, targets: list[Node]) -> list[Done]:
         """The targets alone; raises ConfigError when one of their inputs is not up to date."""
+        self._unchecked = targets
         for node in targets:
             for source in node.inputs.values():
                 if self.current(source) is None:
@@ -68,11 +72,16 @@ class Runner:
         """The committed artefact of a node if all it stands on is committed too; makes nothing."""
         if node.name in self.done:
             return self.done[node.name].artefact
-        inputs = {name: self.current(source) for name, source in node.inputs.items()}
-        if any(artefact is None for artefact in inputs.values()):
-            return None
-        digests = {name: artefact.digest for name, artefact in inputs.items() if artefact is not None}
-        return find(self.folder(node), stage_key(key_document(node, digests)))
+        if node.name not in self._current:  # many ways lead to the manifest, whose key lists a whole data set
+            inputs = {name: self.current(source) for name, source in node.inputs.items()}
+            if any(artefact is None for artefact in inputs.values()):
+                return None
+            digests = {name: artefact.digest for name, artefact in inputs.items() if artefact is not None}
+            artefact = find(self.folder(node), stage_key(key_document(node, digests)))
+            if artefact is None:
+                return None
+            self._current[node.name] = artefact
+        return self._current[node.name]
 
     def folder(self, node: Node) -> Path:
         return self.work / "artefacts" / node.name
@@ -89,8 +98,10 @@ class Runner:
             self.say(f"{node.name}: up to date ({artefact.path.name})")
             self.done[node.name] = Done(node, artefact, fresh=True)
             return artefact
-        inputs = {name: self._intact_input(source) for name, source in node.inputs.items()}
-        return self._make(node, key_document(node, {name: a.digest for name, a in inputs.items()}), inputs)
+        intact = {name: self._intact_input(source) for name, source in node.inputs.items()}
+        if any(intact[name].digest != inputs[name].digest for name in intact):
+            return self.ensure(node)  # an input was made again with other bytes: the key is another one
+        return self._make(node, document, intact)
 
     def _committed(self, node: Node, key: str) -> Artefact | None:
         """What is committed under this key, if it is whole; otherwise it is put aside."""
@@ -125,7 +136,14 @@ class Runner:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self.say(f"{node.name}: damaged, {problems[0]}{more}; kept as {moved.name}, making it again")
 
+    def _check_ahead(self) -> None:
+        """Once, before the first step that is made."""
+        todo, self._unchecked = [node for node in self._unchecked if node.name not in self.done], []
+        if todo:
+            check_ahead(self.experiment, todo)
+
     def _make(self, node: Node, document: dict[str, Any], inputs: dict[str, Artefact]) -> Artefact:
+        self._check_ahead()
         key = stage_key(document)
         self.say(f"{node.name}: running ({key[:16]})")
         started = time.time()

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autolabel.config import Experiment, Runtime, Table
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, Draft
+
+if TYPE_CHECKING:
+    from autolabel.data.plan import SourcePlan
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class Context:
         return roots
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """What is known of a step before anything runs."""
+
+    settings: Any  # the Table given to Pipeline.add
+    inputs: Mapping[str, Any]  # settings of the steps it reads from, by the input's name
+    data: SourcePlan
+
+
+def nothing_to_check(ahead: Ahead) -> None:
+    """Whatever settings.Table lets pass will do."""
+
+
 def plain_identity(settings: Table) -> dict[str, Any]:
     """The settings as they enter the stage key."""
     return settings.model_dump(mode="json")
@@ -61,7 +77,8 @@ class Stage:
     """One kind of step.
 
     `inputs` maps an input's name to the kind of artefact it takes; a name ending in `.*` takes a dict of them,
-    one ending in `?` may be left out. `version` goes up when the same settings would give other bytes.
+    one ending in `?` may be left out. `version` goes up when the same settings would give other bytes. `check` raises
+    what `run` would raise of wrong settings: it is asked of all steps before the first of them begins.
     """
 
     name: str
@@ -70,3 +87,4 @@ class Stage:
     inputs: Mapping[str, str]
     run: Callable[[Context], Outcome]
     identity: Callable[[Any], dict[str, Any]] = plain_identity
+    check: Callable[[Ahead], None] = nothing_to_check

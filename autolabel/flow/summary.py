@@ -12,7 +12,7 @@ from autolabel.store import Artefact
 def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
     """`artefacts` by step name; only what is there is told."""
     result: dict[str, Any] = {}
-    students: dict[str, float] = {}
+    students: dict[str, float | None] = {}
     for node in pipeline.of_stage("evaluate"):
         if node.name not in artefacts:
             continue
@@ -41,5 +41,8 @@ def failed_gates(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[
     if node is None or node.name not in artefacts:
         return []
     wanted = getattr(node.settings, "min_miou", None)
-    miou = artefacts[node.name].meta["miou"]
-    return [f"{node.name}: mIoU {miou:.4f} is below evaluate.min_miou = {wanted}"] if wanted and miou < wanted else []
+    miou = artefacts[node.name].meta["miou"]  # None: no pixel to measure, which passes no gate
+    if not wanted or (miou is not None and miou >= wanted):
+        return []
+    figure = "undefined" if miou is None else f"{miou:.4f}"
+    return [f"{node.name}: mIoU {figure} is below evaluate.min_miou = {wanted}"]

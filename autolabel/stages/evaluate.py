@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from autolabel.config import Evaluate
-from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages.opening import open_manifest, open_model
+from autolabel.stages.opening import need_labels, open_manifest, open_model
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -18,6 +18,11 @@ def identity(settings: Evaluate) -> dict[str, Any]:
     document = plain_identity(settings)
     document.pop("min_miou")
     return document
+
+
+def check(ahead: Ahead) -> None:
+    """Without a val image that has a fine label there is nothing to measure."""
+    need_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
 
 
 def run(ctx: Context) -> Outcome:
@@ -71,4 +76,4 @@ def run(ctx: Context) -> Outcome:
     return Outcome(meta=meta)
 
 
-EVALUATE = Stage("evaluate", 1, "evaluation", {"data": "manifest", "model": "weights"}, run, identity)
+EVALUATE = Stage("evaluate", 1, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.opening import open_manifest
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage
+from autolabel.stages.opening import need_labels, open_manifest
+
+
+def check(ahead: Ahead) -> None:
+    """Some image must have one of the layers; auto labels are not there yet."""
+    if "auto" not in ahead.settings.layers:
+        need_labels(ahead.data, "train", ahead.settings.layers, "choose other layers for fuse.layers")
 
 
 def run(ctx: Context) -> Outcome:
@@ -24,4 +30,4 @@ def run(ctx: Context) -> Outcome:
     return Outcome(meta={"images": len(pairs), "layers": dict(sorted(layers.items()))})
 
 
-FUSE = Stage("fuse", 1, "fused", {"data": "manifest", "labels?": "labels"}, run)
+FUSE = Stage("fuse", 1, "fused", {"data": "manifest", "labels?": "labels"}, run, check=check)

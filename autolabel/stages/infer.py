@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import DataError
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage
 from autolabel.machine import resolve_device, usable_cores
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from autolabel.data.rows import ImageRow
     from autolabel.inference.engine import ChunkCodes
     from autolabel.labels.codes import CodeBook
+
+
+def check(ahead: Ahead) -> None:
+    """The bins must fit the classes."""
+    from autolabel.labels.codes import CodeBook
+
+    CodeBook(ahead.data.classes.num_classes, ahead.settings.edges)
 
 
 def run(ctx: Context) -> Outcome:
@@ -36,6 +43,7 @@ def run(ctx: Context) -> Outcome:
     chunks = _chunks(manifest, ctx.settings.chunk)
     journal = ctx.draft.journal("shards")
     finished = {row["name"]: row for row in journal.rows}
+    _check_bad(ctx, finished)  # of a run that ended at just this
     todo = [(i, rows) for i, (name, _, rows) in enumerate(chunks) if name not in finished]
     done = sum(len(rows) for name, _, rows in chunks if name in finished)
     total = sum(len(rows) for _, _, rows in chunks)
@@ -107,4 +115,4 @@ def _finish(ctx: Context, book: CodeBook, rows: list[dict[str, Any]]) -> Outcome
     )
 
 
-INFER = Stage("infer", 1, "codes", {"data": "manifest", "model": "weights"}, run)
+INFER = Stage("infer", 1, "codes", {"data": "manifest", "model": "weights"}, run, check=check)

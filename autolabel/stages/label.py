@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage
 from autolabel.machine import usable_cores
 from autolabel.stages.opening import open_manifest, shard_index
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import LabelRow, Manifest
 
 LEDGER = "ledger.json"  # why pixels are ignored, a row an image
+
+
+def check(ahead: Ahead) -> None:
+    """Thresholds must be bin edges, and name classes."""
+    from autolabel.labels.codes import CodeBook, thresholds_per_class
+
+    names, settings = ahead.data.classes.names, ahead.settings
+    book = CodeBook(len(names), ahead.inputs["codes"].edges)
+    book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
 
 
 def run(ctx: Context) -> Outcome:
@@ -114,4 +123,4 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 1, "labels", {"data": "manifest", "codes": "codes"}, run)
+LABEL = Stage("label", 1, "labels", {"data": "manifest", "codes": "codes"}, run, check=check)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autolabel.errors import WeightsError
+from autolabel.errors import DataError, WeightsError
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
+    from autolabel.data.plan import SourcePlan
     from autolabel.models import SegmentationModel, WeightsCard
 
 SHARD_INDEX = "shards.json"
@@ -45,3 +47,9 @@ def read_weights(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise WeightsError(path, f"cannot be read: {error.strerror}", "give the path of a safetensors file") from error
+
+
+def need_labels(data: SourcePlan, split: str, roles: Collection[str], remedy: str) -> None:
+    """DataError unless some image of the split has a label of one of the roles."""
+    if not any(label.role in roles for image in data.images if image.split == split for label in image.labels):
+        raise DataError(data.root, f"no {split} image has a label of {' or '.join(roles)}", remedy)

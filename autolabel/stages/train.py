@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autolabel.config import Train
-from autolabel.flow.stage import Context, Outcome, Stage, plain_identity
-from autolabel.stages.opening import TRAINED_ON, WEIGHTS, open_manifest, read_weights
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
+from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest, read_weights
 from autolabel.store import sha256_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +25,20 @@ def identity(settings: Train) -> dict[str, Any]:
     if settings.weights is not None:
         document["weights"] = sha256_bytes(read_weights(settings.weights))
     return document
+
+
+def check_teacher(ahead: Ahead) -> None:
+    """There must be labels to train on, and a network as the settings say."""
+    need_labels(ahead.data, "train", ahead.settings.labels, "choose other layers for teacher.labels")
+    check_network(ahead)
+
+
+def check_network(ahead: Ahead) -> None:
+    """The network must be known; weights to start from must be there and belong to it."""
+    import torch
+
+    with torch.device("meta" if ahead.settings.weights is None else "cpu"):  # no memory where shapes say it all
+        _start(ahead.settings, ahead.data.classes.names)
 
 
 def run_teacher(ctx: Context) -> Outcome:
@@ -97,7 +111,13 @@ def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationM
     return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
 
 
-TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity)
+TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher)
 STUDENT = Stage(
-    "student", 1, "weights", {"data": "manifest", "fused": "fused", "labels?": "labels"}, run_student, identity
+    "student",
+    1,
+    "weights",
+    {"data": "manifest", "fused": "fused", "labels?": "labels"},
+    run_student,
+    identity,
+    check_network,
 )

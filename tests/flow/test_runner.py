@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from small import build, run, runner
+from small import FILTER, build, run, runner
 
+from autolabel.config import Label, Table
 from autolabel.errors import ConfigError
 from autolabel.flow.clean import unreferenced
+from autolabel.flow.graph import Pipeline
+from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.flow.status import status
 from autolabel.stopping import Stopped
 
@@ -58,6 +61,31 @@ def test_a_damaged_input_is_kept_aside_and_made_again(tmp_path: Path) -> None:
     assert "numbers" in made
     assert second["numbers"] == first["numbers"]
     assert list((tmp_path / "artefacts" / "numbers").glob("*.corrupt-1"))
+
+
+def test_an_input_made_again_with_earlier_bytes_finds_the_earlier_artefact(tmp_path: Path) -> None:
+    """A GPU may give other bytes each time; here every second time."""
+    turns = iter("121")
+
+    def write_turn(ctx: Context) -> Outcome:
+        ctx.draft.write(f"{next(turns)}.txt", b"")
+        return Outcome(meta={})
+
+    def damage() -> None:
+        file = next((tmp_path / "artefacts" / "noise").glob(f"{'?' * 16}/provenance.json"))
+        file.write_bytes(bytes(file.stat().st_size))
+
+    def both(threshold: float) -> set[str]:
+        p = Pipeline()
+        noise = p.add("noise", Stage("noise", 1, "numbers", {}, write_turn), Table())
+        p.add("high", FILTER, Label(threshold=threshold), numbers=noise)
+        return run(tmp_path, p)[1]
+
+    assert both(0.1) == {"noise", "high"}
+    damage()
+    assert both(0.2) == {"noise", "high"}
+    damage()
+    assert both(0.1) == {"noise"}, "the filtered numbers of the first turn are still there"
 
 
 def test_damage_seen_by_the_quick_check_is_repaired(tmp_path: Path) -> None:

@@ -1,0 +1,19 @@
+"""Wrong settings of a late step end a run before its first step begins, not after the hours in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from autolabel.config import Experiment
+from autolabel.flow.graph import Node
+from autolabel.flow.stage import Ahead
+
+
+def check_ahead(experiment: Experiment, nodes: Iterable[Node]) -> None:
+    """Raise what the first of the steps would refuse once its turn has come. Raises ConfigError and DataError."""
+    from autolabel.data.build import plan
+
+    data = plan(experiment.data)
+    for node in nodes:
+        given = {name: source.settings for name, source in node.inputs.items()}
+        node.stage.check(Ahead(node.settings, given, data))

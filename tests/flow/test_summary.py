@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autolabel.cli.running import print_summary
+from autolabel.config import Evaluate, Synthetic
+from autolabel.flow.graph import Pipeline
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.summary import failed_gates, summarise
+from autolabel.store import Artefact, open_draft
+
+
+def artefact(folder: Path, miou: float | None) -> Artefact:
+    return open_draft(folder, "0" * 16).commit(meta={"miou": miou}, provenance={})
+
+
+def pipeline(min_miou: float | None) -> Pipeline:
+    def run(ctx: Context) -> Outcome:
+        raise AssertionError("not run here")
+
+    p = Pipeline()
+    student = p.add("student", Stage("student", 1, "weights", {}, run), Synthetic(source="synthetic"))
+    evaluate = Stage("evaluate", 1, "evaluation", {"model": "weights"}, run)
+    p.headline = p.add("evaluate-student", evaluate, Evaluate(min_miou=min_miou), model=student)
+    return p
+
+
+@pytest.mark.parametrize(
+    ("miou", "gate", "failed"),
+    [(0.5, None, 0), (0.5, 0.5, 0), (0.5, 0.0, 0), (0.49, 0.5, 1), (None, None, 0), (None, 0.5, 1)],
+)
+def test_gates(tmp_path: Path, miou: float | None, gate: float | None, failed: int) -> None:
+    assert len(failed_gates(pipeline(gate), {"evaluate-student": artefact(tmp_path, miou)})) == failed
+
+
+def test_an_miou_that_is_not_defined_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Val labels may hold nothing but ignore."""
+    summary = summarise(pipeline(None), {"evaluate-student": artefact(tmp_path, None)})
+    assert summary == {"student_miou": None}
+    print_summary(summary, ["evaluate-student"])
+    assert "not defined" in capsys.readouterr().out

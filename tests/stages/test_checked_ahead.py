@@ -1,0 +1,86 @@
+"""What a late stage would refuse is refused before the first stage begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import EXPERIMENT, call
+from PIL import Image
+
+from autolabel.config import Model
+from autolabel.models import WeightsCard, build_model
+from autolabel.models.weights import weights_to_bytes
+
+
+def refused(file: Path, work: Path, *overrides: str, code: int, command: str = "run") -> str:
+    """The one line on stderr; no stage has begun."""
+    options = [word for override in overrides for word in ("--set", override)]
+    result = call(command, file, "--work", work, "-q", *options)
+    assert result.exit_code == code, result.output
+    assert len(result.stderr.splitlines()) == 1
+    assert not (work / "artefacts").exists()
+    return result.stderr
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "x.toml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("label.threshold=0.55", "0.55 is no bin edge; the edges are 0.3, 0.4, 0.5"),
+        ("label.class_thresholds={kar=0.5}", "no class is named 'kar'; did you mean 'car'?"),
+        ("label.class_thresholds={car=0.55}", "0.55 is no bin edge"),
+        ("infer.edges=[0.4, 0.6]", "infer.edges: 0.5 is missing"),
+        ("infer.edges=[0.5, 0.5]", "do not increase"),
+        ("student.model.trunk='hrnet_small'", "unknown trunk 'hrnet_small'"),
+        ("student.model.head='ocrr'", "unknown head 'ocrr'"),
+        ("evaluate.scales=[0.5]", "hold 1.0, the output size"),
+    ],
+)
+def test_settings_of_late_stages(file: Path, tmp_path: Path, override: str, says: str) -> None:
+    assert says in refused(file, tmp_path / "w", override, code=2)
+
+
+def test_a_threshold_that_the_asked_for_bins_hold_is_fine(file: Path, tmp_path: Path) -> None:
+    overrides = ["infer.edges=[0.5, 0.55]", "label.threshold=0.55", "student.model.trunk='x'"]
+    assert "unknown trunk" in refused(file, tmp_path / "w", *overrides, code=2)
+
+
+def test_steps_beyond_the_one_asked_for_are_not_judged(file: Path, tmp_path: Path) -> None:
+    options = ["--work", tmp_path / "w", "-q", "--set", "label.threshold=0.55"]
+    assert call("run", file, "--until", "manifest", *options).exit_code == 0
+
+
+def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
+    work, weights = tmp_path / "w", tmp_path / "weights.safetensors"
+    start = f"student.weights='{weights}'"
+    assert "cannot be read" in refused(file, work, start, code=3)
+    weights.write_bytes(b"no weights")
+    assert "not a safetensors file" in refused(file, work, start, code=3)
+    table = Model(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
+    card = WeightsCard(table=table, class_names=("a", "b"))
+    weights.write_bytes(weights_to_bytes(build_model(table, 2), card))
+    assert "holds head_channels 12; the experiment asks for 8" in refused(file, work, start, code=3)
+
+
+def test_data_without_the_labels_a_stage_needs(tmp_path: Path) -> None:
+    root, file = tmp_path / "data", tmp_path / "x.toml"
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for name in "abc":
+        Image.new("RGB", (9, 7)).save(root / "images" / f"{name}.png")
+        Image.new("L", (9, 7)).save(root / "masks" / f"{name}.png")
+    (root / "classes.toml").write_text('names = ["road"]')
+    file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\n[teacher.model]\ntrunk = 'hrnet_tiny'\n")
+    says = "no val image has a label of fine; hold a few finely labelled images out"
+    assert says in refused(file, tmp_path / "w", "data.val_share=0.0", code=3)
+    says = "no train image has a label of coarse; choose other layers for teacher.labels"
+    assert says in refused(file, tmp_path / "w", "teacher.labels=['coarse']", code=3)
+    says = "no train image has a label of coarse; choose other layers for fuse.layers"
+    assert says in refused(file, tmp_path / "w", "fuse.layers=['coarse']", code=3)

@@ -38,10 +38,12 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"is not valid TOML: {error}", "mend the line named") from error
     _anchor_paths(document, base)
     for override in overrides:
+        if not _is_utf8(override):
+            raise ConfigError(f"--set {override}", "is not UTF-8 text", "retype it")
         _apply(document, override)
     try:
         # JSON is pydantic's strict mode for files: lists become tuples, but "1" never becomes 1.
@@ -54,7 +56,22 @@ def _anchor_paths(document: dict[str, Any], base: Path) -> None:
     for table, key in _PATHS:
         section = document.get(table)
         if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = str((base / Path(section[key]).expanduser()).resolve())
+            section[key] = _anchored(section[key], base, f"{table}.{key}")
+
+
+def _anchored(path: str, base: Path, setting: str) -> str:
+    """The absolute path, links followed; ConfigError for what no path can be."""
+    try:
+        found = str((base / Path(path).expanduser()).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a ring of links, ~ without a home folder
+        raise ConfigError(setting, f"{path!r} is no path: {error}", "change it") from error
+    if not _is_utf8(found):
+        raise ConfigError(setting, f"{found!r} is not UTF-8", "rename the folder")
+    return found
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)  # bytes that are no UTF-8 become these
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
@@ -62,18 +79,24 @@ def _apply(document: dict[str, Any], override: str) -> None:
     parts = tuple(part.strip() for part in key.split("."))
     if not separator or not all(parts):
         raise ConfigError(f"--set {override}", "is not of the form key=value", "write e.g. --set teacher.epochs=3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()  # a bare word: --set infer.device=cpu without shell-proof quotes
+    value = _value(text)
     if parts in _PATHS and isinstance(value, str):
-        value = str(Path(value).expanduser().resolve())
+        value = _anchored(value, Path(), ".".join(parts))
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             raise ConfigError(f"--set {override}", f"{part!r} is a value, not a table", "name a setting below a table")
     table[parts[-1]] = value
+
+
+def _value(text: str) -> Any:
+    """A TOML value; or the text itself, so that --set runtime.device=cpu needs no shell-proof quotes."""
+    try:
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text.strip()
+    return found["value"] if len(found) == 1 else text.strip()  # a line break begins a second setting
 
 
 def _explain(error: ValidationError, where: object) -> ConfigError:

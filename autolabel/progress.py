@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -10,6 +11,14 @@ from tqdm import tqdm
 
 _LINE_SECONDS = 30.0
 _LINE_SHARE = 0.05
+
+
+def tell(line: str) -> None:
+    """A line on stderr. A reader that has gone (Ctrl-C ends the `tee` behind a pipe too) must not cost the run."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class Progress:
@@ -51,11 +60,7 @@ class Progress:
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         extra = "".join(f", {k} {v}" for k, v in self._fields.items())
         share = 100 * self.done / max(self.total, 1)
-        print(
-            f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}",
-            file=sys.stderr,
-            flush=True,
-        )
+        tell(f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}")
         self._last_time, self._last_done = now, self.done
 
     def __enter__(self) -> Progress:

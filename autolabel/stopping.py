@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -39,7 +39,9 @@ def catch_signals() -> Iterator[StopFlag]:
     def handler(signum: int, frame: FrameType | None) -> None:
         flag.signum = signum
         signal.signal(signum, signal.SIG_DFL)
-        print(f"{signal.Signals(signum).name}: stopping at the next safe point (again to end at once)", file=sys.stderr)
+        said = f"{signal.Signals(signum).name}: stopping at the next safe point (again to end at once)"
+        with suppress(OSError, RuntimeError):  # its reader has gone, or a write to it was what the signal interrupted
+            print(said, file=sys.stderr, flush=True)
 
     previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

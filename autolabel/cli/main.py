@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
@@ -13,6 +15,7 @@ from autolabel import __version__
 from autolabel.cli import inspection, people, running, setup
 from autolabel.errors import AutolabelError
 from autolabel.machine import share_cores
+from autolabel.progress import tell
 from autolabel.stopping import Stopped
 
 
@@ -23,13 +26,21 @@ class ErrorsToExitCodes(click.Group):
         try:
             return super().invoke(ctx)
         except AutolabelError as error:
-            click.echo(f"autolabel: {error}", err=True)
+            tell(f"autolabel: {error}")
             ctx.exit(error.exit_code)
         except Stopped as stop:
-            click.echo(f"autolabel: {stop}; run the same command again to go on", err=True)
+            tell(f"autolabel: {stop}; run the same command again to go on")
             ctx.exit(128 + stop.signum)
+        except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
+            tell("autolabel: stopped by SIGINT")
+            ctx.exit(128 + signal.SIGINT)
+        except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except OSError as error:
-            click.echo(f"autolabel: {error.filename or 'input/output'}: {error.strerror or error}", err=True)
+            tell(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
+            ctx.exit(1)
+        except MemoryError:
+            tell("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
             ctx.exit(1)
 
 
@@ -51,8 +62,6 @@ for family in (setup, running, inspection, people):
 def main() -> None:
     """Entry point of the console script."""
     share_cores()
-    try:
-        cli()
-    except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
+    cli()

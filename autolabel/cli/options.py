@@ -17,6 +17,7 @@ from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.runner import Runner
+from autolabel.progress import tell
 from autolabel.stopping import catch_signals
 from autolabel.store import hold
 
@@ -31,7 +32,16 @@ set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. teacher.epochs=3."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-device_option = click.option("--device", help="auto, cpu, cuda or cuda:N; overrides runtime.device.")
+
+
+def _device(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    try:
+        return value if value is None else Runtime(device=value).device
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is no device; use auto, cpu, cuda or cuda:N") from error
+
+
+device_option = click.option("--device", callback=_device, help="auto, cpu, cuda or cuda:N; overrides runtime.device.")
 jobs_option = click.option("--jobs", type=click.IntRange(min=0), help="Worker threads or processes; 0 = all cores.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
@@ -82,7 +92,7 @@ def running(
 
     def say(line: str) -> None:
         if not quiet and (verbose or not line.endswith(")") or "up to date" not in line):
-            click.echo(line, err=True)
+            tell(line)
 
     with hold(project.work / "lock"), catch_signals() as stop:
         runtime = runtime_with(project.experiment.runtime, device=device, jobs=jobs)

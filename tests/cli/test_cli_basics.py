@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,11 +82,18 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         ('pipeline = "teacher"\n' + GOOD, "is not known; one of: ablation, teacher_student"),
         ("name = \n", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
+        ("seed = 1" + "0" * 5000, "is not valid TOML"),
+        ("a = " + "[" * 5000, "is not valid TOML"),
+        ("seed = 9223372036854775808\n" + GOOD, "seed = 9223372036854775808"),
+        ('name = "x"\n[data]\nsource = "camvid"\nroot = "a\\u0000b"\n', "data.root: 'a\\x00b' is no path"),
+        ('name = "x"\n[data]\nsource = "camvid"\nroot = "loop"\n', "data.root: 'loop' is no path: Symlink loop"),
+        (GOOD + "[runtime]\ndevice = 'gpu'\n", "runtime.device = 'gpu'"),
     ],
 )
 def test_a_wrong_experiment_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "x.toml"
     file.write_text(text)
+    (tmp_path / "loop").symlink_to("loop")
     assert says in one_line(call("run", file, "--work", tmp_path / "w"), 2)
     assert not (tmp_path / "w").exists()
 
@@ -107,6 +115,11 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, content: bytes) -> None:
         ("teacher.epochs=many", "teacher.epochs = 'many'"),
         ("name.x=1", "'name' is a value, not a table"),
         ("=3", "is not of the form key=value"),
+        ("seed=1" + "0" * 5000, "seed = '1000"),
+        ("seed=" + "[" * 5000, "seed = '[[["),
+        ("seed=1\nname='y'", "seed = \"1\\nname='y'\""),
+        ("name=\udcff", "is not UTF-8 text"),
+        ("teacher.weights=a\0b", "teacher.weights: 'a\\x00b' is no path"),
     ],
 )
 def test_a_wrong_override_is_one_line(experiment: Path, override: str, says: str) -> None:
@@ -150,7 +163,17 @@ def test_every_shipped_experiment_is_valid(tmp_path: Path, name: str) -> None:
     assert call("status", file, "--work", tmp_path / "w").exit_code == 0
 
 
-@pytest.mark.parametrize("argument", [["predict", "--teacher", "x", "y"], ["cut"], ["nonsense"], ["run", "--bogus"]])
+def test_an_experiment_below_a_folder_that_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "x.toml").write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "y"\n')
+    assert "is not UTF-8; rename the folder" in one_line(call("status", folder / "x.toml"), 2)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [["predict", "--teacher", "x", "y"], ["cut"], ["nonsense"], ["run", "--bogus"], ["demo", "--device", "gpu"]],
+)
 def test_usage_errors_are_code_2(argument: list[str]) -> None:
     assert call(*argument).exit_code == 2
 

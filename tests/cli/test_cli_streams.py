@@ -1,0 +1,70 @@
+"""Readers that go away, Ctrl-C, and paths that are no text: the real program in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def broken_pipe() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.fixture
+def verify(tmp_path: Path) -> list[str]:
+    """A command that prints paths below a folder whose name is no text."""
+    file = tmp_path / "x.toml"
+    file.write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    work = tmp_path / os.fsdecode(b"w\xff")
+    (work / "artefacts" / "manifest" / ("0" * 16)).mkdir(parents=True)
+    return [sys.executable, "-m", "autolabel", "verify", str(file), "--work", str(work)]
+
+
+def test_a_reader_that_has_gone_is_no_error(verify: list[str], broken_pipe: int) -> None:
+    result = subprocess.run(verify, stdout=broken_pipe, stderr=subprocess.PIPE)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_paths_that_are_no_text_are_printed(verify: list[str]) -> None:
+    environment = {**os.environ, "PYTHONUTF8": "1"}
+    result = subprocess.run(verify, env=environment, capture_output=True)
+    assert result.returncode == 1
+    assert rb"/w\udcff/artefacts/manifest/" in result.stdout
+    assert b"Traceback" not in result.stderr
+
+
+def test_ctrl_c_that_also_ends_the_reader_of_stderr_still_stops_at_a_safe_point(broken_pipe: int) -> None:
+    """`autolabel run ... 2>&1 | tee log`: the terminal sends SIGINT to both."""
+    script = """
+import os, signal
+from autolabel.progress import Progress
+from autolabel.stopping import catch_signals
+with catch_signals() as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    with Progress(total=1, desc="teacher") as bar:
+        bar.update()
+    assert stop()
+"""
+    assert subprocess.run([sys.executable, "-c", script], stderr=broken_pipe).returncode == 0
+
+
+def test_ctrl_c_in_a_command_that_only_looks(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "autolabel", "status", str(pipe)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with pipe.open("wb"):  # returns once the program has opened it to read
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate()
+    assert (process.returncode, stdout, stderr) == (130, b"", b"autolabel: stopped by SIGINT\n")

@@ -14,7 +14,7 @@
     ├── TrainingDiverged           1  the loss stayed non-finite
     └── Locked                    75  another run holds the work folder
 
-Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.cli.signals`).
+Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.stopping`).
 """
 
 from __future__ import annotations

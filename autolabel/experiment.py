@@ -42,7 +42,7 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
         raise ConfigError(where, f"is not valid TOML: {error}", "mend the line named") from error
     _anchor_paths(document, base)
     for override in overrides:
-        if not _is_utf8(override):
+        if not is_utf8(override):
             raise ConfigError(f"--set {override}", "is not UTF-8 text", "retype it")
         _apply(document, override)
     try:
@@ -65,12 +65,13 @@ def _anchored(path: str, base: Path, setting: str) -> str:
         found = str((base / Path(path).expanduser()).resolve())
     except (OSError, ValueError, RuntimeError) as error:  # a NUL, a ring of links, ~ without a home folder
         raise ConfigError(setting, f"{path!r} is no path: {error}", "change it") from error
-    if not _is_utf8(found):
+    if not is_utf8(found):
         raise ConfigError(setting, f"{found!r} is not UTF-8", "rename the folder")
     return found
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether a text that came from the system (an argument, a file name) was UTF-8 there."""
     return not any("\ud800" <= character <= "\udfff" for character in text)  # bytes that are no UTF-8 become these
 
 

@@ -48,7 +48,7 @@ def cut_codes(
     write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
     pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
     total = sum(row["bytes"] for row in rows)
-    return {"count": len(rows), "bytes": total, "ignored_share": ignored / pixels, "out": str(out), **settings}
+    return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
 
 
 def load_shards(codes: Path) -> list[tuple[str, bytes]]:
@@ -57,16 +57,20 @@ def load_shards(codes: Path) -> list[tuple[str, bytes]]:
         artefact = Artefact.open(codes)
         found = [(str(codes / name), artefact.read(name)) for name in artefact.names("codes-")]
     elif codes.is_dir():
-        found = [(str(file), file.read_bytes()) for file in sorted(codes.glob("codes-*.h5"))]
+        found = [(str(file), _read(file)) for file in sorted(codes.glob("codes-*.h5"))]
     else:
-        try:
-            found = [(str(codes), codes.read_bytes())]
-        except OSError as error:
-            remedy = "give an infer artefact or a codes-*.h5 file"
-            raise DataError(codes, f"cannot be read: {error.strerror}", remedy) from error
+        found = [(str(codes), _read(codes))]
     if not found:
         raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
     return found
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        remedy = "give an infer artefact or a codes-*.h5 file"
+        raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error
 
 
 def _class_names(shard: Shard, where: str) -> tuple[str, ...]:

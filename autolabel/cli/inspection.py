@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -78,7 +79,7 @@ def verify_folder(path: Path, *, full: bool) -> list[str]:
 def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what EXPERIMENT, as it stands now, no longer refers to."""
     project = open_experiment(experiment, work=work, overrides=overrides)
-    with hold(project.work / "lock"):
+    with hold(project.work / "lock") if project.work.is_dir() else nullcontext():
         items = clean.unreferenced(project.pipeline, project.work)
         sizes = {item.path: item.num_bytes() for item in items}
         total = sum(sizes.values())

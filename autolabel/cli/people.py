@@ -21,7 +21,7 @@ from autolabel.cli.options import device_option, jobs_option, json_option, print
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
 @click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.0, help="Below it a pixel is ignore (255).")
+@click.option("--threshold", type=float, default=0.0, help="What is no likelier than this is ignore (255).")
 @click.option("--details", is_flag=True, help="Also write every scale's prediction and attention map.")
 @device_option
 @json_option
@@ -41,6 +41,8 @@ def predict(
     """Label IMAGES (files or folders): a label PNG of train ids and a colour overlay each."""
     from autolabel.cli.predicting import Request, predict_files
 
+    if threshold and not 0.001 <= threshold <= 0.999999:
+        raise click.BadParameter(f"--threshold {threshold:g}: 0, or a probability from 0.001 to 0.999999")
     request = Request(
         scales=_scales(scales), flip=flip, threshold=threshold, details=details, device=device or "auto", quiet=quiet
     )

@@ -19,7 +19,7 @@ from autolabel.cli.options import (
 from autolabel.cli.running import run_project
 from autolabel.config import Data
 from autolabel.errors import ConfigError
-from autolabel.experiment import parse_experiment
+from autolabel.experiment import is_utf8, parse_experiment
 from autolabel.resources import resource
 from autolabel.store import write_file
 
@@ -60,13 +60,16 @@ def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
     """Write an experiment file for your data; it is checked against the data before it is written."""
     if not root.is_dir():
         raise ConfigError(root, "is not a folder", "give the folder your data lies in with --root")
+    if not is_utf8(f"{root.resolve()} {name}"):
+        raise ConfigError(root, "an experiment file is UTF-8, this path or name is not", "rename the folder")
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip(".-_")[:64] or source
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
     text = resource("configs", f"{source}.toml").decode()
     for key, value in (("name", name), ("root", str(root.resolve()))):
-        line = f"{key} = {json.dumps(value, ensure_ascii=False)}"  # a JSON string is a TOML basic string
+        quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # but for DEL a TOML basic string
+        line = f"{key} = {quoted}"
         text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
     experiment = parse_experiment(text.encode(), where=target, base=target.parent)
     counts = _look(experiment.data)

@@ -61,6 +61,8 @@ def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
 def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> None:
     result = call("status", experiment, "--work", tmp_path / "w", "--json")
     assert '"state": "missing"' in result.stdout
+    for command in (["gc"], ["gc", "--dry-run"], ["verify"], ["run", "--dry-run"]):
+        assert call(*command, experiment, "--work", tmp_path / "w").exit_code == 0
     assert not (tmp_path / "w").exists()
 
 
@@ -135,6 +137,7 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "absent"\n')
     assert str(tmp_path / "absent") in one_line(call("run", file, "--work", tmp_path / "w", "-q"), 3)
+    assert "null byte" in one_line(call("run", file, "--work", tmp_path / "w", "-q", "--set", "data.fine=a\0b"), 3)
     shown = call("status", file, "--work", tmp_path / "w", "--why")
     assert shown.exit_code == 0
     assert "absent" in shown.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,16 @@ def test_the_file_written_is_valid_and_says_where_the_data_lies(data: Path, tmp_
     assert experiment.name == "my-data-folder"
     again = call("init", "--source", "folder", "--root", data, "--out", file)
     assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+
+
+def test_names_that_toml_has_to_escape(data: Path, tmp_path: Path) -> None:
+    root = data.rename(tmp_path / 'a\x7f\n"b"\U0001f600')
+    file = tmp_path / "e.toml"
+    assert call("init", "--source", "folder", "--root", root, "--out", file).exit_code == 0
+    assert load_experiment(file).data.root == root.resolve()
+    root = root.rename(tmp_path / os.fsdecode(b"\xff"))
+    result = call("init", "--source", "folder", "--root", root, "--out", tmp_path / "f.toml")
+    assert (result.exit_code, "is UTF-8" in result.stderr) == (2, True)
 
 
 def test_wrong_data_is_found_before_anything_is_written(data: Path, tmp_path: Path) -> None:

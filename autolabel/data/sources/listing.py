@@ -29,6 +29,8 @@ def read_text(file: Path, remedy: str) -> str:
         raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error
     except UnicodeDecodeError as error:
         raise DataError(file, "is not UTF-8 text", remedy) from error
+    except ValueError as error:  # a NUL in the name
+        raise DataError(file, f"cannot be read: {error}", remedy) from error
 
 
 def read_names(file: Path, remedy: str) -> list[str]:

@@ -1,0 +1,103 @@
+"""`predict` and the folders it reads and writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from autolabel.cli.main import cli
+from autolabel.config import Model
+from autolabel.models import WeightsCard, build_model
+from autolabel.models.weights import weights_to_bytes
+from autolabel.store import open_draft
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    table = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
+    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    file.write_bytes(weights_to_bytes(build_model(table, 2), WeightsCard(table=table, class_names=("a", "b"))))
+    return file
+
+
+def predict(weights: Path, *args: object) -> Result:
+    options = ["predict", "--teacher", weights, "--scales", "1.0", "-q", *args]
+    result = CliRunner().invoke(cli, [str(option) for option in options])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refused(result: Result, code: int) -> str:
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+def picture(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)).save(file)
+    return file
+
+
+def results(out: Path) -> set[str]:
+    return {file.name for file in out.iterdir()}
+
+
+def test_results_below_the_pictures_are_no_pictures(weights: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "._a.png")
+    picture(tmp_path / "in" / ".cache" / "b.png")
+    (tmp_path / "in" / "folder.png").mkdir()
+    out = tmp_path / "in" / "out"
+    for _ in range(2):
+        assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
+        assert results(out) == {"a_label.png", "a_overlay.png"}
+
+
+def test_no_picture_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> None:
+    first, second = picture(tmp_path / "a.png"), picture(tmp_path / "a_label.png")
+    before = second.read_bytes()
+    said = refused(predict(weights, first, second, "--out", tmp_path), 2)
+    assert "a_label.png: would be replaced by a result" in said
+    assert (results(tmp_path), second.read_bytes()) == ({"a.png", "a_label.png"}, before)
+    assert predict(weights, first, second, "--out", tmp_path / "out").exit_code == 0
+
+
+def test_every_picture_has_results_of_its_own(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stems that meet, also where a path looks like another's stem; names no file system likes."""
+    monkeypatch.chdir(tmp_path)
+    long, foreign = "n" * 200, os.fsdecode(b"n\xff")
+    names = ["x.png", "X.png", "d/x.png", "d/x.png.png", f"{long}.png", "new\nline.png", f"{foreign}.png"]
+    pictures = [picture(Path(name)) for name in names]
+    assert predict(weights, *pictures, "--out", "out", "--json").exit_code == 0
+    assert len(results(Path("out"))) == 2 * len(pictures)
+
+
+def test_what_is_wrong_is_said_before_the_first_picture(weights: Path, tmp_path: Path) -> None:
+    first, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert "no such file or folder" in refused(predict(weights, first, tmp_path / "b.png", "--out", out), 3)
+    assert "is not a folder" in refused(predict(weights, first, "--out", first), 2)
+    assert predict(weights, first, "--out", out, "--threshold", "nan").exit_code == 2
+    assert predict(weights, first, "--out", out, "--threshold", "1").exit_code == 2
+    assert "name a file twice" in refused(predict(weights, first, first, "--out", out), 2)
+    assert not out.exists()
+
+
+def test_weights_of_an_artefact_are_checked(weights: Path, tmp_path: Path) -> None:
+    first, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert "is no teacher or student artefact" in refused(predict(tmp_path, first, "--out", out), 3)
+    draft = open_draft(tmp_path / "teacher", "0" * 16)
+    draft.write(weights.name, weights.read_bytes())
+    artefact = draft.commit(meta={}, provenance={})
+    assert predict(artefact.path, first, "--out", out).exit_code == 0
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    artefact.file(weights.name).write_bytes(damaged)
+    assert "differ from what was committed" in refused(predict(artefact.path, first, "--out", out), 1)

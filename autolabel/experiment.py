@@ -102,7 +102,8 @@ def _value(text: str) -> Any:
 
 def _explain(error: ValidationError, where: object) -> ConfigError:
     problems = error.errors(include_url=False, include_input=True)
-    first = problems[0]
+    # Unknown keys first: `nmae` says why there is no `name`.
+    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     names, fields = _locate(first["loc"])
     key = ".".join(names)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

@@ -32,7 +32,7 @@ def parse_class_file(text: str, where: object) -> ClassSet:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"not valid TOML: {error}") from error
     try:
         file = _File.model_validate(table)
@@ -51,7 +51,8 @@ def parse_class_file(text: str, where: object) -> ClassSet:
 
 
 def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
+    # Unknown keys first: `nmaes` says why there is no `names`.
+    first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}"

@@ -78,6 +78,7 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         (GOOD + "[label]\nthreshold = nan\n", "label.threshold"),
         (GOOD + "[infer]\nscales = [0.5, 2.0]\n", "hold 1.0"),
         ('name = "x"\n', "'data' is missing"),
+        ('nmae = "x"\n[data]\nsource = "synthetic"\n', "unknown key 'nmae' (and 1 more); did you mean 'name'?"),
         ('name = "x"\n[data]\nroot = "."\n', "'data.source' is missing"),
         ('name = "x"\n[data]\nsource = "cityscape"\n', "unknown source 'cityscape'; one of 'synthetic', 'camvid'"),
         ('name = "../x"\n[data]\nsource = "synthetic"\n', "name = '../x'"),

@@ -21,17 +21,6 @@ class Conv(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
 
-class Depthwise(nn.Conv2d):
-    """Every channel by itself; the start keeps the spread of what comes in (no ReLU follows)."""
-
-    def __init__(self, channels: int, kernel: int, *, stride: int = 1, dilation: int = 1) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__(
-            channels, channels, kernel, stride=stride, padding=padding, dilation=dilation, groups=channels, bias=False
-        )
-        nn.init.normal_(self.weight, std=1 / kernel)
-
-
 class ConvNorm(nn.Module):
     """Convolution, batch norm (eps 1e-5, momentum 0.1) and, by default, ReLU."""
 
@@ -54,6 +43,27 @@ class ConvNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.conv(x))
         return torch.relu_(x) if self.relu else x
+
+
+class SeparableConv(nn.Module):
+    """Every channel by itself, batch norm, then 1x1, batch norm and, by default, ReLU (Chollet, arXiv 1610.02357).
+
+    The depthwise start keeps the spread of what comes in: no ReLU follows.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, relu: bool = True
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            inputs, inputs, kernel, stride, dilation * (kernel // 2), dilation, groups=inputs, bias=False
+        )
+        self.norm = nn.BatchNorm2d(inputs)
+        self.pointwise = ConvNorm(inputs, outputs, relu=relu)
+        nn.init.normal_(self.depthwise.weight, std=1 / kernel)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pointwise(self.norm(self.depthwise(x)))
 
 
 def start_as_identity(last: ConvNorm) -> None:

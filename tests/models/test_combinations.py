@@ -13,8 +13,11 @@ SMALL = {"head_channels": 32, "key_channels": 32, "attention_channels": 16}
 TRAINED = [
     ("resnet_tiny", "deeplabv3plus", "hierarchical"),
     ("resnet_tiny_os16", "deeplabv3plus", "explicit"),
-    ("resnet_tiny", "ocr", "explicit"),
+    ("hrnet_tiny", "ocr", "explicit"),
     ("hrnet_tiny", "conv", "single"),
+    ("wide_resnet_tiny", "deeper", "hierarchical"),
+    ("xception_tiny", "deeplabv3plus", "average"),
+    ("resnet_tiny_os16", "deeperlab", "hierarchical"),
 ]
 
 
@@ -27,7 +30,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     """Two images of four rectangles, each class of a colour of its own, with noise."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.zeros(2, 64, 96, dtype=torch.int64)
-    labels[0, 8:40, 16:60], labels[0, 40:, 50:], labels[1, :30, 30:], labels[1, 30:60, :40] = 1, 2, 3, 1
+    labels[0, 16:48, 16:64], labels[0, 48:, 48:], labels[1, :32, 32:], labels[1, 32:64, :48] = 1, 2, 3, 1
     colours = torch.tensor([[-1.0, 0.0, 1.0], [1.0, 0.0, -1.0], [0.0, 1.5, 0.0], [0.0, -1.5, 0.5]])
     images = colours[labels].permute(0, 3, 1, 2) + 0.3 * torch.randn(2, 3, 64, 96, generator=generator)
     return images, labels
@@ -73,10 +76,21 @@ def test_explicit_refuses_scales_it_has_not_learnt(scales: list[float]) -> None:
         model.scale_maps(torch.randn(1, 3, 16, 16), scales)
 
 
-@pytest.mark.parametrize("head", ["deeplabv3plus"])
+@pytest.mark.parametrize("head", ["deeplabv3plus", "deeper", "deeperlab"])
 def test_decoders_need_low_level_features(head: str) -> None:
     with pytest.raises(ConfigError, match=rf"model\.head: '{head}' joins low-level features.*; heads for it: conv"):
         build("hrnet_tiny", head, "single")
+
+
+def test_padding_for_strides_is_cut_off_again() -> None:
+    """Where the strides divide the image nothing is padded; elsewhere the result is that of the padded image."""
+    model = build("wide_resnet_tiny", "deeper", "single").eval()
+    images = torch.randn(1, 3, 37, 50)
+    with torch.no_grad():
+        out = model.evidence(images)
+        padded = model.evidence(torch.nn.functional.pad(images, (0, 6, 0, 3)))
+    assert padded.logits.shape == (1, 4, 20, 28)
+    assert torch.equal(out.logits, padded.logits[..., :19, :25])
 
 
 def test_pooling_of_one_image_cannot_be_normalised() -> None:

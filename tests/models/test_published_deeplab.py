@@ -21,7 +21,13 @@ from autolabel.models.fusion import ScaleMaps, fuse_scales
 
 NETWORKS = {
     "basic.HRNet": ("hrnet_w48", "conv", "single"),
+    "deeper.DeeperW38": ("wide_resnet38", "deeper", "single"),
+    "deeper.DeeperX71": ("xception71", "deeper", "single"),
     "deepv3.DeepV3PlusR50": ("resnet50", "deeplabv3plus", "single"),
+    "deepv3.DeepV3PlusW38": ("wide_resnet38", "deeplabv3plus", "single"),
+    "mscale.DeepV3W38": ("wide_resnet38", "deeplabv3plus", "hierarchical"),
+    "deepv3.DeepV3PlusX71": ("xception71", "deeplabv3plus", "single"),
+    "mscale.DeepV3X71": ("xception71", "deeplabv3plus", "hierarchical"),
     "mscale.DeepV3R50": ("resnet50", "deeplabv3plus", "hierarchical"),
     "attnscale.DeepV3R50": ("resnet50", "deeplabv3plus", "explicit"),
 }
@@ -89,7 +95,11 @@ def test_keys_and_shapes_are_the_published_ones_in_their_order(name: str, parity
 
 @pytest.mark.parametrize(
     ("name", "files", "alone"),
-    [("mscale.DeepV3R50", ("mscale.DeepV3R50", "mscale.DeepV3R50.odd"), "deepv3.DeepV3PlusR50")],
+    [
+        ("mscale.DeepV3R50", ("mscale.DeepV3R50", "mscale.DeepV3R50.odd"), "deepv3.DeepV3PlusR50"),
+        ("mscale.DeepV3W38", ("mscale.DeepV3W38",), "deepv3.DeepV3PlusW38"),
+        ("mscale.DeepV3X71", ("mscale.DeepV3X71",), "deepv3.DeepV3PlusX71"),
+    ],
 )
 def test_hierarchical(
     load: Callable[[str], SegmentationModel],
@@ -108,7 +118,7 @@ def test_hierarchical(
             compare({"single_cls": evidence.logits[1.0]}, alone)
 
 
-@pytest.mark.parametrize("name", ["basic.HRNet"])
+@pytest.mark.parametrize("name", ["basic.HRNet", "deeper.DeeperW38", "deeper.DeeperX71"])
 def test_one_scale(
     load: Callable[[str], SegmentationModel], image: Callable[[str], torch.Tensor], compare: Compare, name: str
 ) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
 from autolabel.models.heads.conv import ConvHead
+from autolabel.models.heads.deeper import DeeperHead
+from autolabel.models.heads.deeperlab import DeeperLabHead
 from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
@@ -27,9 +30,9 @@ def _conv(trunk: Trunk, num_classes: int, table: Model) -> Head:
     return ConvHead(trunk.channels, num_classes, width=table.key_channels)
 
 
-def _deeplabv3plus(trunk: Trunk, num_classes: int, table: Model) -> Head:
+def _decoder(kind: Callable[..., Head], trunk: Trunk, num_classes: int, table: Model) -> Head:
     _require_taps(trunk, table)
-    return DeepLabV3PlusHead(trunk, num_classes, width=table.key_channels)
+    return kind(trunk, num_classes, width=table.key_channels)
 
 
 def _require_taps(trunk: Trunk, table: Model) -> None:
@@ -42,7 +45,9 @@ def _require_taps(trunk: Trunk, table: Model) -> None:
 HEADS: dict[str, Callable[[Trunk, int, Model], Head]] = {
     "ocr": _ocr,
     "conv": _conv,
-    "deeplabv3plus": _deeplabv3plus,
+    "deeplabv3plus": partial(_decoder, DeepLabV3PlusHead),
+    "deeper": partial(_decoder, DeeperHead),
+    "deeperlab": partial(_decoder, DeeperLabHead),
 }
 
 __all__ = ["HEADS", "Head", "HeadOutput"]

@@ -1,4 +1,4 @@
-"""Key maps of the published DeepLab heads: NVIDIA/semantic-segmentation `deepv3.*`, `mscale.*`, `attnscale.*`."""
+"""Key maps of the published DeepLab heads (NVIDIA/semantic-segmentation)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ ASPP = conv_norms(
     (r"head\.aspp\.pooled", r"aspp.img_conv.0", r"aspp.img_conv.1"),
 )
 
+# `deepv3.*`, `mscale.*`, `attnscale.*`
 DEEPLABV3PLUS = (
     *ASPP,
     (r"head\.low", r"bot_fine"),
@@ -22,4 +23,17 @@ DEEPLABV3PLUS = (
         (r"head\.classify\.second", r"final.3", r"final.4"),
     ),
     (r"head\.classify\.last", r"final.6"),
+)
+
+# `deeper.*`, which calls its trunk `trunk`
+DEEPER = (
+    *ASPP,
+    (r"head\.at_two", r"convs2"),
+    (r"head\.at_four", r"convs4"),
+    (r"head\.high", r"conv_up1"),
+    *conv_norms(
+        (r"head\.join_four", r"conv_up2.conv", r"conv_up2.bn"),
+        (r"head\.join_two", r"conv_up3.conv", r"conv_up3.bn"),
+    ),
+    (r"head\.classifier", r"conv_up5"),
 )

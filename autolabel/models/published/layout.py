@@ -12,19 +12,35 @@ from autolabel.errors import ConfigError
 from autolabel.models.checks import check_entries
 from autolabel.models.fusion import ExplicitAttention, ScaleAttention
 from autolabel.models.heads.conv import ConvHead
+from autolabel.models.heads.deeper import DeeperHead
 from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.model import SegmentationModel
-from autolabel.models.published import attention, conv, deeplab, hrnet, ocr, resnet
+from autolabel.models.published import attention, conv, deeplab, hrnet, ocr, resnet, wide_resnet, xception
 from autolabel.models.published.rows import Row
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.resnet import ResNet
+from autolabel.models.trunks.wide_resnet import WideResNet
+from autolabel.models.trunks.xception import Xception
 
 Layouts = dict[type, tuple[Row, ...]]
 
-TRUNKS: Layouts = {HRNet: hrnet.TRUNK, ResNet: resnet.TRUNK}
-HEADS: Layouts = {OCRHead: ocr.HEAD, ConvHead: conv.HEAD, DeepLabV3PlusHead: deeplab.DEEPLABV3PLUS}
+TRUNKS: Layouts = {
+    HRNet: hrnet.TRUNK,
+    ResNet: resnet.TRUNK,
+    WideResNet: wide_resnet.TRUNK,
+    Xception: xception.TRUNK,
+}
+HEADS: Layouts = {
+    OCRHead: ocr.HEAD,
+    ConvHead: conv.HEAD,
+    DeepLabV3PlusHead: deeplab.DEEPLABV3PLUS,
+    DeeperHead: deeplab.DEEPER,
+}
 FUSIONS: Layouts = {type(None): (), ScaleAttention: attention.SCALE, ExplicitAttention: attention.EXPLICIT}
+
+TRUNK_NAME = "backbone"
+OTHER_TRUNK_NAMES: dict[type, str] = {DeeperHead: "trunk"}
 
 LAYERS = (nn.Conv2d, nn.BatchNorm2d)  # all that has weights
 PREFIX = "module."  # of checkpoints saved from a data-parallel wrapper
@@ -71,7 +87,9 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
             raise ConfigError(
                 f"model.{part}", f"no published layout for {model.table[part]!r}", f"there is for {known}"
             )
-    return (*TRUNKS[type(model.trunk)], *HEADS[type(model.head)], *FUSIONS[type(model.attention)])
+    name = OTHER_TRUNK_NAMES.get(type(model.head), TRUNK_NAME)
+    trunk = ((path, name + theirs.removeprefix(TRUNK_NAME)) for path, theirs in TRUNKS[type(model.trunk)])
+    return (*trunk, *HEADS[type(model.head)], *FUSIONS[type(model.attention)])
 
 
 def _name(path: str, rows: tuple[Row, ...]) -> str:

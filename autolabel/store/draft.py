@@ -105,7 +105,7 @@ class Draft:
         `meta` enters the root digest and must not differ between runs of one key; `provenance` may. Both are JSON
         (no NaN: ValueError). `names` is the exact set of files wanted: others are removed, a missing one is a
         StoreError; without it every file of `data/` counts. `digests` are sha256 by name that the caller has kept
-        (from `write_many`, by way of its journal): where the disk holds other bytes, the draft is set aside and
+        (from `write_many`, by way of its journal): where the disk holds other bytes or none, the draft is set aside and
         CorruptArtefact raised, so that the next run makes them anew.
         Killed anywhere inside, `recover` or a rerun of the stage ends with the same root digest.
         """
@@ -142,11 +142,12 @@ class Draft:
         return entries
 
     def _check(self, entries: list[Entry], digests: Mapping[str, str]) -> None:
-        bad = [entry.name for entry in entries if digests.get(entry.name, entry.sha256) != entry.sha256]
+        held = {entry.name: entry.sha256 for entry in entries}
+        bad = [name for name, digest in digests.items() if held.get(name) != digest]
         if bad:
             aside = set_aside(self.path)
             raise CorruptArtefact(
-                self.data, f"{len(bad)} files changed since they were written, the first {bad[0]!r}",
+                self.data, f"{len(bad)} files changed or went since they were written, the first {bad[0]!r}",
                 f"they are kept in {aside.name}; run again to make them anew",
             )  # fmt: skip
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 
 from autolabel.errors import ConfigError, DataError
@@ -17,6 +16,7 @@ from autolabel.labels.shards import Shard, read_shard
 from autolabel.machine import usable_cores
 from autolabel.progress import Progress
 from autolabel.store import Artefact, safe_names, write_file, write_files
+from autolabel.threads import OrderedMap
 
 INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
 
@@ -34,11 +34,12 @@ def cut_codes(
     if len(set(ids)) < len(ids):
         raise DataError(codes, "holds an image twice", "give the shards of one run")
     names = safe_names(ids, suffix=".png")
-    results = joblib.Parallel(n_jobs=jobs or usable_cores(), prefer="threads", return_as="generator")(
-        joblib.delayed(cut_shard)(data, lut, {}) for _, data in shards
-    )
     rows: list[dict[str, Any]] = []
-    with Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar:
+    jobs = jobs or usable_cores()
+    with (
+        Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
+        OrderedMap(lambda shard: cut_shard(shard[1], lut, {}), shards, workers=jobs, ahead=jobs) as results,
+    ):
         for cuts in results:
             write_files(out.absolute(), ((names[item.id], item.png) for item in cuts))
             rows += [_row(item, names[item.id]) for item in cuts]

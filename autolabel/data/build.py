@@ -7,7 +7,9 @@ then reads every file once. A file that cannot be used puts its image in quarant
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,29 +76,49 @@ def fingerprint(settings: config.Data) -> str:
     return plan(settings).fingerprint()
 
 
-def build(settings: config.Data, *, write_many: WriteMany, jobs: int = 0, quiet: bool = False) -> Built:
+def build(
+    settings: config.Data,
+    *,
+    write_many: WriteMany,
+    jobs: int = 0,
+    quiet: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> Built:
     """Open every file of the source and describe it.
 
     Files that the manifest itself has to hold (rendered scenes, root "data") go to `write_many` as (name, bytes), in
     batches. `jobs` threads at once, 0 = one a usable core; an outer `joblib.parallel_config` may choose another
-    back-end. Raises DataError where more than `settings.max_bad` images cannot be used.
+    back-end. `check` is called after every image: what it raises ends the build. Raises DataError where more than
+    `settings.max_bad` images cannot be used.
     """
     planned = plan(settings)
     work = list(_tasks(settings, planned))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
     bad: list[tuple[str, str]] = []
-    with Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+    with _dropped(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             if outcome.rows is None:
                 bad.append((outcome.id, outcome.reason))
             else:
                 good.append(outcome.rows)
             bar.update()
+            check()
             if len(bad) > settings.max_bad + _SHOWN:
                 break
     _check_bad(bad, settings.max_bad)
     return Built(_manifest(planned, good), tuple(bad), planned.excluded)
+
+
+@contextmanager
+def _dropped(results: Generator[_Outcome, None, None]) -> Iterator[None]:
+    """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
 
 
 def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:

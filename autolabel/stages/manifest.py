@@ -20,7 +20,13 @@ def run(ctx: Context) -> Outcome:
     """Open every file once; unreadable ones are quarantined with the reason, within `data.max_bad`."""
     from autolabel.data.build import build
 
-    built = build(ctx.settings, write_many=ctx.draft.write_many, jobs=ctx.runtime.jobs, quiet=ctx.quiet)
+    built = build(
+        ctx.settings,
+        write_many=ctx.draft.write_many,
+        jobs=ctx.runtime.jobs,
+        quiet=ctx.quiet,
+        check=ctx.stop.check,
+    )
     for name, data in built.manifest.to_files().items():
         ctx.draft.write(name, data)
     if built.excluded:

@@ -139,3 +139,13 @@ def test_progress_goes_to_stderr_and_quiet_is_quiet(tree: Path, capsys: pytest.C
     assert "manifest: 6/6 image" in streams.err
     made(tree)
     assert capsys.readouterr().err == ""
+
+
+def test_a_tree_of_unusable_files_is_given_up_early_and_in_silence(
+    tree: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(40):
+        put(tree / "images" / f"bad{number}.png", b"no picture")
+    with pytest.raises(DataError, match="11 or more, where"):
+        made(tree)
+    assert capfd.readouterr().err == ""

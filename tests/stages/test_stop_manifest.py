@@ -1,0 +1,29 @@
+"""A manifest of many images takes long: it stops between two of them."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import EXPERIMENT
+
+from autolabel.experiment import parse_experiment
+from autolabel.flow.load import load_pipeline
+from autolabel.flow.runner import Runner
+from autolabel.stopping import StopFlag, Stopped
+
+
+def test_a_stop_is_heeded_between_two_images(tmp_path: Path) -> None:
+    """To render all these would take an hour."""
+    raw = EXPERIMENT.replace("num_coarse = 5", "num_coarse = 20000").encode()
+    experiment = parse_experiment(raw, where="x", base=tmp_path)
+    stop = StopFlag()
+
+    def say(line: str) -> None:
+        assert line.startswith("manifest: running")
+        stop.signum = signal.SIGTERM
+
+    runner = Runner(experiment, tmp_path, experiment.runtime, stop, say, quiet=True)
+    with pytest.raises(Stopped):
+        runner.run_only(load_pipeline(experiment).select("manifest"))

@@ -52,6 +52,38 @@ def test_family_has_the_published_sizes(trunk: str, channels: int, millions: flo
     assert (count(network) + head) / 1e6 == pytest.approx(millions, abs=0.06)
 
 
+@pytest.mark.parametrize(
+    ("trunk", "channels", "parameters"),
+    [
+        ("resnet50", 2048, 25_557_032 - 2_049_000),  # of the ImageNet network, without its classifier
+        ("resnet50_os16", 2048, 25_557_032 - 2_049_000),
+        ("resnet101", 2048, 44_549_160 - 2_049_000),
+        ("wide_resnet38", 4096, 105_062_720),
+        ("xception71", 2048, 37_798_448),
+    ],
+)
+def test_other_trunks_have_the_published_sizes(trunk: str, channels: int, parameters: int) -> None:
+    with torch.device("meta"):
+        network = TRUNKS[trunk]()
+    assert network.channels == channels
+    assert count(network) == parameters
+
+
+@pytest.mark.parametrize(
+    ("trunk", "stride"),
+    [("resnet_tiny", 8), ("resnet_tiny_os16", 16), ("wide_resnet_tiny", 8), ("xception_tiny", 8), ("hrnet_tiny", 4)],
+)
+def test_features_have_the_stride_and_channels_they_say(trunk: str, stride: int) -> None:
+    network = TRUNKS[trunk]().eval()
+    with torch.no_grad():
+        high, taps = network(torch.randn(1, 3, 61, 34))
+    assert network.stride == stride
+    assert high.shape == (1, network.channels, -(-61 // stride), -(-34 // stride))
+    assert {s: tuple(x.shape) for s, x in taps.items()} == {
+        s: (1, c, -(-61 // s), -(-34 // s)) for s, c in network.taps.items()
+    }
+
+
 @pytest.mark.parametrize("trunk", ["hrnet_tiny", "hrnet_w18_small_v1", "hrnet_w18_small_v2"])
 def test_output_is_at_stride_four(trunk: str) -> None:
     model = build_model(SMALL | {"trunk": trunk}, 3).eval()

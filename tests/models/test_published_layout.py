@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autolabel.errors import WeightsError
+from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import SegmentationModel, build_model, load_published, published_keys, published_state
 
 SMALL = {"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}
@@ -65,3 +65,34 @@ def test_one_bad_entry_is_named(
 ) -> None:
     with pytest.raises(WeightsError, match=message):
         load_published(model, checkpoint | {key: value})
+
+
+REDUCED = [
+    ("resnet_tiny", "deeplabv3plus", "explicit"),
+    ("wide_resnet_tiny", "deeper", "average"),
+    ("xception_tiny", "deeplabv3plus", "hierarchical"),
+]
+
+
+@pytest.mark.parametrize(("trunk", "head", "fusion"), REDUCED)
+def test_other_networks_are_read_back(trunk: str, head: str, fusion: str) -> None:
+    table = SMALL | {"trunk": trunk, "head": head, "fusion": fusion}
+    source, target = build_model(table, 5).eval(), build_model(table, 5).eval()
+    load_published(target, {f"module.{key}": value for key, value in published_state(source).items()})
+    images = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        assert torch.equal(target(images).fused, source(images).fused)
+
+
+@pytest.mark.parametrize(("trunk", "head", "fusion"), REDUCED)
+def test_twenty_foreign_keys_are_refused(trunk: str, head: str, fusion: str) -> None:
+    model = build_model(SMALL | {"trunk": trunk, "head": head, "fusion": fusion}, 5)
+    foreign = {f"module.loss.{i}": torch.zeros(1) for i in range(20)}
+    with pytest.raises(WeightsError, match=r"unexpected \(20\): loss\.0, .*loss\.4 and 15 more"):
+        load_published(model, published_state(model) | foreign)
+
+
+def test_what_nobody_published_has_no_layout() -> None:
+    model = build_model(SMALL | {"trunk": "resnet_tiny", "head": "deeperlab", "fusion": "single"}, 5)
+    with pytest.raises(ConfigError, match=r"model\.head: no published layout for 'deeperlab'"):
+        published_keys(model)

@@ -83,10 +83,7 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
     parts = (("trunk", model.trunk, TRUNKS), ("head", model.head, HEADS), ("fusion", model.attention, FUSIONS))
     for part, module, layouts in parts:
         if type(module) not in layouts:
-            known = ", ".join(sorted(kind.__name__ for kind in layouts if kind is not type(None)))
-            raise ConfigError(
-                f"model.{part}", f"no published layout for {model.table[part]!r}", f"there is for {known}"
-            )
+            raise ConfigError(f"model.{part}", f"no published layout for {model.table[part]!r}")
     name = OTHER_TRUNK_NAMES.get(type(model.head), TRUNK_NAME)
     trunk = ((path, name + theirs.removeprefix(TRUNK_NAME)) for path, theirs in TRUNKS[type(model.trunk)])
     return (*trunk, *HEADS[type(model.head)], *FUSIONS[type(model.attention)])

@@ -8,8 +8,8 @@ from functools import partial
 from autolabel.models.trunks.hrnet import HRNet, HRNetShape
 from autolabel.models.trunks.resnet import ResNet, ResNetShape
 from autolabel.models.trunks.trunk import Features, Trunk
-from autolabel.models.trunks.wide_resnet import WideResNet, wide_resnet
-from autolabel.models.trunks.xception import Xception, xception
+from autolabel.models.trunks.wide_resnet import WideResNet, wide_resnet_shape
+from autolabel.models.trunks.xception import Xception, xception_shape
 
 RESNET50 = ResNetShape((3, 4, 6, 3))
 RESNET101 = ResNetShape((3, 4, 23, 3))
@@ -24,15 +24,15 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "resnet50_os16": partial(ResNet, RESNET50, 16),
     "resnet101": partial(ResNet, RESNET101, 8),
     "resnet101_os16": partial(ResNet, RESNET101, 16),
-    "wide_resnet38": partial(WideResNet, wide_resnet(64, (3, 3, 6, 3, 1, 1))),
-    "xception71": partial(Xception, xception(32, 728, 16)),
+    "wide_resnet38": partial(WideResNet, wide_resnet_shape(64, (3, 3, 6, 3, 1, 1))),
+    "xception71": partial(Xception, xception_shape(32, 728, 16)),
     # Our own, for demos and tests on a CPU. No strided 1x1 convolution reads fewer than 16 channels: the gradient of
     # its weights would corrupt memory in oneDNN (uxlfoundation/oneDNN issue 6035).
     "hrnet_tiny": partial(HRNet, HRNetShape((16, 24, 48, 96), (1, 1, 1), blocks=1, stage1=(1, 16), stem=(16, 24))),
     "resnet_tiny": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 8),
     "resnet_tiny_os16": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 16),
-    "wide_resnet_tiny": partial(WideResNet, wide_resnet(4, (1, 1, 1, 1, 1, 1))),
-    "xception_tiny": partial(Xception, xception(8, 32, 1)),
+    "wide_resnet_tiny": partial(WideResNet, wide_resnet_shape(4, (1, 1, 1, 1, 1, 1))),
+    "xception_tiny": partial(Xception, xception_shape(8, 32, 1)),
 }
 
 __all__ = ["TRUNKS", "Features", "Trunk"]

@@ -32,7 +32,7 @@ class WideResNetShape:
     groups: tuple[Group, ...]  # a max-pool comes before each of the first two
 
 
-def wide_resnet(width: int, blocks: tuple[int, ...]) -> WideResNetShape:
+def wide_resnet_shape(width: int, blocks: tuple[int, ...]) -> WideResNetShape:
     """The published network has width 64 and (3, 3, 6, 3, 1, 1) blocks."""
     a, b, c, d, e, f = blocks
     groups = (
@@ -71,7 +71,7 @@ class PreActivationBlock(nn.Module):
         self.first = Conv(inputs, first, kernels[0], stride=stride, dilation=dilations[0])
         self.rest = nn.Sequential()
         for i, outputs in enumerate(rest, start=1):
-            dropout = group.dropout if outputs is rest[-1] else 0.0
+            dropout = group.dropout if i == len(rest) else 0.0
             step = NormConv(group.channels[i - 1], outputs, kernels[i], dilation=dilations[i], dropout=dropout)
             self.rest.append(step)
         changes = inputs != rest[-1] or stride != 1

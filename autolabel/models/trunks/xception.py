@@ -31,7 +31,7 @@ class XceptionShape:
     last: tuple[int, ...]  # channels of the separable convolutions after the blocks
 
 
-def xception(width: int, core: int, middle: int) -> XceptionShape:
+def xception_shape(width: int, core: int, middle: int) -> XceptionShape:
     """The published network has width 32, core 728 and 16 middle blocks."""
     entry = (
         Block((4 * width,) * 3, stride=2, active=False),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import EXPERIMENT, call
 from PIL import Image
+from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Tiny, call_json
+from tiny_pipeline import Tiny, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

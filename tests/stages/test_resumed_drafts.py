@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Tiny, call
+from tiny_pipeline import Tiny, call
 
 from autolabel.experiment import load_experiment
 from autolabel.flow.keys import key_document, stage_key

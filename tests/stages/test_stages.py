@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Tiny, call, call_json
 from PIL import Image
+from tiny_pipeline import Tiny, call, call_json
 
 from autolabel.data.manifest import Manifest
 from autolabel.labels.codes import CodeBook

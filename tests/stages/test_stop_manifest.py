@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import EXPERIMENT
+from tiny_pipeline import EXPERIMENT
 
 from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline

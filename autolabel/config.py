@@ -102,8 +102,9 @@ class Model(Table):
     head: str = "ocr"
     fusion: str = "hierarchical"
     head_channels: Positive = 512  # OCR features
-    key_channels: Positive = 256  # OCR object context
+    key_channels: Positive = 256  # OCR object context; width of the other heads
     attention_channels: Positive = 256
+    softmax: bool = False  # explicit fusion: over the scales (Chen et al.); the published form goes without
     dropout: Share = 0.05
     low_scale: Annotated[float, Field(gt=0, lt=1)] = 0.5  # the lower scale of a training pair
 

@@ -22,12 +22,7 @@ def _hierarchical_head(inputs: int, table: Model) -> nn.Module:
 
 def _explicit_head(inputs: int, table: Model) -> nn.Module:
     """Twice as wide: 512 published, where a scale's own head has 256."""
-    return ExplicitAttention(inputs, 2 * table.attention_channels, softmax=softmax_over_scales(table))
-
-
-def softmax_over_scales(table: Model) -> bool:
-    """Chen's form of explicit fusion; the published one (the default) goes without."""
-    return bool(table.model_dump().get("softmax", False))
+    return ExplicitAttention(inputs, 2 * table.attention_channels, softmax=table.softmax)
 
 
 def _pair(table: Model) -> tuple[float, ...]:

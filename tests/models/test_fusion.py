@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autolabel.models import build_model
 from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaleMaps, fuse_pair, fuse_scales, scale_weights
 from autolabel.models.resize import resize, scaled_size
 
@@ -142,3 +143,15 @@ def test_softmax_over_scales_weighs_to_one() -> None:
     chen = ExplicitAttention(6, 8, softmax=True)(features)
     torch.testing.assert_close(chen.sum(dim=1), torch.ones(2, 8, 10))
     assert ExplicitAttention(6, 8)(features).shape == (2, 3, 10, 12)
+
+
+def test_the_setting_chooses_chen_s_form() -> None:
+    table = {
+        "trunk": "hrnet_tiny",
+        "fusion": "explicit",
+        "head_channels": 8,
+        "key_channels": 4,
+        "attention_channels": 4,
+    }
+    assert not build_model(table, 3).attention.softmax
+    assert build_model({**table, "softmax": True}, 3).attention.softmax

@@ -184,6 +184,7 @@ def test_table_is_complete() -> None:
             {"trunk": "hrnet_tiny", "head": "orc"},
             r"model.head: unknown head 'orc'; did you mean 'ocr'\? known: conv, deep",
         ),
+        ({"softmax": True}, "model.softmax: hierarchical fusion has none; leave it out, or take explicit"),
         (
             {"fusion": "hierarchic"},
             r"model.fusion: .* did you mean 'hierarchical'\? known: average, explicit, hierarchical, single",

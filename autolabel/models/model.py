@@ -49,9 +49,7 @@ class SegmentationModel(nn.Module):
         self.num_classes = num_classes
         self.fusion = choose("fusion", table.fusion, FUSIONS)
         if table.softmax and not self.fusion.joint:
-            raise ConfigError(
-                "model.softmax", f"{table.fusion} fusion has none", "leave it out, or use explicit fusion"
-            )
+            raise ConfigError("model.softmax", f"{table.fusion} fusion has none", "leave it out, or take explicit")
         self.training_scales = self.fusion.training_scales(table)
         self.trunk = choose("trunk", table.trunk, TRUNKS)()
         self.head = choose("head", table.head, HEADS)(self.trunk, num_classes, table)

@@ -148,11 +148,5 @@ def test_softmax_over_scales_weighs_to_one() -> None:
 def test_the_setting_chooses_chen_s_form() -> None:
     small = {"head_channels": 8, "key_channels": 4, "attention_channels": 4}
     table = {"trunk": "hrnet_tiny", "fusion": "explicit", **small}
-        "trunk": "hrnet_tiny",
-        "fusion": "explicit",
-        "head_channels": 8,
-        "key_channels": 4,
-        "attention_channels": 4,
-    }
     assert not build_model(table, 3).attention.softmax
     assert build_model({**table, "softmax": True}, 3).attention.softmax

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +36,8 @@ def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
 
 def test_the_second_run_is_told_who_holds_it(tmp_path: Path) -> None:
     with hold(tmp_path / "work" / ".lock"):
-        with pytest.raises(Locked, match=rf"pid {os.getpid()} on .*pytest") as refused, hold(tmp_path / "work/.lock"):
+        holder = rf"pid {os.getpid()} on .*: {re.escape(' '.join(sys.argv))}"
+        with pytest.raises(Locked, match=holder) as refused, hold(tmp_path / "work/.lock"):
             pass
         assert refused.value.exit_code == 75
     with hold(tmp_path / "work" / ".lock"):

@@ -21,7 +21,9 @@ from autolabel.cli.options import device_option, jobs_option, json_option, print
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
 @click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
-@click.option("--threshold", type=float, default=0.0, help="What is no likelier than this is ignore (255).")
+@click.option(
+    "--threshold", type=float, default=0.0, help="What is no likelier than this is ignore (255); by default nothing is."
+)
 @click.option("--details", is_flag=True, help="Also write every scale's prediction and attention map.")
 @device_option
 @json_option

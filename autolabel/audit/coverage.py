@@ -62,6 +62,16 @@ class ClassBalance:
         )
 
 
+def never_labelled(coverage: CoverageResult) -> list[str]:
+    """Classes that people labelled and the auto labels hold no pixel of: a student will not learn them from those."""
+    layers = dict(coverage["layers"])
+    auto = layers.pop("auto", None)
+    if auto is None or not auto["images"]:
+        return []
+    drawn = [name for name in coverage["classes"] if any(layer["images_with"][name] for layer in layers.values())]
+    return [name for name in drawn if not auto["images_with"][name]]
+
+
 class Reason(TypedDict):
     pixels: int
     share: float | None  # of all pixels

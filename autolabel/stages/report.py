@@ -46,7 +46,7 @@ def run(ctx: Context) -> Outcome:
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
             footprint=audit["footprint"],
-            warnings=tuple(filter(None, [audit["leak"]["warning"]])),
+            warnings=_warnings(audit),
             stages=_stages(ctx),
             settings=_settings(ctx),
             versions={name: version(name) for name in ("autolabel", "torch", "numpy")},
@@ -54,6 +54,14 @@ def run(ctx: Context) -> Outcome:
     )
     ctx.draft.write(REPORT_FILE, page)
     return Outcome(meta={})
+
+
+def _warnings(audit: dict[str, Any]) -> tuple[str, ...]:
+    from autolabel.audit.coverage import never_labelled
+
+    missing = never_labelled(audit["coverage"])
+    warning = f"The auto labels hold not one pixel of: {', '.join(missing)}." if missing else None
+    return tuple(filter(None, [audit["leak"]["warning"], warning]))
 
 
 def _subtitle(ctx: Context) -> str:

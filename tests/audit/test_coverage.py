@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.audit.coverage import ClassBalance, IgnoredLedger
+from autolabel.audit.coverage import ClassBalance, IgnoredLedger, never_labelled
 
 NAMES = ["road", "car", "train"]
 maps = hnp.arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 1, 2, 255]))
@@ -30,6 +30,15 @@ def test_balance_of_two_layers():
     assert auto["balance"] == {"road": 14 / 16, "car": 2 / 16, "train": 0.0}
     assert auto["images_with"] == {"road": 2, "car": 1, "train": 0}
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_classes_that_people_drew_and_the_teacher_never_gave_are_named():
+    balance = ClassBalance([*NAMES, "pole"])
+    balance.add("fine", (5, 1, 0, 1, 0))
+    balance.add("coarse", (5, 1, 0, 0, 1))
+    assert never_labelled(balance.result()) == [], "without auto labels there is nothing to say"
+    balance.add("auto", (6, 0, 0, 0, 1))
+    assert never_labelled(balance.result()) == ["car", "pole"], "nobody drew a train"
 
 
 def test_a_layer_without_pixels_is_undefined():

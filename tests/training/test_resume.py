@@ -82,10 +82,11 @@ def test_stopped_anywhere_and_resumed(questions: int) -> None:
 
 def test_stopping_ends_the_loader_processes() -> None:
     saved: list[bytes] = []
+    others = set(multiprocessing.active_children())  # of tests before this one
     with pytest.raises(Stopped) as stopped:  # held, as a handler further up would hold it
         train(network(), saved=saved, workers=2, stop=StopAfter(3))
     assert len(saved) == 3
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= others
     assert stopped.value.signum == 15
 
 

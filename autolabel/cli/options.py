@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,9 +53,29 @@ def experiment_options(function: F) -> F:
     return experiment_argument(work_option(set_option(function)))
 
 
-def run_options(function: F) -> F:
-    """--device, --jobs, --quiet, --verbose: where and how fast, never what."""
-    return device_option(jobs_option(quiet_option(verbose_option(function))))
+@dataclass(frozen=True)
+class How:
+    """Where and how fast a command runs and how much it says; never what it computes."""
+
+    device: str | None
+    jobs: int | None
+    quiet: bool
+    verbose: bool
+
+    def runtime(self, runtime: Runtime) -> Runtime:
+        """The experiment's, with what the command line overrides."""
+        given = {key: value for key in ("device", "jobs") if (value := getattr(self, key)) is not None}
+        return runtime.model_copy(update=given)
+
+
+def run_options(function: Callable[..., None]) -> Callable[..., None]:
+    """--device, --jobs, --quiet, --verbose, handed over as `how`. Stands next to the function."""
+
+    @wraps(function)
+    def gathered(*, device: str | None, jobs: int | None, quiet: bool, verbose: bool, **rest: Any) -> None:
+        function(how=How(device, jobs, quiet, verbose), **rest)
+
+    return device_option(jobs_option(quiet_option(verbose_option(gathered))))
 
 
 @dataclass(frozen=True)
@@ -79,24 +100,23 @@ def opened(experiment: Experiment, work: Path | None) -> Opened:
     return Opened(experiment, load_pipeline(experiment), folder.absolute())
 
 
-def runtime_with(runtime: Runtime, *, device: str | None, jobs: int | None) -> Runtime:
-    given = {key: value for key, value in (("device", device), ("jobs", jobs)) if value is not None}
-    return runtime.model_copy(update=given)
-
-
 @contextmanager
-def running(
-    project: Opened, *, device: str | None, jobs: int | None, quiet: bool, verbose: bool = True
-) -> Iterator[Runner]:
+def running(project: Opened, how: How) -> Iterator[Runner]:
     """A runner that holds the work folder's lock and stops at a safe point on SIGINT and SIGTERM."""
 
-    def say(line: str) -> None:
-        if not quiet and (verbose or not line.endswith(")") or "up to date" not in line):
-            tell(line)
+    def silent(line: str) -> None:
+        pass
 
     with hold(project.work / "lock"), catch_signals() as stop:
-        runtime = runtime_with(project.experiment.runtime, device=device, jobs=jobs)
-        yield Runner(project.experiment, project.work, runtime, stop, say, quiet)
+        yield Runner(
+            project.experiment,
+            project.work,
+            how.runtime(project.experiment.runtime),
+            stop,
+            say=silent if how.quiet else tell,
+            note=tell if how.verbose and not how.quiet else silent,
+            quiet=how.quiet,
+        )
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from autolabel.cli.options import (
+    How,
     Opened,
     experiment_options,
     json_option,
@@ -36,33 +37,21 @@ def run(
     until: str | None,
     dry_run: bool,
     as_json: bool,
-    device: str | None,
-    jobs: int | None,
-    quiet: bool,
-    verbose: bool,
+    how: How,
 ) -> None:
     """Bring every step of EXPERIMENT up to date, from data to report."""
     project = open_experiment(experiment, work=work, overrides=overrides)
     if dry_run:
         print_plan(project, until, as_json=as_json)
         return
-    run_project(project, until=until, as_json=as_json, device=device, jobs=jobs, quiet=quiet, verbose=verbose)
+    run_project(project, how, until=until, as_json=as_json)
 
 
-def run_project(
-    project: Opened,
-    *,
-    until: str | None,
-    as_json: bool,
-    device: str | None,
-    jobs: int | None,
-    quiet: bool,
-    verbose: bool,
-) -> None:
+def run_project(project: Opened, how: How, *, until: str | None, as_json: bool) -> None:
     """Run, print the result, and end with the exit code it deserves."""
     pipeline = project.pipeline
     targets = pipeline.select(until) if until else list(pipeline.nodes.values())
-    with running(project, device=device, jobs=jobs, quiet=quiet, verbose=verbose) as runner:
+    with running(project, how) as runner:
         done = runner.run(pipeline, targets)
     finish(project, done, as_json=as_json)
 
@@ -134,19 +123,10 @@ def stage_command(stage: str, help_text: str) -> click.Command:
     @experiment_options
     @json_option
     @run_options
-    def command(
-        experiment: Path,
-        work: Path | None,
-        overrides: tuple[str, ...],
-        as_json: bool,
-        device: str | None,
-        jobs: int | None,
-        quiet: bool,
-        verbose: bool,
-    ) -> None:
+    def command(experiment: Path, work: Path | None, overrides: tuple[str, ...], as_json: bool, how: How) -> None:
         project = open_experiment(experiment, work=work, overrides=overrides)
         targets = project.pipeline.select(stage)
-        with running(project, device=device, jobs=jobs, quiet=quiet, verbose=verbose) as runner:
+        with running(project, how) as runner:
             done = runner.run_only(targets)
         finish(project, done, as_json=as_json)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from autolabel.cli.options import (
+    How,
     json_option,
     opened,
     print_json,
@@ -29,21 +30,11 @@ from autolabel.store import write_file
 @set_option
 @json_option
 @run_options
-def demo(
-    work: Path | None,
-    overrides: tuple[str, ...],
-    as_json: bool,
-    device: str | None,
-    jobs: int | None,
-    quiet: bool,
-    verbose: bool,
-) -> None:
+def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: How) -> None:
     """Run the whole pipeline on synthetic street scenes: minutes on a CPU."""
     raw = resource("configs", "demo.toml")
     experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
-    run_project(
-        opened(experiment, work), until=None, as_json=as_json, device=device, jobs=jobs, quiet=quiet, verbose=verbose
-    )
+    run_project(opened(experiment, work), how, until=None, as_json=as_json)
 
 
 @click.command()

@@ -43,7 +43,8 @@ class Runner:
     work: Path
     runtime: Runtime
     stop: StopFlag
-    say: Callable[[str], None]
+    say: Callable[[str], None]  # hears of work that is done
+    note: Callable[[str], None] = lambda line: None  # hears of work that need not be done
     quiet: bool = False
     done: dict[str, Done] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
@@ -95,7 +96,7 @@ class Runner:
         document = key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
         artefact = self._committed(node, stage_key(document))
         if artefact is not None:
-            self.say(f"{node.name}: up to date ({artefact.path.name})")
+            self.note(f"{node.name}: up to date ({artefact.path.name})")
             self.done[node.name] = Done(node, artefact, fresh=True)
             return artefact
         intact = {name: self._intact_input(source) for name, source in node.inputs.items()}

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autolabel.classes import CLASS_SETS
 from autolabel.classes.files import default_palette
+from autolabel.config import SourceTable
+from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.errors import ConfigError, DataError, WeightsError
 from autolabel.labels import png
-from autolabel.labels.colour import heat, overlay
+from autolabel.labels.colour import heat, overlay, picture_png
 from autolabel.machine import resolve_device
 from autolabel.progress import Progress
 from autolabel.stages.opening import WEIGHTS, read_weights
 from autolabel.store import Artefact, safe_names, write_files
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 64_000_000
+if TYPE_CHECKING:
+    from autolabel.inference.predict import Predictor
+
+MAX_PIXELS = SourceTable().max_pixels
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def predict_files(weights: Path, images: tuple[Path, ...], out: Path, request: R
         for file in files:
             picture = decode_image(_read(file), where=file, max_pixels=MAX_PIXELS)
             labels = predictor.train_ids(picture)
-            products = {"label": png.encode(labels), "overlay": _png(overlay(picture, labels, colours))}
+            products = {"label": png.encode(labels), "overlay": picture_png(overlay(picture, labels, colours))}
             if request.details:
                 products |= _details(predictor, picture, colours)
             rows = [(f"{names[file]}_{kind}.png", data) for kind, data in products.items()]
@@ -72,15 +76,12 @@ def predict_files(weights: Path, images: tuple[Path, ...], out: Path, request: R
     return written
 
 
-def _details(predictor: object, picture: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
-    from autolabel.inference.predict import Predictor
-
-    assert isinstance(predictor, Predictor)
+def _details(predictor: Predictor, picture: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
     details = predictor.details(picture)
     found = {}
     for scale, labels in details.labels.items():
-        found[f"scale{scale:g}"] = _png(overlay(picture, labels, colours))
-        found[f"attention{scale:g}"] = _png(heat(details.attention[scale]))
+        found[f"scale{scale:g}"] = picture_png(overlay(picture, labels, colours))
+        found[f"attention{scale:g}"] = picture_png(heat(details.attention[scale]))
     return found
 
 
@@ -102,11 +103,11 @@ def _pictures(paths: tuple[Path, ...], out: Path) -> Iterator[Path]:
             yield path
             continue
         results = out.resolve() if path.resolve() in out.resolve().parents else None
-        files = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
         visible = (file for file in files if not any(part[0] == "." for part in file.relative_to(path).parts))
         inside = sorted(file for file in visible if results is None or results not in file.resolve().parents)
         if not inside:
-            raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(SUFFIXES)}")
+            raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
         yield from inside
 
 
@@ -147,11 +148,3 @@ def _colours(class_names: tuple[str, ...]) -> np.ndarray:
     table = np.zeros((256, 3), np.uint8)
     table[: len(class_names)] = default_palette(len(class_names))
     return table
-
-
-def _png(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 
 from autolabel.classes import IGNORE
 
@@ -26,3 +29,10 @@ def heat(values: np.ndarray) -> np.ndarray:
     """A (H, W) map of [0, 1], such as an attention weight, as a (H, W, 3) uint8 grey picture; 1 is white."""
     grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def picture_png(picture: np.ndarray) -> bytes:
+    """The PNG file of a (H, W, 3) uint8 RGB picture; label maps go through `autolabel.labels.png`."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -7,17 +7,13 @@ part are hidden truth, so that the audit can measure auto-labels.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Synthetic
 from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan
 from autolabel.data.scenes import render
+from autolabel.labels.colour import picture_png
 from autolabel.labels.png import encode
 
 _FINE_TOWNS = ("arden", "brookhaven", "cresthill")
@@ -52,10 +48,4 @@ def files(settings: Synthetic, number: int, image: PlannedImage) -> dict[str, by
     """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
     scene = render(settings.seed, number, size=settings.size)
     maps = {"fine": scene.fine, "coarse": scene.coarse, "truth": scene.fine}
-    return {image.path: _png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    sink = BytesIO()
-    Image.fromarray(pixels).save(sink, "png")
-    return sink.getvalue()
+    return {image.path: picture_png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}

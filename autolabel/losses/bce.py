@@ -8,19 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from autolabel.losses.counts import Counts, batch_counts
 from autolabel.losses.valid import valid_pixels
 from autolabel.models.layers import at_least_float32
 
 
-def bce_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def bce_loss(logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None) -> torch.Tensor:
     """Sum over valid pixels and classes, divided by (valid pixels + 1): the BCE part of the RMI loss.
 
-    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored.
+    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored; `counts` of the batch
+    they are part of, by default their own.
     """
+    counts = counts or batch_counts(labels, logits.shape[1])
     with torch.autocast(logits.device.type, enabled=False):
         valid = valid_pixels(labels, logits.shape[1]).unsqueeze(1)  # (B, 1, H, W)
         target = torch.where(valid, labels.long().unsqueeze(1), 0)
-        return _SummedBCE.apply(at_least_float32(logits), target, valid) / (valid.sum() + 1)
+        total = _SummedBCE.apply(at_least_float32(logits), target, valid)
+        return total / (counts.valid + 1).to(total.dtype)
 
 
 class _SummedBCE(torch.autograd.Function):

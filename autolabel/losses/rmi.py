@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from autolabel.losses.bce import bce_loss
+from autolabel.losses.counts import Counts, batch_counts
 from autolabel.losses.valid import valid_pixels
 from autolabel.models.layers import at_least_float32
 
@@ -28,19 +29,21 @@ BCE_SHARE = 0.5
 CHUNK_BYTES = 64 * 2**20  # neighbourhoods held at once
 
 
-def rmi_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def rmi_loss(logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None) -> torch.Tensor:
     """0.5 BCE + 0.5 RMI; BCE alone where a side is below 8 pixels, too small for one neighbourhood.
 
-    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored. Statistics are float64.
+    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored; `counts` of the batch
+    they are part of, by default their own. Statistics are float64.
     """
-    bce = bce_loss(logits, labels)
+    counts = counts or batch_counts(labels, logits.shape[1])
+    bce = bce_loss(logits, labels, counts)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
         return bce
-    return BCE_SHARE * bce + (1 - BCE_SHARE) * rmi_part(logits, labels).to(bce.dtype)
+    return BCE_SHARE * bce + (1 - BCE_SHARE) * rmi_part(logits, labels, counts.images).to(bce.dtype)
 
 
-def rmi_part(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum over classes of the mean over the batch of 0.5 logdet(M + ridge) / 9, float64, with
+def rmi_part(logits: torch.Tensor, labels: torch.Tensor, images: int) -> torch.Tensor:
+    """Sum over classes of the mean over a batch of `images` of 0.5 logdet(M + ridge) / 9, float64, with
     M = C_yy - C_yp (C_pp + ridge)^-1 C_yp^T of the unnormalised covariances C.
 
     M + ridge is a Schur complement of the ridged joint covariance of (p, y), so the last nine pivots of one Cholesky
@@ -56,7 +59,7 @@ def rmi_part(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         factor, failed = torch.linalg.cholesky_ex(joint + ridge)  # no exception, no wait for the device
         pivots = factor.diagonal(dim1=-2, dim2=-1)[:, WINDOW:]  # (B K, 9)
         pivots = torch.where(failed[:, None] == 0, pivots, torch.nan)  # only non-finite logits come to this
-        return torch.log(pivots + LOG_FLOOR).sum() / (WINDOW * logits.shape[0])
+        return torch.log(pivots + LOG_FLOOR).sum() / (WINDOW * images)
 
 
 def pooled_one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:

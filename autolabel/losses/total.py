@@ -8,11 +8,12 @@ from typing import NamedTuple
 import torch
 
 from autolabel.losses.bce import bce_loss
+from autolabel.losses.counts import Counts, batch_counts
 from autolabel.losses.cross_entropy import cross_entropy
 from autolabel.losses.rmi import rmi_loss
 from autolabel.models import TrainOutput
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor, Counts], torch.Tensor]
 
 
 class Pair(NamedTuple):
@@ -28,19 +29,27 @@ LOSSES = {
 
 
 def training_loss(
-    output: TrainOutput, labels: torch.Tensor, *, loss: str = "rmi", aux_weight: float = 0.4, scale_weight: float = 0.05
+    output: TrainOutput,
+    labels: torch.Tensor,
+    *,
+    loss: str = "rmi",
+    aux_weight: float = 0.4,
+    scale_weight: float = 0.05,
+    counts: Counts | None = None,
 ) -> torch.Tensor:
     """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(that scale alone).
 
     `labels` (B, H, W) at the size of the output. A scalar; with RMI it may be negative. The defaults
-    are the published ones.
+    are the published ones. With the `counts` of a larger batch the value is the share of these images: the shares of
+    its parts add up to its loss, and so do their gradients.
     """
     assert labels.shape == (output.fused.shape[0], *output.fused.shape[2:]), (labels.shape, output.fused.shape)
+    counts = counts or batch_counts(labels, output.fused.shape[1])
     main, side = LOSSES[loss]
-    total = main(output.fused, labels)
+    total = main(output.fused, labels, counts)
     if output.fused_aux is not None and aux_weight:
-        total = total + aux_weight * side(output.fused_aux, labels)
+        total = total + aux_weight * side(output.fused_aux, labels, counts)
     if scale_weight:
         for logits in output.per_scale.values():
-            total = total + scale_weight * side(logits, labels)
+            total = total + scale_weight * side(logits, labels, counts)
     return total

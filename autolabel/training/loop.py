@@ -128,6 +128,7 @@ def _trainer(
         device=device,
         mean=data.mean,
         std=data.std,
+        num_classes=len(data.class_names),
         micro_batch=runtime.micro_batch,
     )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import nn
 
 from autolabel.config import Train
 from autolabel.errors import AutolabelError, TrainingDiverged
+from autolabel.losses import Counts, batch_counts
 from autolabel.models.normalise import normalise
 from autolabel.training.ema import Ema
 from autolabel.training.optim import build_optimizer
@@ -21,7 +22,10 @@ from autolabel.training.schedule import lr_at
 
 _STEP = 4  # stream of random numbers, beside those of data.sampling and data.dataset
 
-Loss = Callable[[Any, torch.Tensor], torch.Tensor]  # (what the model returns, labels (B, H, W) int64) -> scalar
+
+class Loss(Protocol):
+    def __call__(self, output: Any, labels: torch.Tensor, *, counts: Counts) -> torch.Tensor:
+        """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts."""
 
 
 @dataclass
@@ -39,6 +43,7 @@ class Trainer:
     device: torch.device
     mean: Sequence[float]
     std: Sequence[float]
+    num_classes: int
     micro_batch: int = 0  # 0 = the whole batch at once
     step: int = 0  # steps done
     num_skipped: int = 0  # non-finite steps in a row
@@ -89,15 +94,16 @@ class Trainer:
         return lr
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Accumulate the gradient over micro-batches, weighted by their images; the loss of the whole batch."""
+        """Accumulate the gradient over micro-batches; the loss of the whole batch."""
         size = self.micro_batch or len(images)
+        counts = batch_counts(labels, self.num_classes)
         total = torch.zeros((), device=self.device)
         for image_part, label_part in zip(images.split(size), labels.split(size), strict=True):
             inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std)
             targets = label_part.to(self.device, non_blocking=True).long()
             with autocast(self.device, self.settings.precision):
                 output = self.model(inputs)
-            loss = self.loss(output, targets) * (len(image_part) / len(images))
+            loss = self.loss(output, targets, counts=counts)
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total.item()

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.losses import bce_loss, cross_entropy, rmi_loss, training_loss
+from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
 from autolabel.losses.rmi import pooled_one_hot, rmi_part
 from autolabel.models import TrainOutput
 
@@ -127,7 +127,7 @@ def test_an_absent_class_gives_the_known_negative_value() -> None:
     labels = torch.zeros(1, 64, 64, dtype=torch.int64)
     logits = torch.full((1, 2, 64, 64), -40.0, dtype=torch.float64)
     logits[:, 0] = 40
-    both, one = rmi_part(logits, labels), rmi_part(logits[:, :1], labels)
+    both, one = rmi_part(logits, labels, 1), rmi_part(logits[:, :1], labels, 1)
     assert (both - one).item() == pytest.approx(0.5 * math.log(5e-4), abs=1e-4)
 
 
@@ -150,7 +150,7 @@ def test_logits_that_are_not_finite_give_a_loss_that_is_not_finite() -> None:
         broken = logits.detach().clone()
         broken[0, 0, 5, 5] = value
         assert not rmi_loss(broken, labels).isfinite()
-    assert rmi_part(broken * math.nan, labels).isnan()
+    assert rmi_part(broken * math.nan, labels, 2).isnan()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -182,3 +182,29 @@ def test_the_whole_loss_is_the_weighted_sum(output: TrainOutput, name: str, main
     bare = TrainOutput(output.fused, None, {})
     assert training_loss(bare, labels, loss=name) == main(output.fused, labels)
     assert training_loss(output, labels, loss=name, aux_weight=0, scale_weight=0) == main(output.fused, labels)
+
+
+def part(output: TrainOutput, images: slice) -> TrainOutput:
+    assert output.fused_aux is not None
+    scales = {scale: logits[images] for scale, logits in output.per_scale.items()}
+    return TrainOutput(output.fused[images], output.fused_aux[images], scales)
+
+
+@pytest.mark.parametrize("size", [(16, 24), (7, 24)])
+@pytest.mark.parametrize("name", ["rmi", "bce", "ce"])
+def test_parts_of_a_batch_add_up_to_the_whole(name: str, size: tuple[int, int]) -> None:
+    """Micro-batches and processes: uneven parts, one of them all ignored, the counts added up from the parts."""
+    maps = [torch.cat([example(*size, seed=s)[0] for s in (seed, seed + 9)]) for seed in range(4)]
+    labels = torch.cat([example(*size, seed=s)[1] for s in (0, 1)])
+    labels[0, :5], labels[3] = 255, 255
+    output = TrainOutput(maps[0], maps[1], {0.5: maps[2], 1.0: maps[3]})
+    whole = training_loss(output, labels, loss=name)
+    expected = torch.autograd.grad(whole, maps)
+    parts = [slice(0, 1), slice(1, 3), slice(3, 4)]
+    images, valid = zip(*(batch_counts(labels[p].to(torch.uint8), 3) for p in parts), strict=True)
+    counts = Counts(sum(images), sum(valid))
+    shares = [training_loss(part(output, p), labels[p], loss=name, counts=counts) for p in parts]
+    assert sum(shares).item() == pytest.approx(whole.item(), rel=1e-13)
+    got = torch.autograd.grad(sum(shares), maps)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-15)
+    assert training_loss(part(output, parts[0]), labels[:1], loss=name) != shares[0]

@@ -125,7 +125,7 @@ def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> Non
     saved: list[bytes] = []
     expected = outcome(None, saved)
     state = load(saved[4])
-    untouched = Trainer(network(gain=gain), lambda _, y: y, table, 7, NUM_STEPS, torch.device("cpu"), MEAN, STD)
+    untouched = Trainer(network(gain=gain), lambda _, y: y, table, 7, NUM_STEPS, torch.device("cpu"), MEAN, STD, 3)
     assert outcome(dump(state), []) == expected
     assert outcome(dump({**state, part: parts(untouched)[part]}), []) != expected
 

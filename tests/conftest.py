@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Before torch is imported, and for the programs that tests start: workers run side by side, one core each.
@@ -22,3 +25,22 @@ def shared() -> Path:
     if os.environ.get("CI"):
         pytest.fail(f"{SHARED} is missing in CI")
     pytest.skip("needs the reference data beside the checkout")
+
+
+@pytest.fixture(scope="session")
+def encode_video() -> Callable[..., bytes]:
+    """(frames (H, W, 3), container, codec) -> the bytes of a small video of ten frames a second."""
+    import av
+
+    def encode(frames: Sequence[np.ndarray], container: str = "mov", codec: str = "png") -> bytes:
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format=container) as box:
+            stream = box.add_stream(codec, rate=10)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
+            for frame in frames:
+                box.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            box.mux(stream.encode())
+        return buffer.getvalue()
+
+    return encode

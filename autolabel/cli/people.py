@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from autolabel.cli.options import device_option, jobs_option, json_option, print_json, quiet_option, size
+from autolabel.errors import ItemsFailed
+from autolabel.progress import tell
+
+if TYPE_CHECKING:
+    from autolabel.cli.predicting import Predicted
 
 
 @click.command()
@@ -24,7 +30,18 @@ from autolabel.cli.options import device_option, jobs_option, json_option, print
 @click.option(
     "--threshold", type=float, default=0.0, help="What is no likelier than this is ignore (255); by default nothing is."
 )
-@click.option("--details", is_flag=True, help="Also write every scale's prediction and attention map.")
+@click.option(
+    "--details", is_flag=True, help="Also write every scale's prediction and attention map, and a sheet of all."
+)
+@click.option("--every", type=click.IntRange(min=1), default=1, help="Of a video or folder, take each N-th frame.")
+@click.option("--max-frames", type=click.IntRange(min=1), help="Take at most so many of each video or folder.")
+@click.option("--animate", is_flag=True, help="Also write animation.webp: all overlays in their order.")
+@click.option(
+    "--fps", type=click.FloatRange(0.1, 100), default=10, show_default=True, help="Frames a second of --animate."
+)
+@click.option(
+    "--width", type=click.IntRange(1, 16383), default=640, show_default=True, help="Pixels, at most, of --animate."
+)
 @device_option
 @json_option
 @quiet_option
@@ -36,23 +53,49 @@ def predict(
     flip: bool,
     threshold: float,
     details: bool,
+    every: int,
+    max_frames: int | None,
+    animate: bool,
+    fps: float,
+    width: int,
     device: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label IMAGES (files or folders): a label PNG of train ids and a colour overlay each."""
-    from autolabel.cli.predicting import Request, predict_files
+    """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay each."""
+    from autolabel.cli.pictures import Take
+    from autolabel.cli.predicting import Film, Request, predict_files
 
     if threshold and not 0.001 <= threshold <= 0.999999:
         raise click.BadParameter(f"--threshold {threshold:g}: 0, or a probability from 0.001 to 0.999999")
     request = Request(
-        scales=_scales(scales), flip=flip, threshold=threshold, details=details, device=device or "auto", quiet=quiet
+        scales=_scales(scales),
+        flip=flip,
+        threshold=threshold,
+        details=details,
+        take=Take(every, max_frames),
+        film=Film(fps, width) if animate else None,
+        device=device or "auto",
+        quiet=quiet,
     )
-    written = predict_files(weights, images, out, request)
+    _tell_predicted(predict_files(weights, images, out, request), out, as_json=as_json)
+
+
+def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
+    """ItemsFailed at the end where a file could not be used."""
+    files = [str(path) for paths in result.files for path in paths]
     if as_json:
-        print_json({"images": len(written), "out": str(out), "files": [str(p) for paths in written for p in paths]})
+        found = {"images": len(result.files), "out": str(out), "files": files}
+        failed = [str(error) for error in result.failed]
+        print_json({**found, "animation": result.animation and str(result.animation), "failed": failed})
     else:
-        click.echo(f"{len(written)} image(s) labelled in {out}")
+        click.echo(f"{len(result.files)} image(s) labelled in {out}")
+        if result.animation:
+            click.echo(f"animation {result.animation}")
+    for error in result.failed:
+        tell(f"autolabel: {error}")
+    if result.failed:
+        raise ItemsFailed(out, f"finished, but {len(result.failed)} file(s) could not be used to the end")
 
 
 def _scales(text: str) -> tuple[float, ...]:

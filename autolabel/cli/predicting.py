@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +10,37 @@ import numpy as np
 
 from autolabel.classes import CLASS_SETS
 from autolabel.classes.files import default_palette
-from autolabel.config import SourceTable
-from autolabel.data.sources.listing import IMAGE_SUFFIXES
-from autolabel.errors import ConfigError, DataError, WeightsError
+from autolabel.cli.pictures import (
+    ANIMATION,
+    Picture,
+    Source,
+    Take,
+    check_out,
+    expected_pictures,
+    find_sources,
+    read_pictures,
+)
+from autolabel.errors import DataError, WeightsError
 from autolabel.labels import png
-from autolabel.labels.colour import heat, overlay, picture_png
+from autolabel.labels.colour import heat, heat_limits, overlay, picture_png
 from autolabel.machine import resolve_device
 from autolabel.progress import Progress
+from autolabel.report.animation import Animation
+from autolabel.report.data import ScaleView
+from autolabel.report.sheet import scale_sheet
 from autolabel.stages.opening import WEIGHTS, read_weights
-from autolabel.store import Artefact, safe_names, write_files
+from autolabel.store import Artefact, write_file, write_files
 
 if TYPE_CHECKING:
     from autolabel.inference.predict import Predictor
 
-MAX_PIXELS = SourceTable().max_pixels
+
+@dataclass(frozen=True)
+class Film:
+    """How the frames become one animated WebP."""
+
+    fps: float
+    width: int  # pixels, at most
 
 
 @dataclass(frozen=True)
@@ -34,23 +49,37 @@ class Request:
     flip: bool
     threshold: float
     details: bool
+    take: Take
+    film: Film | None
     device: str
     quiet: bool
 
+    def kinds(self) -> list[str]:
+        """What is written of every picture, each as a PNG of its own."""
+        shown = [f"{kind}{scale:g}" for scale in self.scales for kind in ("scale", "attention")]
+        return ["label", "overlay", *(["sheet", *shown] if self.details else [])]
 
-def predict_files(weights: Path, images: tuple[Path, ...], out: Path, request: Request) -> list[list[Path]]:
-    """Write NAME_label.png and NAME_overlay.png for every image, and with `details` what each scale saw.
 
-    Returns the files written for each image. Raises WeightsError, ImageError, ConfigError; pictures done before an
-    unreadable one stay. No picture that is read is ever replaced.
+@dataclass(frozen=True)
+class Predicted:
+    files: list[list[Path]]  # of each picture
+    animation: Path | None
+    failed: list[DataError]  # of each file that could not be used, or not to its end
+
+
+def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Request) -> Predicted:
+    """Label pictures, animations and videos: NAME_label.png, NAME_overlay.png, with `details` what each scale saw.
+
+    What can be known is checked before anything is written: raises WeightsError, ImageError, DataError, ConfigError.
+    A file that turns out to be damaged is left there, and the next one taken; if there is nothing else, its error is
+    raised. No file that is read is ever replaced.
     """
-    from autolabel.data.decode import decode_image
     from autolabel.inference.predict import Predictor
     from autolabel.models import weights_from_bytes
 
-    files = list(_pictures(images, out))
-    names = _names(files)
-    _check_out(out, files, names, request)
+    sources = find_sources(paths, out, request.take)
+    check_out(out, sources, request.kinds())
+    expected = sum(expected_pictures(source, request.take) for source in sources)
     model, card = weights_from_bytes(_read_model(weights), weights)
     predictor = Predictor(
         model,
@@ -60,28 +89,63 @@ def predict_files(weights: Path, images: tuple[Path, ...], out: Path, request: R
         threshold=request.threshold,
         device=resolve_device(request.device),
     )
-    colours = _colours(card.class_names)
-    written = []
-    with Progress(total=len(files), desc="predict", unit="image", quiet=request.quiet) as bar:
-        for file in files:
-            picture = decode_image(_read(file), where=file, max_pixels=MAX_PIXELS)
-            labels = predictor.train_ids(picture)
-            products = {"label": png.encode(labels), "overlay": picture_png(overlay(picture, labels, colours))}
-            if request.details:
-                products |= _details(predictor, picture, colours)
-            rows = [(f"{names[file]}_{kind}.png", data) for kind, data in products.items()]
-            write_files(out.absolute(), rows)
-            written.append([out / name for name, _ in rows])
-            bar.update()
-    return written
+    labeller = _Labeller(predictor, _colours(card.class_names), out, request)
+    with Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar:
+        for source in sources:
+            labeller.label(source, bar)
+    return labeller.finish()
 
 
-def _details(predictor: Predictor, picture: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
+class _Labeller:
+    """Writes the results of each picture as it comes, so that what has been done stays."""
+
+    def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: Request) -> None:
+        self._predictor, self._colours, self._out, self._request = predictor, colours, out, request
+        self._written: list[list[Path]] = []
+        self._failed: list[DataError] = []
+        film = request.film
+        self._animation = None if film is None else Animation(width=film.width, fps=film.fps)
+
+    def label(self, source: Source, bar: Progress) -> None:
+        try:
+            for picture in read_pictures(source, self._request.take):
+                self._label(picture)
+                bar.update()
+        except DataError as error:
+            self._failed.append(error)
+
+    def _label(self, picture: Picture) -> None:
+        labels = self._predictor.train_ids(picture.pixels)
+        shown = overlay(picture.pixels, labels, self._colours)
+        products = {"label": png.encode(labels), "overlay": picture_png(shown)}
+        if self._request.details:
+            products |= _details(self._predictor, picture.pixels, labels, self._colours)
+        rows = [(f"{picture.name}_{kind}.png", data) for kind, data in products.items()]
+        write_files(self._out.absolute(), rows)
+        self._written.append([self._out / name for name, _ in rows])
+        if self._animation is not None:
+            self._animation.add(shown)
+
+    def finish(self) -> Predicted:
+        """The first failure is raised where there is nothing else to tell."""
+        if self._failed and not self._written:
+            raise self._failed[0]
+        film = None
+        if self._animation is not None:
+            film = self._out / ANIMATION
+            write_file(film.absolute(), *self._animation.chunks())
+        return Predicted(self._written, film, self._failed)
+
+
+def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
+    """Each scale's prediction over the picture and its attention, and all of them on one sheet."""
     details = predictor.details(picture)
-    found = {}
-    for scale, labels in details.labels.items():
-        found[f"scale{scale:g}"] = picture_png(overlay(picture, labels, colours))
-        found[f"attention{scale:g}"] = picture_png(heat(details.attention[scale]))
+    limits = heat_limits(details.attention.values())
+    views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]
+    found = {"sheet": picture_png(scale_sheet(picture, labels, views, colours))}
+    for view in views:
+        found[f"scale{view.scale:g}"] = picture_png(overlay(picture, view.prediction, colours))
+        found[f"attention{view.scale:g}"] = picture_png(heat(view.weight, limits))
     return found
 
 
@@ -92,52 +156,6 @@ def _read_model(path: Path) -> bytes:
     if not (path / "COMMIT").is_file() or WEIGHTS not in (artefact := Artefact.open(path)).names():
         raise WeightsError(path, "is no teacher or student artefact", f"give one, or the path of a {WEIGHTS}")
     return artefact.read(WEIGHTS)
-
-
-def _pictures(paths: tuple[Path, ...], out: Path) -> Iterator[Path]:
-    """Files as they are given, and all pictures below folders but hidden ones and those of an earlier run in `out`."""
-    for path in paths:
-        if not path.exists():
-            raise DataError(path, "no such file or folder", "give image files or folders")
-        if not path.is_dir():
-            yield path
-            continue
-        results = out.resolve() if path.resolve() in out.resolve().parents else None
-        files = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-        visible = (file for file in files if not any(part[0] == "." for part in file.relative_to(path).parts))
-        inside = sorted(file for file in visible if results is None or results not in file.resolve().parents)
-        if not inside:
-            raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
-        yield from inside
-
-
-def _names(files: list[Path]) -> dict[Path, str]:
-    """An output name for each picture: its stem, or a digest of the whole path where stems meet."""
-    if len(set(files)) < len(files):
-        raise ConfigError("IMAGES", "name a file twice", "name each once")
-    stems = Counter(file.stem.lower() for file in files)
-    ids = {file: file.stem if stems[file.stem.lower()] == 1 else f"./{file}" for file in files}  # no stem has a slash
-    names = safe_names(ids.values())
-    return {file: names[ids[file]] for file in files}
-
-
-def _check_out(out: Path, files: list[Path], names: dict[Path, str], request: Request) -> None:
-    """ConfigError where the results cannot lie in `out`, or one of them would take the place of a picture."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(out, "is not a folder", "give another --out")
-    kinds = ["label", "overlay"]
-    kinds += [f"{kind}{scale:g}" for scale in request.scales for kind in ("scale", "attention") if request.details]
-    results = {out.resolve() / f"{names[file]}_{kind}.png" for file in files for kind in kinds}
-    for file in files:
-        if file.resolve() in results:
-            raise ConfigError(file, "would be replaced by a result", "give another --out, or leave this picture out")
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise DataError(file, f"cannot be read: {error.strerror}", "give image files or folders") from error
 
 
 def _colours(class_names: tuple[str, ...]) -> np.ndarray:

@@ -7,7 +7,8 @@ applied: label maps belong to the pixels as they are stored. Of several frames t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 
 import numpy as np
@@ -21,7 +22,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 # The plugins themselves rather than Image.open: they take no other format, and they leave the judgement of the size
 # to us, where Image.open warns or raises at a limit of its own that only a process-wide variable changes.
-_READERS: tuple[tuple[Callable[[bytes], bool], type[ImageFile.ImageFile]], ...] = (
+Readers = tuple[tuple[Callable[[bytes], bool], type[ImageFile.ImageFile]], ...]
+READERS: Readers = (
     (lambda data: data.startswith(_PNG), PngImagePlugin.PngImageFile),
     (lambda data: data.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
@@ -36,7 +38,7 @@ _GREY, _PALETTE = 0, 3
 
 def image_size(data: bytes, *, where: object, max_pixels: int) -> tuple[int, int]:
     """(width, height) from the header alone. Raises ImageError."""
-    return _open(data, where, max_pixels, ImageError).size
+    return open_picture(data, where, max_pixels, ImageError).size
 
 
 def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.uint8]:
@@ -45,11 +47,9 @@ def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.u
     Grey, palette and CMYK pictures become RGB, alpha is dropped, 16-bit RGB keeps its high bytes. 16-bit or float
     greyscale is refused: its range is not known.
     """
-    picture = _open(data, where, max_pixels, ImageError)
-    if picture.mode not in _TO_RGB:
-        raise ImageError(where, f"pixels of mode {picture.mode!r} have no agreed range", "convert it to 8-bit RGB")
-    picture.info.pop("transparency", None)
-    return _pixels(picture, data, where, ImageError, mode="RGB")
+    picture = open_picture(data, where, max_pixels, ImageError)
+    check_data(data, where, ImageError)
+    return rgb_pixels(picture, where)
 
 
 def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -59,8 +59,9 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
     """
     legal, to_train = _tables(classes, encoding)
     _check_label_header(data, where, palette=encoding == "palette_ids")
-    picture = _open(data, where, max_pixels, LabelError)
-    ids = _pixels(picture, data, where, LabelError, mode=picture.mode)
+    picture = open_picture(data, where, max_pixels, LabelError)
+    check_data(data, where, LabelError)
+    ids = _pixels(picture, where, LabelError, mode=picture.mode)
     if not legal[ids].all():
         _refuse_ids(ids, legal, where, classes)
     return to_train[ids]
@@ -76,38 +77,61 @@ def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArra
     return legal, to_train
 
 
-def _open(data: bytes, where: object, max_pixels: int, error_type: type[DataError]) -> ImageFile.ImageFile:
-    reader = next((reader for matches, reader in _READERS if matches(data)), None)
+def open_picture(
+    data: bytes, where: object, max_pixels: int, error_type: type[DataError], readers: Readers = READERS
+) -> ImageFile.ImageFile:
+    """A picture of which only the header has been read, and found within bounds. Raises `error_type`."""
+    reader = next((reader for matches, reader in readers if matches(data)), None)
     if reader is None:
         what = "is no PNG, JPEG, WebP, BMP or TIFF" if data else "is an empty file"
         raise error_type(where, what, "replace or remove it")
-    try:
+    with decoding(where, "broken header", error_type):
         picture = reader(BytesIO(data))
-    except MemoryError:
+    check_size(picture.size, where, max_pixels, error_type)
+    return picture
+
+
+@contextmanager
+def decoding(where: object, what: str, error_type: type[DataError]) -> Iterator[None]:
+    """A decoder fed with broken bytes may raise anything: it becomes one line of `error_type`."""
+    try:
+        yield
+    except (MemoryError, DataError):
         raise
-    except Exception as error:  # a decoder fed with broken bytes may raise anything
-        raise error_type(where, f"broken header: {error}", "replace or remove it") from error
-    width, height = picture.size
+    except Exception as error:
+        raise error_type(where, f"{what}: {error}", "replace or remove it") from error
+
+
+def check_size(size: tuple[int, int], where: object, max_pixels: int, error_type: type[DataError]) -> None:
+    width, height = size
     if width < 1 or height < 1:
         raise error_type(where, f"has no pixels ({width} x {height})", "replace or remove it")
     if width * height > max_pixels:
         what = f"{width} x {height} pixels are more than the limit of {max_pixels}"
         raise error_type(where, what, "shrink it, or raise data.max_pixels")
-    return picture
+
+
+def rgb_pixels(picture: ImageFile.ImageFile, where: object) -> NDArray[np.uint8]:
+    """(H, W, 3). Raises ImageError."""
+    if picture.mode not in _TO_RGB:
+        raise ImageError(where, f"pixels of mode {picture.mode!r} have no agreed range", "convert it to 8-bit RGB")
+    picture.info.pop("transparency", None)
+    return _pixels(picture, where, ImageError, mode="RGB")
 
 
 def _pixels(
-    picture: ImageFile.ImageFile, data: bytes, where: object, error_type: type[DataError], *, mode: str
+    picture: ImageFile.ImageFile, where: object, error_type: type[DataError], *, mode: str
 ) -> NDArray[np.uint8]:
-    try:
-        if data.startswith(_PNG):
-            _check_png(data)
+    with decoding(where, "cannot be decoded", error_type):
         converted: Image.Image = picture if picture.mode == mode else picture.convert(mode)
         return np.array(converted, dtype=np.uint8)  # a copy: torch refuses read-only memory
-    except MemoryError:
-        raise
-    except Exception as error:  # a decoder fed with broken bytes may raise anything
-        raise error_type(where, f"cannot be decoded: {error}", "replace or remove it") from error
+
+
+def check_data(data: bytes, where: object, error_type: type[DataError]) -> None:
+    """What a decoder would let pass. Raises `error_type`."""
+    if data.startswith(_PNG):
+        with decoding(where, "cannot be decoded", error_type):
+            _check_png(data)
 
 
 def _check_png(data: bytes) -> None:

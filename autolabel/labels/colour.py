@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from autolabel.classes import IGNORE
+
+_ROUNDING = 1e-4  # weights that sum to 1 may leave [0, 1] by so much
 
 
 def colourise(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
@@ -25,10 +28,21 @@ def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: f
     return np.where((labels == IGNORE)[..., None], image, blend).astype(np.uint8)
 
 
-def heat(values: np.ndarray) -> np.ndarray:
-    """A (H, W) map of [0, 1], such as an attention weight, as a (H, W, 3) uint8 grey picture; 1 is white."""
-    grey = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+def heat(values: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+    """A (H, W) map, such as an attention weight, as a (H, W, 3) uint8 grey picture: the lower limit is black, the
+    upper white. What is not finite is black."""
+    low, high = limits
+    share = (np.where(np.isfinite(values), values, low) - low) / (high - low)
+    grey = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
+
+
+def heat_limits(maps: Iterable[np.ndarray]) -> tuple[float, float]:
+    """(0, 1), or as far as the maps go beyond: the weights of explicit fusion without a softmax may."""
+    finite = [values[np.isfinite(values)] for values in maps]
+    low = min((float(values.min()) for values in finite if values.size), default=0.0)
+    high = max((float(values.max()) for values in finite if values.size), default=1.0)
+    return (low if low < -_ROUNDING else 0.0), (high if high > 1 + _ROUNDING else 1.0)
 
 
 def picture_png(picture: np.ndarray) -> bytes:

@@ -30,7 +30,7 @@ class Picture(NamedTuple):
 
 def photo(image: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
     """An RGB image (H, W, 3)."""
-    return _jpeg(_shrunk(image, width))
+    return _jpeg(shrunk(image, width))
 
 
 def label_map(labels: NDArray[np.uint8], colours: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
@@ -42,7 +42,7 @@ def blend(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], colours: NDArray[np.uint8], *, width: int = WIDTH
 ) -> Picture:
     """The colours of the labels over the photograph; ignored pixels show the photograph."""
-    return _jpeg(_shrunk(overlay(image, labels, colours, alpha=0.55), width))
+    return _jpeg(shrunk(overlay(image, labels, colours, alpha=0.55), width))
 
 
 def verdict(labels: NDArray[np.uint8], reference: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
@@ -56,7 +56,7 @@ def verdict(labels: NDArray[np.uint8], reference: NDArray[np.uint8], *, width: i
 
 def weight_map(weights: NDArray[np.floating], *, width: int = WIDTH) -> Picture:
     """A map (H, W) of 0..1 in grey; 1 is white."""
-    return _jpeg(_shrunk(heat(weights), width))
+    return _jpeg(shrunk(heat(weights), width))
 
 
 def _painted(
@@ -65,15 +65,16 @@ def _painted(
     """Colour first and shrink after: thin things fade instead of breaking. The hatch is drawn last, at final size."""
     full = colours[values]
     full[ignored] = _HATCH[0]
-    picture = _shrunk(full, width)
+    picture = shrunk(full, width)
     height, width = picture.shape[:2]
-    share = _shrunk((ignored * np.uint8(255))[..., None].repeat(3, axis=2), width)[..., :1] / np.float32(255)
+    share = shrunk((ignored * np.uint8(255))[..., None].repeat(3, axis=2), width)[..., :1] / np.float32(255)
     stripes = (np.add.outer(np.arange(height), np.arange(width)) % _PERIOD < _STRIPE).astype(np.intp)
     hatch = np.array(_HATCH, np.uint8)[stripes]
     return _png(np.where(share >= 0.5, hatch, picture))
 
 
-def _shrunk(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+def shrunk(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """(H, W, C) at most `width` pixels wide, each the mean of those it stands for."""
     height = max(1, round(picture.shape[0] * width / picture.shape[1]))
     if picture.shape[1] <= width:
         return picture

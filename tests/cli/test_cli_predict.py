@@ -5,49 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from click.testing import CliRunner, Result
-from PIL import Image
+from predict_call import picture, predict, refused, results, tiny_weights
 
-from autolabel.cli.main import cli
-from autolabel.config import Model
-from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
 from autolabel.store import open_draft
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    table = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
-    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    file.write_bytes(weights_to_bytes(build_model(table, 2), WeightsCard(table=table, class_names=("a", "b"))))
-    return file
-
-
-def predict(weights: Path, *args: object) -> Result:
-    options = ["predict", "--teacher", weights, "--scales", "1.0", "-q", *args]
-    result = CliRunner().invoke(cli, [str(option) for option in options])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def refused(result: Result, code: int) -> str:
-    assert (result.exit_code, result.stdout) == (code, "")
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    return result.stderr
-
-
-def picture(file: Path) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)).save(file)
-    return file
-
-
-def results(out: Path) -> set[str]:
-    return {file.name for file in out.iterdir()}
+    return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 def test_results_below_the_pictures_are_no_pictures(weights: Path, tmp_path: Path) -> None:

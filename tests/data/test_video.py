@@ -1,0 +1,98 @@
+"""Videos against the frames they were made of; files that are broken, hostile, or not what they say."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from autolabel.data.video import decode_video, expected_frames
+from autolabel.errors import ConfigError, ImageError
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)
+SMOOTH = np.stack([np.full((48, 64, 3), (40 * i, 200, 90), np.uint8) for i in range(5)])
+LIMIT = 48 * 64
+Encode = Callable[..., bytes]
+
+
+def frames_of(data: bytes, container: str, *, limit: int = LIMIT) -> list[np.ndarray]:
+    return list(decode_video(io.BytesIO(data), container, where="x", max_pixels=limit))
+
+
+def test_every_frame_exactly(encode_video: Encode) -> None:
+    np.testing.assert_array_equal(np.stack(frames_of(encode_video(FRAMES), "mov")), FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "reader"),
+    [("mp4", "libx264", "mov"), ("mov", "mpeg4", "mov"), ("avi", "mjpeg", "avi"), ("webm", "libvpx-vp9", "matroska")],
+)
+def test_containers_and_codecs(encode_video: Encode, container: str, codec: str, reader: str) -> None:
+    data = encode_video(SMOOTH, container, codec)
+    assert expected_frames(io.BytesIO(data), reader, where="x", max_pixels=LIMIT) == len(SMOOTH)
+    found = np.stack(frames_of(data, reader)).astype(int)
+    assert found.shape == SMOOTH.shape
+    assert np.abs(found - SMOOTH).max() < 12
+    with pytest.raises(ImageError, match=f"limit of {LIMIT - 1}"):
+        expected_frames(io.BytesIO(data), reader, where="x", max_pixels=LIMIT - 1)
+
+
+def test_it_is_shown_as_a_player_would(encode_video: Encode) -> None:
+    """A phone held upright notes a quarter turn clockwise in the track's header (`tkhd`)."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32] = 255  # the corner that comes to lie at the top right
+    data = encode_video([picture] * 2, "mp4", "libx264")
+    upright, turned = ((0x10000, 0, 0, 0, 0x10000), (0, 0x10000, 0, 0xFFFF0000, 0))
+    start = data.index(struct.pack(">5I", *upright), data.index(b"tkhd"))
+    data = data[:start] + struct.pack(">5I", *turned) + data[start + 20 :]
+    frame = frames_of(data, "mov")[0].astype(int)
+    assert frame.shape == (64, 48, 3)
+    np.testing.assert_allclose(frame, np.rot90(picture, -1), atol=60)
+
+
+def test_a_damaged_frame_is_named_and_those_before_it_are_given(encode_video: Encode) -> None:
+    data = bytearray(encode_video(FRAMES))
+    place = data.rindex(b"IDAT")
+    data[place + 200 : place + 220] = bytes(20)
+    frames = decode_video(io.BytesIO(bytes(data)), "mov", where="x", max_pixels=LIMIT)
+    np.testing.assert_array_equal(np.stack(list(islice(frames, 4))), FRAMES[:4])
+    with pytest.raises(ImageError, match=r"x, frame 4: cannot be decoded"):
+        next(frames)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "png"])
+def test_large_frames_are_refused_from_the_header(encode_video: Encode, codec: str) -> None:
+    data = encode_video([np.zeros((480, 640, 3), np.uint8)], "mov", codec)
+    for limit in (1000, 640 * 480 - 1):
+        with pytest.raises(ImageError, match=f"limit of {limit}"):
+            expected_frames(io.BytesIO(data), "mov", where="x", max_pixels=limit)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damage_is_one_error(encode_video: Encode, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    container, codec, reader = [("mp4", "mpeg4", "mov"), ("avi", "mjpeg", "avi")][seed % 2]
+    data = np.frombuffer(encode_video(FRAMES, container, codec), np.uint8).copy()
+    data[rng.integers(0, len(data), 8)] = rng.integers(0, 256, 8)
+    with suppress(ImageError):
+        assert all(frame.shape[0] * frame.shape[1] <= 10**6 for frame in frames_of(data.tobytes(), reader, limit=10**6))
+
+
+@pytest.mark.parametrize("data", [b"", b"no video", bytes(1000), b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n"])
+@pytest.mark.parametrize("reader", ["mov", "matroska", "avi"])
+def test_what_is_no_video(data: bytes, reader: str) -> None:
+    """Among it play lists, which FFmpeg would follow to other files."""
+    with pytest.raises(ImageError, match="cannot be read as a video"):
+        frames_of(data, reader)
+
+
+def test_without_pyav_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigError, match=r"x\.mp4: a video needs PyAV; pip install 'autolabel\[video\]'"):
+        expected_frames(io.BytesIO(b""), "mov", where="x.mp4", max_pixels=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -113,12 +114,12 @@ class SegmentationModel(nn.Module):
 
     def _head_output(self, images: torch.Tensor) -> HeadOutput:
         """Padded to what the head needs, its maps cut back; logits at least float32."""
-        size = images.shape[-2], images.shape[-1]
         padded = pad_to_multiple(images, self.head.multiple)
-        out = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
-        full = padded.shape[-2], padded.shape[-1]
-        aux = None if out.aux is None else at_least_float32(cut_back(out.aux, full, size))
-        return HeadOutput(cut_back(out.features, full, size), at_least_float32(cut_back(out.logits, full, size)), aux)
+        features, logits, aux = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
+        cut = partial(cut_back, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
+        if self.head.multiple > 1:
+            features, logits, aux = cut(features), cut(logits), None if aux is None else cut(aux)
+        return HeadOutput(features, at_least_float32(logits), None if aux is None else at_least_float32(aux))
 
 
 def choose(kind: str, name: str, entries: dict[str, Entry]) -> Entry:

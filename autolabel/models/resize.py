@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -11,11 +13,26 @@ def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
     The size is always given, never a factor: the coordinate ratio is then exactly input size / output size.
     """
-    if tuple(x.shape[-2:]) == tuple(size):
+    if surely_equal(x.shape[-2:], size):
         return x
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Size of an image at `scale`: (floor(H s), floor(W s)), at least one pixel each."""
-    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+    height, width = size
+    return (height, width) if scale == 1 else (_scaled(height, scale), _scaled(width, scale))
+
+
+def _scaled(length: int, scale: float) -> int:
+    """torch's own functions, because the length is a symbol while a network is exported for images of any size."""
+    return torch.sym_max(1, torch.sym_int(length * scale))
+
+
+def surely_equal(ours: Sequence[int], theirs: Sequence[int]) -> bool:
+    """Whether two sizes are the same; False where that depends on the image that an exported network will be given."""
+    if all(isinstance(length, int) for length in (*ours, *theirs)):
+        return tuple(ours) == tuple(theirs)
+    from torch.fx.experimental.symbolic_shapes import statically_known_true  # imports sympy: only while exporting
+
+    return all(statically_known_true(a == b) for a, b in zip(ours, theirs, strict=True))

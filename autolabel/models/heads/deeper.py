@@ -21,6 +21,7 @@ class DeeperHead(Head):
         super().__init__()
         self.channels = width
         self.multiple = trunk.stride
+        self.stride = 2
         self.aspp = ASPP(trunk.channels, width, trunk.stride)
         self.at_two = Conv(trunk.taps[2], AT_TWO)
         self.at_four = Conv(trunk.taps[4], AT_FOUR)

@@ -24,6 +24,7 @@ from autolabel.store import hold
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
+MAX_SIDE = 32_768  # pixels
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path))
 work_option = click.option(
@@ -117,6 +118,27 @@ def running(project: Opened, how: How) -> Iterator[Runner]:
             note=tell if how.verbose and not how.quiet else silent,
             quiet=how.quiet,
         )
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """Of "0.5,1.0,2.0"."""
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.5,1.0,2.0") from error
+    if 1.0 not in scales or not all(0 < s <= 8 for s in scales) or len(set(scales)) != len(scales):
+        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them")
+    return scales
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "1024x2048"."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and part.isascii() and 0 < int(part) <= MAX_SIDE for part in parts):
+        raise click.BadParameter(
+            f"{text!r} is not of the form HEIGHTxWIDTH, e.g. 1024x2048, with sides up to {MAX_SIDE}"
+        )
+    return int(parts[0]), int(parts[1])
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autolabel.cli.options import device_option, jobs_option, json_option, print_json, quiet_option, size
+from autolabel.cli.options import device_option, jobs_option, json_option, parse_scales, print_json, quiet_option, size
 from autolabel.errors import ItemsFailed
 from autolabel.progress import tell
 
@@ -69,7 +69,7 @@ def predict(
     if threshold and not 0.001 <= threshold <= 0.999999:
         raise click.BadParameter(f"--threshold {threshold:g}: 0, or a probability from 0.001 to 0.999999")
     request = Request(
-        scales=_scales(scales),
+        scales=parse_scales(scales),
         flip=flip,
         threshold=threshold,
         details=details,
@@ -96,16 +96,6 @@ def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
         tell(f"autolabel: {error}")
     if result.failed:
         raise ItemsFailed(out, f"finished, but {len(result.failed)} file(s) could not be used to the end")
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.5,1.0,2.0") from error
-    if 1.0 not in scales or not all(0 < s <= 8 for s in scales) or len(set(scales)) != len(scales):
-        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them")
-    return scales
 
 
 @click.command()

@@ -80,7 +80,7 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Re
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
     expected = sum(expected_pictures(source, request.take) for source in sources)
-    model, card = weights_from_bytes(_read_model(weights), weights)
+    model, card = weights_from_bytes(read_model(weights), weights)
     predictor = Predictor(
         model,
         card,
@@ -149,7 +149,7 @@ def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colo
     return found
 
 
-def _read_model(path: Path) -> bytes:
+def read_model(path: Path) -> bytes:
     """Of a file, or of an artefact: there the bytes are checked."""
     if not path.is_dir():
         return read_weights(path)

@@ -1,0 +1,106 @@
+"""Parameters and FLOPs against the published figures, the seed's training costs, and a count by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from autolabel.errors import ConfigError
+from autolabel.losses import training_loss
+from autolabel.models import build_model
+from autolabel.models.cost import Cost, Parts, count_labelling, count_training
+from autolabel.models.resize import scaled_size
+from autolabel.models.trunks import TRUNKS
+
+CITYSCAPES = (1024, 2048)
+EACH = sorted(TRUNKS.keys() - {"hrnet_w48", "hrnet_w32"})  # these two: the blocks of W18, only wider
+PUBLISHED = {"trunk": "hrnet_w48", "head": "ocr", "fusion": "hierarchical"}
+SMALL = {"head_channels": 32, "key_channels": 32, "attention_channels": 16}
+
+
+def giga(flops: float) -> int:
+    return round(flops / 1e9)
+
+
+def test_the_published_network_costs_what_is_known_of_it() -> None:
+    """method: 72,143,430 parameters; GFLOPs of one scale 3,060 (trunk 1,356, OCR 1,240, attention 464), of the
+    training pair 3,825, of three scales 16,063. Those count the highest scale's attention, which we leave out."""
+    pair = count_training(PUBLISHED, 19, CITYSCAPES)
+    assert pair.scales == (0.5, 1.0)
+    assert pair.parameters.total == 72_143_430
+    assert giga(pair.flops.total + pair.skipped) == 3825
+    assert [giga(n) for n in (pair.flops.trunk / 1.25, pair.flops.head / 1.25, pair.skipped)] == [1356, 1240, 464]
+    three = count_labelling(PUBLISHED, 19, CITYSCAPES, (2.0, 0.5, 1.0))
+    assert three.scales == (0.5, 1.0, 2.0)
+    assert giga(three.flops.total + three.skipped) == 16_063
+    assert three.flops.total / 1e12 == pytest.approx(14.21, abs=0.005)
+
+
+@pytest.mark.parametrize(("fusion", "trunk_cost"), [("average", 1.0), ("explicit", 5.25), ("hierarchical", 1.25)])
+def test_training_costs_of_the_seeds_table_are_counted(fusion: str, trunk_cost: float) -> None:
+    table = {"trunk": "resnet50", "head": "deeplabv3plus"}
+    single = count_training(table | {"fusion": "single"}, 19, CITYSCAPES)
+    ours = count_training(table | {"fusion": fusion}, 19, CITYSCAPES)
+    assert ours.flops.trunk / single.flops.trunk == trunk_cost
+    assert ours.flops.head / single.flops.head == pytest.approx(trunk_cost, rel=0.001)  # its image pooling has no size
+
+
+@pytest.mark.parametrize(
+    ("trunk", "size"),
+    [*((trunk, CITYSCAPES) for trunk in EACH), *((t, (713, 1001)) for t in EACH if "tiny" in t)],
+)
+def test_every_trunk_costs_its_share_of_pixels(trunk: str, size: tuple[int, int]) -> None:
+    """1.25 and 5.25 times a single scale; sizes that the strides do not divide are rounded up."""
+
+    def flops(scale: float) -> int:
+        with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(torch.empty(1, 3, *scaled_size(size, scale)))
+        return counter.get_total_flops()
+
+    with torch.device("meta"):
+        network = TRUNKS[trunk]().eval()
+    half, one, two = flops(0.5), flops(1.0), flops(2.0)
+    assert (half + one) / one == pytest.approx(1.25, rel=0 if size == CITYSCAPES else 0.02)
+    assert (half + one + two) / one == pytest.approx(5.25, rel=0 if size == CITYSCAPES else 0.02)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "head", "fusion"),
+    [
+        ("hrnet_tiny", "ocr", "hierarchical"),
+        ("resnet_tiny_os16", "deeperlab", "explicit"),
+        ("hrnet_tiny", "conv", "single"),
+    ],
+)
+def test_what_is_counted_on_paper_is_what_runs(trunk: str, head: str, fusion: str) -> None:
+    """The same counts with real weights and images, through the public calls; the backward pass is about twice."""
+    table = SMALL | {"trunk": trunk, "head": head, "fusion": fusion}
+    model = build_model(table, 4).eval()
+    images = torch.randn(1, 3, 70, 101)
+    with FlopCounterMode(display=False) as counter:
+        out = model(images)
+    cost = count_training(table, 4, (70, 101))
+    assert cost.flops.total == counter.get_total_flops()
+    assert cost.parameters.total == sum(p.numel() for p in model.parameters())
+    if head == "deeperlab":
+        return  # torch's formula for the backward pass does not know its grouped convolutions
+    with FlopCounterMode(display=False) as backward:
+        training_loss(out, torch.zeros(1, 70, 101, dtype=torch.int64), loss="ce").backward()
+    assert 1.9 < backward.get_total_flops() / counter.get_total_flops() <= 2
+
+
+def test_one_convolution_by_hand() -> None:
+    """The 1x1 that ends in classes: 2 x inputs x classes x pixels at stride 4."""
+    table = SMALL | {"trunk": "hrnet_tiny", "head": "conv", "fusion": "single"}
+    two, three = (count_training(table, classes, (64, 128)) for classes in (2, 3))
+    assert three.flops.head - two.flops.head == 2 * 32 * 16 * 32
+    assert three.parameters.head - two.parameters.head == 32
+    assert three._replace(parameters=two.parameters, flops=two.flops) == two
+    assert two.flops.total == two.flops.trunk + two.flops.head
+    assert Cost(Parts(1, 2, 3), (1.0,), Parts(4, 5, 6), 7).parameters.total == 6
+
+
+def test_scales_that_cannot_be_fused_are_refused() -> None:
+    with pytest.raises(ConfigError, match="do not fit explicit fusion"):
+        count_labelling(SMALL | {"trunk": "hrnet_tiny", "fusion": "explicit"}, 2, (64, 64), (0.5, 1.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from autolabel.errors import GateFailed, ItemsFailed
 from autolabel.flow.runner import Done
 from autolabel.flow.status import status
 from autolabel.flow.summary import failed_gates, summarise
+from autolabel.stages.table import cells
 
 
 @click.command()
@@ -91,8 +93,27 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
             f" {100 * labels['ignored_share']:.1f} % ignored"
         )
         click.echo(f"{'':14} {labels['path']}")
+    if "table" in summary:
+        print_table(summary["table"]["rows"])
+        click.echo(f"{'table':14} {summary['table']['path']}")
     if "report" in summary:
         click.echo(f"{'report':14} {summary['report']}")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Text to the left, figures to the right."""
+    header = ["", "train scales", "eval scales", "mIoU", "training cost", "s/step"]
+    lines = [header]
+    for row in rows:
+        seconds = "-" if row["step_seconds"] is None else f"{row['step_seconds']:.2f}"
+        lines.append([*cells(row), seconds])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        aligned = [
+            text.ljust(width) if i < 3 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        click.echo("  ".join(aligned).rstrip())
 
 
 def _figure(miou: float | None) -> str:
@@ -143,6 +164,7 @@ STAGE_HELP = {
     "student": "Train the student.",
     "evaluate": "Measure mIoU on the validation images.",
     "report": "Write the report, one HTML file.",
+    "table": "Put the evaluations of the pipeline `fusions` side by side.",
 }
 
 COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items())]

@@ -1,8 +1,10 @@
-"""What a run achieved, in the words scripts rely on: teacher_miou, student_miou, students, labels, report."""
+"""What a run achieved, in the words scripts rely on: teacher_miou, student_miou, students, labels, table, report."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from statistics import median
 from typing import Any
 
 from autolabel.flow.graph import Pipeline
@@ -18,21 +20,34 @@ def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str
             continue
         miou = artefacts[node.name].meta["miou"]
         model = node.inputs["model"]
-        if model.stage.name == "teacher":
-            result["teacher_miou"] = miou
-        else:
+        if model.stage.name == "student":
             students[model.name.removeprefix("student-")] = miou
-        if node is pipeline.headline:
-            result["student_miou"] = miou
+            if node is pipeline.headline:
+                result["student_miou"] = miou
+        elif len(pipeline.of_stage("teacher")) == 1:
+            result["teacher_miou"] = miou
     if len(pipeline.of_stage("student")) > 1 and students:
         result["students"] = students
     if "label" in artefacts:
         result["labels"] = {key: artefacts["label"].meta[key] for key in ("count", "bytes", "ignored_share")}
         result["labels"]["path"] = str(artefacts["label"].data)
+    for node in pipeline.of_stage("table"):
+        if node.name in artefacts:
+            rows = artefacts[node.name].meta["rows"]
+            trainings = [artefacts.get(node.inputs[f"models.{row['model']}"].name) for row in rows]
+            timed = [{**row, "step_seconds": _step_seconds(t)} for row, t in zip(rows, trainings, strict=True)]
+            result["table"] = {"path": str(artefacts[node.name].data / "table.md"), "rows": timed}
     for node in pipeline.of_stage("report"):
         if node.name in artefacts:
             result["report"] = str(artefacts[node.name].data / "report.html")
     return result
+
+
+def _step_seconds(training: Artefact | None) -> float | None:
+    """The median time of a training step, of the log: a figure of the machine, so no artefact holds it."""
+    lines = training.log_lines("metrics.jsonl") if training is not None else []
+    seconds = [row["seconds"] for row in map(json.loads, lines) if row["kind"] == "step"]
+    return median(seconds) if seconds else None
 
 
 def failed_gates(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[str]:

@@ -7,6 +7,7 @@ from autolabel.stages.infer import INFER
 from autolabel.stages.label import LABEL
 from autolabel.stages.manifest import MANIFEST
 from autolabel.stages.report import REPORT
+from autolabel.stages.table import TABLE
 from autolabel.stages.train import STUDENT, TEACHER
 
-__all__ = ["AUDIT", "EVALUATE", "FUSE", "INFER", "LABEL", "MANIFEST", "REPORT", "STUDENT", "TEACHER"]
+__all__ = ["AUDIT", "EVALUATE", "FUSE", "INFER", "LABEL", "MANIFEST", "REPORT", "STUDENT", "TABLE", "TEACHER"]

@@ -82,7 +82,7 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         ('name = "x"\n[data]\nroot = "."\n', "'data.source' is missing"),
         ('name = "x"\n[data]\nsource = "cityscape"\n', "unknown source 'cityscape'; one of 'synthetic', 'camvid'"),
         ('name = "../x"\n[data]\nsource = "synthetic"\n', "name = '../x'"),
-        ('pipeline = "teacher"\n' + GOOD, "is not known; one of: ablation, teacher_student"),
+        ('pipeline = "teacher"\n' + GOOD, "is not known; one of: ablation, fusions, teacher_student"),
         ("name = \n", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
         ("seed = 1" + "0" * 5000, "is not valid TOML"),

@@ -1,0 +1,74 @@
+"""Stage table: several trainings and evaluations side by side, a row each (Table 3 of the method)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from autolabel.config import Table
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.stages.opening import open_model
+
+TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
+
+
+class Row(Table):
+    """Which of the `models` it is about, which of the `evaluations` measured it, and at which scales."""
+
+    title: str
+    model: str
+    evaluation: str
+    eval_scales: tuple[float, ...]
+
+
+class Rows(Table):
+    rows: tuple[Row, ...]
+    crop: tuple[int, int]  # height, width that all were trained on
+
+
+def run(ctx: Context) -> Outcome:
+    """Costs are those of the first row's training. Times are no part of it: they differ from run to run."""
+    models, evaluations = ctx.group("models"), ctx.group("evaluations")
+    trainings = {name: _training(model, ctx.settings.crop) for name, model in models.items()}
+    base = trainings[ctx.settings.rows[0].model]["flops"]
+    rows = [
+        {
+            "title": row.title,
+            "train_scales": trainings[row.model]["scales"],
+            "eval_scales": list(row.eval_scales),
+            "miou": evaluations[row.evaluation].meta["miou"],
+            "cost": trainings[row.model]["flops"] / base,
+            "steps": models[row.model].meta["steps"],
+            "model": row.model,
+        }
+        for row in ctx.settings.rows
+    ]
+    ctx.draft.write(TABLE_JSON, json.dumps(rows, indent=1, sort_keys=True).encode())
+    ctx.draft.write(TABLE_MARKDOWN, markdown(rows).encode())
+    return Outcome(meta={"rows": rows})
+
+
+def _training(artefact: Any, crop: tuple[int, int]) -> dict[str, Any]:
+    """The scales a network is trained on, and the FLOPs of a forward pass over them (backward: in proportion)."""
+    from autolabel.models.cost import count_training
+
+    _, card = open_model(artefact)
+    cost = count_training(card.table, card.num_classes, crop)
+    return {"scales": list(cost.scales), "flops": cost.flops.total}
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["| | train scales | eval scales | mIoU | training cost |", "|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row as text: title, train scales, eval scales, mIoU in percent, cost as a multiple of the first row's."""
+    scales = [", ".join(f"{scale:g}" for scale in row[key]) for key in ("train_scales", "eval_scales")]
+    miou = "not defined" if row["miou"] is None else f"{100 * row['miou']:.1f}"
+    return [row["title"], *scales, miou, f"{row['cost']:.2f}x"]
+
+
+TABLE = Stage("table", 1, "table", {"models.*": "weights", "evaluations.*": "evaluation"}, run)

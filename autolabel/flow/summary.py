@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from statistics import median
 from typing import Any
 
@@ -45,8 +46,11 @@ def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str
 
 def _step_seconds(training: Artefact | None) -> float | None:
     """The median time of a training step, of the log: a figure of the machine, so no artefact holds it."""
-    lines = training.log_lines("metrics.jsonl") if training is not None else []
-    seconds = [row["seconds"] for row in map(json.loads, lines) if row["kind"] == "step"]
+    seconds = []
+    for line in training.log_lines("metrics.jsonl") if training is not None else ():
+        with suppress(ValueError):  # a power cut may tear a line of a log
+            row = json.loads(line)
+            seconds += [row["seconds"]] if row["kind"] == "step" else []
     return median(seconds) if seconds else None
 
 

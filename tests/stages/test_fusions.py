@@ -121,6 +121,13 @@ def test_the_table_is_printed_and_kept(result: dict[str, Any], file: Path) -> No
     assert row[:3] == ["| Explicit", "0.5, 1, 2", "0.5, 1, 2"]
 
 
+def test_a_torn_line_of_a_log_costs_nothing(result: dict[str, Any], file: Path) -> None:
+    (log,) = file.parent.glob("work/artefacts/teacher-explicit/*/log/metrics.jsonl")
+    log.write_text('{"kind": "st{"kind": "step"}\n{"kind": "step", "seconds": 7.5}\n')
+    again = call_json("run", file, "--work", file.parent / "work", "-q")
+    assert again["table"]["rows"][2]["step_seconds"] == 7.5
+
+
 def test_a_gate_judges_the_last_row(result: dict[str, Any], file: Path) -> None:
     gated = call("run", file, "--work", file.parent / "work", "-q", "--set", "evaluate.min_miou=0.99")
     assert gated.exit_code == 4

@@ -1,7 +1,7 @@
 """Class sets: names, palette, and the mapping between a data set's own ids and train ids 0..K-1."""
 
 from autolabel.classes.class_set import IGNORE, ClassSet
-from autolabel.classes.files import mapillary_classes, parse_class_file
+from autolabel.classes.files import mapillary_classes, parse_class_file, read_class_set
 from autolabel.classes.known import CLASS_SETS
 
-__all__ = ["CLASS_SETS", "IGNORE", "ClassSet", "mapillary_classes", "parse_class_file"]
+__all__ = ["CLASS_SETS", "IGNORE", "ClassSet", "mapillary_classes", "parse_class_file", "read_class_set"]

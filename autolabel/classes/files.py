@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from typing import Annotated, Any
 
@@ -48,6 +49,19 @@ def parse_class_file(text: str, where: object) -> ClassSet:
         raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
     except ValueError as error:
         raise ConfigError(where, str(error)) from error
+
+
+def read_class_set(text: str, where: object) -> ClassSet:
+    """From a class file, or from the configuration of Mapillary Vistas: a brace begins JSON and never TOML.
+
+    Raises ConfigError and ManifestError.
+    """
+    if not text.lstrip().startswith("{"):
+        return parse_class_file(text, where)
+    try:
+        return mapillary_classes(json.loads(text), where)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(where, f"not valid JSON: {error}") from error
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from autolabel.config import Model
 from autolabel.errors import WeightsError
+from autolabel.models.cards import TrunkCard, WeightsCard, read_card
 from autolabel.models.layers import Readout
 from autolabel.models.model import SegmentationModel, build_model
-from autolabel.models.weights import WeightsCard, weights_from_bytes
+from autolabel.models.trunk_weights import load_trunk
+from autolabel.models.weights import weights_from_bytes
 
 # Settings that shape no weight: a training may choose its own.
 FREE = {"dropout", "low_scale"}
@@ -17,18 +19,34 @@ def start_from(
 ) -> tuple[SegmentationModel, WeightsCard]:
     """A network for `table` and `class_names` with the weights of a file, and its card (normalisation of the file).
 
-    Where the file was made for other classes the layers that end in class logits start fresh. WeightsError: the
-    file is unusable or holds another network.
+    From a file that holds a trunk alone, head and attention start fresh. Where the file was made for other classes
+    the layers that end in class logits do. WeightsError: the file is unusable or holds another network.
     """
+    card = read_card(data, where)
+    if isinstance(card, TrunkCard):
+        model = build_model(table, len(class_names))
+        load_trunk(model, data, where, card)
+        statistics = card.model_dump(include={"mean", "std", "extra"})
+        return model, WeightsCard(table=table, class_names=class_names, **statistics)
     source, card = weights_from_bytes(data, where)
     for key, value in table.model_dump(exclude=FREE).items():
         if source.table[key] != value:
             raise WeightsError(where, f"holds {key} {source.table[key]!r}", f"the experiment asks for {value!r}")
-    model = build_model(table, len(class_names))
-    state = source.state_dict()
-    if card.class_names != class_names:
-        fresh = [f"head.{name}." for name, module in model.head.named_modules() if isinstance(module, Readout)]
-        own = model.state_dict()
-        state = {key: own[key] if key.startswith(tuple(fresh)) else value for key, value in state.items()}
-    model.load_state_dict(state)
+    fresh = () if card.class_names == class_names else class_layers(source)
+    model = carry_over(source, table, len(class_names), fresh=fresh)
     return model, card.model_copy(update={"table": table, "class_names": class_names})
+
+
+def class_layers(model: SegmentationModel) -> tuple[str, ...]:
+    """The layers that end in class logits."""
+    return tuple(f"head.{name}" for name, module in model.head.named_modules() if isinstance(module, Readout))
+
+
+def carry_over(
+    source: SegmentationModel, table: Model, num_classes: int, *, fresh: tuple[str, ...]
+) -> SegmentationModel:
+    """A network for `table` with the weights of `source`, but for the layers that start `fresh`."""
+    model = build_model(table, num_classes)
+    drawn = {key: value for key, value in model.state_dict().items() if key.rpartition(".")[0] in fresh}
+    model.load_state_dict(source.state_dict() | drawn)
+    return model

@@ -34,7 +34,7 @@ def test_half_precision_is_accepted(model: SegmentationModel, checkpoint: dict[s
     assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
 
 
-def test_missing_keys_are_counted_and_a_handful_named(
+def test_missing_keys_are_counted_and_twenty_named(
     model: SegmentationModel, checkpoint: dict[str, torch.Tensor]
 ) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -43,7 +43,7 @@ def test_missing_keys_are_counted_and_a_handful_named(
         WeightsError, match=r"teacher\.pth: entries missing \(\d+\): backbone\.stage3.* and \d+ more"
     ) as e:
         load_published(model, kept, where="teacher.pth")
-    assert len(str(e.value)) < 700
+    assert str(e.value).count("backbone.stage3") == 20
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
@@ -88,7 +88,7 @@ def test_other_networks_are_read_back(trunk: str, head: str, fusion: str) -> Non
 def test_twenty_foreign_keys_are_refused(trunk: str, head: str, fusion: str) -> None:
     model = build_model(SMALL | {"trunk": trunk, "head": head, "fusion": fusion}, 5)
     foreign = {f"module.loss.{i}": torch.zeros(1) for i in range(20)}
-    with pytest.raises(WeightsError, match=r"unexpected \(20\): loss\.0, .*loss\.4 and 15 more"):
+    with pytest.raises(WeightsError, match=r"unexpected \(20\): loss\.0, .*loss\.18, loss\.19; the file"):
         load_published(model, published_state(model) | foreign)
 
 

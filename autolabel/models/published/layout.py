@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.models.checks import check_entries
+from autolabel.models.checks import REMEDY, check_entries
 from autolabel.models.fusion import ExplicitAttention, ScaleAttention
 from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeper import DeeperHead
@@ -44,6 +44,7 @@ OTHER_TRUNK_NAMES: dict[type, str] = {DeeperHead: "trunk"}
 
 LAYERS = (nn.Conv2d, nn.BatchNorm2d)  # all that has weights
 PREFIX = "module."  # of checkpoints saved from a data-parallel wrapper
+COUNTER = "num_batches_tracked"  # of a norm: PyTorch before 0.4.1 had none, and no network here reads it
 
 
 def published_keys(model: SegmentationModel) -> dict[str, tuple[int, ...]]:
@@ -53,7 +54,7 @@ def published_keys(model: SegmentationModel) -> dict[str, tuple[int, ...]]:
 
 def published_state(model: SegmentationModel) -> dict[str, torch.Tensor]:
     """The weights (not copied) under the published keys."""
-    names = _names(model)
+    names = published_names(model)
     return {names[key]: value for key, value in model.state_dict().items()}
 
 
@@ -63,19 +64,52 @@ def load_published(
     """Load weights of the published layout; a `module.` prefix is taken off.
 
     Strict: WeightsError names missing, unexpected, mis-shaped and non-finite entries (`where` names the file),
-    and the model stays as it was.
+    and the model stays as it was. Only norms' counters may be absent.
     """
-    ours = {theirs: key for key, theirs in _names(model).items()}
     given = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
-    check_entries(given, published_state(model), where)
-    model.load_state_dict({ours[key]: value for key, value in given.items()})
+    model.load_state_dict(ours(given, published_names(model), model.state_dict(), where))
 
 
-def _names(model: SegmentationModel) -> dict[str, str]:
-    """Our state key -> the published one."""
-    rows = _rows(model)
-    layers = {path: _name(path, rows) for path, layer in model.named_modules() if isinstance(layer, LAYERS)}
-    return {key: f"{layers[path]}.{entry}" for key in model.state_dict() for path, _, entry in [key.rpartition(".")]}
+def ours(
+    given: Mapping[str, object],
+    names: Mapping[str, str],
+    state: Mapping[str, torch.Tensor],
+    where: object,
+    *,
+    remedy: str = REMEDY,
+) -> dict[str, torch.Tensor]:
+    """Entries under published names -> copies under our keys, in our types.
+
+    `names` maps our key to the published one, `state` our key to an entry of the wanted shape. Strict, as
+    `load_published`; absent counters of norms start at 0.
+    """
+    expected = {names[key]: value for key, value in state.items()}
+    counters = absent_counters(given, expected)
+    check_entries({**given, **counters}, expected, where, remedy=remedy)
+    found = {key: given.get(names[key], counters.get(names[key])) for key in state}
+    return {
+        key: value.detach().to(state[key].dtype, copy=True)
+        for key, value in found.items()
+        if isinstance(value, torch.Tensor)  # checked already
+    }
+
+
+def absent_counters(given: Collection[str], expected: Collection[str]) -> dict[str, torch.Tensor]:
+    """The counters of norms that a checkpoint lacks."""
+    return {k: torch.zeros((), dtype=torch.int64) for k in expected if k.endswith(COUNTER) and k not in given}
+
+
+def published_names(model: SegmentationModel) -> dict[str, str]:
+    """Our state key -> the published one; ConfigError if there is none."""
+    return names_of(model, _rows(model))
+
+
+def names_of(module: nn.Module, rows: tuple[Row, ...], prefix: str = "") -> dict[str, str]:
+    """Of a part of a network, whose keys begin with `prefix`."""
+    named = module.named_modules(prefix=prefix.removesuffix("."))
+    layers = {path: _name(path, rows) for path, layer in named if isinstance(layer, LAYERS)}
+    keys = module.state_dict(prefix=prefix)
+    return {key: f"{layers[path]}.{entry}" for key in keys for path, _, entry in [key.rpartition(".")]}
 
 
 def _rows(model: SegmentationModel) -> tuple[Row, ...]:

@@ -6,8 +6,7 @@ from autolabel.models.published.rows import conv_norms
 
 STAGES = {"0": "1", "1": "2", "2": "3", "3": "4"}  # ours count from 0, theirs from 1
 
-TRUNK = conv_norms(
-    (r"trunk\.stem", r"backbone.layer0.0", r"backbone.layer0.1"),
+BLOCKS = conv_norms(
     *(
         (
             rf"trunk\.stages\.{ours}\.(\d+)\.{part}",
@@ -23,3 +22,6 @@ TRUNK = conv_norms(
         )
     ),
 )
+
+TRUNK = (*conv_norms((r"trunk\.stem", r"backbone.layer0.0", r"backbone.layer0.1")), *BLOCKS)
+IMAGENET = (*conv_norms((r"trunk\.stem", r"backbone.conv1", r"backbone.bn1")), *BLOCKS)  # torchvision, timm

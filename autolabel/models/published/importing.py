@@ -1,0 +1,164 @@
+"""A stranger's checkpoint -> our weights file: strict, every entry used or named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from pydantic import JsonValue
+
+from autolabel.classes import CLASS_SETS, ClassSet
+from autolabel.config import Model
+from autolabel.errors import ConfigError, WeightsError
+from autolabel.models.cards import TrunkCard, WeightsCard
+from autolabel.models.checks import listed
+from autolabel.models.model import SegmentationModel, build_model
+from autolabel.models.published.entries import Entries, Shapes, entries_of, shapes_of, without_prefixes
+from autolabel.models.published.layout import absent_counters, ours, published_names
+from autolabel.models.published.reading import read_checkpoint
+from autolabel.models.published.recognise import (
+    TRUNK_PREFIXES,
+    Choice,
+    Network,
+    alike,
+    check_choice,
+    closest_alone,
+    closest_network,
+)
+from autolabel.models.published.trunks import why_not
+from autolabel.models.start import carry_over, class_layers
+from autolabel.models.trunk_weights import trunk_to_bytes
+from autolabel.models.trunks import TRUNKS
+from autolabel.models.weights import weights_to_bytes
+from autolabel.store import sha256_bytes
+
+USUAL = CLASS_SETS["cityscapes"]  # the classes of published checkpoints that have as many
+UNLIKE = 0.1  # less alike than this is not called close
+SEED = 0  # of layers that a file does not give
+NO_CHOICE = Choice()
+
+
+class Notes(NamedTuple):
+    """What became of the entries of a file."""
+
+    layout: str  # the name that the network is published under; a trunk's is ours
+    used: int
+    left_out: tuple[str, ...]  # a trunk's classifier
+    beside: tuple[str, ...]  # what the file holds apart from weights
+    counters: int  # of norms, absent in the file
+    fresh: tuple[str, ...] = ()  # layers drawn anew, for another number of classes: ours, then the file's name
+
+    def remarks(self, digest: str) -> dict[str, JsonValue]:
+        """For the card; `digest` is the sha256 of the file."""
+        lists = {"left_out": self.left_out, "beside": self.beside, "fresh": self.fresh}
+        return {
+            "imported": {"sha256": digest, "layout": self.layout, **{key: [*names] for key, names in lists.items()}}
+        }
+
+
+class Imported(NamedTuple):
+    data: bytes  # the weights file
+    card: WeightsCard | TrunkCard
+    notes: Notes
+
+
+def import_weights(
+    data: bytes, where: object, *, choice: Choice = NO_CHOICE, classes: ClassSet | None = None
+) -> Imported:
+    """The weights of a checkpoint of a published layout, or of a trunk trained on ImageNet.
+
+    Which network it is shows in its keys and shapes, unless `choice` says so. `classes` names its classes (those of
+    Cityscapes where there are 19); where it has another number of them, the layers that end in class logits are drawn
+    anew. The same bytes give the same file. WeightsError: no file that can be used; ConfigError: no choice that can.
+    """
+    check_choice(choice)
+    entries = entries_of(read_checkpoint(data, where), where, size=len(data))
+    digest = sha256_bytes(data)
+    network = closest_network(shapes_of(entries.weights), choice)
+    if network is not None:
+        return _import_network(entries, network, where, digest=digest, classes=classes)
+    return _import_trunk(entries, choice, where, digest=digest, classes=classes)
+
+
+def _import_network(
+    entries: Entries, network: Network, where: object, *, digest: str, classes: ClassSet | None
+) -> Imported:
+    model = _skeleton(network, where)
+    names = published_names(model)
+    _must_resemble(
+        entries.weights, {names[key]: tuple(value.shape) for key, value in model.state_dict().items()}, where
+    )
+    remedy = f"the closest network is {network.name} with {network.num_classes} classes"
+    state = ours(entries.weights, names, model.state_dict(), where, remedy=remedy)
+    class_names = _class_names(network.num_classes, classes, where)
+    model.load_state_dict(state, assign=True)
+    fresh = class_layers(model) if len(class_names) != network.num_classes else ()
+    notes = Notes(
+        layout=network.name,
+        used=len(entries.weights),
+        left_out=(),
+        beside=entries.beside,
+        counters=len(absent_counters(entries.weights, names.values())),
+        fresh=tuple(f"{layer} ({names[f'{layer}.weight'].removesuffix('.weight')})" for layer in fresh),
+    )
+    if fresh:
+        model = _with_classes(model, network.table, len(class_names), fresh)
+    card = WeightsCard(table=network.table, class_names=class_names, extra=notes.remarks(digest))
+    return Imported(weights_to_bytes(model, card), card, notes)
+
+
+def _import_trunk(
+    entries: Entries, choice: Choice, where: object, *, digest: str, classes: ClassSet | None
+) -> Imported:
+    weights = without_prefixes(entries.weights, TRUNK_PREFIXES, where)
+    layout = closest_alone(shapes_of(weights), choice)
+    _must_resemble(weights, layout.shapes, where)
+    for option, given in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
+        if given:
+            raise ConfigError(option, f"{where} holds a trunk alone, which has none", f"leave {option} out")
+    left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in layout.shapes]
+    kept = {key: value for key, value in weights.items() if key not in left_out}
+    remedy = f"the closest trunk is {layout.trunk}{why_not(kept)}"
+    state = ours(kept, layout.names, layout.state, where, remedy=remedy)
+    notes = Notes(
+        layout=layout.trunk,
+        used=len(kept),
+        left_out=tuple(left_out),
+        beside=entries.beside,
+        counters=len(absent_counters(kept, layout.shapes)),
+    )
+    card = TrunkCard(trunk=layout.trunk, extra=notes.remarks(digest))
+    return Imported(trunk_to_bytes(state, card), card, notes)
+
+
+def _must_resemble(weights: Mapping[str, object], shapes: Shapes, where: object) -> None:
+    if alike(shapes_of(weights), shapes) < UNLIKE:
+        found = f"resembles no known network: its {len(weights)} entries are {listed([*weights])}"
+        raise WeightsError(where, found, f"known trunks: {', '.join(TRUNKS)}")
+
+
+def _skeleton(network: Network, where: object) -> SegmentationModel:
+    """The network without memory for its weights."""
+    try:
+        with torch.device("meta"):
+            return build_model(network.table, network.num_classes)
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise WeightsError(where, f"its shapes describe no network: {error}".splitlines()[0]) from None
+
+
+def _class_names(count: int, classes: ClassSet | None, where: object) -> tuple[str, ...]:
+    if classes is not None:
+        return classes.names
+    if count == USUAL.num_classes:
+        return USUAL.names
+    raise ConfigError(where, f"holds {count} classes and not their names", "give them with --classes SET or FILE")
+
+
+def _with_classes(
+    source: SegmentationModel, table: Model, num_classes: int, fresh: tuple[str, ...]
+) -> SegmentationModel:
+    """With as many classes; the same draw every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return carry_over(source, table, num_classes, fresh=fresh)

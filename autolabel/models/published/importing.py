@@ -15,7 +15,7 @@ from autolabel.models.cards import TrunkCard, WeightsCard
 from autolabel.models.checks import listed
 from autolabel.models.model import SegmentationModel, build_model
 from autolabel.models.published.entries import Entries, Shapes, entries_of, shapes_of, without_prefixes
-from autolabel.models.published.layout import absent_counters, ours, published_names
+from autolabel.models.published.layout import absent_counters, ours, published_keys, published_names
 from autolabel.models.published.reading import read_checkpoint
 from autolabel.models.published.recognise import (
     TRUNK_PREFIXES,
@@ -51,10 +51,8 @@ class Notes(NamedTuple):
 
     def remarks(self, digest: str) -> dict[str, JsonValue]:
         """For the card; `digest` is the sha256 of the file."""
-        lists = {"left_out": self.left_out, "beside": self.beside, "fresh": self.fresh}
-        return {
-            "imported": {"sha256": digest, "layout": self.layout, **{key: [*names] for key, names in lists.items()}}
-        }
+        lists: dict[str, JsonValue] = {key: [*getattr(self, key)] for key in ("left_out", "beside", "fresh")}
+        return {"imported": {"sha256": digest, "layout": self.layout, **lists}}
 
 
 class Imported(NamedTuple):
@@ -86,9 +84,7 @@ def _import_network(
 ) -> Imported:
     model = _skeleton(network, where)
     names = published_names(model)
-    _must_resemble(
-        entries.weights, {names[key]: tuple(value.shape) for key, value in model.state_dict().items()}, where
-    )
+    _must_resemble(entries.weights, published_keys(model), where)
     remedy = f"the closest network is {network.name} with {network.num_classes} classes"
     state = ours(entries.weights, names, model.state_dict(), where, remedy=remedy)
     class_names = _class_names(network.num_classes, classes, where)
@@ -113,11 +109,12 @@ def _import_trunk(
 ) -> Imported:
     weights = without_prefixes(entries.weights, TRUNK_PREFIXES, where)
     layout = closest_alone(shapes_of(weights), choice)
-    _must_resemble(weights, layout.shapes, where)
+    expected = layout.shapes
+    _must_resemble(weights, expected, where)
     for option, given in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
         if given:
             raise ConfigError(option, f"{where} holds a trunk alone, which has none", f"leave {option} out")
-    left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in layout.shapes]
+    left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in expected]
     kept = {key: value for key, value in weights.items() if key not in left_out}
     remedy = f"the closest trunk is {layout.trunk}{why_not(kept)}"
     state = ours(kept, layout.names, layout.state, where, remedy=remedy)
@@ -126,7 +123,7 @@ def _import_trunk(
         used=len(kept),
         left_out=tuple(left_out),
         beside=entries.beside,
-        counters=len(absent_counters(kept, layout.shapes)),
+        counters=len(absent_counters(kept, expected)),
     )
     card = TrunkCard(trunk=layout.trunk, extra=notes.remarks(digest))
     return Imported(trunk_to_bytes(state, card), card, notes)

@@ -1,13 +1,13 @@
 """The decision: from fused logits to codes, in the one stated form (`autolabel.labels.codes.RULE`).
 
 A pixel of class c exceeds t iff sum_k exp(l_k - l_c) < 1/t, in float32, summed in class order; ties go to the lower
-class id. Classes are added one by one into one map a strip of rows: no softmax of full size is ever held, and the
-result depends on neither strip height, batch nor memory layout.
+class id. Rows are decided in strips: no softmax of full size is ever held, and the result depends on neither strip
+height, batch nor memory layout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -16,8 +16,8 @@ from autolabel.errors import DataError
 from autolabel.labels.codes import CodeBook
 
 _DTYPES = {1: torch.uint8, 2: torch.uint16}
-_STRIP_PIXELS = {"cpu": 1 << 16}  # fits the cache
-_STRIP_PIXELS_DEVICE = 1 << 24  # elsewhere few large kernels are faster
+_STRIP_PIXELS = {"cpu": 1 << 15}  # fits the cache
+_STRIP_PIXELS_DEVICE = 1 << 21  # elsewhere few large kernels are faster
 _SUM_TOLERANCE = 1e-3
 
 
@@ -40,46 +40,69 @@ def decide_probabilities(probabilities: Tensor, book: CodeBook) -> Tensor:
 def _by_strips(values: Tensor, book: CodeBook, odds: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
     batch, num_classes, height, width = values.shape
     assert num_classes == book.num_classes, f"{num_classes} maps, codes of {book.num_classes} classes"
-    codes = torch.empty((batch, height, width), dtype=_DTYPES[book.dtype.itemsize], device=values.device)
-    rows = max(1, _STRIP_PIXELS.get(values.device.type, _STRIP_PIXELS_DEVICE) // width)
-    limits = torch.from_numpy(book.limits).flip(0).to(values.device)  # ascending
+    codes = empty_codes((batch, height, width), book, values.device)
     for image, out in zip(values, codes, strict=True):
-        for top in range(0, height, rows):
-            strip = image[:, top : top + rows].to(torch.float32).contiguous()  # (K, h, W)
-            out[top : top + rows] = _codes(*odds(strip), book, limits).to(codes.dtype)
+        for top, bottom in strips(height, width, values.device):
+            strip = image[:, top:bottom].to(torch.float32).contiguous()  # (K, h, W)
+            out[top:bottom] = _codes(*odds(strip), book)
     return codes
 
 
-def _codes(winner: Tensor, odds: Tensor, book: CodeBook, limits: Tensor) -> Tensor:
-    """(h, W) int32 codes of winning classes and 1/p; a 1/p that is not finite makes the code invalid."""
-    exceeded = len(limits) - torch.bucketize(odds, limits, right=True, out_int32=True)  # edges with 1/p < 1/t
-    return (winner.to(torch.int32) * book.bins + exceeded).masked_fill_(~odds.isfinite(), book.invalid)
+def empty_codes(size: tuple[int, int, int], book: CodeBook, device: torch.device) -> Tensor:
+    return torch.empty(size, dtype=_DTYPES[book.dtype.itemsize], device=device)
+
+
+def strips(height: int, width: int, device: torch.device) -> Iterator[tuple[int, int]]:
+    """(top, bottom) of strips of rows, as high as suits the device."""
+    rows = max(1, _STRIP_PIXELS.get(device.type, _STRIP_PIXELS_DEVICE) // width)
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def decide_strip(logits: Tensor, book: CodeBook) -> Tensor:
+    """As `decide`, of one strip (K, h, W): codes (h, W), as numbers of any type."""
+    return _codes(*_logit_odds(logits.to(torch.float32)), book)
+
+
+def _codes(winner: Tensor, odds: Tensor, book: CodeBook) -> Tensor:
+    """(h, W) float32 codes of winning classes and 1/p; a 1/p that is not finite makes the code invalid."""
+    codes = winner * book.bins
+    for limit in book.limits.tolist():
+        codes += odds < limit
+    return codes.masked_fill_(~odds.isfinite(), book.invalid)
 
 
 def _logit_odds(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Winner (h, W) uint8 and sum exp(l - max) (h, W) of logits (K, h, W); not finite where any logit is not."""
-    winner, highest = _winner(logits)
-    odds, lowest, term = torch.zeros_like(highest), highest.clone(), torch.empty_like(highest)
-    for logit in logits:  # NaN and +inf reach the sum by themselves
-        odds += torch.sub(logit, highest, out=term).exp_()
-        torch.minimum(lowest, logit, out=lowest)
-    return winner, odds.masked_fill_(lowest == -torch.inf, torch.inf)
+    """Winner (h, W) and sum exp(l - max) (h, W) of logits (K, h, W); not finite where any logit is not."""
+    highest = logits.amax(dim=0)
+    below = logits - highest  # 0 at the winners
+    winner = _lowest_zero(below)
+    odds = _sum(below.exp_())  # NaN and +inf reach the sum by themselves
+    return winner, odds.masked_fill_(logits.amin(dim=0) == -torch.inf, torch.inf)
 
 
 def _probability_odds(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    winner, highest = _winner(probabilities)
-    total = torch.zeros_like(highest)
-    for probability in probabilities:
-        total += probability
+    highest = probabilities.amax(dim=0)
+    winner = _lowest_zero(probabilities - highest)
+    total = _sum(probabilities)
     if not bool((total - 1).abs().max() <= _SUM_TOLERANCE) or bool(probabilities.min() < 0):  # NaN fails the first
         raise DataError("teacher", "its probabilities are not finite, negative or do not sum to 1 at every pixel")
     return winner, total / highest
 
 
-def _winner(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest class with the highest value and that value, (h, W) uint8 and float32, of (K, h, W)."""
-    highest, winner = values[0].clone(), torch.zeros_like(values[0], dtype=torch.uint8)
-    for train_id, value in enumerate(values[1:], start=1):
-        winner.masked_fill_(value > highest, train_id)
-        torch.maximum(highest, value, out=highest)
-    return winner, highest
+def _lowest_zero(below: Tensor) -> Tensor:
+    """(h, W) float32: the lowest class at which (K, h, W), nowhere above zero, is zero.
+
+    By arithmetic, several times faster on a CPU than comparing: -k where zero, -k - K elsewhere, and the maximum.
+    """
+    num_classes = len(below)
+    ids = torch.arange(num_classes, dtype=below.dtype, device=below.device).view(-1, 1, 1)
+    return torch.sub(torch.sign(below).mul_(num_classes), ids).amax(dim=0).neg_()
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Over classes, in their order."""
+    total = values[0].clone()
+    for value in values[1:]:
+        total += value
+    return total

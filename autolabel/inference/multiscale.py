@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import torch
 
+from autolabel.inference.fused import fused_logits
 from autolabel.models import SegmentationModel
-from autolabel.models.fusion import ScaleMaps
+from autolabel.models.fusion import RawMaps
 
 
 class MultiscaleEvidence(NamedTuple):
@@ -29,17 +30,29 @@ def multiscale_logits(
     `scales` must hold 1.0, the output size, and suit the fusion (ConfigError). With `flip` the logits of the mirrored
     images, mirrored back, are averaged in. The model is expected in eval mode; no gradient is kept.
     """
-    fused = model.fusion.fuse(_maps(model, images, scales))
+    return fused_logits(model.fusion, raw_views(model, images, scales, flip=flip))
+
+
+def raw_views(
+    model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
+) -> list[list[RawMaps]]:
+    """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
+    ordered = _highest_first(scales)
+    views = [model.raw_maps(images, ordered)]
     if flip:
-        mirrored = model.fusion.fuse(_maps(model, images.flip(-1), scales))
-        fused = (fused + mirrored.flip(-1)) / 2
-    return fused
+        views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
+    return views
+
+
+def _mirrored(raw: RawMaps) -> RawMaps:
+    attention = None if raw.attention is None else raw.attention.flip(-1)
+    return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 
 
 @torch.no_grad()
 def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> MultiscaleEvidence:
     """As `multiscale_logits` without flip, with the parts it was fused from: for reports and pictures."""
-    maps = _maps(model, images, scales)
+    maps = model.scale_maps(images, _highest_first(scales))
     return MultiscaleEvidence(
         fused=model.fusion.fuse(maps),
         logits={m.scale: m.logits for m in maps},
@@ -48,6 +61,5 @@ def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: 
     )
 
 
-def _maps(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
-    """Every scale's logits and attention at the size of the image that was fed in, highest scale first."""
-    return model.scale_maps(images, sorted(map(float, scales), reverse=True))
+def _highest_first(scales: Sequence[float]) -> list[float]:
+    return sorted(map(float, scales), reverse=True)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import AutolabelError, ConfigError
-from autolabel.inference.decision import decide
-from autolabel.inference.multiscale import multiscale_logits
+from autolabel.inference.fused import decide_fused
+from autolabel.inference.multiscale import raw_views
 from autolabel.labels.codes import CodeBook
 from autolabel.models import SegmentationModel, WeightsCard, normalise
 
@@ -45,8 +45,8 @@ class Teacher:
     def __call__(self, pictures: Tensor) -> Tensor:
         images = normalise(self._upload(pictures), self.card.mean, self.card.std)
         with torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
-            logits = multiscale_logits(self.model, images, self.scales, flip=self.flip)
-        return decide(logits, self.book)
+            views = raw_views(self.model, images, self.scales, flip=self.flip)
+        return decide_fused(self.model.fusion, views, self.book)
 
     def _upload(self, pictures: Tensor) -> Tensor:
         if self.device.type != "cuda":

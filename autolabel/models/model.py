@@ -13,7 +13,7 @@ from torch import nn
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
-from autolabel.models.fusion import FUSIONS, ScaleMaps
+from autolabel.models.fusion import FUSIONS, RawMaps, ScaleMaps
 from autolabel.models.heads import HEADS, HeadOutput
 from autolabel.models.layers import at_least_float32
 from autolabel.models.padding import cut_back, pad_to_multiple
@@ -21,7 +21,7 @@ from autolabel.models.resize import resize, scaled_size
 from autolabel.models.trunks import TRUNKS
 
 Entry = TypeVar("Entry")
-Pass = tuple[ScaleMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits, at its own image size
+Pass = tuple[RawMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
 
 
 class ScaleOutput(NamedTuple):
@@ -70,15 +70,24 @@ class SegmentationModel(nn.Module):
         all its scales for explicit, 1.0 otherwise. The auxiliary logits are fused by the same attention."""
         size = images.shape[-2], images.shape[-1]
         passes = self._passes(images, self.training_scales)
-        maps = [scale_maps for scale_maps, _ in passes]
-        aux = [scale_maps._replace(logits=aux) for scale_maps, aux in passes if aux is not None]
+        maps = [raw.resized() for raw, _ in passes]
+        aux = [
+            full._replace(logits=resize(aux, raw.size))
+            for full, (raw, aux) in zip(maps, passes, strict=True)
+            if aux is not None
+        ]
         per_scale = {m.scale: resize(m.logits, size) for m in maps} if len(maps) > 1 else {}
         return TrainOutput(self.fusion.fuse(maps), self.fusion.fuse(aux) if aux else None, per_scale)
 
-    def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
-        """What `fusion.fuse` fuses; ConfigError for scales that this fusion cannot."""
+    def raw_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[RawMaps]:
+        """Every scale's maps at the stride of the head, in the order given; ConfigError for scales that this fusion
+        cannot take."""
         self.fusion.check(scales)
-        return [scale_maps for scale_maps, _ in self._passes(images, scales)]
+        return [raw for raw, _ in self._passes(images, scales)]
+
+    def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
+        """What `fusion.fuse` fuses: `raw_maps` at their scales' image sizes."""
+        return [raw.resized() for raw in self.raw_maps(images, scales)]
 
     def _passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
         """One pass a scale, in the order given."""
@@ -91,25 +100,19 @@ class SegmentationModel(nn.Module):
         for scale in scales:
             size = scaled_size((images.shape[-2], images.shape[-1]), scale)
             out = self.evidence(resize(images, size), attention=scale != max(scales))
-            attention = None if out.attention is None else resize(out.attention, size)
-            aux = None if out.aux is None else resize(out.aux, size)
-            passes.append((ScaleMaps(scale, resize(out.logits, size), attention), aux))
+            passes.append((RawMaps(scale, out.logits, out.attention, size, size), out.aux))
         return passes
 
     def _joint_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
-        """All features first, then one head gives the attention of every scale, at the size of the images."""
+        """All features first, then one head gives the attention of every scale, for the size of the images."""
         size = images.shape[-2], images.shape[-1]
         sizes = {scale: scaled_size(size, scale) for scale in scales}
         outs = {scale: self._head_output(resize(images, sizes[scale])) for scale in scales}
         assert self.attention is not None
-        weights = resize(self.attention({scale: out.features for scale, out in outs.items()}), size)
+        weights = self.attention({scale: out.features for scale, out in outs.items()})
         attention = dict(zip(self.fusion.joint, weights.split(1, dim=1), strict=True))
         return [
-            (
-                ScaleMaps(scale, resize(out.logits, sizes[scale]), attention[scale]),
-                None if out.aux is None else resize(out.aux, sizes[scale]),
-            )
-            for scale, out in outs.items()
+            (RawMaps(scale, out.logits, attention[scale], sizes[scale], size), out.aux) for scale, out in outs.items()
         ]
 
     def _head_output(self, images: torch.Tensor) -> HeadOutput:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
+from autolabel.models.rowmap import RowMap
 
-def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+Map = TypeVar("Map", torch.Tensor, RowMap)
+
+
+def resize(x: Map, size: tuple[int, int]) -> Map:
     """Bilinear with half-pixel centres (align_corners False), no antialias: (B, C, h, w) -> (B, C, *size).
 
     The size is always given, never a factor: the coordinate ratio is then exactly input size / output size.
     """
     if surely_equal(x.shape[-2:], size):
         return x
+    if isinstance(x, RowMap):
+        return x.resized(size)
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
 
 

@@ -13,7 +13,7 @@ from autolabel.errors import ConfigError
 from autolabel.models.fusion.attention import ScaleAttention
 from autolabel.models.fusion.average import average_scales, average_weights
 from autolabel.models.fusion.explicit import SCALES, ExplicitAttention, explicit_weights, fuse_explicit
-from autolabel.models.fusion.hierarchical import ScaleMaps, fuse_pair, fuse_scales, scale_weights
+from autolabel.models.fusion.hierarchical import RawMaps, ScaleMaps, fuse_pair, fuse_scales, scale_weights
 
 
 def _hierarchical_head(inputs: int, table: Model) -> nn.Module:
@@ -65,6 +65,7 @@ __all__ = [
     "FUSIONS",
     "ExplicitAttention",
     "Fusion",
+    "RawMaps",
     "ScaleAttention",
     "ScaleMaps",
     "fuse_explicit",

@@ -19,7 +19,8 @@ def _output_size(outputs: Sequence[ScaleMaps]) -> tuple[int, int]:
 def average_scales(outputs: Sequence[ScaleMaps]) -> torch.Tensor:
     """Mean over the scales of the logits resized to the size of scale 1.0, which must be among them: (B, K, H, W)."""
     size = _output_size(outputs)
-    return torch.stack([resize(o.logits, size) for o in outputs]).mean(dim=0)
+    first, *rest = (resize(o.logits, size) for o in outputs)
+    return sum(rest, start=first) / len(outputs)
 
 
 def average_weights(outputs: Sequence[ScaleMaps]) -> dict[float, torch.Tensor]:

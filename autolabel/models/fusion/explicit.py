@@ -44,10 +44,12 @@ def fuse_explicit(outputs: Sequence[ScaleMaps]) -> torch.Tensor:
 
     The attention is that of `ExplicitAttention` for each scale, already at this size; scale 1.0 alone is its logits.
     """
+    if len(outputs) == 1:
+        return outputs[0].logits
     weights = explicit_weights(outputs)
     size = weights[1.0].shape[-2], weights[1.0].shape[-1]
-    terms = [resize(o.logits, size) * weights[o.scale] for o in outputs]
-    return torch.stack(terms).sum(dim=0)
+    first, *rest = (resize(o.logits, size) * weights[o.scale] for o in outputs)
+    return sum(rest, start=first)
 
 
 def explicit_weights(outputs: Sequence[ScaleMaps]) -> dict[float, torch.Tensor]:

@@ -14,6 +14,20 @@ import torch
 from autolabel.models.resize import resize
 
 
+class RawMaps(NamedTuple):
+    """One scale's evidence as its network gives it, with the sizes it is to be resized to before it is fused."""
+
+    scale: float
+    logits: torch.Tensor  # (B, K, h, w), at the stride of the head
+    attention: torch.Tensor | None  # (B, 1, h', w'); the highest scale needs none
+    size: tuple[int, int]  # of the image that was fed in: the logits'
+    attention_size: tuple[int, int]  # the attention's
+
+    def resized(self) -> ScaleMaps:
+        attention = None if self.attention is None else resize(self.attention, self.attention_size)
+        return ScaleMaps(self.scale, resize(self.logits, self.size), attention)
+
+
 class ScaleMaps(NamedTuple):
     """One scale's evidence, at the size of the image that was fed in."""
 

@@ -1,0 +1,121 @@
+"""The fused decision against the dense path: the same fusion on whole maps, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from autolabel.inference import fused
+from autolabel.inference.decision import decide
+from autolabel.inference.fused import decide_fused, fused_logits, fused_rows
+from autolabel.labels.codes import CodeBook
+from autolabel.models.fusion import FUSIONS, RawMaps
+from autolabel.models.resize import scaled_size
+
+SCALE_SETS = [(0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0), (0.75, 1.0, 1.5), (1.0,), (1.0, 1.5, 2.0), (0.3, 1.0, 1.7, 2.5)]
+
+
+def random_maps(scales, size, *, classes=5, batch=1, seed=0, stride=4, explicit=False) -> list[RawMaps]:
+    """As a network would give them, highest scale first, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    padded = -(-size[0] // stride) + 2, -(-size[1] // stride) + 2  # explicit attention as published
+    maps = []
+    for scale in sorted(scales, reverse=True):
+        own = scaled_size(size, scale)
+        raw = -(-own[0] // stride), -(-own[1] // stride)
+        logits = 3 * torch.randn(batch, classes, *raw, generator=generator, dtype=torch.float64)
+        attention = torch.rand(batch, 1, *(padded if explicit else raw), generator=generator, dtype=torch.float64)
+        maps.append(RawMaps(scale, logits, attention, own, size if explicit else own))
+    return maps
+
+
+def single(maps: list[RawMaps]) -> list[RawMaps]:
+    return [raw._replace(logits=raw.logits.float(), attention=raw.attention.float()) for raw in maps]
+
+
+def near_a_border(logits: Tensor, book: CodeBook, margin: float = 1e-6) -> Tensor:
+    """Where float32 may round to the other side of a tie or an edge: (B, H, W) of float64 logits."""
+    top = logits.topk(min(2, logits.shape[1]), dim=1).values
+    p = logits.softmax(1).amax(1)
+    edges = torch.tensor(book.edges, dtype=torch.float64).view(-1, 1, 1, 1)
+    tie = (top[:, 0] - top[:, -1]) < margin if logits.shape[1] > 1 else torch.zeros_like(p, dtype=torch.bool)
+    return tie | ((p / edges - 1).abs() < margin * logits.abs().amax()).any(0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(SCALE_SETS),
+    st.tuples(st.integers(1, 50), st.integers(1, 70)),
+    st.sampled_from(["hierarchical", "average"]),
+    st.integers(1, 2),
+    st.integers(0, 99),
+)
+def test_rows_are_those_of_the_dense_fusion(scales, size, fusion: str, views: int, seed: int) -> None:
+    maps = [random_maps(scales, size, batch=2, seed=seed + view) for view in range(views)]
+    rows = fused_rows(FUSIONS[fusion], maps)
+    dense = fused_logits(FUSIONS[fusion], maps)
+    assert rows.shape == dense.shape
+    strips = [rows.rows(top, min(top + 7, size[0])) for top in range(0, size[0], 7)]
+    torch.testing.assert_close(torch.cat(strips, dim=2), dense, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(37, 50), (64, 96)])
+def test_rows_of_explicit_fusion(size: tuple[int, int]) -> None:
+    maps = [random_maps((0.5, 1.0, 2.0), size, explicit=True)]
+    dense = fused_logits(FUSIONS["explicit"], maps)
+    torch.testing.assert_close(fused_rows(FUSIONS["explicit"], maps).rows(0, size[0]), dense, rtol=0, atol=1e-12)
+    alone = [[maps[0][1]._replace(attention=None)]]
+    rows = fused_rows(FUSIONS["explicit"], alone)
+    torch.testing.assert_close(rows.rows(3, 9), fused_logits(FUSIONS["explicit"], alone)[:, :, 3:9])
+
+
+@pytest.mark.parametrize("scales", SCALE_SETS, ids=str)
+@pytest.mark.parametrize(("classes", "size"), [(19, (96, 160)), (40, (61, 83)), (1, (8, 9)), (2, (1, 1))])
+def test_codes_are_those_of_float64(scales, classes: int, size: tuple[int, int]) -> None:
+    book = CodeBook(classes)
+    maps = random_maps(scales, size, classes=classes, batch=2)
+    codes = decide_fused(FUSIONS["hierarchical"], [single(maps)], book)
+    dense = fused_logits(FUSIONS["hierarchical"], [maps])
+    close = near_a_border(dense, book)
+    assert close.double().mean() < 1e-3 or classes == 1
+    assert torch.equal(codes[~close].int(), decide(dense, book)[~close].int())
+
+
+def test_a_batch_gives_the_codes_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several strips an image, whose borders fall elsewhere in a batch."""
+    book = CodeBook(19)
+    maps = single(random_maps((0.5, 1.0, 2.0), (40, 64), classes=19, batch=3))
+    whole = decide_fused(FUSIONS["hierarchical"], [maps], book)
+    monkeypatch.setattr(fused, "strips", lambda height, width, device: ((t, t + 1) for t in range(height)))
+    assert torch.equal(decide_fused(FUSIONS["hierarchical"], [maps], book), whole)
+    for i in range(3):
+        one = [m._replace(logits=m.logits[i : i + 1], attention=m.attention[i : i + 1]) for m in maps]
+        assert torch.equal(decide_fused(FUSIONS["hierarchical"], [one], book)[0], whole[i])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_spreads_as_in_the_dense_path(value: float) -> None:
+    book = CodeBook(5)
+    maps = single(random_maps((0.5, 1.0, 2.0), (64, 96)))
+    clean = decide_fused(FUSIONS["hierarchical"], [maps], book)
+    maps[1].logits[0, 3, 5, 7] = value
+    codes = decide_fused(FUSIONS["hierarchical"], [maps], book)
+    assert torch.equal(codes, decide(fused_logits(FUSIONS["hierarchical"], [maps]), book))
+    spoilt = codes == book.invalid
+    assert 0 < int(spoilt.sum()) <= 64
+    assert torch.equal(codes[~spoilt], clean[~spoilt])
+
+
+def test_memory_is_that_of_strips() -> None:
+    """No fused map of full size: what one strip takes is all that is computed at once."""
+    maps = single(random_maps((0.5, 1.0, 2.0), (256, 512), classes=19))
+    asked: list[int] = []
+    rows = fused_rows(FUSIONS["hierarchical"], [maps])
+    compute = rows.rows
+    rows.rows = lambda top, bottom: asked.append(bottom - top) or compute(top, bottom)  # type: ignore[method-assign]
+    fused._decide_rows(rows, CodeBook(19))
+    assert sum(asked) == 256
+    assert max(asked) * 512 <= 1 << 16

@@ -1,0 +1,93 @@
+"""Maps computed by rows against the same arithmetic on whole tensors, in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autolabel.models.resize import resize
+from autolabel.models.rowmap import Held, RowMap
+from autolabel.models.taps import Taps, bilinear
+
+LENGTHS = st.integers(1, 40)
+
+
+def dense(taps: Taps) -> torch.Tensor:
+    low, matrix = taps.block(0, len(taps))
+    full = torch.zeros(len(taps), taps.source, dtype=torch.float64)
+    full[:, low : low + matrix.shape[1]] = torch.from_numpy(matrix)
+    return full
+
+
+def torch_matrix(source: int, target: int) -> torch.Tensor:
+    """What torch does to every unit vector."""
+    units = torch.eye(source, dtype=torch.float64)[:, None, :, None]
+    return resize(units, (target, 1))[:, 0, :, 0].T
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, LENGTHS)
+def test_taps_are_torch_s_weights(source: int, target: int) -> None:
+    taps = bilinear(source, target)
+    assert taps.width <= 2
+    torch.testing.assert_close(dense(taps), torch_matrix(source, target), rtol=0, atol=1e-13)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LENGTHS, min_size=3, max_size=4))
+def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
+    first, *rest = (bilinear(a, b) for a, b in itertools.pairwise(lengths))
+    composed, product = first, dense(first)
+    for taps in rest:
+        composed, product = taps.after(composed), dense(taps) @ product
+    assert (composed.first >= 0).all()
+    assert (composed.first + composed.width <= composed.source).all()
+    torch.testing.assert_close(dense(composed), product, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 256])
+def test_four_times_then_half_is_twice(length: int) -> None:
+    """What lets the largest scale's map be skipped: two weights, not more, and the very same ones."""
+    folded, twice = bilinear(4 * length, 2 * length).after(bilinear(length, 4 * length)), bilinear(length, 2 * length)
+    assert folded.width == twice.width
+    assert (folded.first == twice.first).all()
+    assert (folded.weights == twice.weights).all()
+
+
+def test_other_ratios_keep_a_third_weight() -> None:
+    assert bilinear(60, 40).after(bilinear(15, 60)).width == 3
+
+
+def by_strips(rows: RowMap, height: int) -> torch.Tensor:
+    return torch.cat([rows.rows(top, min(top + height, rows.shape[2])) for top in range(0, rows.shape[2], height)], 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(LENGTHS, LENGTHS), min_size=3, max_size=3), st.integers(1, 9), st.integers(0, 9))
+def test_strips_of_an_expression(sizes: list[tuple[int, int]], height: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    first, middle, last = sizes
+    a, b, share = (
+        torch.randn(2, channels, *size, generator=generator, dtype=torch.float64)
+        for channels, size in ((3, first), (3, last), (1, middle))
+    )
+
+    def expression(a, b, share):
+        product = resize(share * resize(a, middle), last)
+        return (product + (1 - resize(share, last)) * b + 2.5) / 3
+
+    expected = expression(a, b, share)
+    rows = expression(Held(a), Held(b), Held(share))
+    assert rows.shape == expected.shape
+    torch.testing.assert_close(by_strips(rows, height), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(by_strips(rows, height), expected, rtol=0, atol=1e-12)  # nothing held was overwritten
+
+
+def test_wide_maps_are_computed_in_blocks_of_columns() -> None:
+    x = torch.randn(1, 2, 9, 250, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for width in (250, 251, 1000, 97):
+        torch.testing.assert_close(by_strips(Held(x).resized((9, width)), 4), resize(x, (9, width)), rtol=0, atol=1e-12)

@@ -76,4 +76,4 @@ def run(ctx: Context) -> Outcome:
     return Outcome(meta=meta)
 
 
-EVALUATE = Stage("evaluate", 1, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check)
+EVALUATE = Stage("evaluate", 2, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check)

@@ -115,4 +115,4 @@ def _finish(ctx: Context, book: CodeBook, rows: list[dict[str, Any]]) -> Outcome
     )
 
 
-INFER = Stage("infer", 1, "codes", {"data": "manifest", "model": "weights"}, run, check=check)
+INFER = Stage("infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check)

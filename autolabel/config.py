@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -23,6 +23,16 @@ def _with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(_with_output_scale)]
+
+
+Layer = Literal["fine", "auto", "coarse"]
+Layers = Annotated[tuple[Layer, ...], Field(min_length=1)]
+
+
+def _beside_cutmix(classmix: float, info: ValidationInfo) -> float:
+    if classmix + info.data.get("cutmix", 0.0) > 1:
+        raise ValueError("cutmix and classmix exclude each other: their probabilities add up to 1 at most")
+    return classmix
 
 
 class Table(BaseModel):
@@ -115,6 +125,26 @@ class Augment(Table):
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.25  # strength of brightness, contrast, saturation, hue
     blur: Share = 0.0  # probability
     blur_sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.15, 1.3)
+    cutmix: Share = 0.0  # probability that a box of another sample covers this one
+    classmix: Annotated[Share, AfterValidator(_beside_cutmix)] = 0.0  # that half of another sample's classes do
+
+
+class Phase(Table):
+    """Which label layers the samples of some epochs come from."""
+
+    layers: Layers  # of the pictures drawn evenly
+    uniform: Layers | None = None  # of the class-uniform draws; None = the same
+    epochs: Positive | None = None  # one phase may leave it open: it takes the rest
+
+
+def _that_fill_the_epochs(phases: tuple[Phase, ...], info: ValidationInfo) -> tuple[Phase, ...]:
+    epochs, given = info.data.get("epochs"), [phase.epochs for phase in phases]
+    if not phases or epochs is None:  # None: it is wrong itself
+        return phases
+    fixed, num_open = sum(number or 0 for number in given), given.count(None)
+    if num_open > 1 or fixed + num_open > epochs or (num_open == 0 and fixed != epochs):
+        raise ValueError(f"phases must add up to epochs = {epochs}; one of them may leave its number open")
+    return phases
 
 
 class Train(Table):
@@ -135,7 +165,10 @@ class Train(Table):
     loss: Literal["rmi", "bce", "ce"] = "rmi"
     aux_weight: Annotated[float, Field(ge=0)] = 0.4
     scale_weight: Annotated[float, Field(ge=0)] = 0.05  # per-scale terms
+    decay_norms: bool = False  # weight_decay also for biases and for scale and shift of norms, as published
     class_uniform: Share = 0.5  # share of an epoch drawn uniformly over classes
+    uniform_classes: tuple[str, ...] | None = None  # those drawn from coarse and auto labels too; None = all
+    phases: Annotated[tuple[Phase, ...], AfterValidator(_that_fill_the_epochs)] = ()  # none: all layers all the time
     tile: Positive = 1024  # class-uniform centroids are taken from tiles of this size
     augment: Augment = Augment()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -174,7 +207,7 @@ class Label(Table):
 class Fuse(Table):
     """Which label layers a student trains on; an image takes the first layer of the list that it has."""
 
-    layers: Annotated[tuple[Literal["fine", "auto", "coarse"], ...], Field(min_length=1)] = ("fine", "auto")
+    layers: Layers = ("fine", "auto")
 
 
 class Evaluate(Table):

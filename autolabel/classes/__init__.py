@@ -3,5 +3,6 @@
 from autolabel.classes.class_set import IGNORE, ClassSet
 from autolabel.classes.files import mapillary_classes, parse_class_file, read_class_set
 from autolabel.classes.known import CLASS_SETS
+from autolabel.classes.naming import id_of_name
 
-__all__ = ["CLASS_SETS", "IGNORE", "ClassSet", "mapillary_classes", "parse_class_file", "read_class_set"]
+__all__ = ["CLASS_SETS", "IGNORE", "ClassSet", "id_of_name", "mapillary_classes", "parse_class_file", "read_class_set"]

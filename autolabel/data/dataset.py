@@ -1,8 +1,9 @@
 """The data set of augmented crops.
 
 The key of a sample is its number k in the order of the whole training: epoch k // epoch_images, position
-k % epoch_images. Crop and jitter are functions of (seed, epoch, position) alone, so batches do not depend on the
-number of loader processes, and a resumed run only has to start counting at the right k.
+k % epoch_images. Crop, jitter, and the part of another sample that is pasted on are functions of (seed, epoch,
+position) alone, so batches do not depend on the number of loader processes, and a resumed run only has to start
+counting at the right k.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from autolabel.config import Augment
 from autolabel.data.augment import augment
-from autolabel.data.pairs import Pairs
-from autolabel.data.sampling import EpochSampler
+from autolabel.data.mixing import draw_mix
+from autolabel.data.pairs import Pair, Pairs
+from autolabel.data.sampling import EpochSampler, Item
 from autolabel.errors import AutolabelError
 
-_AUGMENT = 3  # stream of random numbers, beside those of sampling.py
+_AUGMENT, _MIX = 3, 5  # streams of random numbers, beside those of sampling.py and training/trainer.py
 
 
 @dataclass
@@ -44,18 +46,24 @@ class CropSet(Dataset):
         epoch, position = divmod(number, self.sampler.epoch_images)
         if epoch != self._epoch:
             self._epoch, self._items = epoch, self.sampler.items(epoch)
-        item = self._items[position]
-        image, label = self.pairs[item.index]
-        image, label = augment(
-            image,
-            label,
-            settings=self.augment,
-            crop=self.crop,
-            centre=item.centre,
-            rng=np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]),
-            fill=self.fill,
-        )
+        view = self._view(self._items[position], np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]))
+        self._mix(view, np.random.default_rng([self.sampler.seed, _MIX, epoch, position]))
+        image, label = view
         return torch.from_numpy(image), torch.from_numpy(label)
+
+    def _view(self, item: Item, rng: np.random.Generator) -> Pair:
+        image, label = self.pairs[item.index]
+        return augment(image, label, settings=self.augment, crop=self.crop, centre=item.centre, rng=rng, fill=self.fill)
+
+    def _mix(self, view: Pair, rng: np.random.Generator) -> None:
+        """Paste a part of another sample of the epoch, cropped anew: not of the batch, which is shared and split."""
+        mix = draw_mix(self.augment, rng)
+        if mix is None:
+            return
+        pasted = self._view(self._items[int(rng.integers(len(self._items)))], rng)
+        mask = mix(pasted[1], rng)
+        for below, above in zip(view, pasted, strict=True):
+            below[mask] = above[mask]
 
 
 class _Caught(Dataset):

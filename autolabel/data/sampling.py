@@ -1,5 +1,7 @@
 """Which crop comes when: the items of an epoch are a function of (seed, epoch), so resuming needs no sampler state.
 
+Epochs may draw from different label layers, one part of the training after the other (`data.phases`).
+
 A share of each epoch is drawn uniformly over *classes*: a class, then one of its tile centroids. Rare classes are thus
 seen as often as roads are (method of the reference recipe: half of an epoch, tiles of 1024 px).
 """
@@ -58,37 +60,71 @@ def pool_centroids(per_image: Sequence[np.ndarray], num_classes: int) -> tuple[n
 
 
 @dataclass(frozen=True)
-class EpochSampler:
-    """Draws `epoch_images` items an epoch; `centroids` holds rows (picture, y, x) for every class.
+class Part:
+    """What some epochs in a row draw from."""
 
-    The share that is not class-uniform walks through permutations of all pictures, one after the other and across
-    epochs: after any number of epochs two pictures were drawn equally often, give or take one.
+    epochs: int
+    pictures: Sequence[int]  # drawn evenly
+    centroids: tuple[np.ndarray, ...]  # drawn class-uniformly: for every class rows (picture, y, x)
+
+    @property
+    def present(self) -> list[int]:
+        """The classes that can be drawn."""
+        return [class_id for class_id, rows in enumerate(self.centroids) if len(rows)]
+
+
+@dataclass(frozen=True)
+class EpochSampler:
+    """Draws `epoch_images` items an epoch, from one part after the other; the last one goes on without end.
+
+    The share that is not class-uniform walks through permutations of a part's pictures, one after the other and across
+    epochs: after any number of epochs two pictures were drawn equally often, give or take one. Parts with the same
+    pictures share a walk.
     """
 
-    num_items: int
-    centroids: tuple[np.ndarray, ...]
+    parts: tuple[Part, ...]
     seed: int
     epoch_images: int
     class_uniform: float
 
     def items(self, epoch: int) -> list[Item]:
-        present = [class_id for class_id, rows in enumerate(self.centroids) if len(rows)]
-        num_uniform = round(self.class_uniform * self.epoch_images) if present else 0
-        num_plain = self.epoch_images - num_uniform
+        number, begun = self._part_of(epoch)
+        part = self.parts[number]
+        present, num_plain = part.present, self._num_plain(part)
         rng = np.random.default_rng([self.seed, _EPOCH, epoch])
-        drawn = [self._class_item(rng, present) for _ in range(num_uniform)]
-        drawn += [Item(index) for index in self._walk(epoch * num_plain, num_plain)]
+        drawn = [_class_item(rng, part, present) for _ in range(self.epoch_images - num_plain)]
+        start = self._walked(number) + (epoch - begun) * num_plain
+        drawn += [Item(index) for index in self._walk(part.pictures, start, num_plain)]
         return [drawn[i] for i in rng.permutation(len(drawn))]
 
-    def _class_item(self, rng: np.random.Generator, present: Sequence[int]) -> Item:
-        class_id = present[int(rng.integers(len(present)))]
-        rows = self.centroids[class_id]
-        index, y, x = (int(v) for v in rows[int(rng.integers(len(rows)))])
-        return Item(index, (y, x), class_id)
+    def _part_of(self, epoch: int) -> tuple[int, int]:
+        """The part that an epoch belongs to, and the epoch that this part begins with."""
+        begun = 0
+        for number, part in enumerate(self.parts[:-1]):
+            if epoch < begun + part.epochs:
+                return number, begun
+            begun += part.epochs
+        return len(self.parts) - 1, begun
 
-    def _walk(self, start: int, count: int) -> list[int]:
-        """Items start .. start + count of the endless row of permutations."""
-        rounds = range(start // self.num_items, (start + count - 1) // self.num_items + 1)
-        order = [np.random.default_rng([self.seed, _PERMUTATION, i]).permutation(self.num_items) for i in rounds]
-        offset = start - rounds.start * self.num_items
-        return np.concatenate(order)[offset : offset + count].tolist() if count else []
+    def _num_plain(self, part: Part) -> int:
+        return self.epoch_images - (round(self.class_uniform * self.epoch_images) if part.present else 0)
+
+    def _walked(self, number: int) -> int:
+        """How far parts before this one have come with its pictures."""
+        mine = list(self.parts[number].pictures)
+        return sum(part.epochs * self._num_plain(part) for part in self.parts[:number] if list(part.pictures) == mine)
+
+    def _walk(self, pictures: Sequence[int], start: int, count: int) -> list[int]:
+        """Pictures start .. start + count of the endless row of their permutations."""
+        size = len(pictures)
+        rounds = range(start // size, (start + count - 1) // size + 1)
+        order = [np.random.default_rng([self.seed, _PERMUTATION, i]).permutation(size) for i in rounds]
+        offset = start - rounds.start * size
+        return np.asarray(pictures)[np.concatenate(order)[offset : offset + count]].tolist() if count else []
+
+
+def _class_item(rng: np.random.Generator, part: Part, present: Sequence[int]) -> Item:
+    class_id = present[int(rng.integers(len(present)))]
+    rows = part.centroids[class_id]
+    index, y, x = (int(v) for v in rows[int(rng.integers(len(rows)))])
+    return Item(index, (y, x), class_id)

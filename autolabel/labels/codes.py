@@ -12,13 +12,12 @@ stated form, so that every device gives the same codes (but within rounding of a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from autolabel.classes import IGNORE
+from autolabel.classes import IGNORE, id_of_name
 from autolabel.errors import ConfigError, DataError
 
 RULE = "p > t iff sum(exp(l - max(l))) < 1/t, float32, ties to the lower class id"
@@ -142,10 +141,7 @@ def thresholds_per_class(
 ) -> tuple[float, ...]:
     """One threshold a class: `threshold`, but where `class_thresholds` names the class; ConfigError on a wrong name."""
     for name in class_thresholds:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"classes are {', '.join(names)}"
-            raise ConfigError("label.class_thresholds", f"no class is named {name!r}", remedy)
+        id_of_name(name, names, where="label.class_thresholds")
     return tuple(float(class_thresholds.get(name, threshold)) for name in names)
 
 

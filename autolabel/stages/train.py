@@ -30,6 +30,18 @@ def identity(settings: Train) -> dict[str, Any]:
 def check_teacher(ahead: Ahead) -> None:
     """There must be labels to train on, and a network as the settings say."""
     need_labels(ahead.data, "train", ahead.settings.labels, "choose other layers for teacher.labels")
+    _check(ahead, ahead.settings.labels)
+
+
+def check_student(ahead: Ahead) -> None:
+    """The labels to train on are looked for when they are put together."""
+    _check(ahead, ahead.inputs["fused"].layers)
+
+
+def _check(ahead: Ahead, layers: tuple[str, ...]) -> None:
+    from autolabel.data.phases import check_phases
+
+    check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
     check_network(ahead)
 
 
@@ -74,6 +86,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
         mean=card.mean,
         std=card.std,
+        layers=[label.role for _, label in rows],
     )
     result = fit(
         model,
@@ -119,5 +132,5 @@ STUDENT = Stage(
     {"data": "manifest", "fused": "fused", "labels?": "labels"},
     run_student,
     identity,
-    check_network,
+    check_student,
 )

@@ -15,6 +15,7 @@ from torch import nn
 from autolabel.config import Runtime, Train
 from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
 from autolabel.data.pairs import CachedPairs, Pairs, find_centroids
+from autolabel.data.phases import plan_parts
 from autolabel.data.sampling import EpochSampler
 from autolabel.errors import ConfigError
 from autolabel.evaluation.iou import EvaluationResult
@@ -39,6 +40,7 @@ class TrainingData:
     epoch_images: int  # drawn an epoch where the settings leave it open: the number of finely labelled ones
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
+    layers: Sequence[str] | None = None  # of the label of each training pair: fine, auto, coarse; None = all fine
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,12 @@ def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int,
     if settings.class_uniform > 0:
         # Of the labels as they are trained on: other thresholds leave other pixels.
         centroids = find_centroids(pairs, tile=settings.tile, num_classes=len(data.class_names), jobs=jobs)
+    layers = data.layers or ["fine"] * len(pairs)
+    parts = plan_parts(settings, layers=layers, names=data.class_names, centroids=centroids)
     red, green, blue = (round(255 * m) for m in data.mean)
     return CropSet(
         pairs,
-        EpochSampler(len(pairs), centroids, seed, epoch_images, settings.class_uniform),
+        EpochSampler(parts, seed, epoch_images, settings.class_uniform),
         augment=settings.augment,
         crop=settings.crop,
         fill=(red, green, blue),

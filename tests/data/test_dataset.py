@@ -14,7 +14,7 @@ from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
 from autolabel.data.manifest_pairs import ManifestPairs
 from autolabel.data.pairs import CachedPairs, Pair, find_centroids
 from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sampling import EpochSampler
+from autolabel.data.sampling import EpochSampler, Part
 
 
 class Arrays:
@@ -36,14 +36,21 @@ class Arrays:
         return self.pairs[index]
 
 
-def crops(seed: int = 1) -> CropSet:
+AUGMENT = Augment(blur=0.5)
+MIXED = Augment(blur=0.5, cutmix=0.3, classmix=0.4)
+
+
+def crops(seed: int = 1, augment: Augment = AUGMENT) -> CropSet:
     pairs = Arrays()
-    centroids = find_centroids(pairs, tile=8, num_classes=3)
-    return CropSet(pairs, EpochSampler(4, centroids, seed, 6, 0.5), Augment(blur=0.5), (12, 16), (124, 116, 104))
+    part = Part(3, range(4), find_centroids(pairs, tile=8, num_classes=3))
+    return CropSet(pairs, EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), (124, 116, 104))
 
 
-def drawn(start: int, stop: int, *, workers: int = 0, batch: int = 2, seed: int = 1) -> list[torch.Tensor]:
-    return [t for b in batches(crops(seed), start=start, stop=stop, batch=batch, workers=workers) for t in b]
+def drawn(
+    start: int, stop: int, *, workers: int = 0, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
+) -> list[torch.Tensor]:
+    crop_set = crops(seed, augment)
+    return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b]
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -51,7 +58,7 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 
 def test_batches_are_the_same_with_and_without_workers() -> None:
-    assert same(drawn(0, 18), drawn(0, 18, workers=2))
+    assert same(drawn(0, 18, augment=MIXED), drawn(0, 18, workers=2, augment=MIXED))
 
 
 def test_a_later_start_gives_the_rest_of_the_same_order() -> None:
@@ -61,8 +68,20 @@ def test_a_later_start_gives_the_rest_of_the_same_order() -> None:
 
 
 def test_samples_do_not_depend_on_the_batch_they_are_in() -> None:
-    one, three = (torch.cat(drawn(0, 18, batch=size)[::2]) for size in (1, 3))
+    one, three = (torch.cat(drawn(0, 18, batch=size, augment=MIXED)[::2]) for size in (1, 3))
     assert torch.equal(one, three)
+
+
+def test_mixed_samples_are_the_plain_ones_where_nothing_is_pasted() -> None:
+    (plain, plain_labels), (mixed, mixed_labels) = (
+        (torch.cat(found[::2]), torch.cat(found[1::2])) for found in (drawn(0, 200), drawn(0, 200, augment=MIXED))
+    )
+    changed = (mixed != plain).any(dim=3)
+    share = changed.flatten(1).double().mean(dim=1)
+    assert 0.2 < (share == 0).double().mean() < 0.4  # 0.3 stay as they are
+    assert (share < 1).all()
+    assert torch.equal(mixed_labels[~changed], plain_labels[~changed])
+    assert (mixed_labels != plain_labels).any()
 
 
 def test_a_picture_drawn_twice_gets_two_crops() -> None:

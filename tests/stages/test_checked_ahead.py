@@ -40,6 +40,14 @@ def file(tmp_path: Path) -> Path:
         ("infer.edges=[0.5, 0.5]", "do not increase"),
         ("student.model.trunk='hrnet_small'", "unknown trunk 'hrnet_small'"),
         ("student.model.head='ocrr'", "unknown head 'ocrr'"),
+        (
+            "student.phases=[{layers=['coarse']}]",
+            "phase 1 draws from coarse, and there is no such label; there are auto",
+        ),
+        ("student.phases=[{layers=['fine'], epochs=7}]", "phases must add up to epochs = 1"),
+        ("student.uniform_classes=['kar']", "no class is named 'kar'; did you mean 'car'?"),
+        ("teacher.phases=[{layers=['auto']}]", "phase 1 draws from auto"),
+        ("student.augment={cutmix=0.5, classmix=0.6}", "add up to 1 at most"),
         ("evaluate.scales=[0.5]", "hold 1.0, the output size"),
     ],
 )

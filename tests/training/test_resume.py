@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import NAMES, digest, network, settings, train
+from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
-from autolabel.config import Model
+from autolabel.config import Augment, Model, Phase
 from autolabel.errors import CorruptArtefact, TrainingDiverged
 from autolabel.models import build_model
 from autolabel.models.normalise import MEAN, STD
 from autolabel.stopping import StopFlag, Stopped
+from autolabel.training import TrainingData
 from autolabel.training.state import parts
 from autolabel.training.trainer import Trainer
 
@@ -59,6 +60,21 @@ def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema
         model = network(seed=99)
         assert train(model, table=settings(optimizer=optimizer, ema=ema), resume=checkpoint).history == history
         assert digest(model) == weights
+
+
+def test_phases_and_mixing_need_no_state() -> None:
+    phases = (Phase(layers=("fine",), uniform=("fine", "auto")), Phase(layers=("auto",), epochs=1))
+    table = settings(phases=phases, uniform_classes=("car",), augment=Augment(cutmix=0.5, classmix=0.5))
+    data = TrainingData(ArrayPairs(), None, NAMES, 5, layers=["fine", "auto", "fine", "auto", "fine"])
+    model, saved = network(), []
+    train(model, table=table, data=data, saved=saved)
+    for checkpoint in saved[1:6:2]:
+        again = network(seed=99)
+        train(again, table=table, data=data, resume=checkpoint)
+        assert digest(again) == digest(model)
+    plain = network()
+    train(plain, table=settings(), data=data)
+    assert digest(plain) != digest(model)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

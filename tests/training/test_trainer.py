@@ -140,6 +140,21 @@ def test_vectors_do_not_decay() -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
 
 
+def test_vectors_decay_where_asked_for() -> None:
+    model = network()
+    decayed, vectors = parameter_groups(model, 0.1, decay_norms=True)
+    assert (decayed["weight_decay"], vectors["weight_decay"]) == (0.1, 0.1)
+    plain = [[id(p) for p in group["params"]] for group in parameter_groups(model, 0.1)]
+    assert [[id(p) for p in group["params"]] for group in (decayed, vectors)] == plain
+    # The shift of the norm gets no gradient through a loss of zero, so what moves it is decay alone.
+    moved = trainer(model, warmup=0.0, weight_decay=0.5, decay_norms=True)
+    with torch.no_grad():
+        model.norm.bias.fill_(1.0)
+    moved.loss = lambda output, labels, counts: output.fused.sum() * 0
+    moved.train_step(*batch())
+    torch.testing.assert_close(model.norm.bias, torch.full((8,), 1 - 0.05 * 0.5))
+
+
 def test_dropout_depends_on_seed_and_step_not_on_what_was_drawn_before() -> None:
     a, b = network(), network()
     first, second = trainer(a), trainer(b)

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from autolabel.config import Phase, Train
+from autolabel.data.phases import check_phases, plan_parts
+from autolabel.data.sampling import EpochSampler, Item
+from autolabel.errors import ConfigError
+
+NAMES = ("road", "car", "train")
+LAYERS = ["fine", "auto", "fine", "auto", "coarse", "auto", "fine"]
+# Every picture shows every class.
+CENTROIDS = tuple(np.array([[index, class_id, index] for index in range(len(LAYERS))]) for class_id in range(3))
+FINE = Phase(layers=("fine",))
+
+
+def table(**changes: Any) -> Train:
+    return Train(**{"epochs": 6, "class_uniform": 0.5, **changes})
+
+
+def sampler(settings: Train, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
+    parts = plan_parts(settings, layers=LAYERS, names=NAMES, centroids=CENTROIDS)
+    return EpochSampler(parts, seed, epoch_images, settings.class_uniform)
+
+
+def layers_of(items: list[Item]) -> set[str]:
+    return {LAYERS[item.index] for item in items}
+
+
+def test_without_phases_everything_is_drawn_all_the_time() -> None:
+    drawing = sampler(table())
+    items = [item for epoch in range(6) for item in drawing.items(epoch)]
+    assert {item.index for item in items if item.centre is None} == set(range(7))
+    assert {item.index for item in items if item.centre is not None} == set(range(7))
+
+
+def test_the_published_recipe() -> None:
+    """Evenly drawn: fine. Class-uniform: of auto labels the chosen classes only; at the end fine labels alone."""
+    phases = (Phase(layers=("fine",), uniform=("fine", "auto")), Phase(layers=("fine",), epochs=2))
+    drawing = sampler(table(phases=phases, uniform_classes=("train",), epochs=40), epoch_images=16)
+    early = [item for epoch in range(38) for item in drawing.items(epoch)]
+    assert layers_of([item for item in early if item.centre is None]) == {"fine"}
+    drawn = Counter((NAMES[i.class_id], LAYERS[i.index]) for i in early if i.class_id is not None)
+    assert drawn.keys() == {("road", "fine"), ("car", "fine"), ("train", "fine"), ("train", "auto")}
+    assert drawn["train", "auto"] == pytest.approx(38 * 8 / 6, abs=25)  # three pictures of either layer; sigma 7
+    assert layers_of(drawing.items(38) + drawing.items(39)) == {"fine"}
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform: float, seed: int) -> None:
+    phases = (Phase(layers=("fine",), epochs=first), Phase(layers=("auto",)), Phase(layers=("fine",), epochs=last))
+    settings_ = table(epochs=first + last + 3, phases=phases, class_uniform=class_uniform)
+    drawing = sampler(settings_, seed, epoch_images)
+    epochs = [drawing.items(epoch) for epoch in range(settings_.epochs)]
+    assert epochs == [sampler(settings_, seed, epoch_images).items(e) for e in reversed(range(settings_.epochs))][::-1]
+    wanted = ["fine"] * first + ["auto"] * 3 + ["fine"] * last
+    assert [layers_of(items) for items in epochs] == [{layer} for layer in wanted]
+    assert {len(items) for items in epochs} == {epoch_images}
+    # One walk through the fine pictures, and one through the others.
+    seen = Counter(item.index for items in epochs for item in items if item.centre is None)
+    for layer in ("fine", "auto"):
+        counts = [seen[index] for index, other in enumerate(LAYERS) if other == layer]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_a_later_part_does_not_begin_its_walk_again() -> None:
+    phases = (Phase(layers=("fine",), uniform=("auto",), epochs=1), Phase(layers=("fine",)))
+    drawing = sampler(table(phases=phases, class_uniform=0.5, epochs=3), epoch_images=2)
+    assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.centre is None} == {0, 2, 6}
+
+
+def test_without_class_uniform_draws_no_centroids_are_needed() -> None:
+    parts = plan_parts(table(phases=(FINE,)), layers=LAYERS, names=NAMES, centroids=())
+    assert (list(parts[0].pictures), parts[0].epochs, parts[0].centroids) == ([0, 2, 6], 6, ())
+
+
+def test_a_layer_that_no_picture_has_is_refused() -> None:
+    phases = (FINE, Phase(layers=("coarse", "auto"), epochs=1))
+    check_phases(table(phases=phases), layers={"fine", "auto"}, names=NAMES)
+    with pytest.raises(
+        ConfigError, match="phase 2 draws from coarse and auto, and there is no such label; there are f"
+    ):
+        check_phases(table(phases=phases), layers={"fine"}, names=NAMES)
+    with pytest.raises(ConfigError, match="uniform_classes: no class is named 'trai'; did you mean 'train'"):
+        check_phases(table(uniform_classes=("trai",)), layers={"fine"}, names=NAMES)
+
+
+@pytest.mark.parametrize("epochs", [(6,), (None,), (4, 2), (None, 5), (1, None, 1)])
+def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
+    phases = tuple(Phase(layers=("fine",), epochs=number) for number in epochs)
+    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, centroids=CENTROIDS)
+    assert sum(part.epochs for part in parts) == 6
+    assert all(number in (None, part.epochs) for number, part in zip(epochs, parts, strict=True))
+
+
+@pytest.mark.parametrize("epochs", [(5,), (4, 3), (None, 6), (None, None)])
+def test_phases_that_do_not_are_refused(epochs: tuple[int | None, ...]) -> None:
+    with pytest.raises(ValidationError, match="must add up to epochs = 6"):
+        table(phases=tuple(Phase(layers=("fine",), epochs=number) for number in epochs))

@@ -37,6 +37,12 @@ def start_from(
     return model, card.model_copy(update={"table": table, "class_names": class_names})
 
 
+def knows_other_classes(data: bytes, where: object, class_names: tuple[str, ...]) -> bool:
+    """Whether a weights file holds a whole network for other classes than these. Raises WeightsError."""
+    card = read_card(data, where)
+    return isinstance(card, WeightsCard) and card.class_names != class_names
+
+
 def class_layers(model: SegmentationModel) -> tuple[str, ...]:
     """The layers that end in class logits."""
     return tuple(f"head.{name}" for name, module in model.head.named_modules() if isinstance(module, Readout))

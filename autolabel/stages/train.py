@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.config import Train
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
+from autolabel.progress import tell
 from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest, read_weights
 from autolabel.store import sha256_bytes
 
@@ -77,6 +78,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
     pairs = partial(ManifestPairs, roots=ctx.roots(), classes=manifest.classes)
     val = val_pairs(manifest)
+    _say_what_is_fresh(ctx, manifest.classes.names)
     torch.manual_seed(ctx.seed)
     model, card = _start(settings, manifest.classes.names)
     data = TrainingData(
@@ -112,6 +114,17 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         "miou": result.metrics.get("miou"),
     }
     return Outcome(meta=meta, provenance={"history": result.history})
+
+
+def _say_what_is_fresh(ctx: Context, class_names: tuple[str, ...]) -> None:
+    from autolabel.models.start import knows_other_classes
+
+    path = ctx.settings.weights
+    if path is not None and knows_other_classes(read_weights(path), path, class_names):
+        text = f"{path} knows other classes: the layers that end in class logits begin afresh"
+        ctx.draft.log_append("metrics.jsonl", json.dumps({"kind": "note", "text": text}))
+        if not ctx.quiet:
+            tell(f"{ctx.node}: {text}")
 
 
 def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationModel, WeightsCard]:

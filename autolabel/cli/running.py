@@ -23,7 +23,7 @@ from autolabel.errors import GateFailed, ItemsFailed
 from autolabel.flow.runner import Done
 from autolabel.flow.status import status
 from autolabel.flow.summary import failed_gates, summarise
-from autolabel.stages.table import cells
+from autolabel.stages.table import HEADER, cells
 
 
 @click.command()
@@ -102,7 +102,7 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Text to the left, figures to the right."""
-    header = ["", "train scales", "eval scales", "mIoU", "training cost", "s/step"]
+    header = [*HEADER, "s/step"]
     lines = [header]
     for row in rows:
         seconds = "-" if row["step_seconds"] is None else f"{row['step_seconds']:.2f}"

@@ -232,10 +232,17 @@ class Runtime(Table):
     workers: Count = 0  # loader processes
 
 
+def _of_the_pipeline_with_rounds(rounds: int, info: ValidationInfo) -> int:
+    if rounds > 1 and info.data.get("pipeline") != "teacher_student":
+        raise ValueError("only the pipeline teacher_student has rounds")
+    return rounds
+
+
 class Experiment(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    rounds: Annotated[Positive, AfterValidator(_of_the_pipeline_with_rounds)] = 1  # each student teaches the next one
     data: Data
     teacher: Teacher = Teacher()
     infer: Infer = Infer()

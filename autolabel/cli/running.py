@@ -93,6 +93,9 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
             f" {100 * labels['ignored_share']:.1f} % ignored"
         )
         click.echo(f"{'':14} {labels['path']}")
+    for name, change in summary.get("changes", {}).items():
+        same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
+        click.echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")
     if "table" in summary:
         print_table(summary["table"]["rows"])
         click.echo(f"{'table':14} {summary['table']['path']}")
@@ -118,6 +121,10 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _figure(miou: float | None) -> str:
     return "not defined: no val pixel has a class" if miou is None else f"{miou:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.1f} %"
 
 
 def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
@@ -160,6 +167,7 @@ STAGE_HELP = {
     "infer": "Let the teacher look at the images to label: one byte of class and confidence a pixel.",
     "label": "Cut label PNGs from the codes by threshold; no GPU needed.",
     "audit": "Measure what the labels are worth: footprint, coverage, agreement, threshold evidence.",
+    "compare": "Compare the labels of two rounds of self-training.",
     "fuse": "Put together what a student trains on.",
     "student": "Train the student.",
     "evaluate": "Measure mIoU on the validation images.",

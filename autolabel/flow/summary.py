@@ -1,4 +1,5 @@
-"""What a run achieved, in the words scripts rely on: teacher_miou, student_miou, students, labels, table, report."""
+"""What a run achieved, in the words scripts rely on: teacher_miou, student_miou, students, labels, changes, table,
+report."""
 
 from __future__ import annotations
 
@@ -22,16 +23,21 @@ def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str
         miou = artefacts[node.name].meta["miou"]
         model = node.inputs["model"]
         if model.stage.name == "student":
-            students[model.name.removeprefix("student-")] = miou
+            name = model.name.removeprefix("student-")
+            students[model.name if name.isdigit() else name] = miou  # a round's number says nothing by itself
             if node is pipeline.headline:
                 result["student_miou"] = miou
         elif len(pipeline.of_stage("teacher")) == 1:
             result["teacher_miou"] = miou
     if len(pipeline.of_stage("student")) > 1 and students:
         result["students"] = students
-    if "label" in artefacts:
-        result["labels"] = {key: artefacts["label"].meta[key] for key in ("count", "bytes", "ignored_share")}
-        result["labels"]["path"] = str(artefacts["label"].data)
+    labels = _labels(pipeline, artefacts)
+    if labels is not None:
+        result["labels"] = {key: labels.meta[key] for key in ("count", "bytes", "ignored_share")}
+        result["labels"]["path"] = str(labels.data)
+    changes = {n.name: dict(artefacts[n.name].meta) for n in pipeline.of_stage("compare") if n.name in artefacts}
+    if changes:
+        result["changes"] = changes
     for node in pipeline.of_stage("table"):
         if node.name in artefacts:
             rows = artefacts[node.name].meta["rows"]
@@ -42,6 +48,14 @@ def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str
         if node.name in artefacts:
             result["report"] = str(artefacts[node.name].data / "report.html")
     return result
+
+
+def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Artefact | None:
+    """The labels that the headline's student learns from: those of the last round, where there are several."""
+    student = pipeline.headline.inputs["model"] if pipeline.headline else None
+    learnt_from = student.inputs.get("labels") if student else None
+    names = [learnt_from.name] if learnt_from else []
+    return next((artefacts[name] for name in (*names, "label") if name in artefacts), None)
 
 
 def _step_seconds(training: Artefact | None) -> float | None:

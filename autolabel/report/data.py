@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.audit.agreement import ComparisonResult
+from autolabel.audit.change import ChangeResult
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.evidence import EvidenceResult
 from autolabel.audit.footprint import FootprintResult
@@ -58,6 +59,12 @@ class AttentionExample:
     fused: NDArray[np.uint8]  # (H, W) train ids
 
 
+class RoundChange(ChangeResult):
+    """What became of the labels from one round of self-training to the next."""
+
+    truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
+
+
 @dataclass(frozen=True)
 class StageRecord:
     """One committed stage, as provenance of the report."""
@@ -87,6 +94,7 @@ class ReportData:
     evidence: EvidenceResult | None = None
     threshold: float | None = None  # the one the labels were cut at
     footprint: FootprintResult | None = None
+    changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """One file a stage: a declaration that imports nothing heavy, and `run`, which imports its tools when called."""
 
 from autolabel.stages.audit import AUDIT
+from autolabel.stages.compare import COMPARE
 from autolabel.stages.evaluate import EVALUATE
 from autolabel.stages.fuse import FUSE
 from autolabel.stages.infer import INFER
@@ -10,4 +11,16 @@ from autolabel.stages.report import REPORT
 from autolabel.stages.table import TABLE
 from autolabel.stages.train import STUDENT, TEACHER
 
-__all__ = ["AUDIT", "EVALUATE", "FUSE", "INFER", "LABEL", "MANIFEST", "REPORT", "STUDENT", "TABLE", "TEACHER"]
+__all__ = [
+    "AUDIT",
+    "COMPARE",
+    "EVALUATE",
+    "FUSE",
+    "INFER",
+    "LABEL",
+    "MANIFEST",
+    "REPORT",
+    "STUDENT",
+    "TABLE",
+    "TEACHER",
+]

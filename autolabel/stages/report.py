@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import pin_threads, resolve_device
 from autolabel.stages.audit import AUDIT_FILE
+from autolabel.stages.compare import COMPARISON_FILE
 from autolabel.stages.evaluate import EVALUATION_FILE
 from autolabel.stages.opening import open_manifest, open_model
 
@@ -46,6 +47,7 @@ def run(ctx: Context) -> Outcome:
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
             footprint=audit["footprint"],
+            changes={name: json.loads(found.read(COMPARISON_FILE)) for name, found in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
             stages=_stages(ctx),
             settings=_settings(ctx),
@@ -154,6 +156,7 @@ REPORT = Stage(
         "labels": "labels",
         "audit": "audit",
         "evaluations.*": "evaluation",
+        "comparisons.*": "comparison",
     },
     run,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from autolabel.audit.agreement import Comparison
+from autolabel.audit.change import Change
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
 from autolabel.audit.evidence import Evidence
 from autolabel.audit.footprint import Footprint
@@ -54,6 +55,8 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
         comparison = Comparison(names)
         comparison.add(label, reference)
         comparisons[name] = comparison.result()
+    change = Change(names)
+    change.add(auto, truth)
     evidence = Evidence(names, EDGES)
     evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
     return {
@@ -61,6 +64,7 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
         "coverage": balance.result(),
         "ignored": ledger.result(),
         "evidence": evidence.result(),
+        "changes": {"2": {**change.result(), "truth": {"before": 0.8, "after": None}}},
         **comparisons,
     }
 

@@ -145,6 +145,7 @@ PARTS = {
     "examples": {"examples": ()},
     "results": {"scores": ()},
     "worth": {"auto_truth": None, "coarse_truth": None, "coarse_agreement": None, "ignored": None},
+    "rounds": {"changes": {}},
     "balance": {"coverage": None},
     "thresholds": {"evidence": None},
     "attention": {"attention": ()},
@@ -172,7 +173,8 @@ def test_an_example_may_lack_a_label(data, missing):
 def test_no_truth_and_no_coarse_labels(data):
     bare = Example("x", image(1), auto=maps(2))
     none = {"auto_truth": None, "coarse_truth": None, "coarse_agreement": None, "threshold": None}
-    text = Page(render_report(replace(data, examples=(bare,), **none))).text
+    changes = {"2": {**data.changes["2"], "truth": {"before": None, "after": None}}}
+    text = Page(render_report(replace(data, examples=(bare,), changes=changes, **none))).text
     assert "truth" not in text.lower()
     assert "Why pixels are labelled or ignored" in text
 

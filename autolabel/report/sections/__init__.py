@@ -7,6 +7,7 @@ from autolabel.report.sections.footprint import footprint
 from autolabel.report.sections.labels import balance, thresholds, worth
 from autolabel.report.sections.pictures import attention, examples
 from autolabel.report.sections.results import results
+from autolabel.report.sections.rounds import rounds
 from autolabel.report.sections.run import run
 from autolabel.report.sections.shared import Section
 
@@ -14,6 +15,7 @@ SECTIONS: dict[str, Callable[[ReportData], Section]] = {
     "examples": examples,
     "results": results,
     "worth": worth,
+    "rounds": rounds,
     "balance": balance,
     "thresholds": thresholds,
     "attention": attention,

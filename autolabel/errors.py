@@ -12,6 +12,7 @@
     ├── StoreError                 1  the disk refused, or an artefact is damaged
     │   └── CorruptArtefact           bytes differ from what was committed
     ├── TrainingDiverged           1  the loss stayed non-finite
+    ├── ExportError                1  a network could not be exported, or came out different
     └── Locked                    75  another run holds the work folder
 
 Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.stopping`).
@@ -76,6 +77,10 @@ class CorruptArtefact(StoreError):
 
 
 class TrainingDiverged(AutolabelError):
+    pass
+
+
+class ExportError(AutolabelError):
     pass
 
 

@@ -13,7 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"flow", "stages"},
-    {"training", "inference", "audit", "report"},
+    {"training", "inference", "audit", "report", "export"},
     {"data", "models", "labels", "losses", "evaluation"},
     {"store", "experiment"},
     {"classes", "config", "machine", "progress", "resources", "stopping", "threads"},

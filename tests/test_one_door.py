@@ -39,7 +39,9 @@ SINK_OF_METHOD = {
     "save": 0, "savez": 0, "savez_compressed": 0, "savetxt": 0, "tofile": 0, "savefig": 0, "imsave": 0,
     "imwrite": 0, "to_parquet": 0, "to_csv": 0, "write_table": 1, "write_feather": 1, "ParquetWriter": 0,
 }  # fmt: skip
-SINK_OF_FUNCTION = {"torch.save": 1, "json.dump": 1, "pickle.dump": 1, "pyarrow.parquet.write_table": 1}
+SINK_OF_FUNCTION = {
+    "torch.save": 1, "torch.export.save": 1, "json.dump": 1, "pickle.dump": 1, "pyarrow.parquet.write_table": 1,
+}  # fmt: skip
 OPENERS = {"h5py.File": "r", "zipfile.ZipFile": "r", "tarfile.open": "r", "gzip.open": "rb", "gzip.GzipFile": "rb"}
 
 EXCEPTIONS = {
@@ -166,7 +168,8 @@ def test_the_door_itself_is_recognised() -> None:
         "import os\nos.open(p, os.O_WRONLY | os.O_CREAT)",
         "import shutil\nshutil.rmtree(p)", "from shutil import copyfile\ncopyfile(a, b)",
         "import tempfile\ntempfile.mkdtemp()", "import logging\nlogging.FileHandler(p)",
-        "import torch\ntorch.save(x, p)", "import torch\ntorch.save(x, f=p)", "import numpy as np\nnp.save(p, x)",
+        "import torch\ntorch.save(x, p)", "import torch\ntorch.save(x, f=p)",
+        "import torch\ntorch.export.save(x, p)", "import numpy as np\nnp.save(p, x)",
         "image.save(p)", "image.save(out / 'x.png')", "np.savez(p, x=x)", "plt.savefig(p)", "array.tofile(p)",
         "import h5py\nh5py.File(p, 'w')", "from h5py import File\nFile(p, mode='a')",
         "import pyarrow.parquet as pq\npq.write_table(t, p)", "import json\njson.dump(x, f)",

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from autolabel import __version__
-from autolabel.cli import costing, importing, inspection, people, running, setup
+from autolabel.cli import costing, exporting, importing, inspection, people, running, setup
 from autolabel.errors import AutolabelError
 from autolabel.machine import share_cores
 from autolabel.progress import tell
@@ -54,7 +54,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, running, inspection, people, importing, costing):
+for family in (setup, running, inspection, people, importing, exporting, costing):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -11,7 +11,7 @@ from autolabel.models.model import SegmentationModel
 
 
 class AtScales(nn.Module):
-    """Normalised images (B, 3, H, W) -> fused logits (B, K, H, W), by the same steps as labelling without flip.
+    """Normalised images (B, 3, H, W) -> fused logits (B, K, H, W): what labelling without flip decides on.
 
     ConfigError for scales that the network's fusion cannot fuse.
     """

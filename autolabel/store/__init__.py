@@ -25,6 +25,7 @@ from autolabel.store.artefact import Artefact, find, recover
 from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import make_folder, write_file, write_files
+from autolabel.store.folder import write_folder
 from autolabel.store.gc import Found, delete, scan, set_aside
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold
@@ -55,4 +56,5 @@ __all__ = [
     "sha256_file",
     "write_file",
     "write_files",
+    "write_folder",
 ]

@@ -1,0 +1,33 @@
+"""The card that goes with an exported network: a README for whoever is handed the folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+_HERE = Path(__file__).parent
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~])")
+
+
+def render_card(config: Mapping[str, Any]) -> bytes:
+    """The card as UTF-8 Markdown, from what config.json says."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=False,  # Markdown, not HTML: names go through `plain`
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["plain"] = _plain
+    return environment.get_template("card.md.j2").render(config).encode()
+
+
+def _plain(value: object) -> str:
+    """Text that means nothing to Markdown, whoever wrote it; on one line."""
+    visible = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
+    return _MARKDOWN.sub(r"\\\1", visible)

@@ -1,0 +1,65 @@
+"""Whether an exported network gives what the network gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from autolabel.errors import ExportError
+
+TOLERANCE = 1e-3  # of the spread of the logits; float32 in another order of summation stays a hundred times below
+LABELS = 0.999  # share of pixels with the same label: ties may fall either way
+
+
+class Difference(NamedTuple):
+    """Between two maps of logits of the same images."""
+
+    shape: tuple[int, int, int]  # batch, height, width
+    largest: float  # absolute
+    spread: float  # standard deviation of the network's own logits
+    labels: float  # share of pixels where the highest class is the same
+
+    @property
+    def small(self) -> bool:
+        return self.largest <= TOLERANCE * self.spread and self.labels >= LABELS  # NaN is never small
+
+
+def compare(
+    run: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], shape: tuple[int, int, int]
+) -> Difference:
+    """Run both on the same images (B, 3, H, W) of `shape` (B, H, W)."""
+    images = _images(shape)
+    with torch.no_grad():
+        ours = network(images)
+    theirs = run(images)
+    if theirs.shape != ours.shape:
+        raise ExportError("export", f"gives {tuple(theirs.shape)} where the network gives {tuple(ours.shape)}")
+    return Difference(
+        shape,
+        largest=(theirs - ours).abs().max().item(),
+        spread=ours.std().item(),
+        labels=(theirs.argmax(dim=1) == ours.argmax(dim=1)).double().mean().item(),
+    )
+
+
+def check(name: str, differences: list[Difference]) -> None:
+    """ExportError for the file `name` where one of the differences is not small."""
+    for d in differences:
+        if not d.small:
+            where = f"at {d.shape[1]}x{d.shape[2]} by {d.largest:.3g}, the logits' spread being {d.spread:.3g}"
+            raise ExportError(
+                name, f"differs from the network {where}; {100 * d.labels:.2f} % of labels agree", "nothing was written"
+            )
+
+
+def _images(shape: tuple[int, int, int]) -> Tensor:
+    """Patches of colour with grain, like a normalised picture; the same whenever asked for."""
+    batch, height, width = shape
+    generator = torch.Generator().manual_seed(0)
+    patches = torch.randn(batch, 3, -(-height // 16), -(-width // 16), generator=generator)
+    grain = torch.randn(batch, 3, height, width, generator=generator)
+    return F.interpolate(patches, size=(height, width), mode="nearest") + 0.2 * grain

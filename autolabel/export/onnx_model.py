@@ -1,0 +1,79 @@
+"""A network as an ONNX model of one image size, and how ONNX Runtime runs it (extra `export`).
+
+The size is fixed: with open sizes the exporter's graph fails in the runtime.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autolabel.errors import ConfigError, ExportError
+from autolabel.export.program import CARD, quiet
+from autolabel.machine import usable_cores
+
+INPUT, OUTPUT = "images", "logits"
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ERRORS_ONLY = 3  # a level of ONNX Runtime's log
+
+
+def require_onnx() -> None:
+    """ConfigError unless what ONNX needs is installed."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError("onnx", f"needs {', '.join(missing)}", "pip install 'autolabel[export]'")
+
+
+def onnx_model(network: nn.Module, size: tuple[int, int], card: str) -> bytes:
+    """An .onnx file of `network`, images (1, 3, *size) -> logits, with the JSON text `card` in its metadata.
+
+    ExportError where torch cannot convert the network.
+    """
+    try:
+        return _converted(network, torch.zeros(1, 3, *size), card)
+    except Exception as error:  # whatever the exporter's many parts raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ExportError("model.onnx", f"torch cannot convert this network: {reason}", "leave onnx out") from error
+
+
+def _converted(network: nn.Module, images: Tensor, card: str) -> bytes:
+    import onnx
+
+    names: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT]}
+    with _silent(), quiet(), torch.no_grad():
+        program = torch.onnx.export(network, (images,), dynamo=True, verbose=False, **names)
+    assert program is not None
+    model = program.model_proto
+    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        entry.ClearField("metadata_props")  # names the files of this machine
+        entry.ClearField("doc_string")
+    onnx.helper.set_model_props(model, {CARD: card})
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = usable_cores()  # unasked, it counts the machine's and pins them
+    options.log_severity_level = ERRORS_ONLY
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The exporter logs warnings about packages that nobody asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

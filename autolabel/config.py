@@ -7,9 +7,9 @@ how fast, and is recorded as provenance.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
@@ -171,7 +171,9 @@ class Train(Table):
     phases: Annotated[tuple[Phase, ...], AfterValidator(_that_fill_the_epochs)] = ()  # none: all layers all the time
     tile: Positive = 1024  # class-uniform centroids are taken from tiles of this size
     augment: Augment = Augment()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # fp64: to verify, slow
+    freeze_norms: bool = False  # batch norm keeps the statistics that `weights` came with; scale and shift still train
+    sync_norms: bool = True  # batch norm's statistics are of all processes' images; on GPUs only
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the averaged weights; 0 = off
     validate_every: Count = 0  # epochs; 0 = at the end only
     validate_images: Positive | None = None
@@ -227,9 +229,17 @@ class Runtime(Table):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
     jobs: Count = 0  # 0 = one a usable core
     threads: Count = 0  # torch's; 0 = one a usable core
-    micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = the whole batch
+    micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = all of its share
+    activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
+    compile: bool = False  # torch.compile in training: slow to begin, then faster
     infer_batch: Positive = 4
-    workers: Count = 0  # loader processes
+    workers: Count = 0  # loader processes, a training process
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("compile cannot look through activation_checkpointing")
+        return self
 
 
 def _of_the_pipeline_with_rounds(rounds: int, info: ValidationInfo) -> int:

@@ -36,6 +36,14 @@ class AutolabelError(Exception):
         return type(self), (self.where, self.what, self.remedy)  # crosses process pools
 
 
+class ToldAlready(Exception):
+    """Another process of the same job has said on stderr what went wrong; this one only ends with `exit_code`."""
+
+    def __init__(self, exit_code: int) -> None:
+        self.exit_code = exit_code
+        super().__init__(f"exit code {exit_code}")
+
+
 class ConfigError(AutolabelError):
     exit_code = 2
 

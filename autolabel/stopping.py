@@ -31,17 +31,25 @@ class StopFlag:
             raise Stopped(self.signum)
 
 
+def announcement(signum: int) -> str:
+    return f"{signal.Signals(signum).name}: stopping at the next safe point (again to end at once)"
+
+
 @contextmanager
-def catch_signals() -> Iterator[StopFlag]:
-    """Within the block the first SIGINT or SIGTERM sets the flag; the second one acts as if never caught."""
+def catch_signals(*, quiet: bool = False) -> Iterator[StopFlag]:
+    """Within the block the first SIGINT or SIGTERM sets the flag; the second one acts as if never caught.
+
+    quiet: whoever passed the signal on has told the user.
+    """
     flag = StopFlag()
 
     def handler(signum: int, frame: FrameType | None) -> None:
         flag.signum = signum
         signal.signal(signum, signal.SIG_DFL)
-        said = f"{signal.Signals(signum).name}: stopping at the next safe point (again to end at once)"
+        if quiet:
+            return
         with suppress(OSError, RuntimeError):  # its reader has gone, or a write to it was what the signal interrupted
-            print(said, file=sys.stderr, flush=True)
+            print(announcement(signum), file=sys.stderr, flush=True)
 
     previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -15,7 +15,7 @@ LAYERS = [
     {"flow", "stages"},
     {"training", "inference", "audit", "report", "export"},
     {"data", "models", "labels", "losses", "evaluation"},
-    {"store", "experiment"},
+    {"store", "experiment", "world"},
     {"classes", "config", "machine", "progress", "resources", "stopping", "threads"},
     {"errors", "__init__"},
 ]

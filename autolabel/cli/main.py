@@ -7,16 +7,19 @@ import logging
 import os
 import signal
 import sys
-from typing import Any
+import traceback
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import click
 
 from autolabel import __version__
 from autolabel.cli import costing, exporting, importing, inspection, people, running, setup
-from autolabel.errors import AutolabelError
+from autolabel.errors import AutolabelError, ToldAlready
 from autolabel.machine import share_cores
 from autolabel.progress import tell
 from autolabel.stopping import Stopped
+from autolabel.world import of_environment
 
 
 class ErrorsToExitCodes(click.Group):
@@ -28,6 +31,8 @@ class ErrorsToExitCodes(click.Group):
         except AutolabelError as error:
             tell(f"autolabel: {error}")
             ctx.exit(error.exit_code)
+        except ToldAlready as told:
+            ctx.exit(told.exit_code)
         except Stopped as stop:
             tell(f"autolabel: {stop}; run the same command again to go on")
             ctx.exit(128 + stop.signum)
@@ -64,4 +69,22 @@ def main() -> None:
     share_cores()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
+    if of_environment(os.environ).size > 1:
+        _end_at_once()
     cli()
+
+
+def _end_at_once() -> NoReturn:
+    """The command as a rank of a job. Its end must not wait for the interpreter's: threads of torch.distributed may
+    still hold tensors then, and abort the process whatever its exit code was."""
+    code: object = 1
+    try:
+        cli()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)

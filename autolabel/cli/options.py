@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 
 import click
 
+from autolabel.cli.launching import launch
 from autolabel.config import Experiment, Runtime
 from autolabel.errors import ConfigError
 from autolabel.experiment import load_experiment
-from autolabel.flow.graph import Pipeline
+from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.load import load_pipeline
-from autolabel.flow.runner import Runner
+from autolabel.flow.runner import Launcher, Runner
 from autolabel.progress import tell
-from autolabel.stopping import catch_signals
+from autolabel.stopping import StopFlag
 from autolabel.store import hold
+from autolabel.world import ALONE, World
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
@@ -68,6 +70,11 @@ class How:
         given = {key: value for key in ("device", "jobs") if (value := getattr(self, key)) is not None}
         return runtime.model_copy(update=given)
 
+    def options(self) -> list[str]:
+        """The same for a command that makes one step of many."""
+        given = [f"--{key}={value}" for key in ("device", "jobs") if (value := getattr(self, key)) is not None]
+        return given + ["--quiet"] * self.quiet
+
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
     """--device, --jobs, --quiet, --verbose, handed over as `how`. Stands next to the function."""
@@ -101,14 +108,32 @@ def opened(experiment: Experiment, work: Path | None) -> Opened:
     return Opened(experiment, load_pipeline(experiment), folder.absolute())
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that `run` starts for a parallel step: how many, and what they are to do."""
+
+    number: int
+    arguments: Callable[[Node], list[str]]
+
+
 @contextmanager
-def running(project: Opened, how: How) -> Iterator[Runner]:
-    """A runner that holds the work folder's lock and stops at a safe point on SIGINT and SIGTERM."""
+def running(
+    project: Opened, how: How, stop: StopFlag, *, world: World = ALONE, ranks: Ranks | None = None
+) -> Iterator[Runner]:
+    """A runner that holds the work folder's lock, but for the time in which processes launched by it do."""
+    lock_file = project.work / "lock"
 
     def silent(line: str) -> None:
         pass
 
-    with hold(project.work / "lock"), catch_signals() as stop:
+    def launch_unlocked(node: Node) -> None:
+        assert ranks is not None
+        lock.close()
+        launch(ranks.arguments(node), num_processes=ranks.number, step=node.name, stop=stop)
+        lock.enter_context(hold(lock_file))
+
+    with ExitStack() as lock:
+        lock.enter_context(hold(lock_file))
         yield Runner(
             project.experiment,
             project.work,
@@ -117,6 +142,8 @@ def running(project: Opened, how: How) -> Iterator[Runner]:
             say=silent if how.quiet else tell,
             note=tell if how.verbose and not how.quiet else silent,
             quiet=how.quiet,
+            world=world,
+            launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
         )
 
 

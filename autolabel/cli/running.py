@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from autolabel.cli.options import (
     How,
     Opened,
+    Ranks,
     experiment_options,
     json_option,
     open_experiment,
@@ -19,17 +21,21 @@ from autolabel.cli.options import (
     running,
     size,
 )
-from autolabel.errors import GateFailed, ItemsFailed
+from autolabel.errors import ConfigError, GateFailed, ItemsFailed
+from autolabel.flow.following import follow
 from autolabel.flow.runner import Done
 from autolabel.flow.status import status
 from autolabel.flow.summary import failed_gates, summarise
 from autolabel.stages.table import HEADER, cells
+from autolabel.stopping import catch_signals
+from autolabel.world import World, joined, of_environment
 
 
 @click.command()
 @experiment_options
 @click.option("--until", metavar="STEP", help="Stop after this step (or stage).")
 @click.option("--dry-run", is_flag=True, help="Say what would run and why; make nothing.")
+@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes that share a training: one a GPU.")
 @json_option
 @run_options
 def run(
@@ -38,6 +44,7 @@ def run(
     overrides: tuple[str, ...],
     until: str | None,
     dry_run: bool,
+    nproc: int,
     as_json: bool,
     how: How,
 ) -> None:
@@ -46,15 +53,26 @@ def run(
     if dry_run:
         print_plan(project, until, as_json=as_json)
         return
-    run_project(project, how, until=until, as_json=as_json)
+    ranks = _ranks(nproc, experiment, project, overrides, how) if nproc > 1 else None
+    run_project(project, how, until=until, as_json=as_json, ranks=ranks)
 
 
-def run_project(project: Opened, how: How, *, until: str | None, as_json: bool) -> None:
+def _ranks(number: int, experiment: Path, project: Opened, overrides: tuple[str, ...], how: How) -> Ranks:
+    """ConfigError where this machine has no place for so many."""
+    World(number - 1, number, number - 1, number).place(how.runtime(project.experiment.runtime))
+    options = [f"--work={project.work}", *(f"--set={override}" for override in overrides), *how.options()]
+    return Ranks(number, lambda node: [node.stage.name, f"--only={node.name}", *options, "--", str(experiment)])
+
+
+def run_project(project: Opened, how: How, *, until: str | None, as_json: bool, ranks: Ranks | None = None) -> None:
     """Run, print the result, and end with the exit code it deserves."""
     pipeline = project.pipeline
     targets = pipeline.select(until) if until else list(pipeline.nodes.values())
-    with running(project, how) as runner:
-        done = runner.run(pipeline, targets)
+    with catch_signals() as stop, joined(stop) as world:
+        if world.size > 1:
+            raise ConfigError("torchrun", "can start one stage, not a run", "use `autolabel run --nproc N`")
+        with running(project, how, stop, ranks=ranks) as runner:
+            done = runner.run(pipeline, targets)
     finish(project, done, as_json=as_json)
 
 
@@ -145,18 +163,30 @@ def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:
-    """`autolabel STAGE EXPERIMENT`: make just this stage's steps; what they read must be up to date."""
+    """`autolabel STAGE EXPERIMENT`: make just this stage's steps; what they read must be up to date.
+
+    torchrun may start it: the ranks share the steps of a parallel stage.
+    """
 
     @click.command(name=stage, help=help_text)
     @experiment_options
+    @click.option("--only", metavar="STEP", hidden=True, help="Of a run: make this step and print no result.")
     @json_option
     @run_options
-    def command(experiment: Path, work: Path | None, overrides: tuple[str, ...], as_json: bool, how: How) -> None:
-        project = open_experiment(experiment, work=work, overrides=overrides)
-        targets = project.pipeline.select(stage)
-        with running(project, how) as runner:
-            done = runner.run_only(targets)
-        finish(project, done, as_json=as_json)
+    def command(
+        experiment: Path, work: Path | None, overrides: tuple[str, ...], only: str | None, as_json: bool, how: How
+    ) -> None:
+        with catch_signals(quiet=of_environment(os.environ).size > 1) as stop, joined(stop) as world:
+            if not world.is_first:
+                follow(world, stop)
+                return
+            project = open_experiment(experiment, work=work, overrides=overrides)
+            targets = project.pipeline.select(only or stage)
+            with running(project, how, stop, world=world) as runner:
+                done = runner.run_only(targets)
+                runner.finish()
+        if only is None:
+            finish(project, done, as_json=as_json)
 
     return command
 

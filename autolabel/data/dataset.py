@@ -82,12 +82,15 @@ class _Caught(Dataset):
 Batch = tuple[torch.Tensor, torch.Tensor]  # (B, h, w, 3) and (B, h, w), uint8
 
 
-def batches(crops: CropSet, *, start: int, stop: int, batch: int, workers: int, pin: bool = False) -> Generator[Batch]:
-    """Samples start .. stop in batches of `batch`; closing it ends its `workers` processes (0: no process)."""
+def batches(
+    crops: CropSet, *, start: int, stop: int, step: int = 1, batch: int, workers: int, pin: bool = False
+) -> Generator[Batch]:
+    """Every `step`-th sample of start .. stop in batches of `batch`; closing it ends its `workers` processes (0: no
+    process)."""
     loader = DataLoader(
         _Caught(crops),
         batch_size=batch,
-        sampler=range(start, stop),
+        sampler=range(start, stop, step),
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 
 from autolabel.data.sampling import class_centroids, pool_centroids
+from autolabel.world import ALONE, World
 
 CACHE_BYTES = 512_000_000
 
@@ -43,11 +44,15 @@ class CachedPairs:
         return image, label
 
 
-def find_centroids(pairs: Pairs, *, tile: int, num_classes: int, jobs: int = 1) -> tuple[np.ndarray, ...]:
-    """Class centroids of all labels that are trained on: for each class rows (picture, y, x)."""
+def find_centroids(
+    pairs: Pairs, *, tile: int, num_classes: int, jobs: int = 1, world: World = ALONE
+) -> tuple[np.ndarray, ...]:
+    """Class centroids of all labels that are trained on: for each class rows (picture, y, x). Ranks share the work."""
 
     def one(index: int) -> np.ndarray:
-        return class_centroids(pairs[index][1], tile=tile, num_classes=num_classes)
+        return np.insert(class_centroids(pairs[index][1], tile=tile, num_classes=num_classes), 1, index, axis=1)
 
-    found = joblib.Parallel(n_jobs=jobs, prefer="threads")(joblib.delayed(one)(i) for i in range(len(pairs)))
-    return pool_centroids(found, num_classes)
+    mine = range(world.rank, len(pairs), world.size)
+    found = joblib.Parallel(n_jobs=jobs, prefer="threads")(joblib.delayed(one)(i) for i in mine)
+    table = world.rows(np.concatenate([np.empty((0, 4), dtype=np.int64), *found]))  # class, picture, y, x
+    return pool_centroids(table[np.argsort(table[:, 1], kind="stable")], num_classes)

@@ -52,10 +52,8 @@ def _tile_centroids(tile: np.ndarray, num_classes: int) -> Iterable[tuple[int, i
         yield class_id, int(ys[nearest]), int(xs[nearest])
 
 
-def pool_centroids(per_image: Sequence[np.ndarray], num_classes: int) -> tuple[np.ndarray, ...]:
-    """The centroids of all pictures by class: for each class rows (picture, y, x), empty where a class is absent."""
-    rows = [np.insert(found, 1, index, axis=1) for index, found in enumerate(per_image)]
-    table = np.concatenate(rows) if rows else np.empty((0, 4), dtype=np.int64)  # class, picture, y, x
+def pool_centroids(table: np.ndarray, num_classes: int) -> tuple[np.ndarray, ...]:
+    """Rows (class, picture, y, x) by class: for each class rows (picture, y, x), empty where a class is absent."""
     return tuple(table[table[:, 0] == class_id, 1:] for class_id in range(num_classes))
 
 

@@ -9,11 +9,11 @@ from autolabel.flow.graph import Node
 from autolabel.flow.stage import Ahead
 
 
-def check_ahead(experiment: Experiment, nodes: Iterable[Node]) -> None:
+def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes: int = 1) -> None:
     """Raise what the first of the steps would refuse once its turn has come. Raises ConfigError and DataError."""
     from autolabel.data.build import plan
 
     data = plan(experiment.data)
     for node in nodes:
         given = {name: source.settings for name, source in node.inputs.items()}
-        node.stage.check(Ahead(node.settings, given, data))
+        node.stage.check(Ahead(node.settings, given, data, num_processes))

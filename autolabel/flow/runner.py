@@ -16,14 +16,16 @@ from typing import Any
 
 from autolabel import __version__
 from autolabel.config import Experiment, Runtime
-from autolabel.errors import ConfigError, CorruptArtefact
+from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact
 from autolabel.flow.ahead import check_ahead
+from autolabel.flow.following import task
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.stage import Context
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path
+from autolabel.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,21 @@ class Done:
     fresh: bool
 
 
+@dataclass(frozen=True)
+class Launcher:
+    """Has several processes make one step. While they do, one of them holds the work folder's lock."""
+
+    num_processes: int
+    launch: Callable[[Node], None]
+
+
 @dataclass
 class Runner:
-    """Brings steps of one pipeline up to date in one work folder (whose lock the caller holds)."""
+    """Brings steps of one pipeline up to date in one work folder (whose lock the caller holds).
+
+    Parallel stages are shared with the other ranks of `world`, which follow (`flow.following`); or a launcher makes
+    them, in processes of their own.
+    """
 
     experiment: Experiment
     work: Path
@@ -46,10 +60,13 @@ class Runner:
     say: Callable[[str], None]  # hears of work that is done
     note: Callable[[str], None] = lambda line: None  # hears of work that need not be done
     quiet: bool = False
+    world: World = ALONE
+    launcher: Launcher | None = None
     done: dict[str, Done] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
     _current: dict[str, Artefact] = field(default_factory=dict)
     _intact: set[Path] = field(default_factory=set)
+    _num_told: int = 0
 
     def run(self, pipeline: Pipeline, targets: list[Node]) -> list[Done]:
         """The targets and all they need, committed."""
@@ -141,13 +158,17 @@ class Runner:
         """Once, before the first step that is made."""
         todo, self._unchecked = [node for node in self._unchecked if node.name not in self.done], []
         if todo:
-            check_ahead(self.experiment, todo)
+            num_processes = self.world.size if self.launcher is None else self.launcher.num_processes
+            check_ahead(self.experiment, todo, num_processes=num_processes)
 
     def _make(self, node: Node, document: dict[str, Any], inputs: dict[str, Artefact]) -> Artefact:
         self._check_ahead()
         key = stage_key(document)
+        if self.launcher is not None and node.stage.parallel:
+            return self._launched(self.launcher, node, key)
         self.say(f"{node.name}: running ({key[:16]})")
         started = time.time()
+        world = self.world if node.stage.parallel else ALONE
         draft = open_draft(self.folder(node), key)
         context = Context(
             node=node.name,
@@ -156,10 +177,12 @@ class Runner:
             experiment=self.experiment,
             inputs=inputs,
             draft=draft,
-            runtime=self.runtime,
+            runtime=world.place(self.runtime),
             stop=self.stop,
             quiet=self.quiet,
+            world=world,
         )
+        self._tell_others(context, key)
         outcome = node.stage.run(context)
         provenance = {
             "key": document,
@@ -167,6 +190,7 @@ class Runner:
             "bad_items": outcome.bad_items,
             "started": started,
             "seconds": time.time() - started,
+            "processes": world.size,
             **_environment(),
             **outcome.provenance,
         }
@@ -174,6 +198,24 @@ class Runner:
         self._intact.add(artefact.path)  # the commit has just hashed every byte
         self.done[node.name] = Done(node, artefact, fresh=False)
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
+        return artefact
+
+    def _tell_others(self, context: Context, key: str) -> None:
+        if context.world.size > 1:
+            context.world.tell(self._num_told, task(context, runtime=self.runtime, key=key))
+            self._num_told += 1
+
+    def finish(self) -> None:
+        """Let the other ranks go: no more steps come."""
+        self.world.tell(self._num_told, None)
+
+    def _launched(self, launcher: Launcher, node: Node, key: str) -> Artefact:
+        launcher.launch(node)
+        artefact = self._committed(node, key)
+        if artefact is None:
+            what = "its processes ended well and made something else"
+            raise AutolabelError(node.name, what, "run again, and leave experiment and data alone while it runs")
+        self.done[node.name] = Done(node, artefact, fresh=False)
         return artefact
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.config import Experiment, Runtime, Table
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, Draft
+from autolabel.world import ALONE, World
 
 if TYPE_CHECKING:
     from autolabel.data.plan import SourcePlan
@@ -27,7 +28,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Context:
-    """Everything a stage may use. Settings decide what is computed, `runtime` only where and how fast."""
+    """Everything a stage may use. Settings decide what is computed, `runtime` only where and how fast.
+
+    A parallel stage runs on every rank of its `world`; only rank 0 writes, and only its Outcome counts.
+    """
 
     node: str
     settings: Any  # the Table given to Pipeline.add
@@ -38,6 +42,7 @@ class Context:
     runtime: Runtime
     stop: StopFlag
     quiet: bool
+    world: World = ALONE
 
     def group(self, name: str) -> dict[str, Artefact]:
         """The inputs given as a dict to Pipeline.add: {"fine": ..., "auto": ...}."""
@@ -61,6 +66,7 @@ class Ahead:
     settings: Any  # the Table given to Pipeline.add
     inputs: Mapping[str, Any]  # settings of the steps it reads from, by the input's name
     data: SourcePlan
+    num_processes: int = 1  # that share a parallel stage
 
 
 def nothing_to_check(ahead: Ahead) -> None:
@@ -78,7 +84,8 @@ class Stage:
 
     `inputs` maps an input's name to the kind of artefact it takes; a name ending in `.*` takes a dict of them,
     one ending in `?` may be left out. `version` goes up when the same settings would give other bytes. `check` raises
-    what `run` would raise of wrong settings: it is asked of all steps before the first of them begins.
+    what `run` would raise of wrong settings: it is asked of all steps before the first of them begins. `parallel`:
+    `run` knows how to share its work with the other ranks of `ctx.world`.
     """
 
     name: str
@@ -88,3 +95,4 @@ class Stage:
     run: Callable[[Context], Outcome]
     identity: Callable[[Any], dict[str, Any]] = plain_identity
     check: Callable[[Ahead], None] = nothing_to_check
+    parallel: bool = False

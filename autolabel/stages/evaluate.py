@@ -26,7 +26,7 @@ def check(ahead: Ahead) -> None:
 
 
 def run(ctx: Context) -> Outcome:
-    """Multi-scale inference over the val split, one image at a time, at full resolution."""
+    """Multi-scale inference over the val split, one image at a time, at full resolution. Ranks share the images."""
     import numpy as np
     import torch
 
@@ -58,17 +58,21 @@ def run(ctx: Context) -> Outcome:
         return predictor.train_ids(image), label
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
+    mine = range(ctx.world.rank, len(rows), ctx.world.size)
     with (
-        Progress(total=len(rows), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar,
-        OrderedMap(look, range(len(rows)), workers=jobs, ahead=jobs) as looks,
+        Progress(total=len(mine), desc=ctx.node, unit="image", quiet=ctx.quiet) as bar,
+        OrderedMap(look, mine, workers=jobs, ahead=jobs) as looks,
     ):
-        for (row, _), (prediction, label) in zip(rows, looks, strict=True):
+        for index, (prediction, label) in zip(mine, looks, strict=True):
             matrix += confusion_matrix(prediction, label, len(names))
             if ctx.settings.predictions:
-                name = f"predictions/{submission_name(row.id)}"
+                name = f"predictions/{submission_name(rows[index][0].id)}"
                 ctx.draft.write(name, encode_submission(prediction, manifest.classes))
             bar.update()
             ctx.stop.check()
+    matrix = ctx.world.total(torch.from_numpy(matrix)).numpy()
+    if not ctx.world.is_first:
+        return Outcome(meta={})
     result = evaluation_result(matrix, names)
     ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
     trained_on = ctx.inputs["model"].meta["trained_on"]
@@ -76,4 +80,6 @@ def run(ctx: Context) -> Outcome:
     return Outcome(meta=meta)
 
 
-EVALUATE = Stage("evaluate", 2, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check)
+EVALUATE = Stage(
+    "evaluate", 2, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check, parallel=True
+)

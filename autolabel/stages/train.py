@@ -12,6 +12,7 @@ from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
 from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest, read_weights
 from autolabel.store import sha256_bytes
+from autolabel.world import World
 
 if TYPE_CHECKING:
     from autolabel.models import SegmentationModel, WeightsCard
@@ -47,9 +48,10 @@ def _check(ahead: Ahead, layers: tuple[str, ...]) -> None:
 
 
 def check_network(ahead: Ahead) -> None:
-    """The network must be known; weights to start from must be there and belong to it."""
+    """The network must be known; weights to start from must be there and belong to it; a batch must be shareable."""
     import torch
 
+    World(size=ahead.num_processes).share(ahead.settings.batch)
     with torch.device("meta" if ahead.settings.weights is None else "cpu"):  # no memory where shapes say it all
         _start(ahead.settings, ahead.data.classes.names)
 
@@ -99,10 +101,13 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         save=partial(ctx.draft.state_write, CHECKPOINT),
         log=lambda row: ctx.draft.log_append("metrics.jsonl", json.dumps(row)),
         stop=ctx.stop,
-        resume=ctx.draft.state_read(CHECKPOINT),
+        resume=ctx.world.from_first(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_first else None),
+        world=ctx.world,
         desc=ctx.node,
         quiet=ctx.quiet,
     )
+    if not ctx.world.is_first:
+        return Outcome(meta={})
     ctx.draft.write(WEIGHTS, weights_to_bytes(model.cpu(), card))
     # The leak guard compares these with the validation images: a copy under another name has the same digest.
     ctx.draft.write(TRAINED_ON, json.dumps(sorted(image.sha256 for image, _ in rows)).encode())
@@ -137,7 +142,7 @@ def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationM
     return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
 
 
-TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher)
+TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True)
 STUDENT = Stage(
     "student",
     1,
@@ -146,4 +151,5 @@ STUDENT = Stage(
     run_student,
     identity,
     check_student,
+    parallel=True,
 )

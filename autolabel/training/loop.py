@@ -22,12 +22,15 @@ from autolabel.evaluation.iou import EvaluationResult
 from autolabel.losses import training_loss
 from autolabel.machine import pin_threads, resolve_device, usable_cores
 from autolabel.models.normalise import MEAN, STD
-from autolabel.progress import Progress
+from autolabel.progress import Progress, tell
 from autolabel.stopping import StopFlag, Stopped
 from autolabel.training.precision import check_precision
 from autolabel.training.state import restore, to_bytes
 from autolabel.training.trainer import Trainer
 from autolabel.training.validate import validate
+from autolabel.world import ALONE, World
+
+_OWN_STATISTICS = "batch norm sees a process's own images only; rank 0's statistics are kept"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ def fit(
     log: Callable[[dict[str, Any]], None],
     stop: StopFlag,
     resume: bytes | None = None,
+    world: World = ALONE,
     desc: str = "train",
     quiet: bool = False,
 ) -> FitResult:
@@ -75,23 +79,30 @@ def fit(
     save: gets a checkpoint every `checkpoint_every` steps; it must be durable on return.
     log: gets one JSON-able row a step and a validation.
     resume: what `save` was last given. The run then ends in the same bits as one that was never interrupted, on the
-    same machine with the same number of threads; the number of loader workers does not matter.
+    same machine with the same number of threads; the number of loader workers does not matter. With another number of
+    ranks it still sees the same samples in the same order.
+    world: its ranks train together, each on its share of every batch; all of them call this, with the same arguments.
+    Only rank 0's `save` and `log` are called.
     Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and what reading a sample raises.
     """
     pin_threads(runtime.threads)
     epoch_images = settings.epoch_images or data.epoch_images
-    trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime)
+    trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
     if resume is not None:
         restore(trainer, resume)
     jobs = runtime.jobs or usable_cores()
-    crops = _crops(data, settings, seed=seed, epoch_images=epoch_images, jobs=jobs)
+    crops = _crops(data, settings, seed=seed, epoch_images=epoch_images, jobs=jobs, world=world)
     progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
+    if trainer.statistics_differ and world.is_first:
+        log({"kind": "note", "text": _OWN_STATISTICS})
+        if not quiet:
+            tell(f"{desc}: {_OWN_STATISTICS}")
     with progress as bar, one_line_loader_errors():
-        run = _Run(trainer, data, epoch_images, save, log, stop, bar)
+        run = _Run(trainer, data, epoch_images, save, log, stop, bar, world)
         run.to_the_end(crops, workers=runtime.workers)
     if trainer.ema is not None:
         model.load_state_dict(trainer.ema.average)
-    model.eval()
+    model.float().eval()
     return FitResult(trainer.step, trainer.history)
 
 
@@ -115,7 +126,14 @@ def validation_due(step: int, *, settings: Train, epoch_images: int, total_steps
 
 
 def _trainer(
-    model: nn.Module, data: TrainingData, settings: Train, *, seed: int, epoch_images: int, runtime: Runtime
+    model: nn.Module,
+    data: TrainingData,
+    settings: Train,
+    *,
+    seed: int,
+    epoch_images: int,
+    runtime: Runtime,
+    world: World,
 ) -> Trainer:
     device = torch.device(resolve_device(runtime.device))
     check_precision(device, settings.precision)
@@ -131,16 +149,20 @@ def _trainer(
         mean=data.mean,
         std=data.std,
         num_classes=len(data.class_names),
+        world=world,
         micro_batch=runtime.micro_batch,
+        activation_checkpointing=runtime.activation_checkpointing,
+        compile=runtime.compile,
     )
 
 
-def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int, jobs: int) -> CropSet:
+def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int, jobs: int, world: World) -> CropSet:
     pairs = CachedPairs(data.train)
     centroids: tuple = ()
     if settings.class_uniform > 0:
         # Of the labels as they are trained on: other thresholds leave other pixels.
-        centroids = find_centroids(pairs, tile=settings.tile, num_classes=len(data.class_names), jobs=jobs)
+        num_classes = len(data.class_names)
+        centroids = find_centroids(pairs, tile=settings.tile, num_classes=num_classes, jobs=jobs, world=world)
     layers = data.layers or ["fine"] * len(pairs)
     parts = plan_parts(settings, layers=layers, names=data.class_names, centroids=centroids)
     red, green, blue = (round(255 * m) for m in data.mean)
@@ -168,6 +190,7 @@ class _Run:
     log: Callable[[dict[str, Any]], None]
     stop: StopFlag
     bar: Progress
+    world: World
 
     def __post_init__(self) -> None:
         self._val = None if self.data.val is None else CachedPairs(self.data.val)
@@ -177,9 +200,10 @@ class _Run:
         self._validate_if_due()  # stopped during a validation
         loader = batches(
             crops,
-            start=trainer.step * batch,
+            start=trainer.step * batch + self.world.rank,
             stop=trainer.total_steps * batch,
-            batch=batch,
+            step=self.world.size,
+            batch=self.world.share(batch),
             workers=workers,
             pin=trainer.device.type == "cuda",
         )
@@ -194,16 +218,24 @@ class _Run:
 
     def _report(self, row: dict[str, Any], *, seconds: float) -> None:
         epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images
-        self.log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
+        self._log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
         self.bar.update(1, loss=_shown(row["loss"]))
 
     def _checkpoint_if_due(self) -> None:
         step = self.trainer.step
-        stopping = self.stop()
+        stopping = self.world.asked_to_stop(self.stop)
         if stopping or step == self.trainer.total_steps or step % self.trainer.settings.checkpoint_every == 0:
-            self.save(to_bytes(self.trainer))
+            self._save()
         if stopping:  # and not a signal that came later, while saving was still undecided
-            self.stop.check()
+            raise Stopped(stopping)
+
+    def _save(self) -> None:
+        if self.world.is_first:
+            self.save(to_bytes(self.trainer))
+
+    def _log(self, row: dict[str, Any]) -> None:
+        if self.world.is_first:
+            self.log(row)
 
     def _validate_if_due(self) -> None:
         trainer, settings = self.trainer, self.trainer.settings
@@ -216,11 +248,11 @@ class _Run:
         try:
             result = self._validate(self._val)
         except Stopped:
-            self.save(to_bytes(trainer))
+            self._save()
             raise
         row = {"step": trainer.step, "epoch": trainer.step * settings.batch // self.epoch_images, **result}
         trainer.history.append(row)
-        self.log({"kind": "validation", **row})
+        self._log({"kind": "validation", **row})
         self.bar.update(0, mIoU=f"{result['miou'] or 0:.4f}")
 
     def _validate(self, val: Pairs) -> EvaluationResult:
@@ -236,4 +268,5 @@ class _Run:
                 device=trainer.device,
                 precision=trainer.settings.precision,
                 stop=self.stop,
+                world=self.world,
             )

@@ -6,12 +6,17 @@ import torch
 
 from autolabel.errors import ConfigError
 
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def weight_type(precision: str) -> torch.dtype:
+    """Of weights, optimizer, losses, and what a network reads."""
+    return torch.float64 if precision == "fp64" else torch.float32
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Run matrix products in `precision`; weights, optimizer and losses stay in float32."""
-    return torch.autocast(device.type, dtype=_TYPES[precision], enabled=precision != "fp32")
+    """Run matrix products in half precision where asked for; all else stays in `weight_type`."""
+    return torch.autocast(device.type, dtype=_LOWER.get(precision), enabled=precision in _LOWER)
 
 
 def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:

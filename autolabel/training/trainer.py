@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from autolabel.config import Train
-from autolabel.errors import AutolabelError, TrainingDiverged
+from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
 from autolabel.losses import Counts, batch_counts
 from autolabel.models.normalise import normalise
 from autolabel.training.ema import Ema
+from autolabel.training.norms import prepare_norms, statistics_differ
 from autolabel.training.optim import build_optimizer
-from autolabel.training.precision import autocast, loss_scaler
+from autolabel.training.precision import autocast, loss_scaler, weight_type
+from autolabel.training.recompute import recompute_activations
 from autolabel.training.schedule import lr_at
+from autolabel.world import ALONE, World
 
 _STEP = 4  # stream of random numbers, beside those of data.sampling and data.dataset
 
@@ -32,7 +37,9 @@ class Loss(Protocol):
 class Trainer:
     """A network in training. The state of a run is what `training.state` lists; all else is rebuilt from settings.
 
-    No generator state is part of it: each step seeds torch from (seed, step), so dropout does not depend on history.
+    No generator state is part of it: each step seeds torch from (seed, step, rank), so dropout does not depend on
+    history. After each step all ranks of `world` are in the same state: gradients are summed over their shares of the
+    batch, and statistics that only one rank has seen are those of rank 0.
     """
 
     model: nn.Module
@@ -44,26 +51,45 @@ class Trainer:
     mean: Sequence[float]
     std: Sequence[float]
     num_classes: int
-    micro_batch: int = 0  # 0 = the whole batch at once
+    world: World = ALONE
+    micro_batch: int = 0  # 0 = the rank's whole share of the batch at once
+    activation_checkpointing: bool = False
+    compile: bool = False
     step: int = 0  # steps done
     num_skipped: int = 0  # non-finite steps in a row
     history: list[dict[str, Any]] = field(default_factory=list)  # validations so far
 
     def __post_init__(self) -> None:
-        self.model.to(self.device).train()
+        self._type = weight_type(self.settings.precision)
+        self.model.to(self.device, self._type).train()
+        prepare_norms(self.model, self.settings, device=self.device, world=self.world)
+        if self.activation_checkpointing:
+            recompute_activations(self.model)
+        self._network, self._accumulating = self._spread()
         self.optimizer = build_optimizer(self.model, self.settings)
         self.scaler = loss_scaler(self.device, self.settings.precision)
         self.ema = Ema(self.model, self.settings.ema) if self.settings.ema else None
         self._buffers = list(self.model.buffers())
+        self.statistics_differ = statistics_differ(self.model, self.world)
+
+    def _spread(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager]]:
+        """What calls the model so that a backward pass sums gradients over ranks, and the context in which it waits."""
+        if self.world.size == 1:
+            return torch.compile(self.model) if self.compile else self.model, nullcontext
+        # Started from rank 0's weights; buffers are looked after in `train_step`.
+        devices = [self.device] if self.device.type == "cuda" else None
+        spread = DistributedDataParallel(self.model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        return torch.compile(spread) if self.compile else spread, spread.no_sync
 
     def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-        """Learn from images (B, H, W, 3) and labels (B, H, W), both uint8; returns the figures of the step.
+        """Learn from images (B, H, W, 3) and labels (B, H, W), both uint8: this rank's share of a batch, as large as
+        the others'. Returns the figures of the step, which are those of the whole batch.
 
         A non-finite loss or gradient leaves no trace: weights, buffers, optimizer and averages stay as they were.
         TrainingDiverged: it was the `max_nan`-th in a row. An RMI loss below zero is normal: an absent class
         contributes 0.5 ln(5e-4) = -3.8.
         """
-        torch.manual_seed(_step_seed(self.seed, self.step))
+        torch.manual_seed(_step_seed(self.seed, self.step, self.world.rank))
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
         try:
@@ -72,9 +98,15 @@ class Trainer:
             size = self.micro_batch or len(images)
             remedy = f"set runtime.micro_batch below {size}" if size > 1 else "use a smaller crop or network"
             raise AutolabelError(f"step {self.step + 1}", f"{self.device} ran out of memory", remedy) from None
+        except ValueError as error:
+            if not str(error).startswith("Expected more than 1 value per channel"):
+                raise
+            what = "batch norm needs more than one value a channel, and a device has one image of this crop at a time"
+            raise ConfigError("train.crop", what, "use larger crops, more images a device, or freeze_norms") from None
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
-        if is_finite:
+        if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)
+            self._share_statistics()
             if self.ema is not None:
                 self.ema.update(self.model)
         elif self._buffers:
@@ -94,19 +126,32 @@ class Trainer:
         return lr
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Accumulate the gradient over micro-batches; the loss of the whole batch."""
+        """Accumulate the gradient over micro-batches, then sum it over ranks; the loss of the whole batch."""
         size = self.micro_batch or len(images)
-        counts = batch_counts(labels, self.num_classes)
-        total = torch.zeros((), device=self.device)
-        for image_part, label_part in zip(images.split(size), labels.split(size), strict=True):
-            inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std)
+        counts = self._counts(labels)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        parts = list(zip(images.split(size), labels.split(size), strict=True))
+        for number, (image_part, label_part) in enumerate(parts, start=1):
+            inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
             targets = label_part.to(self.device, non_blocking=True).long()
-            with autocast(self.device, self.settings.precision):
-                output = self.model(inputs)
-            loss = self.loss(output, targets, counts=counts)
-            self.scaler.scale(loss).backward()
+            with nullcontext() if number == len(parts) else self._accumulating():
+                with autocast(self.device, self.settings.precision):
+                    output = self._network(inputs)
+                loss = self.loss(output, targets, counts=counts)
+                self.scaler.scale(loss * self.world.size).backward()  # the mean over ranks is taken of the gradients
             total += loss.detach()
-        return total.item()
+        return self.world.total(total.cpu()).item()
+
+    def _counts(self, labels: torch.Tensor) -> Counts:
+        """Of the batch that these labels are a share of."""
+        share = batch_counts(labels, self.num_classes)
+        images, valid = self.world.total(torch.tensor([share.images, share.valid], dtype=torch.float64))
+        return Counts(int(images), valid)
+
+    @torch.no_grad()
+    def _share_statistics(self) -> None:
+        if self.statistics_differ:
+            self.world.copy_from_first([buffer for buffer in self._buffers if buffer.is_floating_point()])
 
     def _gradients_are_finite(self) -> bool:
         self.scaler.unscale_(self.optimizer)
@@ -121,5 +166,6 @@ class Trainer:
             raise TrainingDiverged(f"step {self.step + 1}", what, remedy)
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, _STEP, step]).generate_state(1, np.uint64)[0])
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    key = [seed, _STEP, step, *([rank] if rank else [])]
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

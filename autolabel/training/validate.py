@@ -13,7 +13,8 @@ from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import EvaluationResult, evaluation_result
 from autolabel.models.normalise import normalise
 from autolabel.stopping import StopFlag
-from autolabel.training.precision import autocast
+from autolabel.training.precision import autocast, weight_type
+from autolabel.world import ALONE, World
 
 
 def chosen_images(num_images: int, limit: int | None) -> list[int]:
@@ -34,20 +35,29 @@ def validate(
     device: torch.device,
     precision: str,
     stop: StopFlag,
+    world: World = ALONE,
 ) -> EvaluationResult:
-    """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves it in training mode."""
+    """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves its modes as they were.
+
+    Each rank looks at its share of the images, and gets the result of all.
+    """
     num_classes = len(class_names)
     matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        for index in chosen_images(len(pairs), limit):
-            stop.check()
-            image, label = pairs[index]
-            inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std)
-            with autocast(device, precision):
-                logits = model(inputs).fused  # (1, K, H, W)
-            prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-            matrix += confusion_matrix(prediction, label, num_classes)
+        chosen = chosen_images(len(pairs), limit)
+        for start in range(0, len(chosen), world.size):
+            world.check(stop)
+            for index in chosen[start : start + world.size][world.rank : world.rank + 1]:
+                image, label = pairs[index]
+                inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
+                with autocast(device, precision):
+                    logits = model(inputs).fused  # (1, K, H, W)
+                prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                matrix += confusion_matrix(prediction, label, num_classes)
+        matrix = world.total(torch.from_numpy(matrix)).numpy()
     finally:
-        model.train()
+        for module in training:
+            module.training = True
     return evaluation_result(matrix, class_names)

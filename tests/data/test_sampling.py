@@ -15,9 +15,8 @@ from autolabel.data.sampling import EpochSampler, Part, class_centroids, pool_ce
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
     # Class 0 everywhere, class 1 nowhere, class 2 in one picture only.
-    per_image = [np.array([[0, i, i + 1]]) for i in range(num_items)]
-    per_image[3] = np.array([[0, 3, 4], [2, 30, 40]])
-    part = Part(1, range(num_items), pool_centroids(per_image, 3))
+    table = np.array([[0, i, i, i + 1] for i in range(num_items)] + [[2, 3, 30, 40]])
+    part = Part(1, range(num_items), pool_centroids(table, 3))
     return EpochSampler((part,), seed, epoch_images, class_uniform)
 
 
@@ -94,7 +93,7 @@ def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uni
 
 
 def test_without_any_labelled_pixel_everything_is_drawn_plainly() -> None:
-    none = pool_centroids([np.empty((0, 3), np.int64)] * 4, 3)
+    none = pool_centroids(np.empty((0, 4), np.int64), 3)
     items = EpochSampler((Part(1, range(4), none),), seed=0, epoch_images=8, class_uniform=1.0).items(0)
     assert Counter(item.index for item in items) == {0: 2, 1: 2, 2: 2, 3: 2}
 

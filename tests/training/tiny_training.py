@@ -14,6 +14,7 @@ from autolabel.data.pairs import Pair
 from autolabel.models import TrainOutput
 from autolabel.stopping import StopFlag
 from autolabel.training import FitResult, TrainingData, fit
+from autolabel.world import ALONE, World
 
 NAMES = ("road", "sky", "car")
 
@@ -30,7 +31,7 @@ class Tiny(nn.Module):
         self.gain = gain
 
     def forward(self, images: torch.Tensor) -> TrainOutput:
-        features = self.drop(torch.relu(self.norm(self.conv(images.to(self.conv.weight.dtype)))))
+        features = self.drop(torch.relu(self.norm(self.conv(images))))
         logits = self.gain * self.classify(features)
         fused = nn.functional.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return TrainOutput(fused, None, {})
@@ -94,6 +95,7 @@ def train(
     data: TrainingData | None = None,
     saved: list[bytes] | None = None,
     rows: list[dict[str, Any]] | None = None,
+    world: World = ALONE,
 ) -> FitResult:
     return fit(
         model,
@@ -105,6 +107,7 @@ def train(
         save=(saved if saved is not None else []).append,
         log=(rows if rows is not None else []).append,
         stop=stop or StopFlag(),
+        world=world,
         quiet=True,
     )
 

@@ -103,6 +103,9 @@ class HRNet(Trunk):
         size = maps[0].shape[-2], maps[0].shape[-1]
         return Features(torch.cat([resize(x, size) for x in maps], dim=1), {})
 
+    def recomputable(self) -> list[nn.Module]:
+        return [*self.stage1, *self.stage2, *self.stage3, *self.stage4]
+
 
 def _stage(channels: tuple[int, ...], modules: int, blocks: int) -> nn.Sequential:
     return nn.Sequential(*(ExchangeModule(channels, blocks) for _ in range(modules)))

@@ -50,6 +50,9 @@ class ResNet(Trunk):
             x = stage(x)
         return Features(x, {2: stem, 4: low})
 
+    def recomputable(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage.children()]
+
 
 def _stage(inputs: int, inner: int, blocks: int, stride: int, dilation: int) -> nn.Sequential:
     first = Bottleneck(inputs, inner, stride=stride, dilation=dilation)

@@ -22,3 +22,7 @@ class Trunk(nn.Module):
     stride: int = 4
     taps: Mapping[int, int] = MappingProxyType({})  # stride -> channels
     fine: int = 4  # the tap that the published DeepLabV3+ reads
+
+    def recomputable(self) -> list[nn.Module]:
+        """Parts that run once a pass, one after the other: what activation checkpointing may run again one by one."""
+        return [self]

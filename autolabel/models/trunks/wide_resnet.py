@@ -110,6 +110,9 @@ class WideResNet(Trunk):
             x = group(x)
         return Features(x, {2: at_two, 4: at_four})
 
+    def recomputable(self) -> list[nn.Module]:
+        return [block for group in self.groups for block in group.children()]
+
 
 def _pool(x: torch.Tensor) -> torch.Tensor:
     return F.max_pool2d(x, 3, stride=2, padding=1)

@@ -93,3 +93,6 @@ class Xception(Trunk):
         for block in self.blocks[1:]:
             x = block(x)
         return Features(self.last(torch.relu_(x)), {2: at_two, 4: at_four})
+
+    def recomputable(self) -> list[nn.Module]:
+        return [*self.blocks]

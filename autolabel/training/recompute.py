@@ -1,0 +1,46 @@
+"""Activation checkpointing: a block keeps its inputs only, and runs again when the backward pass comes to it
+(Chen et al., arXiv 1604.06174). Memory for time; gradients and statistics stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from autolabel.models.trunks import Trunk
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Have the blocks of every trunk in `model` do so from now on, in place; names of weights stay the same."""
+    for trunk in (module for module in model.modules() if isinstance(module, Trunk)):
+        for block in trunk.recomputable():
+            block.forward = partial(_run, block.forward, partial(_contexts, block))
+
+
+def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """The second run sees the same batch: its batch norms must not count it twice."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
+    buffers = [buffer for norm in norms for buffer in norm.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        if buffers:
+            torch._foreach_copy_(buffers, kept)

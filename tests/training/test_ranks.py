@@ -1,0 +1,129 @@
+"""Two ranks on one machine: the figures of one process, and all ranks in the same state."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ranks_at_work import DATA, STEPS, dropout_of, exact_run
+from tiny_training import network, settings, train
+
+from autolabel.config import Runtime
+from autolabel.data.pairs import find_centroids
+from autolabel.errors import ConfigError
+from autolabel.world import ALONE, World, of_environment
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--log-dir=/dev/null"]
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, Any]:
+    saved: list[bytes] = []
+    return {"fp64": exact_run("fp64", saved=saved), "fp32": exact_run("fp32"), "saved": saved}
+
+
+@pytest.fixture(scope="module")
+def folder(alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two ranks have been at work."""
+    path = tmp_path_factory.mktemp("ranks")
+    (path / "one-rank.pt").write_bytes(alone["saved"][39])
+    subprocess.run([*TORCHRUN, "ranks_at_work.py", str(path)], cwd=Path(__file__).parent, check=True, timeout=300)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ranks(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def curve(run: dict[str, Any]) -> list[float]:
+    return [loss for _, loss in sorted((int(step), loss) for step, loss in run["losses"].items())]
+
+
+def test_the_loss_curve_is_that_of_one_process(alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+    assert len(curve(alone["fp64"])) == STEPS
+    assert curve(ranks[0]["fp64"]) == pytest.approx(curve(alone["fp64"]), rel=1e-9, abs=1e-9)
+    assert len(curve(alone["fp32"])) == 5
+    assert curve(ranks[0]["fp32"]) == pytest.approx(curve(alone["fp32"]), rel=1e-5, abs=1e-5)
+    assert curve(ranks[0]["fp32"]) != curve(alone["fp32"])
+
+
+def test_validation_looks_at_every_image_once(alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
+    assert len(alone["fp64"]["history"]) == 5
+    assert [rank["fp64"]["history"] for rank in ranks] == [alone["fp64"]["history"]] * 2
+
+
+def test_another_number_of_ranks_goes_on_in_the_same_order(
+    alone: dict[str, Any], ranks: list[dict[str, Any]], folder: Path
+) -> None:
+    expected = curve(alone["fp64"])
+    assert curve(ranks[0]["resumed"]) == pytest.approx(expected[40:], rel=1e-9, abs=1e-9)  # one, then two
+    back = exact_run("fp64", resume=(folder / "two-ranks.pt").read_bytes())
+    assert curve(back) == pytest.approx(expected[40:], rel=1e-9, abs=1e-9)  # two, then one
+
+
+def test_all_ranks_end_in_the_same_state(ranks: list[dict[str, Any]]) -> None:
+    for part in ("fp64", "fp32", "resumed", "usual"):
+        assert ranks[0][part]["digest"] == ranks[1][part]["digest"], part
+    assert ranks[0]["usual"]["history"] == ranks[1]["usual"]["history"] != []
+
+
+def test_only_rank_0_writes(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["usual"]["num_saved"] for rank in ranks] == [7, 0]
+    assert ranks[0]["fp64"]["losses"]
+    assert not ranks[1]["fp64"]["losses"]
+
+
+def test_every_rank_drops_other_features_and_rank_0_those_of_one_process(ranks: list[dict[str, Any]]) -> None:
+    assert ranks[0]["dropped"] == dropout_of(ALONE) != ranks[1]["dropped"]
+
+
+def test_a_loss_that_one_rank_cannot_compute_is_skipped_by_all(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["bad"] for rank in ranks] == [{"skipped": True, "loss": None, "untouched": True}] * 2
+
+
+def test_all_ranks_stop_at_the_step_at_which_one_is_asked_to(ranks: list[dict[str, Any]]) -> None:
+    assert [rank["stopped"] for rank in ranks] == [{"signum": 15, "num_saved": 3}, {"signum": 15, "num_saved": 0}]
+
+
+def test_ranks_share_the_search_for_classes(ranks: list[dict[str, Any]]) -> None:
+    found = [rows.tolist() for rows in find_centroids(DATA.train, tile=12, num_classes=3)]
+    assert ranks[0]["centroids"] == ranks[1]["centroids"] == found
+
+
+def test_bytes_come_from_rank_0(ranks: list[dict[str, Any]]) -> None:
+    assert all(rank["none"] and rank["bytes"] for rank in ranks)
+
+
+def test_frozen_norms_keep_their_statistics_and_train_the_rest() -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, table=settings(freeze_norms=True, ema=0.0))
+    same = {name for name, value in model.state_dict().items() if value.equal(before[name])}
+    assert same == {"norm.running_mean", "norm.running_var", "norm.num_batches_tracked"}
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
+    assert World(size=2).share(6) == 3
+    with pytest.raises(ConfigError, match="a batch of 3 cannot be shared evenly by 2 processes"):
+        World(size=2).share(3)
+
+
+def test_the_machine_is_shared_among_its_ranks() -> None:
+    world = World(1, 4, 1, 2)
+    assert world.place(Runtime(device="cpu", jobs=3)).jobs == 3
+    assert world.place(Runtime(device="cpu")).threads >= 1
+    with pytest.raises(ConfigError, match="not on this machine"):
+        world.place(Runtime(device="cuda:99"))
+    assert ALONE.place(Runtime()) == Runtime()
+
+
+def test_what_torchrun_says() -> None:
+    said = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    assert of_environment({**said, "TORCHELASTIC_RUN_ID": "x"}) == World(3, 4, 1, 2)
+    assert of_environment(said) == ALONE, "another program's variables"
+    assert of_environment({**said, "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}) == ALONE

@@ -80,7 +80,8 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
     pairs = partial(ManifestPairs, roots=ctx.roots(), classes=manifest.classes)
     val = val_pairs(manifest)
-    _say_what_is_fresh(ctx, manifest.classes.names)
+    if ctx.world.is_first:
+        _say_what_is_fresh(ctx, manifest.classes.names)
     torch.manual_seed(ctx.seed)
     model, card = _start(settings, manifest.classes.names)
     data = TrainingData(

@@ -194,6 +194,7 @@ class Infer(Table):
 
     scales: Scales = (0.5, 1.0, 2.0)
     flip: bool = False
+    precision: Literal["fp32", "bf16"] = "fp32"
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
     chunk: Positive = 32  # images a shard; also the unit of resume
 

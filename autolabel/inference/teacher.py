@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from autolabel.errors import AutolabelError, ConfigError
+from autolabel.errors import AutolabelError
 from autolabel.inference.fused import decide_fused
 from autolabel.inference.multiscale import raw_views
+from autolabel.inference.prepare import prepare
 from autolabel.labels.codes import CodeBook
 from autolabel.models import SegmentationModel, WeightsCard, normalise
 
@@ -19,7 +20,8 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Teacher:
     """Callable: RGB pictures (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
 
-    Moves `model` to the device and into eval mode. `precision` "bf16" (autocast) needs CUDA (ConfigError).
+    Runs a copy of `model` made for inference (`inference.prepare`) on the device. `precision` is "fp32" or "bf16":
+    about twice as fast where the device has instructions for it, and a label differs here and there.
     """
 
     def __init__(
@@ -35,11 +37,9 @@ class Teacher:
     ) -> None:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
-        if precision != "fp32" and self.device.type != "cuda":
-            raise ConfigError("precision", f"{precision} needs a GPU", "use fp32")
-        self.model = model.to(self.device).eval()
-        self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
         self._dtype = _PRECISIONS[precision]
+        self.model = prepare(model, self.device, self._dtype)
+        self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:

@@ -39,8 +39,11 @@ def run(ctx: Context) -> Outcome:
     model, card = open_model(ctx.inputs["model"])
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
     device = resolve_device(ctx.runtime.device)
-    teacher = Teacher(model, card, book, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
-    chunks = _chunks(manifest, ctx.settings.chunk)
+    settings = ctx.settings
+    teacher = Teacher(
+        model, card, book, scales=settings.scales, flip=settings.flip, device=device, precision=settings.precision
+    )
+    chunks = _chunks(manifest, settings.chunk)
     journal = ctx.draft.journal("shards")
     finished = {row["name"]: row for row in journal.rows}
     _check_bad(ctx, finished)  # of a run that ended at just this

@@ -11,7 +11,11 @@ import pytest
 import torch
 
 from autolabel.inference import multiscale_evidence, multiscale_logits
-from autolabel.inference.multiscale import MultiscaleEvidence
+from autolabel.inference.decision import decide
+from autolabel.inference.fused import decide_fused
+from autolabel.inference.multiscale import MultiscaleEvidence, raw_views
+from autolabel.inference.prepare import prepare
+from autolabel.labels.codes import CodeBook
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, TrainOutput, build_model, load_published, published_keys
 from autolabel.models.fusion import ScaleMaps, fuse_scales
@@ -86,6 +90,24 @@ def test_single_scale(
     got = {"single_cls": out.logits, "single_aux": out.aux, "single_attn": out.attention}
     assert_close(rule, {name: resize(value, size) for name, value in got.items()}, expected)
     assert torch.equal(multiscale_logits(published_network, image, [1.0]), resize(out.logits, size))
+
+
+def test_prepared_for_inference(
+    rule: ModuleType, published_network: SegmentationModel, image: torch.Tensor, expected: Path
+) -> None:
+    """Folded and rewritten, it gives the published maps; decided by strips, the codes of the published logits."""
+    prepared = prepare(published_network)
+    views = raw_views(prepared, image, (0.5, 1.0, 2.0))
+    maps = [raw.resized() for raw in views[0]]
+    got = {f"n3_pred_{m.scale}x": m.logits for m in maps}
+    got |= {f"n3_attn_{m.scale}x": m.attention for m in maps if m.attention is not None}
+    assert len(got) == 5
+    assert_close(rule, got | {"n3_fused": fuse_scales(maps)}, expected)
+    book = CodeBook(19)
+    with np.load(expected) as arrays:
+        stored = torch.from_numpy(arrays["n3_fused"])
+    codes = decide_fused(prepared.fusion, views, book)[:, ::8, ::8]
+    assert (codes == decide(stored.view(1, 19, *codes.shape[1:]), book)).double().mean() > 0.995
 
 
 def test_the_training_pair_is_the_fusion_of_two(rule: ModuleType, trained: TrainOutput, expected: Path) -> None:

@@ -82,7 +82,8 @@ class HRNet(Trunk):
         super().__init__()
         a, b, c, d = shape.channels
         blocks, inner = shape.stage1
-        self.channels = a + b + c + d
+        self.branch_channels = shape.channels
+        self.channels = sum(shape.channels)
         self.stem = nn.Sequential(
             ConvNorm(3, shape.stem[0], 3, stride=2), ConvNorm(shape.stem[0], shape.stem[1], 3, stride=2)
         )
@@ -96,12 +97,16 @@ class HRNet(Trunk):
         self.stage4 = _stage((a, b, c, d), shape.modules[2], shape.blocks)
 
     def forward(self, images: torch.Tensor) -> Features:
+        maps = self.branches(images)
+        size = maps[0].shape[-2], maps[0].shape[-1]
+        return Features(torch.cat([resize(x, size) for x in maps], dim=1), {})
+
+    def branches(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """(B, C_b, h_b, w_b), at strides 4, 8, 16 and 32."""
         x = self.stage1(self.stem(images))
         maps = self.stage2([enter(x) for enter in self.transition1])
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
-        maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
-        size = maps[0].shape[-2], maps[0].shape[-1]
-        return Features(torch.cat([resize(x, size) for x in maps], dim=1), {})
+        return self.stage4([*maps, self.transition3[-1](maps[-1])])
 
     def recomputable(self) -> list[nn.Module]:
         return [*self.stage1, *self.stage2, *self.stage3, *self.stage4]

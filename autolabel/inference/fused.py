@@ -1,17 +1,19 @@
 """The fused decision: from every scale's maps, at the stride of the head, straight to codes.
 
-Fused logits of full size never exist. Strips of rows are resized, fused by the fusion's own formula
-(`models.rowmap`), decided and dropped.
+Fused logits of full size never exist. On CUDA one kernel does it all (`inference.kernels`). Elsewhere, and where the
+kernel cannot, strips of rows are resized, fused by the fusion's own formula (`models.rowmap`), decided and dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import cast
 
 from torch import Tensor
 
 from autolabel.inference.decision import decide, decide_strip, empty_codes, strips
+from autolabel.inference.terms import Term, fusion_terms
 from autolabel.labels.codes import CodeBook
 from autolabel.models.fusion import Fusion, RawMaps
 from autolabel.models.rowmap import Held, RowMap
@@ -22,9 +24,23 @@ Views = Sequence[Sequence[RawMaps]]  # of one batch: as it is, and perhaps mirro
 def decide_fused(fusion: Fusion, views: Views, book: CodeBook) -> Tensor:
     """Codes (B, H, W) of the mean over the views of their fused logits; what `decide` gives of `fused_logits`, but
     within 1e-6 of a tie or of an edge."""
+    terms = _kernel_terms(fusion, views)
+    if terms is not None:
+        from autolabel.inference.kernels import decide_terms
+
+        return decide_terms(terms, book)
     if not all(_finite(raw.logits) for view in views for raw in view):
         return decide(fused_logits(fusion, views), book)  # what is not finite spreads no further than its own pixels
     return _decide_rows(fused_rows(fusion, views), book)
+
+
+def _kernel_terms(fusion: Fusion, views: Views) -> list[list[Term]] | None:
+    """What the kernel runs through; None where it cannot, or is not there."""
+    if not views[0][0].logits.is_cuda or find_spec("triton") is None:
+        return None
+    lists = [fusion_terms(fusion, view) for view in views]
+    found = [terms for terms in lists if terms is not None]
+    return found if len(found) == len(lists) else None
 
 
 def _finite(values: Tensor) -> bool:

@@ -1,0 +1,58 @@
+"""Runs the kernel on the CPU in Triton's interpreter: `TRITON_INTERPRET=1 python run_kernel.py` prints, for every case,
+how many codes differ from those of float64 logits, ties and edges apart."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_fused import near_a_border, random_maps, single
+
+from autolabel.inference.decision import decide
+from autolabel.inference.fused import fused_logits
+from autolabel.inference.kernels import decide_terms
+from autolabel.inference.terms import fusion_terms
+from autolabel.labels.codes import CodeBook
+from autolabel.models.fusion import FUSIONS
+
+CASES = [  # fusion, scales, size, classes, views
+    ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1),
+    ("hierarchical", (0.25, 0.5, 1.0, 2.0), (9, 5), 40, 2),
+    ("hierarchical", (0.75, 1.0, 1.5), (11, 8), 3, 1),
+    ("hierarchical", (1.0,), (5, 5), 1, 1),
+    ("average", (0.5, 1.0, 2.0), (8, 9), 5, 1),
+    ("explicit", (0.5, 1.0, 2.0), (8, 12), 5, 2),
+]
+
+
+def run(fusion: str, scales: tuple[float, ...], size: tuple[int, int], classes: int, views: int) -> dict[str, int]:
+    book = CodeBook(classes)
+    explicit = fusion == "explicit"
+    maps = [random_maps(scales, size, classes=classes, batch=2, seed=s, explicit=explicit) for s in range(views)]
+    terms = [fusion_terms(FUSIONS[fusion], single(view)) for view in maps]
+    assert all(view is not None for view in terms)
+    codes = decide_terms(terms, book)
+    dense = fused_logits(FUSIONS[fusion], maps)
+    far = ~near_a_border(dense, book)
+    expected = decide(dense, book)
+    assert codes.dtype == expected.dtype
+    return {"compared": int(far.sum()), "differ": int((codes.int() != expected.int())[far].sum())}
+
+
+def broken() -> dict[str, int]:
+    """One value that is not finite: no pixel is invalid that is valid in the dense path, and the rest agree."""
+    book = CodeBook(5)
+    maps = single(random_maps((0.5, 1.0), (16, 16)))
+    maps[0].logits[0, 2, 1, 2] = torch.nan
+    codes = decide_terms([fusion_terms(FUSIONS["hierarchical"], maps)], book)
+    expected = decide(fused_logits(FUSIONS["hierarchical"], [maps]), book)
+    invalid = int((codes == book.invalid).sum())
+    return {"compared": invalid, "differ": int(((codes != expected) & (expected != book.invalid)).sum())}
+
+
+if __name__ == "__main__":
+    print(json.dumps([*(run(*case) for case in CASES), broken()]))

@@ -1,0 +1,49 @@
+"""The CUDA kernel: its codes in Triton's interpreter, and that it compiles for a GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from autolabel.inference.kernels import _FIELDS, _decide
+types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 8, *["constexpr"] * 3]
+constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
+source = ASTSource(
+    _decide,
+    dict(zip(_decide.arg_names, types, strict=True)),
+    constexprs={(_decide.arg_names.index(name),): value for name, value in constants.items()},
+)
+options = {"enable_fp_fusion": True}
+print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]))
+"""
+
+
+def run(arguments: list[str], **env: str) -> str:
+    result = subprocess.run(
+        [sys.executable, *arguments], env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_codes_in_the_interpreter() -> None:
+    results = json.loads(run([str(Path(__file__).with_name("run_kernel.py"))], TRITON_INTERPRET="1"))
+    assert len(results) == 7
+    for result in results:
+        assert result["compared"] > 0
+        assert result["differ"] == 0
+
+
+def test_it_compiles_for_a_gpu(tmp_path: Path) -> None:
+    assert int(run(["-c", COMPILE], TRITON_CACHE_DIR=str(tmp_path))) > 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class Row:
     fusion: str
     training: Cost
     labelling: Cost | None  # none where the fusion cannot fuse the scales asked for
+    prepared: Cost | None  # the same by the copy of the network that labels on a GPU
 
 
 @click.command()
@@ -122,15 +124,19 @@ def _rows(question: Question) -> list[Row]:
 
 
 def _row(question: Question, fusion: str) -> Row:
+    from autolabel.inference.prepare import prepare
     from autolabel.models.cost import count_labelling, count_training
 
     softmax = question.table.softmax and fusion == question.table.fusion
     table = question.table.model_copy(update={"fusion": fusion, "softmax": softmax})
-    training = count_training(table, question.classes, question.size)
+    classes, size, scales = question.classes, question.size, question.scales
+    training = count_training(table, classes, size)
     try:
-        return Row(fusion, training, count_labelling(table, question.classes, question.size, question.scales))
+        labelling = count_labelling(table, classes, size, scales)
     except ConfigError:  # its fusion cannot take these scales: the network itself was fine a line before
-        return Row(fusion, training, None)
+        return Row(fusion, training, None, None)
+    prepared = count_labelling(table, classes, size, scales, prepare=partial(prepare, device="meta"))
+    return Row(fusion, training, labelling, prepared)
 
 
 def _as_json(question: Question, rows: list[Row]) -> dict[str, Any]:
@@ -150,6 +156,7 @@ def _as_json(question: Question, rows: list[Row]) -> dict[str, Any]:
                 "parameters": row.training.parameters._asdict() | {"total": row.training.parameters.total},
                 "training": of(row.training, base),
                 "labelling": of(row.labelling, base) if row.labelling else None,
+                "prepared": of(row.prepared, base) if row.prepared else None,
             }
             for row in rows
         },
@@ -161,7 +168,8 @@ def _text(question: Question, rows: list[Row]) -> Iterator[str]:
     table = question.table
     yield f"{table.trunk} + {table.head}, {question.classes} classes, an image of {height} x {width}"
     yield "GFLOPs of the forward pass, 2 a multiply-add; cost relative to training a single scale"
-    for title in ("training", "labelling"):
+    leaner = any(row.labelling and row.prepared and row.labelling.flops != row.prepared.flops for row in rows)
+    for title in ("training", "labelling", *(["prepared"] if leaner else [])):
         yield ""
         yield (
             f"{title:<14}{'scales':<14}{'parameters':>11}{'trunk':>10}{'head':>17}{'attention':>17}{'total':>10}"
@@ -170,12 +178,13 @@ def _text(question: Question, rows: list[Row]) -> Iterator[str]:
         for row in rows:
             yield _line(row.fusion, getattr(row, title), rows[0].training)
     skipped = [row for row in rows if row.training.skipped]
-    if skipped:
-        yield ""
+    yield from [""] if skipped else []
     for row in skipped:
         parts = [("training", row.training), *([("labelling", row.labelling)] if row.labelling else [])]
         saved = ", ".join(f"{_giga(cost.skipped)} in {title}" for title, cost in parts)
         yield f"{row.fusion}: the highest scale's attention is never read; leaving it out saves {saved}"
+    if leaner:
+        yield "prepared: labelling by the copy of the network that runs on a GPU, the same function in fewer operations"
 
 
 def _line(fusion: str, cost: Cost | None, base: Cost) -> str:

@@ -8,7 +8,7 @@ know grouped convolutions).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -51,13 +51,20 @@ def count_training(table: dict[str, Any] | Model, num_classes: int, size: tuple[
 
 
 def count_labelling(
-    table: dict[str, Any] | Model, num_classes: int, size: tuple[int, int], scales: Sequence[float] = (1.0,)
+    table: dict[str, Any] | Model,
+    num_classes: int,
+    size: tuple[int, int],
+    scales: Sequence[float] = (1.0,),
+    *,
+    prepare: Callable[[SegmentationModel], SegmentationModel] = lambda model: model,
 ) -> Cost:
-    """Labelling one image of (height, width) `size` at `scales`, without flip.
+    """Labelling one image of (height, width) `size` at `scales`, without flip, by the network that `prepare` makes of
+    the one on the meta device.
 
     ConfigError: no such network, or scales that its fusion cannot fuse.
     """
     model, images = _on_paper(table, num_classes, size)
+    model = prepare(model)
     return _cost(model, AtScales(model, scales), images, scales)
 
 

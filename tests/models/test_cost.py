@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from autolabel.errors import ConfigError
+from autolabel.inference.prepare import prepare
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.cost import Cost, Parts, count_labelling, count_training
@@ -99,6 +102,18 @@ def test_one_convolution_by_hand() -> None:
     assert three._replace(parameters=two.parameters, flops=two.flops) == two
     assert two.flops.total == two.flops.trunk + two.flops.head
     assert Cost(Parts(1, 2, 3), (1.0,), Parts(4, 5, 6), 7).parameters.total == 6
+
+
+def test_a_prepared_network_is_counted_as_it_runs() -> None:
+    """Of OCR's auxiliary 1x1, the branches at lower resolutions count for a 4th, a 16th and a 64th of the pixels."""
+    table = SMALL | {"trunk": "hrnet_tiny", "head": "ocr", "fusion": "single"}
+    plain = count_labelling(table, 3, (64, 128))
+    lean = count_labelling(table, 3, (64, 128), prepare=partial(prepare, device="meta"))
+    channels = (16, 24, 48, 96)
+    auxiliary = 2 * sum(channels) * 16 * 32 * sum(c * (1 - 4.0**-level) for level, c in enumerate(channels))
+    context = 2 * 32 * 32 * (16 * 32 - 3)  # the 1x1 after it reads class vectors instead of pixels
+    assert plain.flops.head - lean.flops.head == auxiliary + context
+    assert plain.flops.trunk == lean.flops.trunk
 
 
 def test_scales_that_cannot_be_fused_are_refused() -> None:

@@ -234,7 +234,7 @@ class Runtime(Table):
     activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
     compile: bool = False  # torch.compile in training: slow to begin, then faster
     infer_batch: Positive = 4
-    workers: Count = 0  # loader processes, a training process
+    workers: Count = 0  # threads that prepare training samples; 0 = as many as jobs
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

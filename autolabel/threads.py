@@ -35,10 +35,14 @@ class OrderedMap(Generic[Item, Result]):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Result]:
+        taken = 0
         for item in self._items:
             self._pending.append(self._pool.submit(self._function, item))
-            # What is ready goes out before `items` is asked for more: it may be slow.
-            while len(self._pending) > self._ahead or (self._pending and self._pending[0].done()):
+            taken += 1
+            # What is ready waits for two more items at most, as `items` may be slow; for two and not for one, so that
+            # the threads get ahead again after they fell behind.
+            while len(self._pending) > self._ahead or (taken > 1 and self._pending and self._pending[0].done()):
+                taken = 0
                 yield self._next()
         while self._pending:
             yield self._next()

@@ -22,7 +22,6 @@ from autolabel.machine import resolve_device, usable_cores
 from autolabel.stopping import StopFlag, Stopped
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 _HANG = timedelta(minutes=30)  # a collective that takes longer ends the job; a rank that dies does so at once
@@ -83,21 +82,6 @@ class World:
         found = torch.tensor(value, dtype=torch.int64)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
-
-    def rows(self, table: np.ndarray) -> np.ndarray:
-        """The rows (n, columns) int64 of all ranks, those of rank 0 first."""
-        if self.size == 1:
-            return table
-        import numpy as np
-        import torch
-        import torch.distributed as dist
-
-        most = self.highest(len(table))
-        padded = np.zeros((1 + most, table.shape[1]), dtype=np.int64)  # the first row says how many follow
-        padded[0], padded[1 : 1 + len(table)] = len(table), table
-        found = [torch.empty(padded.shape, dtype=torch.int64) for _ in range(self.size)]
-        dist.all_gather(found, torch.from_numpy(padded))
-        return np.concatenate([part.numpy()[1 : 1 + int(part[0, 0])] for part in found])
 
     def from_first(self, data: bytes | None) -> bytes | None:
         """What rank 0 gives; the others' argument is ignored."""

@@ -71,6 +71,22 @@ def test_ready_results_come_before_more_is_taken() -> None:
     assert seen.index("got 0") < seen.index("asked for a third")
 
 
+def test_threads_that_fell_behind_get_ahead_again() -> None:
+    """All results are ready whenever the loop comes back: it finds more and more of them, up to the bound."""
+    finished = threading.Semaphore(0)
+    taken = itertools.count()
+    num_finished, ready = 0, []
+    with OrderedMap(lambda x: finished.release(), (next(taken) for _ in range(20)), workers=1, ahead=4) as results:
+        for _ in results:
+            num_taken = int(repr(taken)[6:-1])
+            while num_finished < num_taken:
+                assert finished.acquire(timeout=10)
+                num_finished += 1
+            ready.append(num_taken - len(ready) - 1)
+    assert max(ready) == 4
+    assert ready[4:15] == [4] * 11
+
+
 def test_a_failure_is_raised_as_it_was_and_before_its_turn() -> None:
     """One thread: when item 3 runs, item 2 has failed; item 1 is ready and due, but the failure comes first."""
     enough, failed = threading.Event(), threading.Event()

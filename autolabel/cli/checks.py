@@ -72,10 +72,10 @@ def _cores() -> Check:
 def _shared_memory() -> Check:
     path = Path("/dev/shm")
     if not path.is_dir():
-        return Check("/dev/shm", True, "absent: keep runtime.workers = 0")
+        return Check("/dev/shm", True, "absent: GPUs of one machine may need it to train together")
     free = shutil.disk_usage(path).free
     found = f"{free / 1e9:.1f} GB free"
-    return Check("/dev/shm", free > 64e6, found, "loader processes need it: enlarge it, or runtime.workers = 0")
+    return Check("/dev/shm", free > 64e6, found, "GPUs that train together may need it (NCCL): enlarge it")
 
 
 def _disk(base: Path) -> Check:

@@ -28,10 +28,10 @@ def check_phases(settings: Train, *, layers: Collection[str], names: Sequence[st
 
 
 def plan_parts(
-    settings: Train, *, layers: Sequence[str], names: Sequence[str], centroids: tuple[np.ndarray, ...]
+    settings: Train, *, layers: Sequence[str], names: Sequence[str], holders: tuple[np.ndarray, ...]
 ) -> tuple[Part, ...]:
-    """What is drawn when. `layers`: of every picture that is trained on; `centroids` of all of them: for each class
-    rows (picture, y, x), or none at all. Raises ConfigError as `check_phases` does."""
+    """What is drawn when. `layers`: of every picture that is trained on; `holders`: for each class those of them that
+    hold it, or none at all. Raises ConfigError as `check_phases` does."""
     check_phases(settings, layers=set(layers), names=names)
     everything = Phase(layers=("fine", "auto", "coarse"), epochs=settings.epochs)
     phases = settings.phases or (everything,)
@@ -40,21 +40,21 @@ def plan_parts(
         Part(
             epochs=phase.epochs or settings.epochs - given,
             pictures=[index for index, layer in enumerate(layers) if layer in phase.layers],
-            centroids=_drawable(centroids, layers, phase.uniform or phase.layers, settings.uniform_classes, names),
+            holders=_drawable(holders, layers, phase.uniform or phase.layers, settings.uniform_classes, names),
         )
         for phase in phases
     )
 
 
 def _drawable(
-    centroids: tuple[np.ndarray, ...],
+    holders: tuple[np.ndarray, ...],
     layers: Sequence[str],
     wanted: Collection[str],
     chosen: Collection[str] | None,
     names: Sequence[str],
 ) -> tuple[np.ndarray, ...]:
-    """Centroids in labels of the wanted layers; of a class that is not chosen only those in fine labels."""
+    """Pictures with labels of the wanted layers; of a class that is not chosen only those with fine labels."""
     of_wanted = np.array([layer in wanted for layer in layers])
     of_fine = of_wanted & np.array([layer == "fine" for layer in layers])
     allowed = [of_wanted if chosen is None or name in chosen else of_fine for name in names]
-    return tuple(rows[mask[rows[:, 0]]] for rows, mask in zip(centroids, allowed, strict=bool(centroids)))
+    return tuple(pictures[mask[pictures]] for pictures, mask in zip(holders, allowed, strict=bool(holders)))

@@ -2,14 +2,18 @@
 
 Epochs may draw from different label layers, one part of the training after the other (`data.phases`).
 
-A share of each epoch is drawn uniformly over *classes*: a class, then one of its tile centroids. Rare classes are thus
-seen as often as roads are (method of the reference recipe: half of an epoch, tiles of 1024 px).
+A share of each epoch is drawn uniformly over *classes*: a class, a picture that holds it, one of its tiles that do, and
+the centroid of the class in this tile. Rare classes are thus seen as often as roads are (the reference recipe: half of
+an epoch, tiles of 1024 px; there a class's tiles of all pictures are one pool, so that a picture with two of them comes
+twice as often). Which pictures hold a class is known from the counts in a manifest; the tile is looked for in a label
+when it is read to be cropped. So a training begins, and goes on, without having read a single label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,42 +23,32 @@ _PERMUTATION, _EPOCH = 1, 2
 
 @dataclass(frozen=True)
 class Item:
-    """One training sample: which picture, and for a class-uniform draw the pixel (y, x) its crop must hold."""
+    """One training sample: which picture, and for a class-uniform draw the class that its crop must show."""
 
     index: int
-    centre: tuple[int, int] | None = None
     class_id: int | None = None
+    tile: float = 0.0  # which tile that holds the class: where in their row, in [0, 1)
 
 
-def class_centroids(label: np.ndarray, *, tile: int, num_classes: int) -> np.ndarray:
-    """Centroid of every class in every `tile` x `tile` px tile of a label (H, W): rows (class, y, x), int64.
+def class_centroid(label: np.ndarray, class_id: int, *, tile: int, which: float) -> tuple[int, int]:
+    """Centroid (y, x) of a class in one of the `tile` x `tile` px tiles of a label (H, W) that hold it.
 
-    A centroid may fall outside a bent or split region; it is moved to the nearest pixel of its class in the tile,
-    so that a crop around it really shows the class.
+    `which` in [0, 1) chooses the tile, row by row. The centroid may fall outside a bent or split region; it is moved to
+    the nearest pixel of its class in the tile, so that a crop around it really shows the class.
     """
+    is_class = label == class_id
     height, width = label.shape
-    rows = [
-        (class_id, top + y, left + x)
+    tiles = [
+        (top, left)
         for top in range(0, height, tile)
         for left in range(0, width, tile)
-        for class_id, y, x in _tile_centroids(label[top : top + tile, left : left + tile], num_classes)
+        if is_class[top : top + tile, left : left + tile].any()
     ]
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def _tile_centroids(tile: np.ndarray, num_classes: int) -> Iterable[tuple[int, int, int]]:
-    present = np.flatnonzero(np.bincount(tile.ravel(), minlength=256)[:num_classes])
-    for class_id in present.tolist():
-        pixels = np.flatnonzero(tile == class_id)
-        ys = pixels // tile.shape[1]
-        xs = pixels - ys * tile.shape[1]
-        nearest = np.argmin((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2)
-        yield class_id, int(ys[nearest]), int(xs[nearest])
-
-
-def pool_centroids(table: np.ndarray, num_classes: int) -> tuple[np.ndarray, ...]:
-    """Rows (class, picture, y, x) by class: for each class rows (picture, y, x), empty where a class is absent."""
-    return tuple(table[table[:, 0] == class_id, 1:] for class_id in range(num_classes))
+    assert tiles, f"class {class_id} is counted in this label, and not there"
+    top, left = tiles[int(which * len(tiles))]
+    ys, xs = np.nonzero(is_class[top : top + tile, left : left + tile])
+    nearest = np.argmin((ys - ys.mean()) ** 2 + (xs - xs.mean()) ** 2)
+    return top + int(ys[nearest]), left + int(xs[nearest])
 
 
 @dataclass(frozen=True)
@@ -63,12 +57,12 @@ class Part:
 
     epochs: int
     pictures: Sequence[int]  # drawn evenly
-    centroids: tuple[np.ndarray, ...]  # drawn class-uniformly: for every class rows (picture, y, x)
+    holders: tuple[np.ndarray, ...]  # drawn class-uniformly: for every class the pictures that hold it
 
-    @property
+    @cached_property
     def present(self) -> list[int]:
         """The classes that can be drawn."""
-        return [class_id for class_id, rows in enumerate(self.centroids) if len(rows)]
+        return [class_id for class_id, pictures in enumerate(self.holders) if len(pictures)]
 
 
 @dataclass(frozen=True)
@@ -88,9 +82,9 @@ class EpochSampler:
     def items(self, epoch: int) -> list[Item]:
         number, begun = self._part_of(epoch)
         part = self.parts[number]
-        present, num_plain = part.present, self._num_plain(part)
+        num_plain = self._num_plain(part)
         rng = np.random.default_rng([self.seed, _EPOCH, epoch])
-        drawn = [_class_item(rng, part, present) for _ in range(self.epoch_images - num_plain)]
+        drawn = _class_items(rng, part, self.epoch_images - num_plain)
         start = self._walked(number) + (epoch - begun) * num_plain
         drawn += [Item(index) for index in self._walk(part.pictures, start, num_plain)]
         return [drawn[i] for i in rng.permutation(len(drawn))]
@@ -121,8 +115,10 @@ class EpochSampler:
         return np.asarray(pictures)[np.concatenate(order)[offset : offset + count]].tolist() if count else []
 
 
-def _class_item(rng: np.random.Generator, part: Part, present: Sequence[int]) -> Item:
-    class_id = present[int(rng.integers(len(present)))]
-    rows = part.centroids[class_id]
-    index, y, x = (int(v) for v in rows[int(rng.integers(len(rows)))])
-    return Item(index, (y, x), class_id)
+def _class_items(rng: np.random.Generator, part: Part, count: int) -> list[Item]:
+    items = []
+    for of_class, of_pictures, tile in rng.random((count, 3)).tolist():
+        class_id = part.present[int(of_class * len(part.present))]
+        holders = part.holders[class_id]
+        items.append(Item(int(holders[int(of_pictures * len(holders))]), class_id, tile))
+    return items

@@ -67,6 +67,7 @@ def run_student(ctx: Context) -> Outcome:
 
 
 def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") -> Outcome:
+    import numpy as np
     import torch
 
     from autolabel.data.manifest_pairs import ManifestPairs
@@ -92,6 +93,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         mean=card.mean,
         std=card.std,
         layers=[label.role for _, label in rows],
+        counts=np.array([label.counts[:-1] for _, label in rows]),
     )
     result = fit(
         model,
@@ -143,10 +145,10 @@ def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationM
     return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
 
 
-TEACHER = Stage("teacher", 1, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True)
+TEACHER = Stage("teacher", 2, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True)
 STUDENT = Stage(
     "student",
-    1,
+    2,
     "weights",
     {"data": "manifest", "fused": "fused", "labels?": "labels"},
     run_student,

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from autolabel.config import Runtime, Train
-from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
-from autolabel.data.pairs import CachedPairs, Pairs, find_centroids
+from autolabel.data.dataset import CropSet, batches
+from autolabel.data.pairs import CachedPairs, Pairs, count_classes
 from autolabel.data.phases import plan_parts
 from autolabel.data.sampling import EpochSampler
 from autolabel.errors import ConfigError
@@ -44,6 +45,7 @@ class TrainingData:
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
     layers: Sequence[str] | None = None  # of the label of each training pair: fine, auto, coarse; None = all fine
+    counts: np.ndarray | None = None  # (N, K) pixels of each class in it; None: all labels are read and counted first
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def fit(
     save: gets a checkpoint every `checkpoint_every` steps; it must be durable on return.
     log: gets one JSON-able row a step and a validation.
     resume: what `save` was last given. The run then ends in the same bits as one that was never interrupted, on the
-    same machine with the same number of threads; the number of loader workers does not matter. With another number of
+    same machine with the same number of threads; the number of loader threads does not matter. With another number of
     ranks it still sees the same samples in the same order.
     world: its ranks train together, each on its share of every batch; all of them call this, with the same arguments.
     Only rank 0's `save` and `log` are called.
@@ -90,16 +92,15 @@ def fit(
     trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
     if resume is not None:
         restore(trainer, resume)
-    jobs = runtime.jobs or usable_cores()
-    crops = _crops(data, settings, seed=seed, epoch_images=epoch_images, jobs=jobs, world=world)
+    crops = _crops(data, settings, seed=seed, epoch_images=epoch_images)
     progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
     if trainer.statistics_differ and world.is_first:
         log({"kind": "note", "text": _OWN_STATISTICS})
         if not quiet:
             tell(f"{desc}: {_OWN_STATISTICS}")
-    with progress as bar, one_line_loader_errors():
+    with progress as bar:
         run = _Run(trainer, data, epoch_images, save, log, stop, bar, world)
-        run.to_the_end(crops, workers=runtime.workers)
+        run.to_the_end(crops, workers=runtime.workers or runtime.jobs or usable_cores())
     if trainer.ema is not None:
         model.load_state_dict(trainer.ema.average)
     model.float().eval()
@@ -156,21 +157,22 @@ def _trainer(
     )
 
 
-def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int, jobs: int, world: World) -> CropSet:
+def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int) -> CropSet:
     pairs = CachedPairs(data.train)
-    centroids: tuple = ()
+    holders: tuple[np.ndarray, ...] = ()
     if settings.class_uniform > 0:
         # Of the labels as they are trained on: other thresholds leave other pixels.
-        num_classes = len(data.class_names)
-        centroids = find_centroids(pairs, tile=settings.tile, num_classes=num_classes, jobs=jobs, world=world)
+        counts = count_classes(pairs, len(data.class_names)) if data.counts is None else data.counts
+        holders = tuple(np.flatnonzero(of_class) for of_class in counts.T)
     layers = data.layers or ["fine"] * len(pairs)
-    parts = plan_parts(settings, layers=layers, names=data.class_names, centroids=centroids)
+    parts = plan_parts(settings, layers=layers, names=data.class_names, holders=holders)
     red, green, blue = (round(255 * m) for m in data.mean)
     return CropSet(
         pairs,
         EpochSampler(parts, seed, epoch_images, settings.class_uniform),
         augment=settings.augment,
         crop=settings.crop,
+        tile=settings.tile,
         fill=(red, green, blue),
     )
 
@@ -208,7 +210,7 @@ class _Run:
             pin=trainer.device.type == "cuda",
         )
         clock = time.perf_counter()
-        with closing(loader):  # ends its processes whatever happens
+        with closing(loader):  # ends its threads whatever happens
             for samples in loader:
                 row = trainer.train_step(*samples)
                 self._report(row, seconds=time.perf_counter() - clock)

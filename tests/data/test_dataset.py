@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,9 @@ from picture_files import encoded, ids, picture, put
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Augment
-from autolabel.data.dataset import CropSet, batches, one_line_loader_errors
+from autolabel.data.dataset import CropSet, batches
 from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.pairs import CachedPairs, Pair, find_centroids
+from autolabel.data.pairs import CachedPairs, Pair, count_classes
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sampling import EpochSampler, Part
 
@@ -27,12 +30,14 @@ class Arrays:
             for _ in range(count)
         ]
         self.asked = [0] * count
+        self.read = threading.Semaphore(0)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Pair:
         self.asked[index] += 1
+        self.read.release()
         return self.pairs[index]
 
 
@@ -41,13 +46,12 @@ MIXED = Augment(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
 def crops(seed: int = 1, augment: Augment = AUGMENT) -> CropSet:
-    pairs = Arrays()
-    part = Part(3, range(4), find_centroids(pairs, tile=8, num_classes=3))
-    return CropSet(pairs, EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), (124, 116, 104))
+    part = Part(3, range(4), (np.arange(4),) * 3)
+    return CropSet(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 
 def drawn(
-    start: int, stop: int, *, workers: int = 0, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
+    start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
 ) -> list[torch.Tensor]:
     crop_set = crops(seed, augment)
     return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b]
@@ -57,14 +61,45 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(map(torch.equal, a, b))
 
 
-def test_batches_are_the_same_with_and_without_workers() -> None:
-    assert same(drawn(0, 18, augment=MIXED), drawn(0, 18, workers=2, augment=MIXED))
+@pytest.mark.parametrize("workers", [2, 5])
+def test_batches_do_not_depend_on_the_number_of_threads(workers: int) -> None:
+    assert same(drawn(0, 18, augment=MIXED), drawn(0, 18, workers=workers, augment=MIXED))
 
 
 def test_a_later_start_gives_the_rest_of_the_same_order() -> None:
     whole = drawn(0, 18)
     assert same(drawn(8, 18), whole[8:])
     assert not same(drawn(0, 18, seed=2), whole)
+
+
+def test_a_later_start_reads_nothing_that_comes_before() -> None:
+    crop_set = crops()
+    list(batches(crop_set, start=8, stop=18, batch=2, workers=2))
+    numbers = [divmod(number, 6) for number in range(8, 18)]
+    read = Counter(crop_set.sampler.items(epoch)[position].index for epoch, position in numbers)
+    assert crop_set.pairs.asked == [read[index] for index in range(4)]
+
+
+def test_the_next_epoch_is_made_while_the_last_batch_of_one_is_trained_on() -> None:
+    crop_set = crops()
+    stream = batches(crop_set, start=0, stop=18, batch=3, workers=2)
+    with closing(stream):
+        next(stream), next(stream)  # the six samples of an epoch; nobody asks for more
+        for _ in range(6 + 3):
+            assert crop_set.pairs.read.acquire(timeout=10)
+
+
+def test_a_short_last_batch_is_whole() -> None:
+    images, labels = drawn(0, 5, batch=3)[2:]
+    assert (len(images), len(labels)) == (2, 2)
+    assert torch.equal(images, torch.cat(drawn(0, 5, batch=1)[::2])[3:])
+
+
+def test_a_class_uniform_crop_shows_its_class() -> None:
+    crop_set = crops()
+    for number in range(60):
+        class_id = crop_set.sampler.items(number // 6)[number % 6].class_id
+        assert class_id is None or class_id in crop_set[number][1]
 
 
 def test_samples_do_not_depend_on_the_batch_they_are_in() -> None:
@@ -114,13 +149,13 @@ def test_the_cache_keeps_what_fits() -> None:
     assert len(cached) == 4
 
 
-def test_centroids_are_gathered_by_class_and_picture() -> None:
+def test_classes_are_counted_as_a_manifest_does() -> None:
     pairs = Arrays()
     pairs.pairs[1][1][:] = 255
-    found = find_centroids(pairs, tile=32, num_classes=4, jobs=2)
-    assert [rows[:, 0].tolist() for rows in found] == [[0, 2, 3]] * 3 + [[]]
-    for class_id, rows in enumerate(found):
-        assert all(pairs.pairs[index][1][y, x] == class_id for index, y, x in rows)
+    pairs.pairs[2][1][:] = 1
+    counts = count_classes(pairs, 4)
+    assert counts[1:3].tolist() == [[0, 0, 0, 0], [0, 600, 0, 0]]
+    assert counts[0].tolist() == [(pairs.pairs[0][1] == class_id).sum() for class_id in range(4)]
 
 
 def test_pairs_of_a_manifest(tmp_path: Path) -> None:
@@ -139,8 +174,3 @@ def test_pairs_of_a_manifest(tmp_path: Path) -> None:
     assert len(pairs) == 1
     np.testing.assert_array_equal(pairs[0][0], picture())
     np.testing.assert_array_equal(pairs[0][1], ids(0, 3, 255))
-
-
-def test_only_loader_errors_are_translated() -> None:
-    with pytest.raises(RuntimeError, match="something else"), one_line_loader_errors():
-        raise RuntimeError("something else")

@@ -17,7 +17,7 @@ from autolabel.errors import ConfigError
 NAMES = ("road", "car", "train")
 LAYERS = ["fine", "auto", "fine", "auto", "coarse", "auto", "fine"]
 # Every picture shows every class.
-CENTROIDS = tuple(np.array([[index, class_id, index] for index in range(len(LAYERS))]) for class_id in range(3))
+HOLDERS = (np.arange(len(LAYERS)),) * 3
 FINE = Phase(layers=("fine",))
 
 
@@ -26,7 +26,7 @@ def table(**changes: Any) -> Train:
 
 
 def sampler(settings: Train, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
-    parts = plan_parts(settings, layers=LAYERS, names=NAMES, centroids=CENTROIDS)
+    parts = plan_parts(settings, layers=LAYERS, names=NAMES, holders=HOLDERS)
     return EpochSampler(parts, seed, epoch_images, settings.class_uniform)
 
 
@@ -37,8 +37,8 @@ def layers_of(items: list[Item]) -> set[str]:
 def test_without_phases_everything_is_drawn_all_the_time() -> None:
     drawing = sampler(table())
     items = [item for epoch in range(6) for item in drawing.items(epoch)]
-    assert {item.index for item in items if item.centre is None} == set(range(7))
-    assert {item.index for item in items if item.centre is not None} == set(range(7))
+    assert {item.index for item in items if item.class_id is None} == set(range(7))
+    assert {item.index for item in items if item.class_id is not None} == set(range(7))
 
 
 def test_the_published_recipe() -> None:
@@ -46,7 +46,7 @@ def test_the_published_recipe() -> None:
     phases = (Phase(layers=("fine",), uniform=("fine", "auto")), Phase(layers=("fine",), epochs=2))
     drawing = sampler(table(phases=phases, uniform_classes=("train",), epochs=40), epoch_images=16)
     early = [item for epoch in range(38) for item in drawing.items(epoch)]
-    assert layers_of([item for item in early if item.centre is None]) == {"fine"}
+    assert layers_of([item for item in early if item.class_id is None]) == {"fine"}
     drawn = Counter((NAMES[i.class_id], LAYERS[i.index]) for i in early if i.class_id is not None)
     assert drawn.keys() == {("road", "fine"), ("car", "fine"), ("train", "fine"), ("train", "auto")}
     assert drawn["train", "auto"] == pytest.approx(38 * 8 / 6, abs=25)  # three pictures of either layer; sigma 7
@@ -65,7 +65,7 @@ def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform:
     assert [layers_of(items) for items in epochs] == [{layer} for layer in wanted]
     assert {len(items) for items in epochs} == {epoch_images}
     # One walk through the fine pictures, and one through the others.
-    seen = Counter(item.index for items in epochs for item in items if item.centre is None)
+    seen = Counter(item.index for items in epochs for item in items if item.class_id is None)
     for layer in ("fine", "auto"):
         counts = [seen[index] for index, other in enumerate(LAYERS) if other == layer]
         assert max(counts) - min(counts) <= 1
@@ -74,12 +74,12 @@ def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform:
 def test_a_later_part_does_not_begin_its_walk_again() -> None:
     phases = (Phase(layers=("fine",), uniform=("auto",), epochs=1), Phase(layers=("fine",)))
     drawing = sampler(table(phases=phases, class_uniform=0.5, epochs=3), epoch_images=2)
-    assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.centre is None} == {0, 2, 6}
+    assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.class_id is None} == {0, 2, 6}
 
 
-def test_without_class_uniform_draws_no_centroids_are_needed() -> None:
-    parts = plan_parts(table(phases=(FINE,)), layers=LAYERS, names=NAMES, centroids=())
-    assert (list(parts[0].pictures), parts[0].epochs, parts[0].centroids) == ([0, 2, 6], 6, ())
+def test_without_class_uniform_draws_no_classes_are_needed() -> None:
+    parts = plan_parts(table(phases=(FINE,)), layers=LAYERS, names=NAMES, holders=())
+    assert (list(parts[0].pictures), parts[0].epochs, parts[0].holders) == ([0, 2, 6], 6, ())
 
 
 def test_a_layer_that_no_picture_has_is_refused() -> None:
@@ -96,7 +96,7 @@ def test_a_layer_that_no_picture_has_is_refused() -> None:
 @pytest.mark.parametrize("epochs", [(6,), (None,), (4, 2), (None, 5), (1, None, 1)])
 def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
     phases = tuple(Phase(layers=("fine",), epochs=number) for number in epochs)
-    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, centroids=CENTROIDS)
+    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, holders=HOLDERS)
     assert sum(part.epochs for part in parts) == 6
     assert all(number in (None, part.epochs) for number, part in zip(epochs, parts, strict=True))
 

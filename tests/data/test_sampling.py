@@ -10,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
-from autolabel.data.sampling import EpochSampler, Part, class_centroids, pool_centroids
+from autolabel.data.sampling import EpochSampler, Part, class_centroid
 
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
     # Class 0 everywhere, class 1 nowhere, class 2 in one picture only.
-    table = np.array([[0, i, i, i + 1] for i in range(num_items)] + [[2, 3, 30, 40]])
-    part = Part(1, range(num_items), pool_centroids(table, 3))
+    part = Part(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
     return EpochSampler((part,), seed, epoch_images, class_uniform)
 
 
@@ -39,19 +38,15 @@ def test_centroids_lie_on_the_pixel_of_their_class_nearest_to_its_mean(seed: int
     rng = np.random.default_rng(seed)
     blocks = rng.choice([0, 1, 2, 3, IGNORE], size=(6, 8), p=[0.5, 0.2, 0.05, 0.05, 0.2]).astype(np.uint8)
     label = np.kron(blocks, np.ones((4, 5), np.uint8))
-    found = class_centroids(label, tile=tile, num_classes=3)
-    expected = reference_centroids(label, tile, 3)
-    assert [row[0] for row in expected] == found[:, 0].tolist()
-    for (class_id, y, x), (_, mean_y, mean_x) in zip(found, expected, strict=True):
-        assert label[y, x] == class_id
-        ys, xs = np.nonzero(label == class_id)
-        same_tile = (ys // tile == y // tile) & (xs // tile == x // tile)
-        best = np.hypot(ys[same_tile] - mean_y, xs[same_tile] - mean_x).min()
-        assert np.hypot(y - mean_y, x - mean_x) == pytest.approx(best)
-
-
-def test_a_label_without_classes_has_no_centroids() -> None:
-    assert class_centroids(np.full((9, 7), IGNORE, np.uint8), tile=4, num_classes=19).shape == (0, 3)
+    for class_id in range(3):
+        expected = [(y, x) for of, y, x in reference_centroids(label, tile, 3) if of == class_id]
+        for number, (mean_y, mean_x) in enumerate(expected):
+            y, x = class_centroid(label, class_id, tile=tile, which=(number + 0.5) / len(expected))
+            assert label[y, x] == class_id
+            ys, xs = np.nonzero(label == class_id)
+            same_tile = (ys // tile == y // tile) & (xs // tile == x // tile)
+            best = np.hypot(ys[same_tile] - mean_y, xs[same_tile] - mean_x).min()
+            assert np.hypot(y - mean_y, x - mean_x) == pytest.approx(best)
 
 
 def test_items_depend_on_seed_and_epoch_only() -> None:
@@ -78,7 +73,8 @@ def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> 
     assert by_class[1] == 0
     assert by_class[2] == pytest.approx(600, abs=75)  # 1,200 draws, sigma 17
     assert {item.index for item in items if item.class_id == 2} == {3}
-    assert {item.centre for item in items if item.class_id == 2} == {(30, 40)}
+    tiles = [item.tile for item in items if item.class_id is not None]
+    assert np.histogram(tiles, bins=4, range=(0, 1))[0] == pytest.approx(300, abs=75)  # sigma 15
 
 
 @pytest.mark.parametrize(("epoch_images", "class_uniform"), [(20, 0.0), (20, 0.5), (3, 0.0), (5, 0.4)])
@@ -88,12 +84,12 @@ def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uni
     for epoch in range(9):
         items = drawing.items(epoch)
         assert len(items) == epoch_images
-        seen.update(item.index for item in items if item.centre is None)
+        seen.update(item.index for item in items if item.class_id is None)
         assert max(seen.values()) - min(seen.values()) <= 1
 
 
 def test_without_any_labelled_pixel_everything_is_drawn_plainly() -> None:
-    none = pool_centroids(np.empty((0, 4), np.int64), 3)
+    none = (np.arange(0),) * 3
     items = EpochSampler((Part(1, range(4), none),), seed=0, epoch_images=8, class_uniform=1.0).items(0)
     assert Counter(item.index for item in items) == {0: 2, 1: 2, 2: 2, 3: 2}
 

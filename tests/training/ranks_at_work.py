@@ -17,7 +17,6 @@ from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 from torch import nn
 
 from autolabel.config import Model
-from autolabel.data.pairs import find_centroids
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.normalise import MEAN, STD
@@ -127,7 +126,6 @@ def main(folder: Path) -> None:
             "dropped": dropout_of(world),
             "bad": bad_step(world),
             "stopped": stopped_run(world),
-            "centroids": [rows.tolist() for rows in find_centroids(DATA.train, tile=12, num_classes=3, world=world)],
             "none": world.from_first(None) is None,
             "bytes": world.from_first(b"\0state" if world.is_first else None) == b"\0state",
         }

@@ -90,7 +90,7 @@ def train(
     table: Train = SETTINGS,
     resume: bytes | None = None,
     stop: StopFlag | None = None,
-    workers: int = 0,
+    workers: int = 1,
     micro_batch: int = 0,
     data: TrainingData | None = None,
     saved: list[bytes] | None = None,

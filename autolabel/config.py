@@ -232,7 +232,7 @@ class Runtime(Table):
     threads: Count = 0  # torch's; 0 = one a usable core
     micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = all of its share
     activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
-    compile: bool = False  # torch.compile in training: slow to begin, then faster
+    compile: bool = False  # torch.compile in training and, on CUDA, in infer: slow to begin, then faster
     infer_batch: Positive = 4
     workers: Count = 0  # threads that prepare training samples; 0 = as many as jobs
 

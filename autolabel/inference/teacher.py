@@ -11,6 +11,7 @@ from autolabel.errors import AutolabelError
 from autolabel.inference.fused import decide_fused
 from autolabel.inference.multiscale import raw_views
 from autolabel.inference.prepare import prepare
+from autolabel.inference.static import CudaGraphs, StaticPasses
 from autolabel.labels.codes import CodeBook
 from autolabel.models import SegmentationModel, WeightsCard, normalise
 
@@ -21,7 +22,8 @@ class Teacher:
     """Callable: RGB pictures (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
 
     Runs a copy of `model` made for inference (`inference.prepare`) on the device. `precision` is "fp32" or "bf16":
-    about twice as fast where the device has instructions for it, and a label differs here and there.
+    about twice as fast where the device has instructions for it, and a label differs here and there. `static` compiles
+    and records passes of frequent shapes on CUDA (`inference.static`).
     """
 
     def __init__(
@@ -34,11 +36,14 @@ class Teacher:
         flip: bool = False,
         device: torch.device | str = "cpu",
         precision: str = "fp32",
+        static: bool = False,
     ) -> None:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
         self._dtype = _PRECISIONS[precision]
         self.model = prepare(model, self.device, self._dtype)
+        if static and self.device.type == "cuda":
+            self.model.evidence = StaticPasses(self.model.evidence, CudaGraphs())  # type: ignore[method-assign]
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()

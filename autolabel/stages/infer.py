@@ -41,7 +41,14 @@ def run(ctx: Context) -> Outcome:
     device = resolve_device(ctx.runtime.device)
     settings = ctx.settings
     teacher = Teacher(
-        model, card, book, scales=settings.scales, flip=settings.flip, device=device, precision=settings.precision
+        model,
+        card,
+        book,
+        scales=settings.scales,
+        flip=settings.flip,
+        device=device,
+        precision=settings.precision,
+        static=ctx.runtime.compile,
     )
     chunks = _chunks(manifest, settings.chunk)
     journal = ctx.draft.journal("shards")

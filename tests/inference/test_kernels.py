@@ -9,6 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_fused import random_maps, single
+
+from autolabel.inference.fused import decide_fused
+from autolabel.labels.codes import CodeBook
+from autolabel.models.fusion import FUSIONS
 
 pytest.importorskip("triton")
 
@@ -47,3 +55,13 @@ def test_codes_in_the_interpreter() -> None:
 
 def test_it_compiles_for_a_gpu(tmp_path: Path) -> None:
     assert int(run(["-c", COMPILE], TRITON_CACHE_DIR=str(tmp_path))) > 1000
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_codes_on_a_gpu_are_those_of_the_cpu() -> None:
+    book = CodeBook(19)
+    maps = random_maps((0.25, 0.5, 1.0, 2.0), (256, 512), classes=19, batch=2)
+    on_gpu = [m._replace(logits=m.logits.cuda(), attention=m.attention.cuda()) for m in single(maps)]
+    codes = decide_fused(FUSIONS["hierarchical"], [on_gpu], book).cpu()
+    expected = decide_fused(FUSIONS["hierarchical"], [single(maps)], book)
+    assert (codes != expected).double().mean() < 1e-5

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autolabel.inference import static
+from autolabel.inference.static import CudaGraphs, StaticPasses
+from autolabel.models import ScaleOutput, build_model
+
+SMALL = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attention_channels": 8}
+
+
+def double(images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
+    return ScaleOutput(2 * images, images if attention else None, None)
+
+
+def test_frequent_shapes_are_recorded_and_rare_ones_stay_eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "KEPT", 2)
+    recorded: list[tuple[int, bool]] = []
+
+    def record(function, images, attention):
+        recorded.append((images.shape[-1], attention))
+        return lambda images: function(images, attention=attention)
+
+    passes = StaticPasses(double, record)
+    for width, attention, times in [(4, True, 5), (4, False, 3), (5, True, 3), (4, False, 2), (5, True, 9)]:
+        for i in range(times):
+            images = torch.full((1, 3, 2, width), float(i))
+            out = passes(images, attention=attention)
+            assert torch.equal(out.logits, 2 * images)
+            assert (out.attention is not None) == attention
+    assert recorded == [(4, True), (4, False)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_recorded_pass_gives_what_the_eager_one_gives() -> None:
+    torch.manual_seed(0)
+    model = build_model(SMALL, 5).eval().cuda()
+    with torch.inference_mode():
+        passes = StaticPasses(model.evidence, CudaGraphs())
+        for _ in range(2 * static.AFTER):
+            images = torch.randn(2, 3, 64, 96, device="cuda")
+            for ours, theirs in zip(passes(images), model.evidence(images), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

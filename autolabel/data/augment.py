@@ -1,7 +1,7 @@
 """Random scale, crop, flip, colour and blur of one (image, label) pair: a pure function of its random generator.
 
-Crop and scale are one `resize(box=...)`, so each picture is sampled once; everything that is drawn is drawn in one
-fixed order whatever the settings are, so switching one effect off leaves the others as they were.
+Crop and scale are one `resize(box=...)`, so each picture is sampled once, and only where it is seen; everything that is
+drawn is drawn in one fixed order whatever the settings are, so switching one effect off leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -72,15 +72,17 @@ def augment(
     drawn = draw(settings, rng)
     rows = _span(label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
     columns = _span(label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
-    out_image = np.empty((*crop, 3), dtype=np.uint8)
-    out_image[:] = fill
+    view = _render(image, rows, columns, drawn)
+    if view.size != (crop[1], crop[0]):
+        canvas = Image.new("RGB", (crop[1], crop[0]), fill)
+        canvas.paste(view, (columns.start, rows.start))
+        view = canvas
     out_label = np.full(crop, IGNORE, dtype=np.uint8)
-    out_image[rows.out, columns.out] = _render(image, rows, columns, drawn)
     # Nearest pixel: any other filter invents class ids.
     out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
     if drawn.flip:
-        out_image, out_label = out_image[:, ::-1], out_label[:, ::-1]
-    return np.ascontiguousarray(out_image), np.ascontiguousarray(out_label)
+        view, out_label = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.ascontiguousarray(out_label[:, ::-1])
+    return np.array(view), out_label
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _span(length: int, crop: int, scale: float, position: float, centre: int | N
     return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 
-def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> np.ndarray:
+def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> Image.Image:
     view = Image.fromarray(image).resize(
         (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
     )
@@ -133,7 +135,7 @@ def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> np.n
         view = view.convert("RGB", colour_matrix(drawn, mean))
     if drawn.blur_sigma:
         view = view.filter(ImageFilter.GaussianBlur(drawn.blur_sigma))
-    return np.asarray(view)
+    return view
 
 
 def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:

@@ -62,9 +62,9 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
     picture = open_picture(data, where, max_pixels, LabelError)
     check_data(data, where, LabelError)
     ids = _pixels(picture, where, LabelError, mode=picture.mode)
-    if not legal[ids].all():
+    if not legal[np.flatnonzero(picture.histogram())].all():
         _refuse_ids(ids, legal, where, classes)
-    return to_train[ids]
+    return to_train.take(ids)
 
 
 def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -13,8 +14,11 @@ from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import EvaluationResult, evaluation_result
 from autolabel.models.normalise import normalise
 from autolabel.stopping import StopFlag
+from autolabel.threads import OrderedMap
 from autolabel.training.precision import autocast, weight_type
 from autolabel.world import ALONE, World
+
+_READERS = 2  # threads that read images while the network looks at another
 
 
 def chosen_images(num_images: int, limit: int | None) -> list[int]:
@@ -47,15 +51,17 @@ def validate(
     model.eval()
     try:
         chosen = chosen_images(len(pairs), limit)
-        for start in range(0, len(chosen), world.size):
-            world.check(stop)
-            for index in chosen[start : start + world.size][world.rank : world.rank + 1]:
-                image, label = pairs[index]
-                inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
-                with autocast(device, precision):
-                    logits = model(inputs).fused  # (1, K, H, W)
-                prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-                matrix += confusion_matrix(prediction, label, num_classes)
+        mine = chosen[world.rank :: world.size]
+        with OrderedMap(pairs.__getitem__, mine, workers=_READERS, ahead=_READERS) as read:
+            found = iter(read)
+            for _ in range(0, len(chosen), world.size):
+                world.check(stop)  # of all ranks, also of one that has no image left
+                for image, label in islice(found, 1):
+                    inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
+                    with autocast(device, precision):
+                        logits = model(inputs).fused  # (1, K, H, W)
+                    prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+                    matrix += confusion_matrix(prediction, label, num_classes)
         matrix = world.total(torch.from_numpy(matrix)).numpy()
     finally:
         for module in training:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.valid import valid_pixels
+from autolabel.losses.strips import strips
+from autolabel.losses.valid import targets
 from autolabel.models.layers import at_least_float32
 
 
@@ -21,28 +22,44 @@ def bce_loss(logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None =
     """
     counts = counts or batch_counts(labels, logits.shape[1])
     with torch.autocast(logits.device.type, enabled=False):
-        valid = valid_pixels(labels, logits.shape[1]).unsqueeze(1)  # (B, 1, H, W)
-        target = torch.where(valid, labels.long().unsqueeze(1), 0)
-        total = _SummedBCE.apply(at_least_float32(logits), target, valid)
-        return total / (counts.valid + 1).to(total.dtype)
+        total = _SummedBCE.apply(logits, labels) / (counts.valid + 1)
+        return total.to(loss_type(logits))
+
+
+def loss_type(logits: torch.Tensor) -> torch.dtype:
+    """What a loss comes in: float32, or float64 for logits in it."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def bce_sum(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Float64 sum over the valid pixels of (B, K, H, W) and all classes; `targets` of the labels.
+
+    Over the classes of a pixel, BCE adds up to sum softplus(logits) - logit of its label: no one-hot map.
+    """
+    wide = at_least_float32(logits)
+    pixels = F.softplus(wide).sum(dim=1, keepdim=True) - wide.gather(1, target)  # (B, 1, H, W)
+    return torch.where(valid, pixels, 0).sum(dtype=torch.float64)
 
 
 class _SummedBCE(torch.autograd.Function):
-    """Over the classes of a pixel, BCE adds up to sum softplus(logits) - logit of its label: no one-hot map.
-
-    The gradient is probability - label; it keeps the memory format of the logits, and only the logits are kept for it.
-    """
+    """Float64 sum. The gradient is probability - label; only logits and labels are kept for it."""
 
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(logits, target, valid)
-        pixels = F.softplus(logits).sum(dim=1, keepdim=True) - logits.gather(1, target)  # (B, 1, H, W)
-        return torch.where(valid, pixels, 0).sum()
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, labels)
+        total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        for strip in strips(logits):
+            total += bce_sum(strip.of(logits), *targets(strip.of(labels), logits.shape[1]))
+        return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        logits, target, valid = ctx.saved_tensors
-        result = torch.sigmoid(logits)
-        result.scatter_add_(1, target, torch.full_like(target, -1, dtype=logits.dtype))
-        return result.mul_(valid * gradient), None, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, labels = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        for strip in strips(logits):
+            target, valid = targets(strip.of(labels), logits.shape[1])
+            error = torch.sigmoid(at_least_float32(strip.of(logits)))
+            error.scatter_(1, target, error.gather(1, target) - 1)
+            strip.of(result).copy_(error.mul_(valid * gradient.to(error.dtype)))
+        return result, None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
+from autolabel.losses.bce import loss_type
 from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.valid import valid_pixels
+from autolabel.losses.strips import strips
+from autolabel.losses.valid import targets
 from autolabel.models.layers import at_least_float32
-
-SKIP = -100  # torch's default for `ignore_index`
 
 
 def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None) -> torch.Tensor:
@@ -20,7 +23,31 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, counts: Counts | N
     """
     counts = counts or batch_counts(labels, logits.shape[1])
     with torch.autocast(logits.device.type, enabled=False):
-        valid = valid_pixels(labels, logits.shape[1])
-        target = torch.where(valid, labels.long(), SKIP)
-        total = F.cross_entropy(at_least_float32(logits), target, ignore_index=SKIP, reduction="sum")
-        return total / counts.valid.clamp(min=1).to(total.dtype)
+        total = _SummedCrossEntropy.apply(logits, labels) / counts.valid.clamp(min=1)
+        return total.to(loss_type(logits))
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """Float64 sum. The gradient is softmax - label; only logits and labels are kept for it."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(logits, labels)
+        total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        for strip in strips(logits):
+            target, valid = targets(strip.of(labels), logits.shape[1])
+            pixels = F.cross_entropy(at_least_float32(strip.of(logits)), target.squeeze(1), reduction="none")
+            total += torch.where(valid.squeeze(1), pixels, 0).sum(dtype=torch.float64)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        logits, labels = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        for strip in strips(logits):
+            target, valid = targets(strip.of(labels), logits.shape[1])
+            error = torch.softmax(at_least_float32(strip.of(logits)), dim=1)
+            error.scatter_(1, target, error.gather(1, target) - 1)
+            strip.of(result).copy_(error.mul_(valid * gradient.to(error.dtype)))
+        return result, None

@@ -8,3 +8,9 @@ import torch
 def valid_pixels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """(B, H, W) bool: labels that name a class; 255 and every other value outside 0..K-1 mean ignore."""
     return (labels >= 0) & (labels < num_classes)
+
+
+def targets(labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, H, W) integer -> class to gather at, int64 and 0 where ignored, and which pixels count, both (B, 1, H, W)."""
+    valid = valid_pixels(labels, num_classes).unsqueeze(1)
+    return torch.where(valid, labels.long().unsqueeze(1), 0), valid

@@ -3,61 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_losses import example, one_hot, plain_bce, plain_total
 
 from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
-from autolabel.losses.rmi import pooled_one_hot, rmi_part
+from autolabel.losses.pooling import pooled_labels
 from autolabel.models import TrainOutput
 
-LOSSES = [cross_entropy, bce_loss, rmi_loss]
-
-
-def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Float64, zero in every class where ignored."""
-    return (labels[:, None] == torch.arange(num_classes)[:, None, None]).double()
-
-
-def plain_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    valid = (labels < logits.shape[1]).double()
-    each = F.binary_cross_entropy_with_logits(logits, one_hot(labels, logits.shape[1]), reduction="none")
-    return (each * valid[:, None]).sum() / (valid.sum() + 1)
-
-
-def plain_rmi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """PARITY.md, "RMI loss", word for word: unfold, inverse, Cholesky factor of the conditional covariance."""
-    batch, classes = logits.shape[:2]
-    p = torch.sigmoid(logits) * (labels < classes).double()[:, None] + 1e-6
-    p, y = (F.avg_pool2d(x, 4, 4, 2) for x in (p, one_hot(labels, classes)))
-
-    def windows(x: torch.Tensor) -> torch.Tensor:
-        x = F.unfold(x, 3).view(batch, classes, 9, -1)
-        return x - x.mean(dim=-1, keepdim=True)
-
-    p, y = windows(p), windows(y)
-    ridge = 5e-4 * torch.eye(9, dtype=torch.float64)
-    yp = y @ p.mT
-    m = y @ y.mT - yp @ torch.linalg.inv(p @ p.mT + ridge) @ yp.mT
-    pivots = torch.linalg.cholesky(m + ridge).diagonal(dim1=-2, dim2=-1)
-    return torch.log(pivots + 1e-8).sum(dim=-1).mean(dim=0).sum() / 9
-
-
-def plain_total(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return 0.5 * plain_bce(logits, labels) + 0.5 * plain_rmi(logits, labels)
-
-
-def example(height: int, width: int, *, classes: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float64 logits that need a gradient, and labels in patches with ignored pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, classes, height, width, generator=generator, dtype=torch.float64)
-    patches = torch.randint(0, classes, (2, height // 4 + 1, width // 4 + 1), generator=generator)
-    labels = patches.repeat_interleave(4, 1).repeat_interleave(4, 2)[:, :height, :width].clone()
-    labels[torch.rand(labels.shape, generator=generator) < 0.1] = 255
-    return logits.requires_grad_(), labels
+Loss = Callable[..., torch.Tensor]
+LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,15 +30,24 @@ def test_rmi_against_the_plain_form(height: int, width: int, classes: int, seed:
     torch.testing.assert_close(got, want, rtol=0, atol=1e-7 * want.abs().max().item() + 1e-12)
 
 
-def test_rmi_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels = example(24, 20)
-    whole = torch.autograd.grad(rmi_loss(logits, labels), logits)[0]
-    monkeypatch.setattr("autolabel.losses.rmi.CHUNK_BYTES", 1)
-    torch.testing.assert_close(torch.autograd.grad(rmi_loss(logits, labels), logits)[0], whole, rtol=1e-9, atol=1e-15)
+# A row of cells; two; two images; all.
+@pytest.mark.parametrize("strip_bytes", [1, 8 * 3 * 8 * 24, 2 * 8 * 3 * 28 * 24, 2**40])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_in_strips_it_is_the_same(loss: Loss, strip_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (two, labels), (third, more) = example(23, 20), example(23, 20, seed=1)
+    logits, labels = torch.cat([two, third[:1]]), torch.cat([labels, more[:1]])
+    whole = loss(logits, labels)
+    expected = torch.autograd.grad(whole, logits)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
+    for module in ("strips", "region"):
+        monkeypatch.setattr(f"autolabel.losses.{module}.CPU_BYTES", strip_bytes)
+    value = loss(logits, labels)
+    torch.testing.assert_close(value, whole, rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.autograd.grad(value, logits), expected, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients(loss: object) -> None:
+def test_gradients(loss: Loss) -> None:
     logits, labels = example(9, 12, classes=2)
     assert torch.autograd.gradcheck(lambda x: loss(x, labels), (logits,), atol=1e-6)
 
@@ -88,7 +57,7 @@ def test_gradients(loss: object) -> None:
 def test_labels_are_pooled_by_counting(height: int, width: int, classes: int) -> None:
     _, labels = example(height, width, classes=classes)
     expected = F.avg_pool2d(one_hot(labels, classes), 4, 4, 2)
-    assert torch.equal(pooled_one_hot(labels, classes), expected)
+    assert torch.equal(pooled_labels(labels, classes) / 16, expected.float())
 
 
 def test_bce_and_cross_entropy_against_torch() -> None:
@@ -98,7 +67,7 @@ def test_bce_and_cross_entropy_against_torch() -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_value_that_is_no_class_is_ignored(loss: object) -> None:
+def test_every_value_that_is_no_class_is_ignored(loss: Loss) -> None:
     logits, labels = example(16, 16)
     expected = loss(logits, labels)
     for value in (3, 77, -1):
@@ -109,7 +78,7 @@ def test_every_value_that_is_no_class_is_ignored(loss: object) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_crop_with_nothing_to_learn(loss: object) -> None:
+def test_a_crop_with_nothing_to_learn(loss: Loss) -> None:
     logits, labels = example(16, 16)
     value = loss(logits, torch.full_like(labels, 255))
     assert value.isfinite()
@@ -127,8 +96,8 @@ def test_an_absent_class_gives_the_known_negative_value() -> None:
     labels = torch.zeros(1, 64, 64, dtype=torch.int64)
     logits = torch.full((1, 2, 64, 64), -40.0, dtype=torch.float64)
     logits[:, 0] = 40
-    both, one = rmi_part(logits, labels, 1), rmi_part(logits[:, :1], labels, 1)
-    assert (both - one).item() == pytest.approx(0.5 * math.log(5e-4), abs=1e-4)
+    both, one = rmi_loss(logits, labels), rmi_loss(logits[:, :1], labels)  # their BCE is zero
+    assert (both - one).item() == pytest.approx(0.5 * 0.5 * math.log(5e-4), abs=1e-4)
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 1.0, 20.0, 90.0, 1e4])
@@ -150,11 +119,10 @@ def test_logits_that_are_not_finite_give_a_loss_that_is_not_finite() -> None:
         broken = logits.detach().clone()
         broken[0, 0, 5, 5] = value
         assert not rmi_loss(broken, labels).isfinite()
-    assert rmi_part(broken * math.nan, labels, 2).isnan()
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_half_precision_is_widened(loss: object) -> None:
+def test_half_precision_is_widened(loss: Loss) -> None:
     logits, labels = example(32, 32)
     half = logits.detach().to(torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -1,0 +1,39 @@
+"""What training costs against plain forms of the same, as ratios (theirs / ours; above 1 is better).
+
+    python benchmarks/training.py [--json] [--device cpu] [--threads 1] [--rounds 5]
+
+On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. The section
+names and what they measure are in `benchmarks/_losses.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import _losses
+import torch
+
+SECTIONS = (_losses.measure,)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    result: dict[str, float] = {}
+    for section in SECTIONS:
+        result |= section(arguments.device, arguments.rounds)
+    if arguments.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name:28} {value:,.3g}")
+
+
+if __name__ == "__main__":
+    main()

@@ -100,3 +100,13 @@ def test_kernels_that_do_not_work_are_replaced() -> None:
     assert "cuda" in FAST
     with pytest.warns(RuntimeWarning, match="without its Triton kernels on cpu"):
         assert triton_kernels(torch.device("cpu")) is PLAIN  # there is no compiler for it
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_as_on_the_cpu() -> None:
+    on_cpu = maps(6, 65, 129)
+    on_gpu = [x.cuda() for x in on_cpu]
+    for fast in (triton_kernels(on_gpu[0].device), PLAIN):
+        for got, expected in zip(fast.products(*on_gpu[:2]), PLAIN.products(*on_cpu[:2]), strict=True):
+            torch.testing.assert_close(got.cpu(), expected)
+        torch.testing.assert_close(fast.spread(*on_gpu).cpu(), PLAIN.spread(*on_cpu))

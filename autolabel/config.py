@@ -186,7 +186,8 @@ class Teacher(Train):
 
 
 class Student(Train):
-    pass
+    # What a pixel of an auto label counts in the loss: 1, or its probability by the codes' bins (needs label.weights).
+    label_weights: Literal["none", "probability"] = "none"
 
 
 class Infer(Table):
@@ -205,6 +206,7 @@ class Label(Table):
     threshold: Share = 0.5
     class_thresholds: dict[str, Share] = {}
     coarse: Literal["off", "veto", "fill"] = "off"
+    weights: bool = False  # also write how sure each pixel is, for student.label_weights
 
 
 class Fuse(Table):

@@ -64,7 +64,7 @@ def augment(
     rng: np.random.Generator,
     fill: tuple[int, int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A random view of image (H, W, 3) and label (H, W), both uint8, of size `crop` (h, w).
+    """A random view of image (H, W, 3) and label (H, W) or (H, W, C), both uint8, of size `crop` (h, w).
 
     With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
     colour, which is zero once normalised) and the label is ignored.
@@ -77,7 +77,7 @@ def augment(
         canvas = Image.new("RGB", (crop[1], crop[0]), fill)
         canvas.paste(view, (columns.start, rows.start))
         view = canvas
-    out_label = np.full(crop, IGNORE, dtype=np.uint8)
+    out_label = np.full((*crop, *label.shape[2:]), IGNORE, dtype=np.uint8)
     # Nearest pixel: any other filter invents class ids.
     out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
     if drawn.flip:

@@ -11,7 +11,7 @@ process to process, and all threads share one cache (`benchmarks/training.py`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -22,16 +22,19 @@ import torch
 from autolabel.config import Augment
 from autolabel.data.augment import augment
 from autolabel.data.mixing import draw_mix
-from autolabel.data.pairs import Pair, Pairs
+from autolabel.data.pairs import Pair, Pairs, train_ids
 from autolabel.data.sampling import EpochSampler, Item, class_centroid
 from autolabel.threads import OrderedMap
 
 _AUGMENT, _MIX = 3, 5  # streams of random numbers, beside those of sampling.py and training/trainer.py
 
+Sample = tuple[np.ndarray, ...]  # image (h, w, 3), label (h, w) and, where labels are weighed, weights (h, w); uint8
+Batch = tuple[torch.Tensor, ...]  # the same of B samples: (B, h, w, 3), (B, h, w), (B, h, w)
+
 
 @dataclass
 class CropSet:
-    """Augmented crops by their number in the training: image (h, w, 3), label (h, w), uint8. Threads may share it."""
+    """Augmented crops by their number in the training. Threads may share it."""
 
     pairs: Pairs
     sampler: EpochSampler
@@ -39,22 +42,24 @@ class CropSet:
     crop: tuple[int, int]
     tile: int  # px; see `data.sampling`
     fill: tuple[int, int, int]
+    weighed: bool = False  # whether the labels of `pairs` come with weights
 
     def __post_init__(self) -> None:
         self._items = lru_cache(maxsize=2)(self.sampler.items)  # threads may be in two epochs at once
 
-    def __getitem__(self, number: int) -> Pair:
+    def __getitem__(self, number: int) -> Sample:
         epoch, position = divmod(number, self.sampler.epoch_images)
         items = self._items(epoch)
         view = self._view(items[position], np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]))
         self._mix(view, items, np.random.default_rng([self.sampler.seed, _MIX, epoch, position]))
-        return view
+        image, label = view
+        return (image, label[..., 0], label[..., 1]) if self.weighed else view
 
     def _view(self, item: Item, rng: np.random.Generator) -> Pair:
         image, label = self.pairs[item.index]
         centre = None
         if item.class_id is not None:
-            centre = class_centroid(label, item.class_id, tile=self.tile, which=item.tile)
+            centre = class_centroid(train_ids(label), item.class_id, tile=self.tile, which=item.tile)
         return augment(image, label, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
 
     def _mix(self, view: Pair, items: list[Item], rng: np.random.Generator) -> None:
@@ -63,12 +68,9 @@ class CropSet:
         if mix is None:
             return
         pasted = self._view(items[int(rng.integers(len(items)))], rng)
-        mask = mix(pasted[1], rng)
+        mask = mix(train_ids(pasted[1]), rng)
         for below, above in zip(view, pasted, strict=True):
             below[mask] = above[mask]
-
-
-Batch = tuple[torch.Tensor, torch.Tensor]  # (B, h, w, 3) and (B, h, w), uint8
 
 
 class _Place(NamedTuple):
@@ -94,17 +96,17 @@ def batches(
             whole[place.row].numpy()[...] = part
         return place
 
-    places = _places(range(start, stop, step), batch, crops.crop, pin)
+    shapes = [(*crops.crop, 3), crops.crop, crops.crop][: 2 + crops.weighed]
+    places = _places(range(start, stop, step), batch, shapes, pin)
     with OrderedMap(make, places, workers=workers, ahead=batch + workers) as made:
         for place in made:
             if place.row == len(place.batch[0]) - 1:
                 yield place.batch
 
 
-def _places(numbers: range, batch: int, crop: tuple[int, int], pin: bool) -> Iterator[_Place]:
+def _places(numbers: range, batch: int, shapes: Sequence[tuple[int, ...]], pin: bool) -> Iterator[_Place]:
     for first in range(0, len(numbers), batch):
         group = numbers[first : first + batch]
-        images = torch.empty((len(group), *crop, 3), dtype=torch.uint8, pin_memory=pin)
-        labels = torch.empty((len(group), *crop), dtype=torch.uint8, pin_memory=pin)
+        whole = tuple(torch.empty((len(group), *shape), dtype=torch.uint8, pin_memory=pin) for shape in shapes)
         for row, number in enumerate(group):
-            yield _Place(number, (images, labels), row)
+            yield _Place(number, whole, row)

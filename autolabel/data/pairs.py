@@ -9,7 +9,14 @@ import numpy as np
 
 CACHE_BYTES = 512_000_000
 
-Pair = tuple[np.ndarray, np.ndarray]  # image (H, W, 3) and label (H, W), uint8; labels are train ids, 255 = ignore
+# Image (H, W, 3) and label (H, W), uint8; labels are train ids, 255 = ignore. Or labels (H, W, 2): train ids, and what
+# each pixel counts in the loss, 255 = 1.
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def train_ids(label: np.ndarray) -> np.ndarray:
+    """(H, W) of either kind of label."""
+    return label if label.ndim == 2 else label[..., 0]
 
 
 class Pairs(Protocol):
@@ -46,5 +53,5 @@ class CachedPairs:
 
 def count_classes(pairs: Pairs, num_classes: int) -> np.ndarray:
     """(N, K) pixels of each class in each label: for pairs in memory; a manifest has them counted."""
-    labels = (pairs[index][1] for index in range(len(pairs)))
+    labels = (train_ids(pairs[index][1]) for index in range(len(pairs)))
     return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] for label in labels])

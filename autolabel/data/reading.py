@@ -12,7 +12,8 @@ from autolabel.classes import ClassSet
 from autolabel.data.checks import unsafe_path
 from autolabel.data.decode import decode_image, decode_label
 from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.errors import DataError, ImageError
+from autolabel.errors import DataError, ImageError, LabelError
+from autolabel.labels import png
 from autolabel.store.digest import sha256_bytes
 
 Roots = Mapping[str, Path]  # name of a root -> folder
@@ -59,3 +60,11 @@ def load_label(row: LabelRow, roots: Roots, classes: ClassSet, *, max_pixels: in
     data = read_verified(roots, row.root, row.path, row.sha256)
     limit = sum(row.counts) if max_pixels is None else max_pixels
     return decode_label(data, where=row.path, classes=classes, encoding=row.encoding, max_pixels=limit)
+
+
+def load_weights(roots: Roots, root: str, path: str, sha256: str, *, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """(H, W) uint8, what each pixel of a label of this `shape` counts, 255 = 1. Raises DataError."""
+    weights = png.decode(read_verified(roots, root, path, sha256), where=path, max_pixels=shape[0] * shape[1])
+    if weights.shape != shape:
+        raise LabelError(path, f"is {weights.shape}, its label {shape} (height, width)")
+    return weights

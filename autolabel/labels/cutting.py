@@ -11,6 +11,7 @@ from autolabel.classes import IGNORE
 from autolabel.labels import png
 from autolabel.labels.cut import cut, reasons
 from autolabel.labels.shards import read_shard
+from autolabel.labels.weights import weigh, weight_table
 
 
 class CutLabel(NamedTuple):
@@ -18,10 +19,16 @@ class CutLabel(NamedTuple):
     png: bytes  # the label map, 8-bit greyscale
     counts: tuple[int, ...]  # pixels a class, then ignored ones: (K + 1)
     reasons: dict[str, int]  # see `autolabel.labels.cut.reasons`
+    weights: bytes | None = None  # the map of weights, likewise, where it was asked for
 
 
 def cut_shard(
-    data: bytes, lut: np.ndarray, coarse_by_id: Mapping[str, np.ndarray | None], policy: str = "off"
+    data: bytes,
+    lut: np.ndarray,
+    coarse_by_id: Mapping[str, np.ndarray | None],
+    policy: str = "off",
+    *,
+    weighed: bool = False,
 ) -> list[CutLabel]:
     """Cut every image of a shard, in its order. `coarse_by_id` may lack images that have no coarse label.
 
@@ -33,7 +40,16 @@ def cut_shard(
         codes, coarse = shard.codes(image_id), coarse_by_id.get(image_id)
         labels = cut(codes, lut, coarse=coarse, policy=policy)
         why = reasons(codes, lut, shard.book.num_codes, coarse=coarse, policy=policy)
-        results.append(CutLabel(image_id, png.encode(labels), count_pixels(labels, shard.book.num_classes), why))
+        weights = weigh(codes, labels, weight_table(shard.book), coarse=coarse, policy=policy) if weighed else None
+        results.append(
+            CutLabel(
+                image_id,
+                png.encode(labels),
+                count_pixels(labels, shard.book.num_classes),
+                why,
+                None if weights is None else png.encode(weights),
+            )
+        )
     return results
 
 

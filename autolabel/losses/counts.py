@@ -6,16 +6,19 @@ from typing import NamedTuple
 
 import torch
 
-from autolabel.losses.valid import valid_pixels
+from autolabel.losses.valid import FULL, valid_pixels
 
 
 class Counts(NamedTuple):
     """Of a whole batch. Counts of its parts, on whatever process, add up field by field."""
 
     images: int
-    valid: torch.Tensor  # 0-dim float64: pixels whose label names a class
+    valid: torch.Tensor  # 0-dim float64: pixels whose label names a class; with weights, the sum of these pixels' ones
 
 
-def batch_counts(labels: torch.Tensor, num_classes: int) -> Counts:
-    """Of these labels, (B, H, W) integer of any type."""
-    return Counts(len(labels), valid_pixels(labels, num_classes).sum().double())
+def batch_counts(labels: torch.Tensor, num_classes: int, weights: torch.Tensor | None = None) -> Counts:
+    """Of these labels, (B, H, W) integer of any type; `weights` (B, H, W) uint8, 255 = 1."""
+    valid = valid_pixels(labels, num_classes)
+    if weights is None:
+        return Counts(len(labels), valid.sum().double())
+    return Counts(len(labels), weights[valid].sum().double() / FULL)

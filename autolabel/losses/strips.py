@@ -25,6 +25,10 @@ class Strip(NamedTuple):
         """View of (B, ..., H, W) maps."""
         return maps[self.images, ..., self.rows, :]
 
+    def of_any(self, maps: torch.Tensor | None) -> torch.Tensor | None:
+        """Likewise, of maps that need not be there."""
+        return None if maps is None else self.of(maps)
+
 
 def grid_size(size: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of cells that cover a map of `size`; the pooling leaves the last out where 3 pixels are over."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+FULL = 255  # the weight of a pixel that counts 1
+
 
 def valid_pixels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     """(B, H, W) bool: labels that name a class; 255 and every other value outside 0..K-1 mean ignore."""
@@ -14,3 +16,8 @@ def targets(labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch
     """(B, H, W) integer -> class to gather at, int64 and 0 where ignored, and which pixels count, both (B, 1, H, W)."""
     valid = valid_pixels(labels, num_classes).unsqueeze(1)
     return torch.where(valid, labels.long().unsqueeze(1), 0), valid
+
+
+def weighed(valid: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """What each pixel counts, (B, 1, H, W): `valid`, or its `weights` (B, H, W) uint8 with 255 = 1 as float64."""
+    return valid if weights is None else valid * (weights.unsqueeze(1).double() / FULL)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import LabelRow, Manifest
 
 LEDGER = "ledger.json"  # why pixels are ignored, a row an image
+WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weights
 
 
 def check(ahead: Ahead) -> None:
@@ -48,6 +49,7 @@ def run(ctx: Context) -> Outcome:
     ):
         for name, cuts in zip(todo, results, strict=True):
             ctx.draft.write_many((names[item.id], item.png) for item in cuts)
+            ctx.draft.write_many((f"weights/{names[item.id]}", item.weights) for item in cuts if item.weights)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
             journal.append([{"shard": name, "rows": finished[name]}])
             bar.update()
@@ -67,7 +69,7 @@ def _cut(name: str, *, ctx: Context, manifest: Manifest, lut: Any) -> list[Any]:
         label = manifest.label(image_id, "coarse")
         if label is not None:
             coarse[image_id] = load_label(label, ctx.roots(), manifest.classes)
-    return cut_shard(data, lut, coarse, ctx.settings.coarse)
+    return cut_shard(data, lut, coarse, ctx.settings.coarse, weighed=ctx.settings.weights)
 
 
 def _row(item: Any, name: str) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def _row(item: Any, name: str) -> dict[str, Any]:
         "bytes": len(item.png),
         "counts": list(item.counts),
         "reasons": item.reasons,
+        "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.weights)} if item.weights else None,
     }
 
 
@@ -93,6 +96,11 @@ def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Out
         ctx.draft.write(name, data)
     ledger = [{"id": row["id"], **row["reasons"]} for row in rows]
     ctx.draft.write(LEDGER, json.dumps(ledger, indent=0, sort_keys=True).encode())
+    digests = {row["path"]: row["sha256"] for row in rows}
+    if ctx.settings.weights:
+        index = {row["id"]: row["weights"] for row in rows}
+        digests |= {row["path"]: row["sha256"] for row in index.values()}
+        ctx.draft.write(WEIGHTS_INDEX, json.dumps(index, indent=0, sort_keys=True).encode())
     pixels = sum(sum(row["counts"]) for row in rows)
     ignored = sum(row["counts"][-1] for row in rows)
     meta = {
@@ -104,7 +112,7 @@ def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Out
         "class_thresholds": ctx.settings.class_thresholds,
         "coarse": ctx.settings.coarse,
     }
-    return Outcome(meta=meta, digests={row["path"]: row["sha256"] for row in rows})
+    return Outcome(meta=meta, digests=digests)
 
 
 def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:

@@ -8,13 +8,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autolabel.config import Train
+from autolabel.errors import ConfigError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
+from autolabel.stages.label import WEIGHTS_INDEX
 from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest, read_weights
 from autolabel.store import sha256_bytes
 from autolabel.world import World
 
 if TYPE_CHECKING:
+    from autolabel.data.manifest_pairs import ManifestPairs
+    from autolabel.data.pairs import Pairs
     from autolabel.models import SegmentationModel, WeightsCard
 
 CHECKPOINT = "checkpoint.pt"
@@ -36,7 +40,12 @@ def check_teacher(ahead: Ahead) -> None:
 
 
 def check_student(ahead: Ahead) -> None:
-    """The labels to train on are looked for when they are put together."""
+    """The labels to train on are looked for when they are put together; their weights must be written."""
+    if ahead.settings.label_weights != "none" and "labels" in ahead.inputs and not ahead.inputs["labels"].weights:
+        what = "the label sets hold no weights"
+        raise ConfigError(
+            "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
+        )
     _check(ahead, ahead.inputs["fused"].layers)
 
 
@@ -70,7 +79,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     import numpy as np
     import torch
 
-    from autolabel.data.manifest_pairs import ManifestPairs
+    from autolabel.data.manifest_pairs import ManifestPairs, WeighedPairs
     from autolabel.data.rows import ROLES
     from autolabel.data.selection import training_pairs, val_pairs
     from autolabel.models.weights import weights_to_bytes
@@ -85,8 +94,10 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         _say_what_is_fresh(ctx, manifest.classes.names)
     torch.manual_seed(ctx.seed)
     model, card = _start(settings, manifest.classes.names)
+    train = _weighed(ctx, pairs(rows))
     data = TrainingData(
-        train=pairs(rows),
+        train=train,
+        weighed=isinstance(train, WeighedPairs),
         val=pairs(val) if val else None,
         class_names=manifest.classes.names,
         epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
@@ -122,6 +133,15 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         "miou": result.metrics.get("miou"),
     }
     return Outcome(meta=meta, provenance={"history": result.history})
+
+
+def _weighed(ctx: Context, pairs: ManifestPairs) -> Pairs:
+    """With what each pixel of an auto label counts, where the settings ask for it and auto labels are read."""
+    from autolabel.data.manifest_pairs import WeighedPairs
+
+    if getattr(ctx.settings, "label_weights", "none") == "none" or "labels" not in ctx.inputs:
+        return pairs
+    return WeighedPairs(pairs, json.loads(ctx.inputs["labels"].read(WEIGHTS_INDEX)))
 
 
 def _say_what_is_fresh(ctx: Context, class_names: tuple[str, ...]) -> None:

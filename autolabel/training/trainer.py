@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,8 +30,12 @@ _STEP = 4  # stream of random numbers, beside those of data.sampling and data.da
 
 
 class Loss(Protocol):
-    def __call__(self, output: Any, labels: torch.Tensor, *, counts: Counts) -> torch.Tensor:
-        """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts."""
+    def __call__(
+        self, output: Any, labels: torch.Tensor, *, counts: Counts, weights: torch.Tensor | None
+    ) -> torch.Tensor:
+        """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts.
+
+        `weights` (B, H, W) uint8: what each pixel counts, 255 = 1; None = all count 1."""
 
 
 @dataclass
@@ -81,9 +86,12 @@ class Trainer:
         spread = DistributedDataParallel(self.model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
         return torch.compile(spread) if self.compile else spread, spread.no_sync
 
-    def train_step(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-        """Learn from images (B, H, W, 3) and labels (B, H, W), both uint8: this rank's share of a batch, as large as
-        the others'. Returns the figures of the step, which are those of the whole batch.
+    def train_step(
+        self, images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> dict[str, Any]:
+        """Learn from images (B, H, W, 3), labels (B, H, W) and what their pixels count, (B, H, W) with 255 = 1, all
+        uint8: this rank's share of a batch, as large as the others'. Returns the figures of the step, which are those
+        of the whole batch.
 
         A non-finite loss or gradient leaves no trace: weights, buffers, optimizer and averages stay as they were.
         TrainingDiverged: it was the `max_nan`-th in a row. An RMI loss below zero is normal: an absent class
@@ -93,7 +101,7 @@ class Trainer:
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
         try:
-            loss = self._backward(images, labels)
+            loss = self._backward(images, labels, weights)
         except torch.OutOfMemoryError:
             size = self.micro_batch or len(images)
             remedy = f"set runtime.micro_batch below {size}" if size > 1 else "use a smaller crop or network"
@@ -125,26 +133,29 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor) -> float:
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> float:
         """Accumulate the gradient over micro-batches, then sum it over ranks; the loss of the whole batch."""
         size = self.micro_batch or len(images)
-        counts = self._counts(labels)
+        counts = self._counts(labels, weights)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        parts = list(zip(images.split(size), labels.split(size), strict=True))
-        for number, (image_part, label_part) in enumerate(parts, start=1):
+        weight_parts = weights.split(size) if weights is not None else repeat(None)
+        parts = list(zip(images.split(size), labels.split(size), weight_parts, strict=False))
+        for number, (image_part, label_part, weight_part) in enumerate(parts, start=1):
             inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
             targets = label_part.to(self.device, non_blocking=True).long()
+            if weight_part is not None:
+                weight_part = weight_part.to(self.device, non_blocking=True)
             with nullcontext() if number == len(parts) else self._accumulating():
                 with autocast(self.device, self.settings.precision):
                     output = self._network(inputs)
-                loss = self.loss(output, targets, counts=counts)
+                loss = self.loss(output, targets, counts=counts, weights=weight_part)
                 self.scaler.scale(loss * self.world.size).backward()  # the mean over ranks is taken of the gradients
             total += loss.detach()
         return self.world.total(total.cpu()).item()
 
-    def _counts(self, labels: torch.Tensor) -> Counts:
+    def _counts(self, labels: torch.Tensor, weights: torch.Tensor | None) -> Counts:
         """Of the batch that these labels are a share of."""
-        share = batch_counts(labels, self.num_classes)
+        share = batch_counts(labels, self.num_classes, weights)
         images, valid = self.world.total(torch.tensor([share.images, share.valid], dtype=torch.float64))
         return Counts(int(images), valid)
 

@@ -33,6 +33,18 @@ def view(image: np.ndarray, label: np.ndarray, *, seed: int, **options: object) 
     return augment(image, label, rng=np.random.default_rng(seed), **arguments)
 
 
+def test_weights_take_the_way_of_their_label() -> None:
+    image, label = scene(40, 60)
+    for seed in range(20):
+        options = {"settings": Augment(), "crop": (30, 30), "centre": (7, 50)}
+        out_image, out_label = view(image, label, seed=seed, **options)
+        same_image, both = view(image, np.stack([label, label + 1], axis=2), seed=seed, **options)
+        np.testing.assert_array_equal(same_image, out_image)
+        np.testing.assert_array_equal(both[..., 0], out_label)
+        shown = out_label != IGNORE
+        np.testing.assert_array_equal(both[..., 1][shown], out_label[shown] + 1)
+
+
 def test_with_everything_off_a_full_size_view_is_the_picture() -> None:
     image, label = scene(40, 60)
     out_image, out_label = view(image, label, seed=1)

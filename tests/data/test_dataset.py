@@ -124,6 +124,29 @@ def test_a_picture_drawn_twice_gets_two_crops() -> None:
     assert len({image.numpy().tobytes() for image in images}) == 60
 
 
+class Weighed(Arrays):
+    """Weights that tell the class and the picture's number."""
+
+    def __getitem__(self, index: int) -> Pair:
+        image, label = super().__getitem__(index)
+        return image, np.stack([label, 50 * label + index], axis=2)
+
+
+def test_weights_travel_with_their_labels_and_change_nothing_else() -> None:
+    plain, weighed = crops(augment=MIXED), crops(augment=MIXED)
+    weighed.pairs, weighed.weighed = Weighed(), True
+    for number in range(12):
+        (image, label), (same_image, same_label, weights) = plain[number], weighed[number]
+        np.testing.assert_array_equal(image, same_image)
+        np.testing.assert_array_equal(label, same_label)
+        shown = label != 255
+        np.testing.assert_array_equal(weights[shown] // 50, label[shown])
+    batch = next(batches(weighed, start=0, stop=3, batch=3, workers=1))
+    assert [tuple(maps.shape) for maps in batch] == [(3, 12, 16, 3), (3, 12, 16), (3, 12, 16)]
+    np.testing.assert_array_equal(batch[2][1], weighed[1][2])
+    np.testing.assert_array_equal(count_classes(Weighed(), 3), count_classes(Arrays(), 3))
+
+
 def test_shapes_and_types() -> None:
     images, labels = drawn(0, 2)
     assert (images.shape, labels.shape) == ((2, 12, 16, 3), (2, 12, 16))

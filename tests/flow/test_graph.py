@@ -47,10 +47,10 @@ def test_the_key_is_frozen() -> None:
         "stage": "filter",
         "version": 1,
         "seed": 0,
-        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off"},
+        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off", "weights": False},
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "b184785b94431ad6256abe81dff91d2f0b68d79ab83f8f7ec72dfd86628c99eb"
+    assert stage_key(document) == "1504e6104b5caf54e9e6daf37676c6bc511497ce7b7a525d04440cd0dffa6114"
 
 
 def test_differences_name_dotted_keys() -> None:

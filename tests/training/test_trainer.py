@@ -51,7 +51,7 @@ class NanAt:
     def __init__(self, *calls: int, poison: Callable[[torch.Tensor], torch.Tensor] = lambda x: x * math.nan) -> None:
         self.calls, self.poison, self.count = calls, poison, -1
 
-    def __call__(self, output: TrainOutput, labels: torch.Tensor, *, counts: Counts) -> torch.Tensor:
+    def __call__(self, output: TrainOutput, labels: torch.Tensor, *, counts: Counts, weights: None) -> torch.Tensor:
         self.count += 1
         value = cross_entropy(output, labels, counts=counts)
         return self.poison(value) if self.count in self.calls else value
@@ -113,6 +113,19 @@ def test_accumulation_equals_the_full_batch(micro_batch: int, optimizer: str) ->
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("micro_batch", [0, 3])
+def test_pixels_count_as_their_weights_say(micro_batch: int) -> None:
+    """Weights of 0 and 255 are what ignoring is, whatever parts the batch is worked on in."""
+    a, b = (trainer(network(norm=False, dropout=0.0), precision="fp64", micro_batch=m) for m in (0, micro_batch))
+    images, labels = batch()
+    weights = torch.where(torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.3, 0, 255)
+    row_a = a.train_step(images, torch.where(weights == 0, 255, labels).to(torch.uint8))
+    row_b = b.train_step(images, labels, weights.to(torch.uint8))
+    assert row_a["loss"] == pytest.approx(row_b["loss"], rel=1e-12)
+    for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+
+
 def test_sgd_step_against_the_closed_form() -> None:
     model = network(norm=False, dropout=0.0)
     start = model.conv.weight.detach().double()
@@ -120,7 +133,7 @@ def test_sgd_step_against_the_closed_form() -> None:
     training = trainer(model, warmup=0.0, poly_power=1.0, weight_decay=0.01, momentum=0.5, precision="fp64")
     seen = []
     cross_entropy_ = training.loss
-    training.loss = lambda output, labels, counts: (seen.append(labels), cross_entropy_(output, labels))[1]
+    training.loss = lambda output, labels, counts, weights: (seen.append(labels), cross_entropy_(output, labels))[1]
     images, labels = batch()
     training.train_step(images, labels)
     inputs = (images.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
@@ -150,7 +163,7 @@ def test_vectors_decay_where_asked_for() -> None:
     moved = trainer(model, warmup=0.0, weight_decay=0.5, decay_norms=True)
     with torch.no_grad():
         model.norm.bias.fill_(1.0)
-    moved.loss = lambda output, labels, counts: output.fused.sum() * 0
+    moved.loss = lambda output, labels, counts, weights: output.fused.sum() * 0
     moved.train_step(*batch())
     torch.testing.assert_close(model.norm.bias, torch.full((8,), 1 - 0.05 * 0.5))
 
@@ -188,7 +201,7 @@ def test_fp16_scales_the_loss_down_after_an_overflow() -> None:
     ("micro_batch", "remedy"), [(0, "micro_batch below 4"), (2, "micro_batch below 2"), (1, "smaller crop")]
 )
 def test_running_out_of_memory_says_what_helps(micro_batch: int, remedy: str) -> None:
-    def too_large(output: TrainOutput, labels: torch.Tensor, *, counts: Counts) -> torch.Tensor:
+    def too_large(output: TrainOutput, labels: torch.Tensor, *, counts: Counts, weights: None) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(AutolabelError, match=remedy):

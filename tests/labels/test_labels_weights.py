@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autolabel.labels import png
+from autolabel.labels.codes import CodeBook
+from autolabel.labels.cut import cut
+from autolabel.labels.cutting import cut_shard
+from autolabel.labels.shards import write_shard
+from autolabel.labels.weights import weight_table
+
+
+@given(st.integers(0, 10_000), st.sampled_from([3, 19, 40]), st.sampled_from(["off", "veto", "fill"]))
+def test_against_a_loop_over_pixels(seed: int, num_classes: int, policy: str) -> None:
+    rng, book = np.random.default_rng(seed), CodeBook(num_classes)
+    codes = rng.integers(0, book.num_codes, (4, 5)).astype(book.dtype)
+    codes[rng.random(codes.shape) < 0.2] = book.invalid
+    coarse = np.where(rng.random(codes.shape) < 0.5, 255, rng.integers(0, num_classes, codes.shape)).astype(np.uint8)
+    data = write_shard([("x", codes)], book)
+    (found,) = cut_shard(data, book.lut(0.5), {"x": coarse}, policy, weighed=True)
+    assert found.weights is not None
+    weights, labels = png.decode(found.weights), cut(codes, book.lut(0.5), coarse=coarse, policy=policy)
+    np.testing.assert_array_equal(png.decode(found.png), labels)
+    edges = [0.0, *book.edges, 1.0]
+    for at in np.ndindex(codes.shape):
+        bin_ = int(codes[at]) % book.bins
+        expected = round(255 * (edges[bin_] + edges[bin_ + 1]) / 2)
+        if policy == "fill" and coarse[at] != 255:
+            expected = 255
+        if labels[at] == 255:
+            expected = 0
+        assert weights[at] == pytest.approx(expected, abs=0.51)
+        assert (weights[at] > 0) == (labels[at] != 255)
+
+
+def test_a_surer_bin_counts_more() -> None:
+    book = CodeBook(2)
+    table = weight_table(book)[: book.bins].astype(int)
+    assert (np.diff(table) > 0).all()
+    assert (table[0], table[-1], weight_table(book)[book.invalid]) == (38, 254, 0)
+
+
+def test_no_weights_unless_asked_for() -> None:
+    book = CodeBook(3)
+    data = write_shard([("x", np.zeros((2, 2), book.dtype))], book)
+    assert cut_shard(data, book.lut(0), {})[0].weights is None

@@ -1,9 +1,10 @@
-"""What training costs against plain forms of the same, as ratios (theirs / ours; above 1 is better).
+"""What training costs: against plain forms of the same (theirs / ours, above 1 is better), and by fusion.
 
     python benchmarks/training.py [--json] [--device cpu] [--threads 1] [--rounds 5]
 
-On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. The section
-names and what they measure are in `benchmarks/_losses.py`.
+On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
+figures are is said where they are taken: `rmi.*`, `loss*` in `_losses.py`; `cost.*`, `step.*` (multiples of a single
+scale, below is better) in `_costs.py`; `loader.*` in `_loader.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 
+import _costs
+import _loader
 import _losses
 import torch
 
-SECTIONS = (_losses.measure,)
+SECTIONS = (_costs.measure, _loader.measure, _losses.measure)
 
 
 def main() -> None:
@@ -32,7 +35,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(f"{name:28} {value:,.3g}")
+        print(f"{name:32} {value:,.3g}")
 
 
 if __name__ == "__main__":

@@ -152,9 +152,11 @@ class Train(Table):
 
     model: Model = Model()
     weights: Path | None = None  # start from these instead of random ones; their digest enters the stage key
+    huggingface: str | None = None  # or from this folder, or hub id in the local cache; then `model` has no say
+    class_map: dict[str, str] = {}  # its class name -> ours, "" = none; names that read the same need no entry
     crop: tuple[Positive, Positive] = (1024, 2048)  # height, width
     batch: Positive = 8  # global: over all devices and accumulation steps
-    epochs: Positive = 175
+    epochs: Count = 175  # 0 = the weights as they are
     epoch_images: Positive | None = None  # images drawn an epoch; default: as many as have fine labels
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = 5e-3

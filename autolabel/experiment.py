@@ -17,6 +17,7 @@ from autolabel.errors import ConfigError
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
 _PATHS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
+_FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a hub id looks like a relative path
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -53,10 +54,16 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
 
 
 def _anchor_paths(document: dict[str, Any], base: Path) -> None:
-    for table, key in _PATHS:
+    for table, key in (*_PATHS, *_FOLDERS_OR_IDS):
         section = document.get(table)
         if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = _anchored(section[key], base, f"{table}.{key}")
+            section[key] = _anchored_setting((table, key), section[key], base)
+
+
+def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
+    """The absolute path; a hub id stays as it is, unless it is a folder's name too."""
+    path = _anchored(value, base, ".".join(setting))
+    return value if setting in _FOLDERS_OR_IDS and not Path(path).is_dir() else path
 
 
 def _anchored(path: str, base: Path, setting: str) -> str:
@@ -81,8 +88,8 @@ def _apply(document: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set {override}", "is not of the form key=value", "write e.g. --set teacher.epochs=3")
     value = _value(text)
-    if parts in _PATHS and isinstance(value, str):
-        value = _anchored(value, Path(), ".".join(parts))
+    if parts in (*_PATHS, *_FOLDERS_OR_IDS) and isinstance(value, str):
+        value = _anchored_setting(parts, value, Path())
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})

@@ -8,20 +8,27 @@ from typing import TypedDict
 
 class LeakResult(TypedDict):
     leaked: list[str]  # sorted
+    complete: bool  # whether all that trained the teacher is known
     warning: str | None
 
 
-def leak_guard(training: Iterable[str], validation: Iterable[str]) -> LeakResult:
+def leak_guard(training: Iterable[str], validation: Iterable[str], *, complete: bool = True) -> LeakResult:
     """Which validation images trained the teacher; both sides are image ids, or both are content digests.
 
-    Digests also find a copy of the same picture under another name.
+    Digests also find a copy of the same picture under another name. `complete` is False where the teacher began with
+    weights from elsewhere: then no leak found does not mean that there is none.
     """
     held_out = set(validation)
     leaked = sorted(held_out & set(training))
     warning = None
+    if not complete:
+        warning = (
+            "What the teacher's weights were trained on before is not known: if validation images were among it, "
+            "figures measured on them are too good"
+        )
     if leaked:
         warning = (
             f"{len(leaked)} of {len(held_out)} validation images trained the teacher (first: {leaked[0]}): "
             "every figure measured on them is too good"
         )
-    return LeakResult(leaked=leaked, warning=warning)
+    return LeakResult(leaked=leaked, complete=complete, warning=warning)

@@ -114,6 +114,8 @@ def _of_weights(path: Path) -> Question:
 
 def _of_experiment(path: Path) -> Question:
     experiment = load_experiment(path)
+    if experiment.teacher.huggingface is not None:
+        raise ConfigError(path, "its teacher is a Hugging Face model", "only networks of ours are counted")
     table, crop = experiment.teacher.model, experiment.teacher.crop
     return Question(table, (table.fusion,), CLASSES, crop, experiment.infer.scales)
 

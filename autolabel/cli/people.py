@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "weights",
     type=click.Path(path_type=Path),
     required=True,
-    help="weights.safetensors, or the folder of a teacher or student artefact.",
+    help="weights.safetensors, a teacher or student artefact, or a Hugging Face folder.",
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")

@@ -28,11 +28,13 @@ from autolabel.progress import Progress
 from autolabel.report.animation import Animation
 from autolabel.report.data import ScaleView
 from autolabel.report.sheet import scale_sheet
+from autolabel.stages import huggingface
 from autolabel.stages.opening import WEIGHTS, read_weights
 from autolabel.store import Artefact, write_file, write_files
 
 if TYPE_CHECKING:
     from autolabel.inference.predict import Predictor
+    from autolabel.models import Network, NetworkCard
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,11 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Re
     raised. No file that is read is ever replaced.
     """
     from autolabel.inference.predict import Predictor
-    from autolabel.models import weights_from_bytes
 
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
     expected = sum(expected_pictures(source, request.take) for source in sources)
-    model, card = weights_from_bytes(read_model(weights), weights)
+    model, card = open_network(weights)
     predictor = Predictor(
         model,
         card,
@@ -149,12 +150,24 @@ def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colo
     return found
 
 
+def open_network(path: Path) -> tuple[Network, NetworkCard]:
+    """Of a weights file, an artefact, or a Hugging Face folder (then with its own classes)."""
+    from autolabel.models import network_from_bytes
+    from autolabel.models.huggingface import model_as_it_is
+
+    if (path / huggingface.CONFIG).is_file():
+        model, card, _ = model_as_it_is(huggingface.read_files(str(path)), None, {})
+        return model, card
+    return network_from_bytes(read_model(path), path)
+
+
 def read_model(path: Path) -> bytes:
     """Of a file, or of an artefact: there the bytes are checked."""
     if not path.is_dir():
         return read_weights(path)
     if not (path / "COMMIT").is_file() or WEIGHTS not in (artefact := Artefact.open(path)).names():
-        raise WeightsError(path, "is no teacher or student artefact", f"give one, or the path of a {WEIGHTS}")
+        remedy = f"give one, the path of a {WEIGHTS}, or a Hugging Face folder"
+        raise WeightsError(path, "is no teacher or student artefact", remedy)
     return artefact.read(WEIGHTS)
 
 

@@ -8,6 +8,7 @@ height, batch nor memory layout.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ _DTYPES = {1: torch.uint8, 2: torch.uint16}
 _STRIP_PIXELS = {"cpu": 1 << 15}  # fits the cache
 _STRIP_PIXELS_DEVICE = 1 << 21  # elsewhere few large kernels are faster
 _SUM_TOLERANCE = 1e-3
+_NOTHING = 1e-3  # no edge is lower: a winner that is not above this says nothing
 
 
 def decide(logits: Tensor, book: CodeBook) -> Tensor:
@@ -26,20 +28,24 @@ def decide(logits: Tensor, book: CodeBook) -> Tensor:
 
     A pixel with a logit that is not finite gets the invalid code.
     """
+    assert logits.shape[1] == book.num_classes, f"{logits.shape[1]} maps, codes of {book.num_classes} classes"
     return _by_strips(logits, book, _logit_odds)
 
 
 def decide_probabilities(probabilities: Tensor, book: CodeBook) -> Tensor:
     """Codes (B, H, W) of per-pixel class probabilities (B, K, H, W), by the same form: p > t iff sum(p) / max(p) < 1/t.
 
-    DataError unless every pixel's probabilities are finite, none is negative and they sum to 1 within 1e-3.
+    With K + 1 maps the last is the probability of no class of ours: it wins no pixel, and is part of the sum. Where
+    not even the winner's probability exceeds 0.001 the code is invalid. DataError unless every pixel's probabilities
+    are finite, none is negative and they sum to 1 within 1e-3.
     """
-    return _by_strips(probabilities, book, _probability_odds)
+    num_maps = probabilities.shape[1]
+    assert num_maps - book.num_classes in (0, 1), f"{num_maps} maps, codes of {book.num_classes} classes"
+    return _by_strips(probabilities, book, partial(_probability_odds, num_classes=book.num_classes))
 
 
 def _by_strips(values: Tensor, book: CodeBook, odds: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
-    batch, num_classes, height, width = values.shape
-    assert num_classes == book.num_classes, f"{num_classes} maps, codes of {book.num_classes} classes"
+    batch, _, height, width = values.shape
     codes = empty_codes((batch, height, width), book, values.device)
     for image, out in zip(values, codes, strict=True):
         for top, bottom in strips(height, width, values.device):
@@ -81,13 +87,15 @@ def _logit_odds(logits: Tensor) -> tuple[Tensor, Tensor]:
     return winner, odds.masked_fill_(logits.amin(dim=0) == -torch.inf, torch.inf)
 
 
-def _probability_odds(probabilities: Tensor) -> tuple[Tensor, Tensor]:
-    highest = probabilities.amax(dim=0)
-    winner = _lowest_zero(probabilities - highest)
+def _probability_odds(probabilities: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    ours = probabilities[:num_classes]
+    highest = ours.amax(dim=0)
+    winner = _lowest_zero(ours - highest)
     total = _sum(probabilities)
     if not bool((total - 1).abs().max() <= _SUM_TOLERANCE) or bool(probabilities.min() < 0):  # NaN fails the first
         raise DataError("teacher", "its probabilities are not finite, negative or do not sum to 1 at every pixel")
-    return winner, total / highest
+    odds = total / highest
+    return winner, odds.masked_fill_(odds >= 1 / _NOTHING, torch.inf)
 
 
 def _lowest_zero(below: Tensor) -> Tensor:

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolabel.inference.decision import decide
-from autolabel.inference.multiscale import multiscale_evidence
 from autolabel.inference.teacher import Halving, Teacher
 from autolabel.labels.codes import REQUIRED_EDGE, CodeBook
-from autolabel.models import SegmentationModel, WeightsCard, normalise
+from autolabel.models import Network, NetworkCard, normalise
 from autolabel.models.resize import resize
 
 
@@ -31,8 +29,8 @@ class Predictor:
 
     def __init__(
         self,
-        model: SegmentationModel,
-        card: WeightsCard,
+        model: Network,
+        card: NetworkCard,
         *,
         scales: Sequence[float],
         flip: bool = False,
@@ -57,12 +55,13 @@ class Predictor:
         teacher = self._teacher
         images = torch.from_numpy(picture[None]).to(teacher.device)
         images = normalise(images, teacher.card.mean, teacher.card.std)
-        evidence = multiscale_evidence(teacher.model, images, teacher.scales)
+        seen = teacher.evidence.by_scale(images, teacher.scales)
         return Details(
-            labels={scale: self._labels(logits, picture.shape[:2]) for scale, logits in evidence.logits.items()},
-            attention={scale: weight[0, 0].float().cpu().numpy() for scale, weight in evidence.weights.items()},
+            labels={scale: self._labels(found.values, picture.shape[:2]) for scale, found in seen.items()},
+            attention={scale: found.weight[0, 0].float().cpu().numpy() for scale, found in seen.items()},
         )
 
-    def _labels(self, logits: Tensor, size: tuple[int, ...]) -> np.ndarray:
+    def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
         height, width = size
-        return self._keep_all[decide(resize(logits, (height, width)), self._book)[0].cpu().numpy()]
+        codes = self._teacher.evidence.decide(resize(values, (height, width)), self._book)
+        return self._keep_all[codes[0].cpu().numpy()]

@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import AutolabelError
-from autolabel.inference.fused import decide_fused
-from autolabel.inference.multiscale import raw_views
-from autolabel.inference.prepare import prepare
-from autolabel.inference.static import CudaGraphs, StaticPasses
+from autolabel.inference.evidence import evidence_of
 from autolabel.labels.codes import CodeBook
-from autolabel.models import SegmentationModel, WeightsCard, normalise
+from autolabel.models import Network, NetworkCard, normalise
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -21,15 +18,15 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Teacher:
     """Callable: RGB pictures (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
 
-    Runs a copy of `model` made for inference (`inference.prepare`) on the device. `precision` is "fp32" or "bf16":
-    about twice as fast where the device has instructions for it, and a label differs here and there. `static` compiles
-    and records passes of frequent shapes on CUDA (`inference.static`).
+    Runs on the device: of our own networks a copy made for inference (`inference.prepare`). `precision` is "fp32" or
+    "bf16": about twice as fast where the device has instructions for it, and a label differs here and there. `static`
+    compiles and records passes of our own networks of frequent shapes on CUDA (`inference.static`).
     """
 
     def __init__(
         self,
-        model: SegmentationModel,
-        card: WeightsCard,
+        model: Network,
+        card: NetworkCard,
         book: CodeBook,
         *,
         scales: Sequence[float],
@@ -41,17 +38,14 @@ class Teacher:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
         self._dtype = _PRECISIONS[precision]
-        self.model = prepare(model, self.device, self._dtype)
-        if static and self.device.type == "cuda":
-            self.model.evidence = StaticPasses(self.model.evidence, CudaGraphs())  # type: ignore[method-assign]
+        self.evidence = evidence_of(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
         images = normalise(self._upload(pictures), self.card.mean, self.card.std)
-        with torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
-            views = raw_views(self.model, images, self.scales, flip=self.flip)
-        return decide_fused(self.model.fusion, views, self.book)
+        autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
+        return self.evidence.codes(images, self.book, self.scales, flip=self.flip, autocast=autocast)
 
     def _upload(self, pictures: Tensor) -> Tensor:
         if self.device.type != "cuda":

@@ -29,15 +29,27 @@ class Card(Table):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
 
 
-class WeightsCard(Card):
-    """A whole network: its table and its classes, enough to build it again."""
+class NetworkCard(Card):
+    """A whole network, enough to build it again: each kind adds what describes it."""
 
-    table: Model
     class_names: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
 
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+
+class WeightsCard(NetworkCard):
+    """A network of ours, by its table."""
+
+    table: Model
+
+
+class HuggingFaceCard(NetworkCard):
+    """A network of the transformers library."""
+
+    huggingface: dict[str, JsonValue]  # its config, reduced to what describes the network
+    train_ids: tuple[Annotated[int, Field(ge=-1)], ...]  # of each of its classes; -1: it counts for none of ours
 
 
 class TrunkCard(Card):
@@ -46,23 +58,28 @@ class TrunkCard(Card):
     trunk: str
 
 
-def read_card(data: bytes, where: object) -> WeightsCard | TrunkCard:
+AnyCard = WeightsCard | HuggingFaceCard | TrunkCard
+# By the entry that only cards of this kind have; the others are of networks of ours.
+_KINDS: dict[str, type[HuggingFaceCard] | type[TrunkCard]] = {"huggingface": HuggingFaceCard, "trunk": TrunkCard}
+
+
+def read_card(data: bytes, where: object) -> AnyCard:
     """The card of a weights file. Raises WeightsError."""
     text = card_text(data, where)
     if text is None:
         remedy = "published checkpoints must be imported first: autolabel import-weights"
         raise WeightsError(where, "no autolabel card in its metadata", remedy)
-    kind = TrunkCard if _names_a_trunk(text) else WeightsCard
     try:
-        return kind.model_validate_json(text)
+        return _kind(text).model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(where, f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _names_a_trunk(text: str) -> bool:
+def _kind(text: str) -> type[AnyCard]:
     try:
         card = json.loads(text)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(card, dict) and "trunk" in card
+        card = None
+    found = (kind for entry, kind in _KINDS.items() if isinstance(card, dict) and entry in card)
+    return next(found, WeightsCard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.models.cards import TrunkCard, WeightsCard, read_card
+from autolabel.models.cards import HuggingFaceCard, TrunkCard, WeightsCard, read_card
 from autolabel.models.checks import check_entries
 from autolabel.models.container import pack, unpack
 from autolabel.models.model import SegmentationModel, build_model, to_channels_last
@@ -30,6 +30,8 @@ def weights_from_bytes(data: bytes, where: object) -> tuple[SegmentationModel, W
     if isinstance(card, TrunkCard):
         remedy = "name it as teacher.weights or student.weights of an experiment, to start a training from it"
         raise WeightsError(where, f"holds only a trunk ({card.trunk}), which labels nothing", remedy)
+    if isinstance(card, HuggingFaceCard):
+        raise WeightsError(where, "holds a Hugging Face network", "this needs a trunk, head and fusion of ours")
     model = _skeleton(card, where)
     tensors = unpack(data, where)
     check_entries(tensors, model.state_dict(), where)

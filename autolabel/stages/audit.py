@@ -50,7 +50,9 @@ def run(ctx: Context) -> Outcome:
     result = {
         "footprint": footprint.result(codes_bytes=codes_bytes),
         "coverage": balance.result(),
-        "leak": leak_guard(trained_on, [row.sha256 for row in data.split("val")]),
+        "leak": leak_guard(
+            trained_on["images"], [row.sha256 for row in data.split("val")], complete=trained_on["complete"]
+        ),
         **_compare(ctx, data, labels, index),
         "evidence": _evidence(ctx, data, index),
     }

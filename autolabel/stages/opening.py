@@ -13,7 +13,7 @@ from autolabel.store import Artefact
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
     from autolabel.data.plan import SourcePlan
-    from autolabel.models import SegmentationModel, WeightsCard
+    from autolabel.models import Network, NetworkCard
 
 SHARD_INDEX = "shards.json"
 WEIGHTS = "weights.safetensors"
@@ -33,12 +33,11 @@ def shard_index(artefact: Artefact) -> dict[str, Any]:
     return index
 
 
-def open_model(artefact: Artefact) -> tuple[SegmentationModel, WeightsCard]:
+def open_model(artefact: Artefact) -> tuple[Network, NetworkCard]:
     """The network of a teacher or student artefact, in eval mode, and the card that came with its weights."""
-    from autolabel.models import weights_from_bytes
+    from autolabel.models import network_from_bytes
 
-    model, card = weights_from_bytes(artefact.read(WEIGHTS), artefact.file(WEIGHTS))
-    return model.eval(), card
+    return network_from_bytes(artefact.read(WEIGHTS), artefact.file(WEIGHTS))
 
 
 def read_weights(path: Path) -> bytes:

@@ -74,7 +74,10 @@ def _subtitle(ctx: Context) -> str:
 
 def _settings(ctx: Context) -> dict[str, object]:
     """The experiment without what differs from machine to machine: the page is the same wherever it is made."""
-    return ctx.experiment.model_dump(mode="json", exclude={"runtime": True, "data": {"root"}})
+    given = {"weights", "huggingface"}
+    return ctx.experiment.model_dump(
+        mode="json", exclude={"runtime": True, "data": {"root"}, "teacher": given, "student": given}
+    )
 
 
 def _choose(labels: Manifest, count: int) -> list[ImageRow]:

@@ -53,9 +53,11 @@ def run(ctx: Context) -> Outcome:
 
 def _training(artefact: Any, crop: tuple[int, int]) -> dict[str, Any]:
     """The scales a network is trained on, and the FLOPs of a forward pass over them (backward: in proportion)."""
+    from autolabel.models import WeightsCard
     from autolabel.models.cost import count_training
 
     _, card = open_model(artefact)
+    assert isinstance(card, WeightsCard), "a model table excludes all others"
     cost = count_training(card.table, card.num_classes, crop)
     return {"scales": list(cost.scales), "flops": cost.flops}
 

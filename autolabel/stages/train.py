@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,13 @@ from autolabel.errors import ConfigError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
 from autolabel.stages.label import WEIGHTS_INDEX
-from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest, read_weights
-from autolabel.store import sha256_bytes
+from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
+from autolabel.stages.start import Start, initial_identity, is_fresh, start
 from autolabel.world import World
 
 if TYPE_CHECKING:
     from autolabel.data.manifest_pairs import ManifestPairs
     from autolabel.data.pairs import Pairs
-    from autolabel.models import SegmentationModel, WeightsCard
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -28,14 +28,13 @@ def identity(settings: Train) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie; how often to save changes nothing."""
     document = plain_identity(settings)
     document.pop("checkpoint_every")
-    if settings.weights is not None:
-        document["weights"] = sha256_bytes(read_weights(settings.weights))
-    return document
+    return document | initial_identity(settings)
 
 
 def check_teacher(ahead: Ahead) -> None:
-    """There must be labels to train on, and a network as the settings say."""
-    need_labels(ahead.data, "train", ahead.settings.labels, "choose other layers for teacher.labels")
+    """There must be labels to train on, if it is trained, and a network as the settings say."""
+    if ahead.settings.epochs:
+        need_labels(ahead.data, "train", ahead.settings.labels, "choose other layers for teacher.labels")
     _check(ahead, ahead.settings.labels)
 
 
@@ -61,8 +60,8 @@ def check_network(ahead: Ahead) -> None:
     import torch
 
     World(size=ahead.num_processes).share(ahead.settings.batch)
-    with torch.device("meta" if ahead.settings.weights is None else "cpu"):  # no memory where shapes say it all
-        _start(ahead.settings, ahead.data.classes.names)
+    with torch.device("meta" if is_fresh(ahead.settings) else "cpu"):  # no memory where shapes say it all
+        start(ahead.settings, ahead.data.classes.names)
 
 
 def run_teacher(ctx: Context) -> Outcome:
@@ -82,18 +81,21 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     from autolabel.data.manifest_pairs import ManifestPairs, WeighedPairs
     from autolabel.data.rows import ROLES
     from autolabel.data.selection import training_pairs, val_pairs
-    from autolabel.models.weights import weights_to_bytes
+    from autolabel.models import network_to_bytes
     from autolabel.training.loop import TrainingData, fit
 
     settings: Train = ctx.settings
     manifest = open_manifest(ctx.inputs["data"])
+    torch.manual_seed(ctx.seed)
+    begun = start(settings, manifest.classes.names)
+    if ctx.world.is_first:
+        _say(ctx, begun.note)
+    if settings.epochs == 0:
+        return _as_it_is(ctx, begun)
+    model, card = begun.model, begun.card
     rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
     pairs = partial(ManifestPairs, roots=ctx.roots(), classes=manifest.classes)
     val = val_pairs(manifest)
-    if ctx.world.is_first:
-        _say_what_is_fresh(ctx, manifest.classes.names)
-    torch.manual_seed(ctx.seed)
-    model, card = _start(settings, manifest.classes.names)
     train = _weighed(ctx, pairs(rows))
     data = TrainingData(
         train=train,
@@ -122,9 +124,8 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     )
     if not ctx.world.is_first:
         return Outcome(meta={})
-    ctx.draft.write(WEIGHTS, weights_to_bytes(model.cpu(), card))
-    # The leak guard compares these with the validation images: a copy under another name has the same digest.
-    ctx.draft.write(TRAINED_ON, json.dumps(sorted(image.sha256 for image, _ in rows)).encode())
+    ctx.draft.write(WEIGHTS, network_to_bytes(model.cpu(), card))
+    _write_trained_on(ctx, (image.sha256 for image, _ in rows))
     layers = Counter(label.role for _, label in rows)
     meta = {
         "steps": result.steps,
@@ -144,25 +145,33 @@ def _weighed(ctx: Context, pairs: ManifestPairs) -> Pairs:
     return WeighedPairs(pairs, json.loads(ctx.inputs["labels"].read(WEIGHTS_INDEX)))
 
 
-def _say_what_is_fresh(ctx: Context, class_names: tuple[str, ...]) -> None:
-    from autolabel.models.start import knows_other_classes
-
-    path = ctx.settings.weights
-    if path is not None and knows_other_classes(read_weights(path), path, class_names):
-        text = f"{path} knows other classes: the layers that end in class logits begin afresh"
+def _say(ctx: Context, text: str) -> None:
+    """What a person should know of the network, on stderr and in the log."""
+    if text:
         ctx.draft.log_append("metrics.jsonl", json.dumps({"kind": "note", "text": text}))
         if not ctx.quiet:
             tell(f"{ctx.node}: {text}")
 
 
-def _start(settings: Train, class_names: tuple[str, ...]) -> tuple[SegmentationModel, WeightsCard]:
-    """A fresh network, or one that begins with the weights the settings name."""
-    from autolabel.models import WeightsCard, build_model
-    from autolabel.models.start import start_from
+def _as_it_is(ctx: Context, begun: Start) -> Outcome:
+    """No training: the artefact holds the network that was given."""
+    from autolabel.models import network_to_bytes
 
-    if settings.weights is not None:
-        return start_from(read_weights(settings.weights), settings.weights, settings.model, class_names)
-    return build_model(settings.model, len(class_names)), WeightsCard(table=settings.model, class_names=class_names)
+    if not ctx.world.is_first:
+        return Outcome(meta={})
+    ctx.draft.write(WEIGHTS, network_to_bytes(begun.model, begun.card))
+    _write_trained_on(ctx, ())
+    meta = {"steps": 0, "images": 0, "trained_on": "unknown data", "miou": None}
+    return Outcome(meta={**meta, "never_predicted": list(begun.lacking)})
+
+
+def _write_trained_on(ctx: Context, digests: Iterable[str]) -> None:
+    """For the leak guard, which compares digests: a copy of an image under another name has the same.
+
+    What weights that were given have been trained on before is not known.
+    """
+    document = {"images": sorted(digests), "complete": is_fresh(ctx.settings)}
+    ctx.draft.write(TRAINED_ON, json.dumps(document).encode())
 
 
 TEACHER = Stage("teacher", 2, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True)

@@ -10,4 +10,11 @@ def test_names_validation_images_that_trained_the_teacher():
 
 
 def test_is_silent_when_the_sets_are_apart():
-    assert leak_guard(iter(["a"]), iter(["x"])) == {"leaked": [], "warning": None}
+    assert leak_guard(iter(["a"]), iter(["x"])) == {"leaked": [], "complete": True, "warning": None}
+
+
+def test_does_not_call_clean_what_it_cannot_know():
+    result = leak_guard([], ["x"], complete=False)
+    assert result["leaked"] == []
+    assert "is not known" in result["warning"]
+    assert "1 of 1 validation images" in leak_guard(["x"], ["x"], complete=False)["warning"]

@@ -74,7 +74,7 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         (GOOD + "seeed = 2\n", "unknown key 'data.seeed'; did you mean 'seed'?"),
         (GOOD + "[teacher]\nlr = '1e-3'\n", "teacher.lr = '1e-3': input should be a valid number"),
         (GOOD + "[teacher]\nepochs = 1.5\n", "teacher.epochs = 1.5"),
-        (GOOD + "[teacher]\nepochs = 0\n", "teacher.epochs = 0"),
+        (GOOD + "[teacher]\nepochs = -1\n", "teacher.epochs = -1"),
         (GOOD + "[label]\nthreshold = nan\n", "label.threshold"),
         (GOOD + "[infer]\nscales = [0.5, 2.0]\n", "hold 1.0"),
         ('name = "x"\n', "'data' is missing"),

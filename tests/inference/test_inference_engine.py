@@ -76,7 +76,7 @@ def test_codes_are_those_of_each_image_alone(teacher: Teacher) -> None:
         assert result.bad == []
         for row, (_, codes) in zip(rows, result.codes, strict=True):
             images = normalise(torch.from_numpy(load(row)[None]))
-            expected = decide(multiscale_logits(teacher.model, images, SCALES), BOOK)[0].numpy()
+            expected = decide(multiscale_logits(teacher.evidence.model, images, SCALES), BOOK)[0].numpy()
             assert codes.dtype == np.uint8
             np.testing.assert_array_equal(codes, expected)
 

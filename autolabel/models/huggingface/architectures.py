@@ -1,0 +1,81 @@
+"""The architectures of the transformers library that can be teachers, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autolabel.models.huggingface.scores import Logits, Output, Queries
+from autolabel.models.normalise import MEAN, STD
+
+# "<start> the task is seman tic <end>" in the vocabulary of CLIP, which every published OneFormer uses; zeros follow.
+_SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """`run` gets the library's network and normalised images (B, 3, h, w)."""
+
+    title: str
+    model: str  # the class in transformers
+    run: Callable[[Any, torch.Tensor], Output]
+    queries: bool = False  # proposes segments instead of classifying pixels
+    windowed: bool = False  # works at one square size only (`image_size`), so larger images go through in windows
+    multiple: int = 32  # otherwise: the sides of an image must be multiples of this
+    trainable: bool = False
+    mean: tuple[float, float, float] = MEAN  # where a folder does not say
+    std: tuple[float, float, float] = STD
+
+
+def _logits(network: Any, images: torch.Tensor) -> Logits:
+    return Logits(network(pixel_values=images).logits)
+
+
+def _upernet(network: Any, images: torch.Tensor) -> Logits:
+    """The library's own forward computes the auxiliary logits only to drop them."""
+    features = network.backbone(images).feature_maps
+    auxiliary = network.auxiliary_head if network.training else None
+    return Logits(network.decode_head(features), None if auxiliary is None else auxiliary(features))
+
+
+def _queries(network: Any, images: torch.Tensor, **inputs: torch.Tensor) -> Queries:
+    output = network(pixel_values=images, **inputs)
+    return Queries(output.class_queries_logits, output.masks_queries_logits)
+
+
+def _oneformer(network: Any, images: torch.Tensor) -> Queries:
+    length = network.config.task_seq_len
+    task = [*_SEMANTIC_TASK, *[0] * length][:length]
+    return _queries(network, images, task_inputs=torch.tensor([task] * len(images), device=images.device))
+
+
+_HALF = (0.5, 0.5, 0.5)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "segformer": Architecture("SegFormer", "SegformerForSemanticSegmentation", _logits, multiple=1, trainable=True),
+    "upernet": Architecture("UperNet", "UperNetForSemanticSegmentation", _upernet, trainable=True),
+    "beit": Architecture("BEiT", "BeitForSemanticSegmentation", _logits, windowed=True, mean=_HALF, std=_HALF),
+    "mask2former": Architecture("Mask2Former", "Mask2FormerForUniversalSegmentation", _queries, queries=True),
+    "oneformer": Architecture("OneFormer", "OneFormerForUniversalSegmentation", _oneformer, queries=True),
+    "eomt": Architecture("EoMT", "EomtForUniversalSegmentation", _queries, queries=True, windowed=True),
+    "eomt_dinov3": Architecture(
+        "EoMT-DINOv3", "EomtDinov3ForUniversalSegmentation", _queries, queries=True, windowed=True
+    ),
+}
+
+# Backbones of UperNet, Mask2Former and OneFormer, by their model_type.
+BACKBONES: dict[str, str] = {
+    "beit": "BeitConfig",
+    "convnext": "ConvNextConfig",
+    "convnextv2": "ConvNextV2Config",
+    "dinov2": "Dinov2Config",
+    "dinov2_with_registers": "Dinov2WithRegistersConfig",
+    "dinov3_convnext": "DINOv3ConvNextConfig",
+    "dinov3_vit": "DINOv3ViTConfig",
+    "hgnet_v2": "HGNetV2Config",
+    "resnet": "ResNetConfig",
+    "swin": "SwinConfig",
+}

@@ -18,8 +18,8 @@ class Scratch:
     def __init__(self, logits: torch.Tensor) -> None:
         images, cells = strip_size(logits)
         shape = images, logits.shape[1], cells * POOL, grid_size(logits.shape[2:])[1] * POOL
-        is_last = logits.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if is_last else torch.contiguous_format
+        is_channels_last = logits.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_channels_last else torch.contiguous_format
         self._buffer = torch.empty(shape, dtype=torch.float64, device=logits.device, memory_format=layout).zero_()
         self._width = logits.shape[3]
 

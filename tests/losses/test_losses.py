@@ -118,7 +118,10 @@ def test_logits_that_are_not_finite_give_a_loss_that_is_not_finite() -> None:
     for value in (math.nan, math.inf):
         broken = logits.detach().clone()
         broken[0, 0, 5, 5] = value
-        assert not rmi_loss(broken, labels).isfinite()
+        broken.requires_grad_()
+        loss = rmi_loss(broken, labels)
+        assert not loss.isfinite()
+        loss.backward()
 
 
 @pytest.mark.parametrize("loss", LOSSES)

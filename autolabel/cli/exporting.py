@@ -10,10 +10,12 @@ import click
 from autolabel.cli.options import json_option, parse_scales, parse_size, print_json, quiet_option, size
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
+from autolabel.stages.huggingface import CONFIG
 from autolabel.store import Artefact, write_folder
 
 if TYPE_CHECKING:
     from autolabel.export.model import Made
+    from autolabel.models import Network, NetworkCard
 
 
 @click.group()
@@ -34,9 +36,10 @@ def export() -> None:
 def export_model(
     weights: Path, out: Path, formats: str, size_text: str | None, scales: str, as_json: bool, quiet: bool
 ) -> None:
-    """Export the network of WEIGHTS (a weights file, or a teacher or student artefact), with a config and a card.
+    """Export the network of WEIGHTS, with a config and a card.
 
-    Each form is run and compared with the network before anything is written.
+    WEIGHTS is a weights file, a teacher or student artefact, or a Hugging Face folder (SegFormer or UperNet). Each form
+    is run and compared with the network before anything is written.
     """
     wanted = list(dict.fromkeys(formats.split(",")))
     image_size = None if size_text is None else parse_size(size_text)
@@ -58,17 +61,14 @@ def _export(
     quiet: bool,
 ) -> dict[str, Any]:
     """Everything is checked before the first form is made; returns what `--json` prints."""
-    from autolabel.cli.predicting import read_model
     from autolabel.export.model import Handover, check_formats, describe, folder, make
-    from autolabel.models import weights_from_bytes
+    from autolabel.export.network import exportable
 
     if out.exists() or out.is_symlink():
         raise ConfigError(out, "exists already", "give a new folder with --out")
     check_formats(formats, image_size)
-    data = read_model(weights)
-    model, card = weights_from_bytes(data, weights)
-    handover = Handover(model, card, data, scales, image_size)
-    handover.network()
+    data, model, card = _open(weights)
+    handover = Handover(exportable(model, card, scales, weights), card, data, scales, image_size)
     made: list[Made] = []
     with Progress(total=len(formats), desc="export", unit="form", quiet=quiet) as bar:
         for name in formats:
@@ -79,9 +79,22 @@ def _export(
     return config
 
 
+def _open(path: Path) -> tuple[bytes, Network, NetworkCard]:
+    """The network with the bytes of its file; those of a Hugging Face folder are made here."""
+    from autolabel.cli.predicting import open_network, read_model
+    from autolabel.models import network_from_bytes
+    from autolabel.models.network import network_to_bytes
+
+    if (path / CONFIG).is_file():
+        model, card = open_network(path)
+        return network_to_bytes(model, card), model, card
+    data = read_model(path)
+    return data, *network_from_bytes(data, path)
+
+
 def _trained(weights: Path) -> dict[str, Any]:
-    """What an artefact says of its training; nothing of a file."""
-    if not weights.is_dir():
+    """What an artefact says of its training; nothing of anything else."""
+    if not (weights / "COMMIT").is_file():
         return {}
     artefact = Artefact.open(weights)
     return artefact.meta | {"artefact": artefact.digest}

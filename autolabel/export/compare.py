@@ -31,11 +31,15 @@ class Difference(NamedTuple):
 def compare(
     run: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], shape: tuple[int, int, int]
 ) -> Difference:
-    """Run both on the same images (B, 3, H, W) of `shape` (B, H, W)."""
+    """Run both on the same images (B, 3, H, W) of `shape` (B, H, W). ExportError where `run` fails on them."""
     images = _images(shape)
     with torch.no_grad():
         ours = network(images)
-    theirs = run(images)
+    try:
+        theirs = run(images)
+    except Exception as error:  # an assertion of a program, whatever a runtime raises
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ExportError("export", f"fails for {shape[1]}x{shape[2]}: {reason}", "nothing was written") from error
     if theirs.shape != ours.shape:
         raise ExportError("export", f"gives {tuple(theirs.shape)} where the network gives {tuple(ours.shape)}")
     return Difference(
@@ -51,9 +55,8 @@ def check(name: str, differences: list[Difference]) -> None:
     for d in differences:
         if not d.small:
             where = f"at {d.shape[1]}x{d.shape[2]} by {d.largest:.3g}, the logits' spread being {d.spread:.3g}"
-            raise ExportError(
-                name, f"differs from the network {where}; {100 * d.labels:.2f} % of labels agree", "nothing was written"
-            )
+            what = f"differs from the network {where}; {100 * d.labels:.2f} % of labels agree"
+            raise ExportError(name, what, "nothing was written")
 
 
 def _images(shape: tuple[int, int, int]) -> Tensor:

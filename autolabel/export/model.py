@@ -13,10 +13,10 @@ from autolabel import __version__
 from autolabel.errors import ConfigError
 from autolabel.export.card import render_card
 from autolabel.export.compare import Difference, check, compare
+from autolabel.export.network import Exportable
 from autolabel.export.onnx_model import INPUT, OUTPUT, load_onnx, onnx_model, require_onnx
-from autolabel.export.program import load_program, smallest_side, torch_program
-from autolabel.models import SegmentationModel, WeightsCard
-from autolabel.models.at_scales import AtScales
+from autolabel.export.program import load_program, torch_program
+from autolabel.models import NetworkCard
 from autolabel.store import sha256_bytes
 
 SCHEMA_VERSION = 1
@@ -34,19 +34,13 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Handover:
-    """What is exported: a network with its card and the bytes of its file, and how it will be used.
+    """What is exported, and how it will be used."""
 
-    ConfigError for scales that its fusion cannot fuse.
-    """
-
-    model: SegmentationModel
-    card: WeightsCard
-    weights: bytes
+    network: Exportable
+    card: NetworkCard
+    weights: bytes  # of its file
     scales: tuple[float, ...]
     size: tuple[int, int] | None  # of the images of an ONNX model: height, width
-
-    def network(self) -> AtScales:
-        return AtScales(self.model.eval().requires_grad_(False), self.scales)
 
     def short_card(self) -> str:
         """What travels inside the files: how to read their input and output."""
@@ -59,19 +53,19 @@ def _safetensors(handover: Handover) -> Made:
 
 
 def _torch(handover: Handover) -> Made:
-    network, smallest = handover.network(), smallest_side(handover.scales)
-    data = torch_program(network, smallest, handover.short_card())
+    module, smallest = handover.network.module, handover.network.smallest_side
+    data = torch_program(module, smallest, handover.short_card())
     run = load_program(data)
     # Neither the sizes nor the batch that it was traced with.
-    differences = [compare(run, network, shape) for shape in ((1, smallest, smallest + 9), (3, 2 * smallest, smallest))]
+    differences = [compare(run, module, shape) for shape in ((1, smallest, smallest + 9), (3, 2 * smallest, smallest))]
     return Made("model.pt2", data, {"smallest_side": smallest}, differences)
 
 
 def _onnx(handover: Handover) -> Made:
     assert handover.size is not None
-    network = handover.network()
-    data = onnx_model(network, handover.size, handover.short_card())
-    return Made("model.onnx", data, {"size": handover.size}, [compare(load_onnx(data), network, (1, *handover.size))])
+    module = handover.network.module
+    data = onnx_model(module, handover.size, handover.short_card())
+    return Made("model.onnx", data, {"size": handover.size}, [compare(load_onnx(data), module, (1, *handover.size))])
 
 
 FORMATS: dict[str, Callable[[Handover], Made]] = {"safetensors": _safetensors, "torch": _torch, "onnx": _onnx}
@@ -109,7 +103,9 @@ def describe(handover: Handover, made: Sequence[Made], trained: Mapping[str, Any
         "schema_version": SCHEMA_VERSION,
         "autolabel": __version__,
         "torch": torch.__version__,
-        "model": card.table.model_dump(mode="json"),
+        "title": handover.network.title,
+        "description": handover.network.description,
+        "model": handover.network.model,
         "class_names": list(card.class_names),
         "mean": list(card.mean),
         "std": list(card.std),

@@ -29,18 +29,12 @@ def torch_program(network: nn.Module, smallest: int, card: str) -> bytes:
     The JSON text `card` is kept in it as an extra file. ExportError where torch cannot trace the network.
     """
     try:
-        program = _traced(network, smallest)
+        return _saved(_traced(network, smallest), card)
     except Exception as error:  # torch raises whatever the part that fails raises
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ExportError(
             "model.pt2", f"torch.export cannot trace this network: {reason}", "leave torch out"
         ) from error
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names the files of this machine
-    buffer = io.BytesIO()
-    with quiet():
-        torch.export.save(program, buffer, extra_files={CARD: card})
-    return buffer.getvalue()
 
 
 def _traced(network: nn.Module, smallest: int) -> ExportedProgram:
@@ -49,6 +43,15 @@ def _traced(network: nn.Module, smallest: int) -> ExportedProgram:
     example = torch.zeros(2, 3, smallest + 5, 2 * smallest + 3)
     with quiet(), torch.no_grad():
         return torch.export.export(network, (example,), dynamic_shapes=({0: Dim.DYNAMIC(min=1), 2: side, 3: side},))
+
+
+def _saved(program: ExportedProgram, card: str) -> bytes:
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names the files of this machine
+    buffer = io.BytesIO()
+    with quiet():
+        torch.export.save(program, buffer, extra_files={CARD: card})
+    return buffer.getvalue()
 
 
 def load_program(data: bytes) -> Callable[[Tensor], Tensor]:

@@ -18,7 +18,7 @@ from autolabel.models.resize import resize, scaled_size
 
 # Parameters of backbones that no output depends on. Training over several processes waits for every gradient.
 _IDLE = (".mask_token", ".swin.layernorm.weight", ".swin.layernorm.bias")
-_SMALLEST = 64  # pixels a side: below that strides leave too little to normalise
+SMALLEST = 64  # pixels a side: below that strides leave too little to normalise
 
 
 class HuggingFaceModel(nn.Module):
@@ -103,7 +103,9 @@ def _starts(length: int, side: int) -> Iterator[int]:
 
 
 def _rounded(length: int, multiple: int) -> int:
-    return max(-(-_SMALLEST // multiple), round(length / multiple)) * multiple
+    """In integers, and by torch's own maximum: the length is a symbol while a network is exported."""
+    nearest: int = torch.sym_max(-(-SMALLEST // multiple), (2 * length + multiple) // (2 * multiple))
+    return nearest * multiple
 
 
 def _multiple(config: Any, multiple: int) -> int:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench kills clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -19,6 +19,10 @@ check: $(READY)
 
 bench: $(READY)
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+# Twenty SIGKILLs of a training, without and with loader processes; the suite does two of each.
+kills: $(READY)
+	$(BIN)/python tests/training/killing.py 20
 
 # The stamp depends on what defines the environment, so a changed dependency is installed and nothing else is.
 $(READY): pyproject.toml constraints.txt

@@ -13,14 +13,20 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from autolabel.models.heads.head import Head
 from autolabel.models.trunks import Trunk
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Have the blocks of every trunk in `model` do so from now on, in place; names of weights stay the same."""
-    for trunk in (module for module in model.modules() if isinstance(module, Trunk)):
-        for block in trunk.recomputable():
-            block.forward = partial(_run, block.forward, partial(_contexts, block))
+    """Have trunks' blocks and heads in `model` do so from now on, in place; names of weights stay the same."""
+    for block in _blocks(model):
+        block.forward = partial(_run, block.forward, partial(_contexts, block))
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    trunks = [module for module in model.modules() if isinstance(module, Trunk)]
+    heads = [module for module in model.modules() if isinstance(module, Head)]
+    return [block for trunk in trunks for block in trunk.recomputable()] + heads
 
 
 def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any) -> Any:

@@ -83,7 +83,7 @@ class Trainer:
             return torch.compile(self.model) if self.compile else self.model, nullcontext
         # Started from rank 0's weights; buffers are looked after in `train_step`.
         devices = [self.device] if self.device.type == "cuda" else None
-        spread = DistributedDataParallel(self.model, devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+        spread = DistributedDataParallel(self.model, devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
         return torch.compile(spread) if self.compile else spread, spread.no_sync
 
     def train_step(

@@ -22,9 +22,11 @@ from autolabel.training.trainer import Loss, Trainer
 cross_entropy = partial(training_loss, loss="ce")
 
 
-def trainer(model: nn.Module, *, loss: Loss = cross_entropy, micro_batch: int = 0, **changes: Any) -> Trainer:
-    cpu = torch.device("cpu")
-    return Trainer(model, loss, settings(**changes), 3, 20, cpu, MEAN, STD, len(NAMES), micro_batch=micro_batch)
+def trainer(
+    model: nn.Module, *, loss: Loss = cross_entropy, micro_batch: int = 0, compile: bool = False, **changes: Any
+) -> Trainer:
+    table, cpu = settings(**changes), torch.device("cpu")
+    return Trainer(model, loss, table, 3, 20, cpu, MEAN, STD, len(NAMES), micro_batch=micro_batch, compile=compile)
 
 
 def batch(count: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -206,3 +208,14 @@ def test_running_out_of_memory_says_what_helps(micro_batch: int, remedy: str) ->
 
     with pytest.raises(AutolabelError, match=remedy):
         trainer(network(), loss=too_large, micro_batch=micro_batch).train_step(*batch())
+
+
+def test_compile_is_what_torch_does_with_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling for real takes longer than all other tests of training."""
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    a, b = network(), network()
+    trainer(a, compile=True).train_step(*batch())
+    trainer(b).train_step(*batch())
+    assert compiled == [a]
+    assert digest(a) == digest(b)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call
+from tiny_pipeline import Tiny, call, call_json
 
 SECONDS = 200  # ends a hang
 CHECKPOINT = "artefacts/teacher/*.partial/state/checkpoint.pt"
@@ -136,17 +136,20 @@ def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None
 
 
 def test_two_machines(tiny: Tiny, tmp_path: Path) -> None:
-    """One rank on each of two; they meet through torchrun alone."""
-    work = with_manifest(tiny, tmp_path / "work")
+    """One rank on each of two; they meet through torchrun alone, and share two steps."""
+    work, steps = tmp_path / "work", ("evaluate-teacher", "evaluate-student")
+    shutil.copytree(tiny.work / "artefacts", work / "artefacts", ignore=shutil.ignore_patterns("evaluate-*", "report"))
     meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{_free_port()}"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--rdzv-id=x", "--log-dir=/dev/null"]
-    command = [*torchrun, "-m", "autolabel", "teacher", *arguments(tiny.file, work, overrides=["teacher.batch=4"])]
+    command = [*torchrun, "-m", "autolabel", "evaluate", *arguments(tiny.file, work, "--json", overrides=[])]
     machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     said = sorted((machine.communicate(timeout=SECONDS) for machine in machines), key=lambda streams: len(streams[1]))
     assert [machine.returncode for machine in machines] == [0, 0], said
     assert said[0] == (b"", b""), "only rank 0 speaks"
-    assert b"teacher: done in" in said[1][1]
-    assert len(list(work.glob("artefacts/teacher/*/COMMIT"))) == 1
+    assert json.loads(said[1][0])["made"] == list(steps)
+    found = {stage["name"]: stage for stage in call_json("status", tiny.file, "--work", work)["stages"]}
+    for step in steps:
+        assert found[step]["digest"] == tiny.states()[step]["digest"], step
 
 
 def _free_port() -> int:

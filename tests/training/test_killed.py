@@ -1,0 +1,15 @@
+"""A few of the kills of killing.py; `make kills` does twenty of each kind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_killed_at_random_moments_the_training_ends_in_the_same_bits() -> None:
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("killing.py"), "2"], capture_output=True, text=True, timeout=600
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.count("the same bits") == 2

@@ -20,7 +20,7 @@ check: $(READY)
 bench: $(READY)
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
-# Twenty SIGKILLs of a training, without and with loader processes; the suite does two of each.
+# Twenty SIGKILLs of a training, with one and with two loader threads; the suite does two of each.
 kills: $(READY)
 	$(BIN)/python tests/training/killing.py 20
 

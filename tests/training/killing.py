@@ -2,8 +2,8 @@
 
     python tests/training/killing.py KILLS [SEED]
 
-Once without and once with two loader processes; bf16, averaged weights, dropout, batch norm, one thread. The training
-is `autolabel run --until teacher`, forked from a process that has the imports behind it.
+Once with one and once with two loader threads; bf16, averaged weights, dropout, batch norm, one thread for torch. The
+training is `autolabel run --until teacher`, forked from a process that has the imports behind it.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main(base: Path, *, kills: int, seed: int) -> None:
             kill(folder, rng)
         finish(folder)
         same = outcome(folder) == outcome(alone)
-        print(f"{kills} kills, {workers} loader processes: {'the same bits' if same else 'OTHER BITS'}")
+        print(f"{kills} kills, runtime.workers = {workers}: {'the same bits' if same else 'OTHER BITS'}")
         assert same
 
 

@@ -125,7 +125,8 @@ def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, high, shape, np.uint8)).save(root / folder / f"{name}.png")
     (root / "classes.toml").write_text('names = ["road"]')
-    teacher = "batch = 2\nepochs = 1\nclass_uniform = 0.0\ncrop = [32, 32]\n[teacher.model]\ntrunk = 'resnet_tiny'\nhead_channels = 8"
+    teacher = "batch = 2\nepochs = 1\nclass_uniform = 0.0\ncrop = [32, 32]\nfreeze_norms = true\n"
+    teacher += "[teacher.model]\ntrunk = 'resnet_tiny'\nhead_channels = 8"
     file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\nval_share = 0.0\n[teacher]\n{teacher}\n")
     assert call("run", *arguments(file, work, "-q", "--until", "manifest", overrides=[])).exit_code == 0
     picture = root / "images" / "b.png"  # one of the ranks comes to it

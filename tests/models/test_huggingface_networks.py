@@ -151,8 +151,11 @@ def test_what_no_query_claims_belongs_to_no_class() -> None:
     assert codes == [book.edges.index(0.6), book.edges.index(0.75), book.invalid, book.edges.index(0.5)]
 
 
-def test_half_precision_decides_in_float32(tmp_path: Path) -> None:
-    model, card, _ = model_as_it_is(files(save(tmp_path, "mask2former")), None, {})
+@pytest.mark.parametrize(
+    "kind", ["segformer", "upernet-swin", "beit", "mask2former", "oneformer", "eomt", "eomt_dinov3"]
+)
+def test_half_precision_decides_in_float32(kind: str, tmp_path: Path) -> None:
+    model, card, _ = model_as_it_is(files(save(tmp_path, kind)), None, {})
     images = normalise(pixels(64, 64), card.mean, card.std)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         found = model.probabilities(images)
@@ -169,6 +172,7 @@ def test_statistics_come_from_the_folder(tmp_path: Path) -> None:
 
     assert of("{}") == pytest.approx((0.485, 0.456, 0.406, 0.229, 0.224, 0.225))
     assert of('{"image_mean": [0.1, 0.2, 0.3], "image_std": 0.5}') == pytest.approx((0.1, 0.2, 0.3, 0.5, 0.5, 0.5))
+    assert of('{"image_processor": {"image_mean": 0.25, "image_std": 0.5}}') == pytest.approx((0.25,) * 3 + (0.5,) * 3)
     assert of('{"do_normalize": false}') == pytest.approx((0, 0, 0, 1, 1, 1))
     bytes_as_they_are = '{"do_rescale": false, "image_mean": [127.5, 0, 255], "image_std": [51, 51, 51]}'
     assert of(bytes_as_they_are) == pytest.approx((0.5, 0, 1, 0.2, 0.2, 0.2))

@@ -23,10 +23,14 @@ class Statistics(Table):
 def statistics(processor: Mapping[str, Any] | None, architecture: Architecture, where: object) -> Statistics:
     """Of a preprocessor_config.json, or what the architecture is usually given where a folder has none.
 
-    The library computes (x * rescale_factor - image_mean) / image_std. Sizes are not read: images are fed at the
-    scales the experiment asks for. Raises WeightsError.
+    In a processor_config.json (OneFormer) the same lies one level down. The library computes
+    (x * rescale_factor - image_mean) / image_std. Sizes are not read: images are fed at the scales the experiment
+    asks for. Raises WeightsError.
     """
-    found = {"image_mean": architecture.mean, "image_std": architecture.std} | dict(processor or {})
+    given = dict(processor or {})
+    nested = given.get("image_processor")
+    given = nested if isinstance(nested, dict) else given
+    found: dict[str, Any] = {"image_mean": architecture.mean, "image_std": architecture.std} | given
     if found.get("do_flip_channel_order"):
         raise WeightsError(where, "wants blue, green, red (do_flip_channel_order)", "only RGB networks are known")
     try:

@@ -37,9 +37,10 @@ Output = Logits | Queries
 
 def scores(output: Output, maps: Sequence[int], num_maps: int, size: tuple[int, int]) -> torch.Tensor:
     """(B, num_maps, *size) float32; `maps` says for each of the network's classes which map it adds to."""
-    compute = _query_scores if isinstance(output, Queries) else _logit_scores
     with torch.autocast(output[0].device.type, enabled=False):
-        return compute(output, maps, num_maps, size)  # type: ignore[arg-type]
+        if isinstance(output, Queries):
+            return _query_scores(output, maps, num_maps, size)
+        return _logit_scores(output, maps, num_maps, size)
 
 
 def as_probabilities(found: torch.Tensor) -> torch.Tensor:

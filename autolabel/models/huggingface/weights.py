@@ -114,8 +114,8 @@ def model_for(network: Any, architecture: Architecture, card: HuggingFaceCard, w
         raise WeightsError(where, "has a single class: that is never unsure", "take a network of two or more")
     try:
         return HuggingFaceModel(network, architecture, card.train_ids, card.num_classes).eval()
-    except ValueError as error:
-        raise WeightsError(where, str(error)) from None
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise WeightsError(where, f"sizes that fit nothing: {_first_line(error)}") from None
 
 
 def _check_size(skeleton: Any, tensors: Tensors, where: object) -> None:

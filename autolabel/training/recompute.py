@@ -13,26 +13,35 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from autolabel.errors import ConfigError
+from autolabel.models import HuggingFaceModel
 from autolabel.models.heads.head import Head
 from autolabel.models.trunks import Trunk
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Have trunks' blocks and heads in `model` do so from now on, in place; names of weights stay the same."""
-    for block in _blocks(model):
+    """Have trunks' blocks and heads in `model` do so from now on, in place; names of weights stay the same.
+
+    ConfigError: a network of another library without layers that are made for it.
+    """
+    blocks = _blocks(model)
+    if not blocks:
+        what = "this network has no layers that could run again"
+        raise ConfigError("runtime.activation_checkpointing", what, "leave it out, and lower runtime.micro_batch")
+    for block in blocks:
         block.forward = partial(_run, block.forward, partial(_contexts, block))
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    trunks = [module for module in model.modules() if isinstance(module, Trunk)]
+    parts = [module for module in model.modules() if isinstance(module, Trunk | HuggingFaceModel)]
     heads = [module for module in model.modules() if isinstance(module, Head)]
-    return [block for trunk in trunks for block in trunk.recomputable()] + heads
+    return [block for part in parts for block in part.recomputable()] + heads
 
 
-def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any) -> Any:
+def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any, **named: Any) -> Any:
     if not torch.is_grad_enabled():
-        return forward(*inputs)
-    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
+        return forward(*inputs, **named)
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **named)
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:

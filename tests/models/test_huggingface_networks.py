@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from hf_folders import MODELS, NAMES, build, save, transformers
 
+from autolabel.errors import ConfigError
 from autolabel.inference.decision import decide_probabilities
 from autolabel.labels.codes import CodeBook
+from autolabel.losses import training_loss
 from autolabel.models import HuggingFaceModel, network_from_bytes, network_to_bytes, normalise
-from autolabel.models.huggingface import Files, model_as_it_is
+from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
 from autolabel.models.huggingface.scores import Logits, Queries, as_probabilities, scores
+from autolabel.training.recompute import recompute_activations
 
 OURS = ("Road", "side walk", "Car", "pole", "SKY")
 
@@ -177,3 +181,27 @@ def test_statistics_come_from_the_folder(tmp_path: Path) -> None:
     bytes_as_they_are = '{"do_rescale": false, "image_mean": [127.5, 0, 255], "image_std": [51, 51, 51]}'
     assert of(bytes_as_they_are) == pytest.approx((0.5, 0, 1, 0.2, 0.2, 0.2))
     assert model_as_it_is(files(save(tmp_path / "b", "beit")), NAMES, {}).card.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("kind", ["segformer", "upernet-swin", "upernet-dinov2"])
+def test_activation_checkpointing_gives_the_same_gradients(kind: str, tmp_path: Path) -> None:
+    plain = model_to_train(files(save(tmp_path, kind)), NAMES, {}).model.train()
+    thrifty = copy.deepcopy(plain)
+    runs = [0]
+    for layer in thrifty.recomputable():
+        linear = next(module for module in layer.modules() if isinstance(module, torch.nn.Linear))
+        linear.register_forward_hook(lambda *_: runs.append(runs.pop() + 1))
+    recompute_activations(thrifty)
+    for model in (plain, thrifty):
+        torch.manual_seed(0)  # there is dropout
+        training_loss(model(normalise(pixels(64, 64, 2))), torch.ones(2, 64, 64, dtype=torch.long)).backward()
+    for found, expected in zip(thrifty.parameters(), plain.parameters(), strict=True):
+        assert (found.grad is None) == (expected.grad is None)
+        assert found.grad is None or torch.equal(found.grad, expected.grad)
+    assert runs[0] == 2 * len(thrifty.recomputable()) > 0
+
+
+def test_a_network_without_layers_to_run_again_is_refused(tmp_path: Path) -> None:
+    model = model_to_train(files(save(tmp_path, "upernet-convnext")), NAMES, {}).model
+    with pytest.raises(ConfigError, match="no layers that could run again"):
+        recompute_activations(model)

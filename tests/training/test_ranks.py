@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ranks_at_work import STEPS, dropout_of, exact_run
 from tiny_training import network, settings, train
 
 from autolabel.config import Runtime
 from autolabel.errors import ConfigError
+from autolabel.training.norms import prepare_norms, statistics_differ
 from autolabel.world import ALONE, World, of_environment
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--log-dir=/dev/null"]
@@ -121,3 +123,19 @@ def test_what_torchrun_says() -> None:
     assert of_environment({**said, "TORCHELASTIC_RUN_ID": "x"}) == World(3, 4, 1, 2)
     assert of_environment(said) == ALONE, "another program's variables"
     assert of_environment({**said, "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}) == ALONE
+
+
+def test_on_gpus_norms_see_all_images_or_say_that_they_do_not() -> None:
+    """Torch has synchronous batch norm on GPUs only; what it is made of shows anywhere."""
+    cuda, world = torch.device("cuda"), World(size=2)
+    synced, own, frozen = (network().train() for _ in range(3))
+    kept = dict(synced.named_parameters())
+    prepare_norms(synced, settings(), device=cuda, world=world)
+    prepare_norms(own, settings(sync_norms=False), device=cuda, world=world)
+    prepare_norms(frozen, settings(freeze_norms=True), device=cuda, world=world)
+    assert [statistics_differ(model, world) for model in (synced, own, frozen)] == [False, True, False]
+    assert not statistics_differ(own, ALONE)
+    assert list(synced.state_dict()) == list(own.state_dict())
+    assert all(parameter is kept[name] for name, parameter in synced.named_parameters())
+    images = torch.rand(2, 3, 16, 16)
+    torch.testing.assert_close(synced.eval()(images).fused, own.eval()(images).fused)

@@ -62,6 +62,13 @@ class HuggingFaceModel(nn.Module):
         auxiliary = None if output.auxiliary is None else resize(at_least_float32(output.auxiliary), size)
         return TrainOutput(resize(at_least_float32(output.logits), size), auxiliary, {})
 
+    def recomputable(self) -> list[nn.Module]:
+        """The layers that the library says may run again in the backward pass (`Trunk.recomputable`), innermost."""
+        from transformers.modeling_layers import GradientCheckpointingLayer as Layer
+
+        layers = [module for module in self.network.modules() if isinstance(module, Layer)]
+        return [layer for layer in layers if sum(isinstance(inner, Layer) for inner in layer.modules()) == 1]
+
     def workable_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size nearest to `size` that the network can take (in windows: that a window fits into)."""
         height, width = size

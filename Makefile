@@ -3,14 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TIMM := .venv-timm
+TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test check bench kills clean
+.PHONY: demo test test-timm overfit check bench kills clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# The extra `timm` brings torchvision, which must not be where the other tests run.
+test-timm: $(TIMM_READY)
+	$(TIMM)/bin/python -m pytest tests_timm
+
+# Every reduced network of the table of docs/models.md; `test` and `test-timm` train a part that covers all pairs.
+EVERY := -k twenty_steps -m "exhaustive or not exhaustive" --capture=no
+overfit: $(READY) $(TIMM_READY)
+	$(BIN)/python -m pytest tests/models/test_combinations.py $(EVERY)
+	$(TIMM)/bin/python -m pytest tests_timm/test_timm_combinations.py $(EVERY)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -30,5 +42,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(TIMM_READY): pyproject.toml constraints.txt
+	test -x $(TIMM)/bin/python || $(PYTHON) -m venv $(TIMM)
+	$(TIMM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm]' 'pytest>=8.4'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TIMM) .pytest_cache .mypy_cache .ruff_cache .hypothesis

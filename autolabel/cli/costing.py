@@ -83,8 +83,8 @@ def cost(
 
 
 def _of_names(named: dict[str, str]) -> Question:
+    from autolabel.models.choice import choose
     from autolabel.models.fusion import FUSIONS
-    from autolabel.models.model import choose
 
     table = Model.model_validate(named)
     choose("fusion", table.fusion, FUSIONS)  # before anything is counted

@@ -39,7 +39,7 @@ class LeanOCR(Head):
 
     def __init__(self, head: OCRHead, channels: Sequence[int], *, split: bool) -> None:
         super().__init__()
-        self.channels = head.channels
+        self.channels, self.stride = head.channels, head.stride
         spatial = SpatialBranchConv if split else JoinedConv
         self.pixels = spatial(head.pixels.conv, channels)
         self.aux = PointwiseBranchConv(head.aux.conv, channels)

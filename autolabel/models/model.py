@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import ValidationError
@@ -13,14 +13,14 @@ from torch import nn
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
+from autolabel.models.choice import choose
 from autolabel.models.fusion import FUSIONS, RawMaps, ScaleMaps
-from autolabel.models.heads import HEADS, HeadOutput
+from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
 from autolabel.models.padding import cut_back, pad_to_multiple
 from autolabel.models.resize import resize, scaled_size
-from autolabel.models.trunks import TRUNKS
+from autolabel.models.trunks import build_trunk
 
-Entry = TypeVar("Entry")
 Pass = tuple[RawMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
 
 
@@ -52,8 +52,8 @@ class SegmentationModel(nn.Module):
         if table.softmax and not self.fusion.joint:
             raise ConfigError("model.softmax", f"{table.fusion} fusion has none", "leave it out, or take explicit")
         self.training_scales = self.fusion.training_scales(table)
-        self.trunk = choose("trunk", table.trunk, TRUNKS)()
-        self.head = choose("head", table.head, HEADS)(self.trunk, num_classes, table)
+        self.trunk = build_trunk(table.trunk)
+        self.head = build_head(self.trunk, num_classes, table)
         self.attention = self.fusion.head(self.head.channels, table) if self.fusion.head else None
 
     def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
@@ -116,22 +116,14 @@ class SegmentationModel(nn.Module):
         ]
 
     def _head_output(self, images: torch.Tensor) -> HeadOutput:
-        """Padded to what the head needs, its maps cut back; logits at least float32."""
-        padded = pad_to_multiple(images, self.head.multiple)
+        """Padded to what trunk and head need, the maps cut back; logits at least float32."""
+        multiple = math.lcm(self.trunk.multiple, self.head.multiple)
+        padded = pad_to_multiple(images, multiple)
         features, logits, aux = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
         cut = partial(cut_back, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
-        if self.head.multiple > 1:
+        if multiple > 1:
             features, logits, aux = cut(features), cut(logits), None if aux is None else cut(aux)
         return HeadOutput(features, at_least_float32(logits), None if aux is None else at_least_float32(aux))
-
-
-def choose(kind: str, name: str, entries: dict[str, Entry]) -> Entry:
-    """The entry of that name; ConfigError with the known names otherwise."""
-    if name in entries:
-        return entries[name]
-    close = get_close_matches(name, entries, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"model.{kind}", f"unknown {kind} {name!r}", f"{hint}known: {', '.join(sorted(entries))}")
 
 
 def build_model(table: dict[str, Any] | Model, num_classes: int) -> SegmentationModel:

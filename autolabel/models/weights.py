@@ -36,6 +36,9 @@ def weights_from_bytes(data: bytes, where: object) -> tuple[SegmentationModel, W
     tensors = unpack(data, where)
     check_entries(tensors, model.state_dict(), where)
     model.load_state_dict(tensors, assign=True)
+    if any(buffer.is_meta for buffer in model.buffers()):  # of some timm networks: no file holds them
+        model = build_model(card.table, card.num_classes)
+        model.load_state_dict(tensors)
     return to_channels_last(model.float()).eval(), card
 
 
@@ -45,4 +48,4 @@ def _skeleton(card: WeightsCard, where: object) -> SegmentationModel:
         with torch.device("meta"):
             return build_model(card.table, card.num_classes)
     except (ConfigError, RuntimeError, OverflowError, TypeError) as error:
-        raise WeightsError(where, f"its card describes no network: {error}".splitlines()[0]) from None
+        raise WeightsError(where, f"the network of its card cannot be built: {error}".splitlines()[0]) from None

@@ -105,9 +105,9 @@ def test_what_is_no_weights_file(bad: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"table": TABLE | {"trunk": "resnet"}}, "card describes no network: .*unknown trunk"),
-        ({"table": TABLE | {"head_channels": 10**14}}, "card describes no network|mis-shaped"),
-        ({"table": TABLE | {"head_channels": 10**30}}, "card describes no network"),
+        ({"table": TABLE | {"trunk": "resnet"}}, "network of its card cannot be built: .*unknown trunk"),
+        ({"table": TABLE | {"head_channels": 10**14}}, "network of its card cannot be built|mis-shaped"),
+        ({"table": TABLE | {"head_channels": 10**30}}, "network of its card cannot be built"),
         ({"table": TABLE | {"key_channels": 10**9}}, "mis-shaped"),
         ({"table": TABLE | {"trunk": "hrnet_w18"}}, "entries missing"),
         ({"class_names": ["a"] * 4}, "mis-shaped"),

@@ -6,6 +6,7 @@ is; Chen's puts a softmax over the scales.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -31,6 +32,19 @@ class ExplicitAttention(nn.Module):
         self.first = Conv(len(SCALES) * inputs, width, 3)
         self.last = Conv(width, len(SCALES))
         self.last.padding = (0, 0) if softmax else (1, 1)
+        self._start_as_average(width)
+
+    def _start_as_average(self, width: int) -> None:
+        """Every scale begins with a weight near 1 / 3, as in hierarchical attention with one near 1 / 2.
+
+        Weights around zero would leave the logits of all scales without a gradient. The first layer doubles the
+        spread of activated features: a mean of 2 / sqrt(2 pi) comes out of its ReLU. Nothing is normalised here, so
+        equal signs in the last layer would move every unit the same way, and large early steps switch all of them off.
+        """
+        nn.init.kaiming_normal_(self.first.weight, mode="fan_in", nonlinearity="relu")
+        self.first.weight.data.mul_(2)
+        mean = math.sqrt(2 * math.pi) / (2 * width * len(SCALES))
+        nn.init.normal_(self.last.weight, mean, 2 * mean)
 
     def forward(self, features: Mapping[float, torch.Tensor]) -> torch.Tensor:
         size = features[1.0].shape[-2], features[1.0].shape[-1]

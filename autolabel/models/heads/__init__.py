@@ -3,51 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
+from autolabel.models.choice import choose
 from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeper import DeeperHead
-from autolabel.models.heads.deeperlab import DeeperLabHead
+from autolabel.models.heads.deeperlab import LOW_STRIDE, DeeperLabHead
 from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.trunks import Trunk
 
 
+@dataclass(frozen=True)
+class Kind:
+    """How a head is built, and which trunks it fits."""
+
+    build: Callable[[Trunk, int, Model], Head]
+    joins: Callable[[Trunk], tuple[int, ...]] = lambda trunk: ()  # strides of the low-level features it reads
+    coarsest: float = float("inf")  # stride of a trunk whose features it can still bring up
+
+    def obstacle(self, trunk: Trunk) -> str:
+        """Why it does not fit; empty where it does."""
+        if lacking := [str(stride) for stride in self.joins(trunk) if stride not in trunk.taps]:
+            return f"it joins low-level features of stride {' and '.join(lacking)}, which the trunk does not give apart"
+        if trunk.stride > self.coarsest:
+            return f"it brings features up from stride {self.coarsest} at most, the trunk's have {trunk.stride}"
+        return ""
+
+
 def _ocr(trunk: Trunk, num_classes: int, table: Model) -> Head:
-    return OCRHead(
-        trunk.channels,
-        num_classes,
-        channels=table.head_channels,
-        key_channels=table.key_channels,
-        dropout=table.dropout,
-    )
+    widths = {"channels": table.head_channels, "key_channels": table.key_channels}
+    return OCRHead(trunk, num_classes, **widths, dropout=table.dropout)
 
 
-def _conv(trunk: Trunk, num_classes: int, table: Model) -> Head:
-    return ConvHead(trunk.channels, num_classes, width=table.key_channels)
-
-
-def _decoder(kind: Callable[..., Head], trunk: Trunk, num_classes: int, table: Model) -> Head:
-    _require_taps(trunk, table)
+def _plain(kind: Callable[..., Head], trunk: Trunk, num_classes: int, table: Model) -> Head:
     return kind(trunk, num_classes, width=table.key_channels)
 
 
-def _require_taps(trunk: Trunk, table: Model) -> None:
-    """Decoders join low-level features; HRNet's features hold them already, and it offers none apart."""
-    if not trunk.taps:
-        why = f"{table.head!r} joins low-level features, which trunk {table.trunk!r} does not give apart"
-        raise ConfigError("model.head", why, "heads for it: conv, ocr")
-
-
-HEADS: dict[str, Callable[[Trunk, int, Model], Head]] = {
-    "ocr": _ocr,
-    "conv": _conv,
-    "deeplabv3plus": partial(_decoder, DeepLabV3PlusHead),
-    "deeper": partial(_decoder, DeeperHead),
-    "deeperlab": partial(_decoder, DeeperLabHead),
+HEADS: dict[str, Kind] = {
+    "ocr": Kind(_ocr),
+    "conv": Kind(partial(_plain, ConvHead)),
+    "deeplabv3plus": Kind(partial(_plain, DeepLabV3PlusHead), lambda trunk: (trunk.fine,)),
+    "deeper": Kind(partial(_plain, DeeperHead), lambda trunk: (2, 4)),
+    # A trunk's pixel becomes a block of stride 4, and the channels are multiplied by its area: at stride 32 by 64.
+    "deeperlab": Kind(partial(_plain, DeeperLabHead), lambda trunk: (LOW_STRIDE,), coarsest=16),
 }
 
-__all__ = ["HEADS", "Head", "HeadOutput"]
+
+def build_head(trunk: Trunk, num_classes: int, table: Model) -> Head:
+    """The head that `table` names, with fresh weights; ConfigError for one that is not known or does not fit."""
+    kind = choose("head", table.head, HEADS)
+    if obstacle := kind.obstacle(trunk):
+        fitting = ", ".join(sorted(name for name, other in HEADS.items() if not other.obstacle(trunk)))
+        why = f"{table.head!r} does not fit trunk {table.trunk!r}: {obstacle}"
+        raise ConfigError("model.head", why, f"heads for it: {fitting}")
+    return kind.build(trunk, num_classes, table)
+
+
+__all__ = ["HEADS", "Head", "HeadOutput", "build_head"]

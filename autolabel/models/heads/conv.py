@@ -7,7 +7,7 @@ from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.layers import ConvNorm, Readout
-from autolabel.models.trunks import Features
+from autolabel.models.trunks import Features, Trunk
 
 
 class Classify(nn.Module):
@@ -26,10 +26,11 @@ class Classify(nn.Module):
 class ConvHead(Head):
     """The trunk's features are classified as they are, and are what attention reads."""
 
-    def __init__(self, inputs: int, num_classes: int, *, width: int = 256) -> None:
+    def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 256) -> None:
         super().__init__()
-        self.channels = inputs
-        self.classify = Classify(inputs, width, num_classes)
+        self.channels = trunk.channels
+        self.stride = trunk.stride
+        self.classify = Classify(trunk.channels, width, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
         return HeadOutput(features.high, self.classify(features.high), None)

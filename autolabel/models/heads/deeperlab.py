@@ -12,6 +12,7 @@ from autolabel.models.layers import Conv, ConvNorm, Readout, SeparableConv
 from autolabel.models.trunks import Features, Trunk
 
 LOW = 32  # channels of the low-level features, before a block of pixels is stacked
+LOW_STRIDE = 4  # of those features, and of the logits
 KERNEL = 7
 
 
@@ -25,10 +26,11 @@ class DeeperLabHead(Head):
         super().__init__()
         self.channels = width
         self.multiple = trunk.stride
-        self.block = trunk.stride // 4  # pixels of stride 4 a pixel of the trunk, in each direction
+        self.stride = LOW_STRIDE
+        self.block = trunk.stride // LOW_STRIDE  # pixels of that stride a pixel of the trunk, in each direction
         area = self.block**2
         self.aspp = ASPP(trunk.channels, width, trunk.stride)
-        self.low = Conv(trunk.taps[4], LOW)
+        self.low = Conv(trunk.taps[LOW_STRIDE], LOW)
         self.high = ConvNorm(BRANCHES * width, width)
         self.first = SeparableConv(width + LOW * area, width * area, KERNEL)
         self.second = SeparableConv(width * area, width * area, KERNEL)
@@ -36,7 +38,7 @@ class DeeperLabHead(Head):
         self.classifier = Readout(width, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
-        low = F.pixel_unshuffle(self.low(features.taps[4]), self.block)  # (B, 32 area, h, w)
+        low = F.pixel_unshuffle(self.low(features.taps[LOW_STRIDE]), self.block)  # (B, 32 area, h, w)
         high = self.high(self.aspp(features.high))
         wide = self.second(self.first(torch.cat([high, low], dim=1)))  # (B, width area, h, w)
         fine = F.pixel_shuffle(wide, self.block)  # (B, width, block h, block w)

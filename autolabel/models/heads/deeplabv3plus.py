@@ -20,7 +20,7 @@ class DeepLabV3PlusHead(Head):
     def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 256) -> None:
         super().__init__()
         self.channels = LOW + width
-        self.tap = trunk.fine
+        self.tap = self.stride = trunk.fine
         self.aspp = ASPP(trunk.channels, width, trunk.stride)
         self.low = Conv(trunk.taps[self.tap], LOW)
         self.high = Conv(BRANCHES * width, width)

@@ -19,4 +19,4 @@ class Head(nn.Module):
 
     channels: int
     multiple: int = 1  # images are padded to a multiple of this, in height and width
-    stride: int = 4  # of its maps, where images are padded
+    stride: int  # of its maps

@@ -11,7 +11,7 @@ from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.layers import ConvNorm, Readout
-from autolabel.models.trunks import Features
+from autolabel.models.trunks import Features, Trunk
 
 
 class ObjectContext(nn.Module):
@@ -36,13 +36,15 @@ class ObjectContext(nn.Module):
 
 
 class OCRHead(Head):
-    """`inputs` channels of trunk features in, `channels` of features out."""
+    """`channels` of features out, at the trunk's stride."""
 
     def __init__(
-        self, inputs: int, num_classes: int, *, channels: int = 512, key_channels: int = 256, dropout: float = 0.05
+        self, trunk: Trunk, num_classes: int, *, channels: int = 512, key_channels: int = 256, dropout: float = 0.05
     ) -> None:
         super().__init__()
+        inputs = trunk.channels
         self.channels = channels
+        self.stride = trunk.stride
         self.pixels = ConvNorm(inputs, channels, 3, bias=True)
         self.context = ObjectContext(channels, key_channels)
         self.merge = ConvNorm(2 * channels, channels)

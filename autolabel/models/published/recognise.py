@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autolabel.config import Model
+from autolabel.models.choice import choose
 from autolabel.models.fusion import FUSIONS as ALL_FUSIONS
-from autolabel.models.model import choose
 from autolabel.models.published.entries import Shapes
 from autolabel.models.published.ocr import CONTEXT
 from autolabel.models.published.trunks import TrunkLayout, trunk_layouts

@@ -1,12 +1,14 @@
-"""Trunks: images -> features. A new trunk is one entry of `TRUNKS`."""
+"""Trunks: images -> features. A new trunk is one entry of `TRUNKS`, a library of them one of `FAMILIES`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 
+from autolabel.models.choice import choose
 from autolabel.models.trunks.hrnet import HRNet, HRNetShape
 from autolabel.models.trunks.resnet import ResNet, ResNetShape
+from autolabel.models.trunks.timm import timm_trunk
 from autolabel.models.trunks.trunk import Features, Trunk
 from autolabel.models.trunks.wide_resnet import WideResNet, wide_resnet_shape
 from autolabel.models.trunks.xception import Xception, xception_shape
@@ -35,4 +37,15 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "xception_tiny": partial(Xception, xception_shape(8, 32, 1)),
 }
 
-__all__ = ["TRUNKS", "Features", "Trunk"]
+FAMILIES: dict[str, Callable[[str], Trunk]] = {"timm": timm_trunk}  # what comes before a colon -> the rest
+
+
+def build_trunk(name: str) -> Trunk:
+    """`NAME` of our own or `FAMILY:NAME`, with fresh weights; ConfigError for one that is not known."""
+    family, colon, rest = name.partition(":")
+    if colon:
+        return choose("trunk", family, FAMILIES)(rest)
+    return choose("trunk", name, TRUNKS, also=[f"{family}:NAME" for family in FAMILIES])()
+
+
+__all__ = ["FAMILIES", "TRUNKS", "Features", "Trunk", "build_trunk"]

@@ -22,6 +22,7 @@ class Trunk(nn.Module):
     stride: int = 4
     taps: Mapping[int, int] = MappingProxyType({})  # stride -> channels
     fine: int = 4  # the tap that the published DeepLabV3+ reads
+    multiple: int = 1  # images are padded to a multiple of this, in height and width
 
     def recomputable(self) -> list[nn.Module]:
         """Parts that run once a pass, one after the other: what activation checkpointing may run again one by one."""

@@ -1,0 +1,25 @@
+"""Tests of the extra `timm` run in an environment of its own (`make test-timm`): torchvision must not be where the
+others run."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+
+def _declare_operators() -> torch.library.Library:
+    """A torchvision built for CUDA does not import beside a CPU torch: its compiled operators are missing. Networks
+    use none of them, so declaring them is enough."""
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
+
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    OPERATORS = _declare_operators()  # alive as long as they are to exist

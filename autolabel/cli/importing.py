@@ -93,7 +93,8 @@ def _what(imported: Imported, classes: str | None) -> str:
         return f"a {imported.notes.layout} trunk alone"
     parts = " + ".join(card["table"][part] for part in ("trunk", "head", "fusion"))
     named = "" if classes else " taken for those of Cityscapes (--classes names others)"
-    return f"{imported.notes.layout}: {parts}, {len(card['class_names'])} classes{named}"
+    published = "" if imported.notes.layout == parts else f"{imported.notes.layout}: "
+    return f"{published}{parts}, {len(card['class_names'])} classes{named}"
 
 
 def _entries(notes: Notes) -> Iterator[str]:

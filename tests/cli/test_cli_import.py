@@ -68,7 +68,8 @@ def test_an_imported_teacher_labels(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "teacher.safetensors"
     result = call("import-weights", checkpoint, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "hrnet_tiny + ocr + hierarchical, 19 classes taken for those of Cityscapes" in result.stdout
+    network = "hrnet_tiny + ocr + hierarchical, 19 classes taken for those of Cityscapes"
+    assert result.stdout.startswith(f"{checkpoint}: {network}"), "a network without a published name is said once"
     assert "beside the weights, not used: epoch, arch, optimizer, mean_iu" in result.stdout
     assert f"next: autolabel predict --teacher {out}" in result.stdout
     labelled = call("predict", "--teacher", out, picture(tmp_path / "a.png"), "--out", tmp_path / "labels", "-q")

@@ -102,6 +102,7 @@ def test_what_would_fill_memory() -> None:
         (b"\x00" * 64, "x: is neither a PyTorch checkpoint nor safetensors"),
         (b"<html>not found</html>", "x: is neither a PyTorch checkpoint nor safetensors"),
         (b"\x80\x02", "x: is no checkpoint that can be read safely"),
+        (pickle.dumps({"a": 1}, protocol=4), "x: is no checkpoint that can be read safely: Unsupported operand 149;"),
         (b"PK\x03\x04" + b"\x00" * 40, "x: is a damaged archive"),
         (b"\xff" * 8 + b"{" * 9, "x: not a safetensors file, or cut short"),
     ],

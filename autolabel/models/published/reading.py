@@ -87,8 +87,8 @@ def _refusal(reason: str, where: object) -> WeightsError:
     if asked := re.search(r"GLOBAL (\S+)", reason):
         remedy = "nothing of it was run; ask for a file of tensors alone, a state dict or safetensors"
         return WeightsError(where, f"asks for {asked[1][:LONGEST]}, which no weights need", remedy)
-    lines = [line.strip() for line in reason.splitlines() if line.strip()] or ["unreadable"]
-    detail = next((line for line in lines if "Unpickler error" in line), lines[0])[:LONGEST]
+    said = re.search(r"Unpickler error:\s*(\S.*)", reason)  # what torch writes around it is advice to its users
+    detail = (said[1] if said else (reason.strip() or "unreadable").splitlines()[0])[:LONGEST]
     return WeightsError(
         where, f"is no checkpoint that can be read safely: {detail}", "get the file again, or as safetensors"
     )

@@ -52,7 +52,19 @@ def _check(ahead: Ahead, layers: tuple[str, ...]) -> None:
     from autolabel.data.phases import check_phases
 
     check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
+    _check_batch(ahead, layers)
     check_network(ahead)
+
+
+def _check_batch(ahead: Ahead, layers: tuple[str, ...]) -> None:
+    """All epochs must fill a batch, as far as their length is known before the labels are put together."""
+    from autolabel.training.loop import num_steps
+
+    images = (image for image in ahead.data.images if layers[0] == "fine" and image.split == "train")
+    num_fine = sum(any(label.role == "fine" for label in image.labels) for image in images)
+    epoch_images = ahead.settings.epoch_images or num_fine
+    if ahead.settings.epochs and epoch_images:
+        num_steps(ahead.settings, epoch_images)
 
 
 def check_network(ahead: Ahead) -> None:

@@ -113,7 +113,8 @@ def num_steps(settings: Train, epoch_images: int) -> int:
     steps = settings.epochs * epoch_images // settings.batch
     if steps < 1:
         what = f"a batch of {settings.batch} is more than the {settings.epochs * epoch_images} images of all epochs"
-        raise ConfigError("train.batch", what, "lower batch, or raise epochs or epoch_images")
+        table = type(settings).__name__.lower()
+        raise ConfigError(f"{table}.batch", what, "lower batch, or raise epochs or epoch_images")
     return steps
 
 

@@ -45,7 +45,9 @@ def file(tmp_path: Path) -> Path:
             "phase 1 draws from coarse, and there is no such label; there are auto",
         ),
         ("student.phases=[{layers=['fine'], epochs=7}]", "phases must add up to epochs = 1"),
-        ("student.uniform_classes=['kar']", "no class is named 'kar'; did you mean 'car'?"),
+        ("student.phases=[{layers=['fine'], uniform=['coarse']}]", "student.phases: phase 1 draws from coarse"),
+        ("student.batch=9", "student.batch: a batch of 9 is more than the 8 images of all epochs"),
+        ("student.uniform_classes=['kar']", "student.uniform_classes: no class is named 'kar'; did you mean 'car'?"),
         ("teacher.phases=[{layers=['auto']}]", "phase 1 draws from auto"),
         ("student.augment={cutmix=0.5, classmix=0.6}", "add up to 1 at most"),
         ("evaluate.scales=[0.5]", "hold 1.0, the output size"),
@@ -53,6 +55,12 @@ def file(tmp_path: Path) -> Path:
 )
 def test_settings_of_late_stages(file: Path, tmp_path: Path, override: str, says: str) -> None:
     assert says in refused(file, tmp_path / "w", override, code=2)
+
+
+def test_epochs_as_long_as_there_are_fine_labels(file: Path, tmp_path: Path) -> None:
+    file.write_text(EXPERIMENT.replace("epoch_images = 8\n", ""))
+    says = "teacher.batch: a batch of 5 is more than the 4 images of all epochs"
+    assert says in refused(file, tmp_path / "w", "teacher.batch=5", code=2)
 
 
 def test_a_threshold_that_the_asked_for_bins_hold_is_fine(file: Path, tmp_path: Path) -> None:

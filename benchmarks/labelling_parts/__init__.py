@@ -1,0 +1,1 @@
+"""Sections of `benchmarks/labelling.py`: each measures one thing and returns {name: number}."""

@@ -1,0 +1,1 @@
+"""Plain implementations of the published algorithms, for benchmarks to measure ours against."""

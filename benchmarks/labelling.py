@@ -1,11 +1,11 @@
-"""Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of pixels.
+"""Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of other labels.
 
-    python benchmarks/labelling.py [--json] [--only decision,dense] [--trunk hrnet_w18_small_v1] [--images 2]
+    python benchmarks/labelling.py [--json] [--only decision,dense] [--device cpu] [--threads 1] [--rounds 5]
+                                   [--trunk hrnet_w18_small_v1]
 
-`decision.*`: fusion and decision of three scales, 19 classes, 1024 x 2048; `dense.*`: from picture files to label files
-through a whole network at 512 x 1024. Both run in turn in this process, on one thread; time is CPU time, the median of
-the rounds; memory is how far a fresh process grows. `*.labels_differ` is the share of pixels whose label, cut at 0.5,
-differs. The published path is in `plain/labelling.py`.
+On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
+figures are is said where they are taken: `_decision.py`, `_dense.py`; the published path is `_published_labelling.py`.
+`*.labels_differ` is the share of pixels whose label, cut at 0.5, is another.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 
+import _decision
+import _dense
 import torch
-from labelling_parts import decision, dense
 
 SECTIONS = {
-    "decision": lambda given: decision.measure((1024, 2048)),
-    "dense": lambda given: dense.measure((512, 1024), trunk=given.trunk, images=given.images),
+    "decision": lambda given: _decision.measure(given.device, given.rounds),
+    "dense": lambda given: _dense.measure(given.device, trunk=given.trunk),
 }
 
 
@@ -26,10 +27,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between")
-    parser.add_argument("--trunk", default="hrnet_w18_small_v1")
-    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--trunk", default="hrnet_w18_small_v1", help="of dense")
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(given.threads)
     result: dict[str, float] = {}
     for name in given.only.split(","):
         result |= SECTIONS[name](given)
@@ -37,7 +40,7 @@ def main() -> None:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(f"{name:28} {value:,.3g}")
+        print(f"{name:32} {value:,.3g}")
 
 
 if __name__ == "__main__":

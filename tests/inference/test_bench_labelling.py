@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from labelling_parts import decision, dense
+import _decision
+import _dense
 
 
 def test_fusion_and_decision() -> None:
-    published, ours = decision.published((96, 160))(), decision.ours((96, 160))()
+    published, ours = (_decision.decision_work(kind, (96, 160), "cpu")() for kind in ("published", "ours"))
     assert (published != ours).mean() < 1e-3
     assert 0.2 < (ours == 255).mean() < 0.9
     assert len(np.unique(ours)) == 20
 
 
 def test_disk_to_disk() -> None:
-    result = dense.measure((64, 128), trunk="hrnet_tiny", images=1)
+    result = _dense.measure("cpu", trunk="hrnet_tiny", size=(64, 128), images=1)
     assert result["dense.labels_differ"] < 1e-3
     assert result["dense.time_ratio"] > 0
     assert result["dense.classes"] > 5

@@ -77,7 +77,8 @@ def label_file(
     """From a picture's file to its label's file."""
     picture = np.array(Image.open(source).convert("RGB"), dtype=np.float32) / 255
     normalised = (picture - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32)
-    images = torch.from_numpy(normalised).permute(2, 0, 1)[None].contiguous()
+    device = next(model.parameters()).device
+    images = torch.from_numpy(normalised).permute(2, 0, 1)[None].contiguous().to(device)
     height, width = _size(images)
     passes = {scale: run_scale(model, _resized(images, (int(height * scale), int(width * scale)))) for scale in scales}
     Image.fromarray(labels_of(fuse(passes, (height, width)), threshold)).save(target)

@@ -1,1 +1,0 @@
-"""Sections of `benchmarks/labelling.py`: each measures one thing and returns {name: number}."""

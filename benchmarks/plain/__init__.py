@@ -1,1 +1,0 @@
-"""Plain implementations of the published algorithms, for benchmarks to measure ours against."""

@@ -17,7 +17,7 @@ from autolabel.training.trainer import Trainer
 CLASSES = 19
 FUSIONS = ("hierarchical", "explicit")
 TRUNKS = ("hrnet_tiny", "resnet_tiny")
-CROP, BATCH = (256, 512), 2
+CROP, BATCH = (128, 256), 2
 
 
 def measure(device: str, rounds: int) -> dict[str, float]:
@@ -63,7 +63,7 @@ def step_work(trunk: str, fusion: str, device: str) -> Work:
         std=STD,
         num_classes=CLASSES,
     )
-    trainer.train_step(*_batch((64, 128)))  # loads what is loaded once
+    trainer.train_step(*_batch((64, 64)))  # loads what is loaded once
     return partial(trainer.train_step, *_batch(CROP))
 
 

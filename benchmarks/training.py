@@ -1,6 +1,6 @@
 """What training costs: against plain forms of the same (theirs / ours, above 1 is better), and by fusion.
 
-    python benchmarks/training.py [--json] [--device cpu] [--threads 1] [--rounds 5]
+    python benchmarks/training.py [--json] [--only costs,loader,losses] [--device cpu] [--threads 1] [--rounds 3]
 
 On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
 figures are is said where they are taken: `rmi.*`, `loss*` in `_losses.py`; `cost.*`, `step.*` (multiples of a single
@@ -11,26 +11,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 import _costs
 import _loader
 import _losses
 import torch
 
-SECTIONS = (_costs.measure, _loader.measure, _losses.measure)
+SECTIONS = {"costs": _costs.measure, "loader": _loader.measure, "losses": _losses.measure}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     result: dict[str, float] = {}
-    for section in SECTIONS:
-        result |= section(arguments.device, arguments.rounds)
+    for name in arguments.only.split(","):
+        print(f"measuring {name}", file=sys.stderr)
+        result |= SECTIONS[name](arguments.device, arguments.rounds)
     if arguments.json:
         print(json.dumps(result))
         return

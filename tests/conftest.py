@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "500")
 
-# A shell's background jobs ignore Ctrl-C, and so would the programs they start: the tests of it must not depend on that.
+# A shell's background jobs ignore Ctrl-C, and so would programs they start: tests must not depend on that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -33,7 +33,7 @@ def prepare(
         for module in prepared.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(dtype)
-    if device.type == "cpu":
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
         _prefer_onednn(prepared)
     return to_channels_last(prepared).to(device)
 

@@ -126,7 +126,8 @@ def test_a_script_is_not_run() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript itself
         torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)), buffer)
-    with pytest.raises(WeightsError, match="is no checkpoint that can be read safely"):
+    # It compresses what names the code's places: with long ones it also unpacks to more than its size.
+    with pytest.raises(WeightsError, match=r"can be read safely|no checkpoint of PyTorch"):
         import_weights(buffer.getvalue(), "x")
 
 

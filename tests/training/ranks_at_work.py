@@ -6,6 +6,7 @@ Everything is in one program, for starting one is what takes time. Each rank lea
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -136,3 +137,5 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    sys.stdout.flush()
+    os._exit(0)  # as the command does: threads of torch.distributed may abort an interpreter that ends

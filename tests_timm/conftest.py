@@ -3,7 +3,11 @@ others run."""
 
 from __future__ import annotations
 
+import os
 import sys
+
+# Before torch is imported: threads that wait for one another cost more than they bring for networks this small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 

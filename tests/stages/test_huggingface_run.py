@@ -182,7 +182,11 @@ def alone(tmp_path: Path) -> Path:
     [
         (["teacher.weights=x"], 2, "teacher.huggingface: and teacher.weights: both are given; leave one of them out"),
         (["teacher.model.trunk=hrnet_tiny"], 2, "teacher.model: has no say over a Hugging Face model"),
-        (["teacher.epochs=1"], 2, "Mask2Former is not trained here: its loss matches queries to segments"),
+        (
+            ["teacher.epochs=1", "teacher.batch=2"],
+            2,
+            "Mask2Former is not trained here: its loss matches queries to segments",
+        ),
         (["student.huggingface=teacher"], 3, "teacher: is neither a folder nor in the local Hugging Face cache"),
         (["teacher.class_map={bus='cat'}"], 2, "class_map: 'cat' is no class of the experiment; did you mean 'car'?"),
         (["teacher.class_map={Road='',building='',sky=''}"], 2, "none of its 6 classes (Road, sidewalk"),

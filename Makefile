@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test test-timm overfit check bench kills clean
+.PHONY: demo test test-timm overfit check bench kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -35,6 +35,10 @@ bench: $(READY)
 # Twenty SIGKILLs of a training, with one and with two loader threads; the suite does two of each.
 kills: $(READY)
 	$(BIN)/python tests/training/killing.py 20
+
+# Every fault of tests/faults, many times: up to 90 CPU minutes. SOAK takes options, as in SOAK='--share 0.1'.
+soak: $(READY)
+	$(BIN)/python tests/faults/soak.py $(SOAK)
 
 # The stamp depends on what defines the environment, so a changed dependency is installed and nothing else is.
 $(READY): pyproject.toml constraints.txt

@@ -1,0 +1,56 @@
+"""`make soak`: every fault, many times; one line of counts a fault, and exit code 1 if any outcome was bad."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tally import Fault, Tally
+
+# Torch is imported by none of these modules at their top: what forks must not have torch's threads behind it.
+FAULTS: dict[str, Fault] = {}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=sorted(FAULTS), help="just this fault (repeatable)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the number of tries; below 1 for a first look")
+    parser.add_argument("--json", type=Path, help="also write the counts to this file")
+    options = parser.parse_args(arguments)
+    tallies = [_try(FAULTS[name], options.seed, options.share) for name in options.only or FAULTS]
+    if options.json:
+        counts = {tally.fault: {"tried": tally.tried, "bad": len(tally.bad)} for tally in tallies}
+        options.json.write_text(json.dumps(counts, indent=1) + "\n")
+    print(f"{sum(t.tried for t in tallies)} faults, {sum(len(t.bad) for t in tallies)} bad, {_cpu_minutes():.0f} CPU min")
+    return int(any(tally.bad for tally in tallies))
+
+
+def _try(fault: Fault, seed: int, share: float) -> Tally:
+    memory = Path("/dev/shm")  # fsync costs nothing there
+    folder = Path(tempfile.mkdtemp(prefix="autolabel-soak-", dir=memory if memory.is_dir() else None))
+    try:
+        tally = fault.run(max(1, round(fault.number * share)), seed, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if share >= 1 and tally.tried < fault.least:
+        tally = Tally(tally.fault, tally.tried, (*tally.bad, f"only {tally.tried} tried of at least {fault.least}"))
+    print(tally, flush=True)
+    for line in tally.bad[:20]:
+        print(f"    {line}", flush=True)
+    return tally
+
+
+def _cpu_minutes() -> float:
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) / 60
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         counts = {tally.fault: {"tried": tally.tried, "bad": len(tally.bad)} for tally in tallies}
         options.json.write_text(json.dumps(counts, indent=1) + "\n")
-    print(f"{sum(t.tried for t in tallies)} faults, {sum(len(t.bad) for t in tallies)} bad, {_cpu_minutes():.0f} CPU min")
+    tried, bad = sum(tally.tried for tally in tallies), sum(len(tally.bad) for tally in tallies)
+    print(f"{tried} faults, {bad} bad, {_cpu_minutes():.0f} CPU minutes")
     return int(any(tally.bad for tally in tallies))
 
 

@@ -46,7 +46,8 @@ def published_work(size: Size, device: str) -> Work:
 
     def work() -> np.ndarray:
         passes = {scale: published.upsampled(*values, scaled_size(size, scale)) for scale, values in maps.items()}
-        return published.labels_of(published.fuse(passes, size), THRESHOLD)
+        probabilities = torch.softmax(published.fuse(passes, size), dim=1)
+        return published.labels_of(probabilities, THRESHOLD)
 
     return work
 

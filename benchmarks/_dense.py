@@ -1,56 +1,117 @@
-"""Disk to disk: picture files in, label files out, three scales of a network."""
+"""Three scales of a network, from picture to label, within the bounds of `_scopes`."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from functools import partial
 from pathlib import Path
 
-import _published_labelling as published
 import numpy as np
 import torch
-from _measure import Work, time_ratio
+from _measure import Work, memory_ratio, seconds_in_turn
+from _scopes import SCOPES, Case
 from PIL import Image
 from torch import Tensor, nn
 
-from autolabel.data.decode import decode_image
 from autolabel.data.scenes import Scene, render
 from autolabel.inference.teacher import Teacher
-from autolabel.labels import png
 from autolabel.labels.codes import CodeBook
-from autolabel.labels.shards import write_shard
 from autolabel.models import SegmentationModel, WeightsCard, build_model, normalise
+from autolabel.models.cost import count_labelling
 from autolabel.models.layers import Readout
 
 SCALES = (0.5, 1.0, 2.0)
 CLASSES = 19
-THRESHOLD = 0.5
 STRIDE = 4
 SHARPNESS = 12.0  # logits between the classes that are there and those that are not
+PEAK = 989e12  # FLOP/s of dense bf16 on an H100 or H200, on paper
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Size = tuple[int, int]
 
 
 def measure(
-    device: str, *, trunk: str = "hrnet_w18_small_v1", size: Size = (512, 1024), images: int = 2
+    device: str,
+    *,
+    trunk: str = "hrnet_w18_small_v1",
+    precision: str = "fp32",
+    size: Size = (512, 1024),
+    images: int = 2,
+    memory: bool = True,
 ) -> dict[str, float]:
-    """HRNet with OCR: time as published / ours, the share of other labels, and what the labels are like."""
+    """HRNet with OCR: of every scope time and memory as published / ours, the share of other labels and of ignored
+    ones; on a GPU also the share of its arithmetic that the published path's FLOPs amount to."""
     scenes = [render(0, index, size=size) for index in range(images)]
     model = network(trunk, scenes[0])
-    card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
-    teacher = Teacher(model, card, CodeBook(CLASSES), scales=SCALES, device=device)
-    plain = model.to(device=device, memory_format=torch.contiguous_format)
     with tempfile.TemporaryDirectory() as folder:
-        files = [_files(Path(folder) / str(number), scene.image) for number, scene in enumerate(scenes)]
-        works = [(_published(plain, a, b), partial(our_label, teacher, a, c)) for a, b, c in files]
-        ratios = [time_ratio(*work, device=device, rounds=1) for work in works]
-        labels = [[np.array(Image.open(path)) for path in paths] for _, *paths in files]
+        cases = [_case(model, device, precision, Path(folder) / str(i), scenes[i].image) for i in range(images)]
+        result = {}
+        for scope in SCOPES:
+            result |= _compared(scope, cases, device)
+            if memory:
+                work = (trunk, size, precision, device)
+                result[f"dense.{scope}_memory_ratio"] = memory_ratio(
+                    __name__, "memory_work", (scope, 0, *work), (scope, 1, *work), rounds=1
+                )
+    if device == "cuda":
+        per_image = _published_flops(trunk, size)
+        result["dense.mfu"] = per_image * result["dense.compute_images_per_second"] / PEAK
+    # What is promised is from disk to disk.
+    result["dense.time_ratio"] = result["dense.disk_time_ratio"]
+    result["dense.labels_differ"] = result["dense.disk_labels_differ"]
+    return result
+
+
+def _compared(scope: str, cases: list[Case], device: str) -> dict[str, float]:
+    theirs, ours = SCOPES[scope]
+    pairs, differ, ignored, classes = [], [], [], set()
+    for case in cases:
+        their_work, our_work = theirs.start(case), ours.start(case)
+        pairs += seconds_in_turn(their_work, our_work, device=device, rounds=1)
+        their_labels = theirs.labels(case, their_work())
+        our_labels = ours.labels(case, our_work())
+        differ.append(np.mean(their_labels != our_labels))
+        ignored.append((np.mean(their_labels == 255), np.mean(our_labels == 255)))
+        classes |= set(np.unique(our_labels))
     return {
-        "dense.time_ratio": statistics.median(ratios),
-        "dense.labels_differ": float(np.mean([theirs != ours for theirs, ours in labels])),
-        "dense.ignored": float(np.mean([ours == 255 for _, ours in labels])),
-        "dense.classes": len(np.unique(labels)) - 1,
+        f"dense.{scope}_time_ratio": statistics.median(a / b for a, b in pairs),
+        f"dense.{scope}_images_per_second": 1 / statistics.median(b for _, b in pairs),
+        f"dense.{scope}_labels_differ": float(np.mean(differ)),
+        f"dense.{scope}_ignored_published": float(np.mean([a for a, _ in ignored])),
+        f"dense.{scope}_ignored": float(np.mean([b for _, b in ignored])),
+        f"dense.{scope}_classes": len(classes - {255}),
     }
+
+
+def memory_work(scope: str, side: int, trunk: str, size: Size, precision: str, device: str) -> Work:
+    """The published side (0) or ours (1), of weights as they are drawn."""
+    torch.manual_seed(0)
+    model = build_model({"trunk": trunk, "head": "ocr", "fusion": "hierarchical"}, CLASSES).eval()
+    folder = tempfile.TemporaryDirectory()
+    case = _case(model, device, precision, Path(folder.name) / "case", render(0, 0, size=size).image)
+    start = SCOPES[scope][side].start(case)
+
+    def work() -> object:
+        assert folder  # lives as long as the work
+        return start()
+
+    return work
+
+
+def _case(model: SegmentationModel, device: str, precision: str, folder: Path, picture: np.ndarray) -> Case:
+    folder.mkdir()
+    source = folder / "picture.png"
+    Image.fromarray(picture).save(source)
+    card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
+    teacher = Teacher(model, card, CodeBook(CLASSES), scales=SCALES, device=device, precision=precision)
+    plain = model.to(device=device, memory_format=torch.contiguous_format)
+    autocast = torch.autocast(device, dtype=DTYPES[precision], enabled=precision != "fp32")
+    return Case(plain, teacher, autocast, source, folder / "label.png")
+
+
+def _published_flops(trunk: str, size: Size) -> int:
+    """Of one image: attention at every scale, nothing prepared."""
+    cost = count_labelling({"trunk": trunk, "head": "ocr", "fusion": "hierarchical"}, CLASSES, size, SCALES)
+    return cost.flops.total + cost.skipped
 
 
 def network(trunk: str, scene: Scene) -> SegmentationModel:
@@ -89,23 +150,3 @@ def _fit(model: SegmentationModel, images: Tensor, labels: Tensor) -> None:
     weight = SHARPNESS * torch.linalg.solve(covariance + ridge, cross).T  # (K, C)
     model.head.classifier.weight.copy_(weight[:, :, None, None])
     model.head.classifier.bias.copy_((SHARPNESS * centre - weight @ mean)[:, 0])
-
-
-def our_label(teacher: Teacher, source: Path, target: Path) -> None:
-    """As the stages infer and label do it: codes into a shard, labels cut from them."""
-    picture = decode_image(source.read_bytes(), where=source, max_pixels=1 << 24)
-    codes = teacher(torch.from_numpy(picture[None]))[0].cpu().numpy()
-    target.with_suffix(".h5").write_bytes(write_shard([(source.stem, codes)], teacher.book))
-    target.write_bytes(png.encode(teacher.book.lut(THRESHOLD)[codes]))
-
-
-def _published(model: SegmentationModel, source: Path, target: Path) -> Work:
-    return partial(published.label_file, model, source, target, scales=SCALES, threshold=THRESHOLD)
-
-
-def _files(folder: Path, picture: np.ndarray) -> tuple[Path, Path, Path]:
-    """The picture's file and those of both labels."""
-    folder.mkdir()
-    source = folder / "picture.png"
-    Image.fromarray(picture).save(source)
-    return source, folder / "published.png", folder / "ours.png"

@@ -15,10 +15,14 @@ Work = Callable[[], object]
 
 
 def time_ratio(theirs: Work, ours: Work, *, device: str, rounds: int) -> float:
-    """Median over rounds of their seconds / our seconds, in turn, after one round that does not count."""
+    """Median over rounds of their seconds / our seconds."""
+    return statistics.median(a / b for a, b in seconds_in_turn(theirs, ours, device=device, rounds=rounds))
+
+
+def seconds_in_turn(theirs: Work, ours: Work, *, device: str, rounds: int) -> list[tuple[float, float]]:
+    """(their, our) seconds of every round, in turn, after one round that does not count."""
     seconds = _gpu_seconds if device == "cuda" else _cpu_seconds
-    pairs = [(seconds(theirs), seconds(ours)) for _ in range(rounds + 1)]
-    return statistics.median(a / b for a, b in pairs[1:])
+    return [(seconds(theirs), seconds(ours)) for _ in range(rounds + 1)][1:]
 
 
 def _cpu_seconds(work: Work) -> float:
@@ -60,6 +64,7 @@ def peak_bytes(work: Work, device: str) -> int:
         before = torch.cuda.memory_allocated()
         work()
         return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # what came before is no peak
     before = _memory("VmRSS")
     work()
     return _memory("VmHWM") - before

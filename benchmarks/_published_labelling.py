@@ -10,13 +10,11 @@ probabilities that it stores beside each label.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from autolabel.models import SegmentationModel
@@ -61,27 +59,40 @@ def fuse(passes: Mapping[float, Pass], size: Size) -> Tensor:
     return logits
 
 
-def labels_of(logits: Tensor, threshold: float) -> np.ndarray:
-    """(H, W) uint8 train ids, 255 where the probability does not exceed the threshold."""
-    probabilities = F.softmax(logits, dim=1).cpu()
-    highest, winner = probabilities.max(1)
+@torch.no_grad()
+def probabilities(
+    model: SegmentationModel, images: Tensor, scales: Sequence[float], autocast: torch.autocast
+) -> Tensor:
+    """Softmax (1, K, H, W) on the device of normalised images (1, 3, H, W); what is fused is float32."""
+    height, width = _size(images)
+    passes = {}
+    for scale in scales:
+        with autocast:
+            found = run_scale(model, _resized(images, (int(height * scale), int(width * scale))))
+        passes[scale] = Pass(*(values.float() for values in found))
+    return F.softmax(fuse(passes, (height, width)), dim=1)
+
+
+def labels_of(probabilities: Tensor, threshold: float) -> np.ndarray:
+    """(H, W) uint8 train ids, 255 where the probability does not exceed the threshold; decided on the host."""
+    highest, winner = probabilities.cpu().max(1)
     labels = winner[0].numpy().astype(np.uint8)
     labels[highest[0].numpy() <= threshold] = 255
     return labels
 
 
-@torch.no_grad()
-def label_file(
-    model: SegmentationModel, source: Path, target: Path, *, scales: Sequence[float], threshold: float
-) -> None:
-    """From a picture's file to its label's file."""
-    picture = np.array(Image.open(source).convert("RGB"), dtype=np.float32) / 255
-    normalised = (picture - np.array(MEAN, dtype=np.float32)) / np.array(STD, dtype=np.float32)
+def label(
+    model: SegmentationModel,
+    picture: np.ndarray,
+    scales: Sequence[float],
+    threshold: float,
+    autocast: torch.autocast,
+) -> np.ndarray:
+    """(H, W) uint8 train ids of an RGB picture (H, W, 3)."""
+    normalised = (picture.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     device = next(model.parameters()).device
     images = torch.from_numpy(normalised).permute(2, 0, 1)[None].contiguous().to(device)
-    height, width = _size(images)
-    passes = {scale: run_scale(model, _resized(images, (int(height * scale), int(width * scale)))) for scale in scales}
-    Image.fromarray(labels_of(fuse(passes, (height, width)), threshold)).save(target)
+    return labels_of(probabilities(model, images, scales, autocast), threshold)
 
 
 def _resized(values: Tensor, size: Size) -> Tensor:

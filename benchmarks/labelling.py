@@ -1,10 +1,11 @@
 """Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of other labels.
 
     python benchmarks/labelling.py [--json] [--only decision,dense] [--device cpu] [--threads 1] [--rounds 5]
-                                   [--trunk hrnet_w18_small_v1]
+                                   [--trunk hrnet_w18_small_v1] [--size 512x1024] [--images 2] [--precision fp32]
 
 On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
-figures are is said where they are taken: `_decision.py`, `_dense.py`; the published path is `_published_labelling.py`.
+figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`; the published path is
+`_published_labelling.py`.
 `*.labels_differ` is the share of pixels whose label, cut at 0.5, is another.
 """
 
@@ -19,7 +20,9 @@ import torch
 
 SECTIONS = {
     "decision": lambda given: _decision.measure(given.device, given.rounds),
-    "dense": lambda given: _dense.measure(given.device, trunk=given.trunk),
+    "dense": lambda given: _dense.measure(
+        given.device, trunk=given.trunk, precision=given.precision, size=given.size, images=given.images
+    ),
 }
 
 
@@ -31,6 +34,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trunk", default="hrnet_w18_small_v1", help="of dense")
+    parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense")
+    parser.add_argument("--images", type=int, default=2, help="of dense")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of dense: of both networks")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     result: dict[str, float] = {}
@@ -41,6 +47,11 @@ def main() -> None:
         return
     for name, value in result.items():
         print(f"{name:32} {value:,.3g}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, width = text.split("x")
+    return int(height), int(width)
 
 
 if __name__ == "__main__":

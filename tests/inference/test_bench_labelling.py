@@ -10,6 +10,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import _decision
 import _dense
+from _scopes import SCOPES
 
 
 def test_fusion_and_decision() -> None:
@@ -19,9 +20,11 @@ def test_fusion_and_decision() -> None:
     assert len(np.unique(ours)) == 20
 
 
-def test_disk_to_disk() -> None:
-    result = _dense.measure("cpu", trunk="hrnet_tiny", size=(64, 128), images=1)
-    assert result["dense.labels_differ"] < 1e-3
-    assert result["dense.time_ratio"] > 0
-    assert result["dense.classes"] > 5
-    assert 0 < result["dense.ignored"] < 0.9
+def test_every_scope() -> None:
+    result = _dense.measure("cpu", trunk="hrnet_tiny", size=(64, 128), images=1, memory=False)
+    for scope in SCOPES:
+        assert result[f"dense.{scope}_labels_differ"] < 1e-3
+        assert result[f"dense.{scope}_time_ratio"] > 0
+        assert result[f"dense.{scope}_classes"] > 5
+        assert 0 < result[f"dense.{scope}_ignored"] < 0.9
+        assert abs(result[f"dense.{scope}_ignored"] - result[f"dense.{scope}_ignored_published"]) < 1e-3

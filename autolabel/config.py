@@ -182,6 +182,10 @@ class Train(Table):
     checkpoint_every: Positive = 100  # steps
     max_nan: Positive = 10  # this many non-finite losses in a row end the training
 
+    def place(self, name: str) -> str:
+        """Of a setting, as errors name it: "teacher.batch"."""
+        return f"{type(self).__name__.lower()}.{name}"
+
 
 class Teacher(Train):
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)

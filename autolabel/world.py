@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,9 +25,24 @@ if TYPE_CHECKING:
     import torch
 
 _HANG = timedelta(minutes=30)  # a collective that takes longer ends the job; a rank that dies does so at once
+_PATIENCE = timedelta(days=2)  # the same where ranks meet after work of their own, which may take long
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 5.0
 _NO_MESSAGE = b"\0"
+
+
+class Counter:
+    """A number that all ranks add to and see, at any time and from any thread: no collective."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        self._store, self._name, self._own = store, name, 0
+
+    def add(self, amount: int) -> int:
+        """The sum of all that has been added so far, this included."""
+        if self._store is None:
+            self._own += amount
+            return self._own
+        return int(self._store.add(self._name, amount))
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,7 @@ class World:
     local_rank: int = 0
     local_size: int = 1
     store: Any = None  # torch.distributed.Store: keys and counters that all ranks see; None in a world of one
+    meeting: Any = None  # torch.distributed.ProcessGroup for `meet`; None in a world of one
 
     @property
     def is_first(self) -> bool:
@@ -58,11 +74,14 @@ class World:
         update = {"device": device, "jobs": runtime.jobs or cores, "threads": runtime.threads or cores}
         return runtime.model_copy(update=update)
 
-    def share(self, batch: int) -> int:
-        """How many images of a global batch are this rank's. No collective. ConfigError: it cannot be shared evenly."""
+    def share(self, batch: int, *, where: str = "batch") -> int:
+        """How many images of a global batch are this rank's. No collective.
+
+        ConfigError, naming the setting `where`: it cannot be shared evenly.
+        """
         if batch % self.size:
             what = f"a batch of {batch} cannot be shared evenly by {self.size} processes"
-            raise ConfigError("train.batch", what, "change one of them")
+            raise ConfigError(where, what, "change one of them")
         return batch // self.size
 
     def total(self, values: torch.Tensor) -> torch.Tensor:
@@ -122,6 +141,27 @@ class World:
         signum = self.asked_to_stop(stop)
         if signum:
             raise Stopped(signum)
+
+    def counter(self, name: str) -> Counter:
+        """Starts at 0 the first time that a job asks for the name. No collective."""
+        return Counter(self.store, f"counter/{name}")
+
+    def meet(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+        """Wait until all ranks are here, however long their work takes; calls `meanwhile` over and over.
+
+        Raises Stopped; ends at once where a rank dies.
+        """
+        if self.size == 1:
+            return
+        import torch.distributed as dist
+
+        arrival = dist.barrier(self.meeting, async_op=True)
+        while not arrival.is_completed():
+            stop.check()
+            meanwhile()
+            time.sleep(_POLL_SECONDS)
+        arrival.wait()
+        meanwhile()
 
     def tell(self, number: int, message: bytes | None) -> None:
         """Rank 0: the `number`-th message to the others; None = there will be no more. No collective."""
@@ -191,8 +231,9 @@ def _met(world: World) -> World:
     group = dist.PrefixStore("group", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=group, rank=world.rank, world_size=world.size, timeout=_HANG)
+    meeting = dist.new_group(backend="gloo", timeout=_PATIENCE)
     ours = dist.PrefixStore("autolabel", store)
-    return World(world.rank, world.size, world.local_rank, world.local_size, ours)
+    return World(world.rank, world.size, world.local_rank, world.local_size, ours, meeting)
 
 
 def _is_lost_contact(error: RuntimeError) -> bool:

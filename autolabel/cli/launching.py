@@ -119,5 +119,6 @@ def _failure(error: ChildFailedError, step: str) -> Exception:
     if first.exitcode > 0:
         return ToldAlready(first.exitcode)
     name = signal.Signals(-first.exitcode).name
-    remedy = "run the same command again to go on, with a smaller runtime.micro_batch if memory ran out"
+    smaller = "runtime.infer_batch" if step.startswith("infer") else "runtime.micro_batch"
+    remedy = f"run the same command again to go on, with a smaller {smaller} if memory ran out"
     return AutolabelError(step, f"process {rank} was ended by {name}", remedy)

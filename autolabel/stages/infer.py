@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autolabel.errors import DataError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
 from autolabel.machine import resolve_device, usable_cores
+from autolabel.stages.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-    from autolabel.data.rows import ImageRow
-    from autolabel.inference.engine import ChunkCodes
+    from autolabel.inference.engine import ChunkCodes, Stats
+    from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
 
 
@@ -27,91 +29,113 @@ def check(ahead: Ahead) -> None:
 
 
 def run(ctx: Context) -> Outcome:
-    """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk."""
+    """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk.
+
+    Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
+    """
     from autolabel.data.reading import load_image
     from autolabel.inference.engine import infer_chunks
-    from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
-    from autolabel.progress import Progress
     from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
-    model, card = open_model(ctx.inputs["model"])
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
-    device = resolve_device(ctx.runtime.device)
-    settings = ctx.settings
-    teacher = Teacher(
-        model,
-        card,
-        book,
-        scales=settings.scales,
-        flip=settings.flip,
-        device=device,
-        precision=settings.precision,
-        static=ctx.runtime.compile,
-    )
-    chunks = _chunks(manifest, settings.chunk)
-    journal = ctx.draft.journal("shards")
-    finished = {row["name"]: row for row in journal.rows}
-    _check_bad(ctx, finished)  # of a run that ended at just this
-    todo = [(i, rows) for i, (name, _, rows) in enumerate(chunks) if name not in finished]
-    done = sum(len(rows) for name, _, rows in chunks if name in finished)
-    total = sum(len(rows) for _, _, rows in chunks)
+    shared = SharedChunks(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
+    _check_bad(ctx, shared)  # of a run that ended at just this
+    bar = _Bar(ctx, shared)
     results = infer_chunks(
-        teacher,
-        todo,
+        _teacher(ctx, book),
+        shared.handed_out(),
         load=partial(load_image, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=ctx.runtime.jobs or usable_cores(),
-        on_stats=lambda stats: bar.update(stats.images, waiting=f"{stats.ready}/{stats.ahead}"),
-        on_retry=lambda limit: ctx.draft.log_append("memory.jsonl", json.dumps({"batch": limit})),
+        on_stats=bar.count,
+        on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
 
     def keep(result: ChunkCodes) -> None:
-        name, split, _ = chunks[result.chunk]
-        finished[name] = _write(ctx, name, split, result, book, manifest)
-        journal.append([finished[name]])
+        shared.done(_write(ctx, shared.chunks[result.chunk], result, book, manifest.classes.names))
 
-    bar = Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet)
     # One writer thread: shards are compressed and made durable while the next chunk is computed, in order.
-    with bar, closing(results), OrderedMap(keep, results, workers=1, ahead=1) as kept:
-        for _ in kept:
-            _check_bad(ctx, finished)
-            ctx.stop.check()
-    return _finish(ctx, book, [finished[name] for name, _, _ in chunks])
+    with bar.shown, closing(results):
+        with OrderedMap(keep, results, workers=1, ahead=1) as kept:
+            for _ in kept:
+                _check_bad(ctx, shared)
+                ctx.stop.check()
+        rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
+    _check_bad(ctx, shared)
+    return _finish(ctx, book, rows) if ctx.world.is_first else Outcome(meta={})
 
 
-def _chunks(manifest: Manifest, size: int) -> list[tuple[str, str, list[ImageRow]]]:
-    """(shard name, split, images): first the images to label, then the validation images."""
+def _teacher(ctx: Context, book: CodeBook) -> Teacher:
+    from autolabel.inference.teacher import Teacher
+
+    model, card = open_model(ctx.inputs["model"])
+    return Teacher(
+        model,
+        card,
+        book,
+        scales=ctx.settings.scales,
+        flip=ctx.settings.flip,
+        device=resolve_device(ctx.runtime.device),
+        precision=ctx.settings.precision,
+        static=ctx.runtime.compile,
+    )
+
+
+class _Bar:
+    """Images that all ranks have looked at, shown by rank 0."""
+
+    def __init__(self, ctx: Context, shared: SharedChunks) -> None:
+        from autolabel.progress import Progress
+
+        done, total = shared.num_images
+        self.shown = Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet)
+        self._before, self._seen = done, shared.counter("images")
+
+    def count(self, stats: Stats) -> None:
+        """After every batch of this rank."""
+        self._show(stats.images, waiting=f"{stats.ready}/{stats.ahead}")
+
+    def refresh(self) -> None:
+        """What the others have done."""
+        self._show(0)
+
+    def _show(self, images: int, **fields: object) -> None:
+        seen = self._before + self._seen.add(images)
+        self.shown.update(seen - self.shown.done, **fields)
+
+
+def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
+    """First the images to label, then the validation images."""
     from autolabel.data.selection import to_label
 
     chunks = []
     for prefix, split, rows in (("codes", "train", to_label(manifest)), ("val", "val", manifest.split("val"))):
         for number, start in enumerate(range(0, len(rows), size)):
-            chunks.append((f"{prefix}-{number:05}.h5", split, rows[start : start + size]))
+            chunks.append(Chunk(f"{prefix}-{number:05}.h5", split, rows[start : start + size]))
     return chunks
 
 
-def _write(
-    ctx: Context, name: str, split: str, result: ChunkCodes, book: CodeBook, manifest: Manifest
-) -> dict[str, Any]:
+def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class_names: Sequence[str]) -> Row:
     from autolabel.labels.shards import write_shard
 
-    entry = ctx.draft.write(name, write_shard(result.codes, book, class_names=manifest.classes.names))
+    entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names))
     bad = [{"id": image_id, "reason": str(error)} for image_id, error in result.bad]
     ids = [image_id for image_id, _ in result.codes]
-    return {"name": name, "split": split, "ids": ids, "sha256": entry.sha256, "bad": bad}
+    return {"name": chunk.name, "split": chunk.split, "ids": ids, "sha256": entry.sha256, "bad": bad}
 
 
-def _check_bad(ctx: Context, finished: dict[str, dict[str, Any]]) -> None:
-    bad = [item for row in finished.values() for item in row["bad"]]
+def _check_bad(ctx: Context, shared: SharedChunks) -> None:
     limit = ctx.experiment.data.max_bad
-    if len(bad) > limit:
-        what = f"{len(bad)} images cannot be used and data.max_bad allows {limit}; first: {bad[0]['reason']}"
+    if shared.num_bad > limit and shared.bad:  # the rank that met one says so
+        what = (
+            f"{shared.num_bad} images cannot be used and data.max_bad allows {limit}; first: {shared.bad[0]['reason']}"
+        )
         raise DataError(ctx.node, what, "repair them or raise data.max_bad")
 
 
-def _finish(ctx: Context, book: CodeBook, rows: list[dict[str, Any]]) -> Outcome:
+def _finish(ctx: Context, book: CodeBook, rows: list[Row]) -> Outcome:
     shards = [{key: row[key] for key in ("name", "split", "ids")} for row in rows]
     ctx.draft.write(SHARD_INDEX, json.dumps({"book": book.to_dict(), "shards": shards}, sort_keys=True).encode())
     bad = [item for row in rows for item in row["bad"]]
@@ -125,4 +149,4 @@ def _finish(ctx: Context, book: CodeBook, rows: list[dict[str, Any]]) -> Outcome
     )
 
 
-INFER = Stage("infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check)
+INFER = Stage("infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check, parallel=True)

@@ -71,7 +71,7 @@ def check_network(ahead: Ahead) -> None:
     """The network must be known; weights to start from must be there and belong to it; a batch must be shareable."""
     import torch
 
-    World(size=ahead.num_processes).share(ahead.settings.batch)
+    World(size=ahead.num_processes).share(ahead.settings.batch, where=ahead.settings.place("batch"))
     with torch.device("meta" if is_fresh(ahead.settings) else "cpu"):  # no memory where shapes say it all
         start(ahead.settings, ahead.data.classes.names)
 

@@ -113,8 +113,7 @@ def num_steps(settings: Train, epoch_images: int) -> int:
     steps = settings.epochs * epoch_images // settings.batch
     if steps < 1:
         what = f"a batch of {settings.batch} is more than the {settings.epochs * epoch_images} images of all epochs"
-        table = type(settings).__name__.lower()
-        raise ConfigError(f"{table}.batch", what, "lower batch, or raise epochs or epoch_images")
+        raise ConfigError(settings.place("batch"), what, "lower batch, or raise epochs or epoch_images")
     return steps
 
 
@@ -208,7 +207,7 @@ class _Run:
             start=trainer.step * batch + self.world.rank,
             stop=trainer.total_steps * batch,
             step=self.world.size,
-            batch=self.world.share(batch),
+            batch=self.world.share(batch, where=trainer.settings.place("batch")),
             workers=workers,
             pin=trainer.device.type == "cuda",
         )

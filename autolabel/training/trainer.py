@@ -110,7 +110,8 @@ class Trainer:
             if not str(error).startswith("Expected more than 1 value per channel"):
                 raise
             what = "batch norm needs more than one value a channel, and a device has one image of this crop at a time"
-            raise ConfigError("train.crop", what, "use larger crops, more images a device, or freeze_norms") from None
+            remedy = "use larger crops, more images a device, or freeze_norms"
+            raise ConfigError(self.settings.place("crop"), what, remedy) from None
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)

@@ -13,7 +13,7 @@ import torch
 from ranks_at_work import STEPS, dropout_of, exact_run
 from tiny_training import network, settings, train
 
-from autolabel.config import Runtime
+from autolabel.config import Runtime, Teacher
 from autolabel.errors import ConfigError
 from autolabel.training.norms import prepare_norms, statistics_differ
 from autolabel.world import ALONE, World, of_environment
@@ -105,8 +105,8 @@ def test_frozen_norms_keep_their_statistics_and_train_the_rest() -> None:
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     assert World(size=2).share(6) == 3
-    with pytest.raises(ConfigError, match="a batch of 3 cannot be shared evenly by 2 processes"):
-        World(size=2).share(3)
+    with pytest.raises(ConfigError, match=r"teacher.batch: a batch of 3 cannot be shared evenly by 2 processes"):
+        World(size=2).share(3, where=Teacher().place("batch"))
 
 
 def test_the_machine_is_shared_among_its_ranks() -> None:

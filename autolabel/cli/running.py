@@ -35,7 +35,7 @@ from autolabel.world import World, joined, of_environment
 @experiment_options
 @click.option("--until", metavar="STEP", help="Stop after this step (or stage).")
 @click.option("--dry-run", is_flag=True, help="Say what would run and why; make nothing.")
-@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes that share a training: one a GPU.")
+@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes that share a step: one a GPU.")
 @json_option
 @run_options
 def run(

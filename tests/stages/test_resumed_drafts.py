@@ -50,6 +50,15 @@ def test_too_many_bad_images_stay_too_many(tiny: Tiny, work: Path) -> None:
     assert not list((work / "artefacts" / "infer").glob("?" * 16))
 
 
+def test_bad_images_count_over_the_journals_of_all_ranks(tiny: Tiny, work: Path) -> None:
+    bad = [{"id": "x", "reason": "x: broken"}]
+    draft = infer_draft(tiny, work)
+    for journal, name in (("shards", "codes-00000.h5"), ("shards-00001", "val-00000.h5")):
+        draft.journal(journal).append([{"name": name, "split": "x", "ids": [], "sha256": "0" * 64, "bad": bad}])
+    code, said = infer(tiny, work)
+    assert (code, "2 images cannot be used" in said) == (3, True)
+
+
 def test_a_shard_that_was_done_and_is_gone_is_made_again(tiny: Tiny, work: Path) -> None:
     draft = infer_draft(tiny, work)
     row = {"name": "codes-00000.h5", "split": "train", "ids": ["x"], "sha256": "0" * 64, "bad": []}

@@ -15,10 +15,11 @@ from autolabel.labels.cutting import CutLabel, cut_shard
 from autolabel.labels.shards import Shard, read_shard
 from autolabel.machine import usable_cores
 from autolabel.progress import Progress
-from autolabel.store import Artefact, safe_names, write_file, write_files
+from autolabel.store import TEMPORARY, Artefact, remove_file, remove_temporaries, safe_names, write_file, write_files
 from autolabel.threads import OrderedMap
 
 INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
+BEGUN = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
 
 
 def cut_codes(
@@ -26,14 +27,13 @@ def cut_codes(
 ) -> dict[str, Any]:
     """Cut every shard of `codes` into `out`; returns what `--json` prints."""
     shards = load_shards(codes)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
     first = read_shard(shards[0][1], where=shards[0][0])
     lut = first.book.lut(thresholds_per_class(_class_names(first, shards[0][0]), threshold, class_thresholds))
     ids = [image_id for name, data in shards for image_id in _same_book(read_shard(data, where=name), first, name).ids]
     if len(set(ids)) < len(ids):
         raise DataError(codes, "holds an image twice", "give the shards of one run")
     names = safe_names(ids, suffix=".png")
+    _begin(out.absolute(), names)
     rows: list[dict[str, Any]] = []
     jobs = jobs or usable_cores()
     with (
@@ -47,9 +47,29 @@ def cut_codes(
     settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds)}
     index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
     write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+    remove_file(out.absolute() / BEGUN)
     pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
     total = sum(row["bytes"] for row in rows)
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
+
+
+def _begin(out: Path, names: Mapping[str, str]) -> None:
+    """Take an empty folder, or one in which a cut of the same images was cut short. ConfigError for any other."""
+    begun = json.dumps(sorted(names)).encode()
+    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGUN, begun))):
+        raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
+    if out.exists():
+        remove_temporaries(out)
+    write_file(out / BEGUN, begun)
+
+
+def _is_empty(folder: Path) -> bool:
+    """But for what a writer that was killed has left."""
+    return all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
 
 
 def load_shards(codes: Path) -> list[tuple[str, bytes]]:

@@ -24,7 +24,7 @@ How a stage uses it, under `hold(work / ".lock")`:
 from autolabel.store.artefact import Artefact, find, recover
 from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.draft import Draft, join_draft, open_draft
-from autolabel.store.durable import make_folder, write_file, write_files
+from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
 from autolabel.store.folder import write_folder
 from autolabel.store.gc import Found, delete, scan, set_aside
 from autolabel.store.journal import Journal
@@ -33,6 +33,7 @@ from autolabel.store.names import safe_name, safe_names
 from autolabel.store.record import Entry
 
 __all__ = [
+    "TEMPORARY",
     "Artefact",
     "Bytes",
     "Draft",
@@ -48,6 +49,8 @@ __all__ = [
     "make_folder",
     "open_draft",
     "recover",
+    "remove_file",
+    "remove_temporaries",
     "safe_name",
     "safe_names",
     "scan",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
@@ -46,3 +47,20 @@ def test_shards_that_do_not_belong_together(tmp_path: Path) -> None:
     result = cut(tmp_path, "--out", tmp_path / "out")
     assert (result.exit_code, "Is a directory" in result.stderr) == (3, True)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, out, whole = shard(tmp_path / "codes-00000.h5", "x", "y"), tmp_path / "out", tmp_path / "whole"
+    assert cut(codes, "--out", whole).exit_code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("autolabel.cli.cutting.INDEX", "no such folder\0/labels.json")
+        assert CliRunner().invoke(cli, ["cut", str(codes), "--out", str(out), "-q"]).exit_code != 0
+    assert {path.name for path in out.iterdir()} == {"unfinished.json", "x.png", "y.png"}
+    (out / ".tmp-0123").touch()
+    other = shard(tmp_path / "other.h5", "x", "z")
+    assert "not an empty folder" in cut(other, "--out", out).stderr
+    assert cut(codes, "--out", out).exit_code == 0
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (out, whole)]
+    assert contents[0] == contents[1]
+    assert contents[0].keys() == {"labels.json", "x.png", "y.png"}
+    assert "not an empty folder" in cut(codes, "--out", out).stderr, "a finished one is left alone"

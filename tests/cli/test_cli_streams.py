@@ -68,3 +68,24 @@ def test_ctrl_c_in_a_command_that_only_looks(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate()
     assert (process.returncode, stdout, stderr) == (130, b"", b"autolabel: stopped by SIGINT\n")
+
+
+def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback() -> None:
+    script = """
+import os, signal, sys
+from autolabel.cli import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+
+
+class Importing:
+    def find_spec(self, name, path, target=None):
+        if name == "autolabel.config":
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.meta_path.insert(0, Importing())
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert (run.returncode, run.stderr) == (-signal.SIGINT, b"")

@@ -11,10 +11,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import fault_runs
+import fault_signals
+import fault_syscalls
 from tally import Fault, Tally
 
 # Torch is imported by none of these modules at their top: what forks must not have torch's threads behind it.
-FAULTS: dict[str, Fault] = {}
+FAULTS: dict[str, Fault] = {
+    "syscall faults": Fault(fault_syscalls.run, 160, least=150),
+    "concurrent runs": Fault(fault_runs.run, 50, least=200),
+    "signals": Fault(fault_signals.run, 44, least=40),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

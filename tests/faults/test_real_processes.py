@@ -1,0 +1,35 @@
+"""A few of each fault that hits processes of the real command line; `make soak` tries them by the dozen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import fault_runs
+import fault_signals
+import fault_syscalls
+import pytest
+from workshop import Workshop
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.mark.skipif(
+    shutil.which("strace") is None and "CI" not in os.environ, reason="needs strace, a package of the system"
+)
+def test_system_calls_that_fail_or_kill(shop: Workshop, ram: Path) -> None:
+    assert not fault_syscalls.run(10, 1, ram, shop).bad
+
+
+def test_runs_at_once(shop: Workshop, ram: Path) -> None:
+    assert not fault_runs.run(2, 0, ram, shop).bad
+
+
+def test_signals(shop: Workshop, ram: Path) -> None:
+    assert not fault_signals.run(2, 0, ram, shop).bad

@@ -1,0 +1,143 @@
+"""A tiny experiment whose steps are all done, and the real command line let loose on copies of its work folder."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autolabel.store import Artefact, Found, scan
+
+EXPERIMENT = """
+name = "faults"
+[data]
+source = "synthetic"
+size = [48, 80]
+num_fine = 2
+num_coarse = 4
+num_val = 2
+[teacher]
+crop = [32, 48]
+batch = 2
+epochs = 1
+epoch_images = 8
+class_uniform = 0.0
+tile = 32
+ema = 0.9
+checkpoint_every = 1
+validate_every = 0
+[teacher.model]
+trunk = "resnet_tiny"
+head_channels = 8
+key_channels = 4
+attention_channels = 4
+[infer]
+scales = [1.0]
+chunk = 1
+[label]
+threshold = 0.4
+coarse = "fill"
+[student]
+crop = [32, 48]
+batch = 2
+epochs = 1
+epoch_images = 2
+tile = 32
+[student.model]
+trunk = "resnet_tiny"
+head_channels = 8
+key_channels = 4
+attention_channels = 4
+[evaluate]
+scales = [1.0]
+[runtime]
+threads = 1
+jobs = 2
+device = "cpu"
+"""
+HANG_SECONDS = 300  # only ends a hang
+
+Names = frozenset[str]
+Digests = dict[str, str]
+
+
+class Workshop:
+    """`file`: the experiment; `work`: a work folder with its steps done; `digests`: of their artefacts, by step."""
+
+    def __init__(self, folder: Path, *, start: Path | None = None) -> None:
+        """`start`: a work folder with steps that are done already."""
+        self.file, self.work = folder / "faults.toml", folder / "work"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(EXPERIMENT)
+        if start is None:
+            code, said = call(self.command("run", self.work))
+            assert code == 0, said
+        else:
+            shutil.copytree(start, self.work)
+        self.digests, self.names = digests(self.work), names(self.work)
+
+    def part(self, folder: Path, steps: Sequence[str]) -> Workshop:
+        """The same with these steps alone."""
+        others = [path.name for path in (self.work / "artefacts").iterdir() if path.name not in steps]
+        return Workshop(folder / "part", start=self.copy(folder / "start", without=others))
+
+    def command(self, name: str, work: Path, *options: str) -> list[str]:
+        return [sys.executable, "-m", "autolabel", name, str(self.file), "--work", str(work), "-q", *options]
+
+    def copy(self, target: Path, *, without: Sequence[str] = ()) -> Path:
+        """The work folder with some steps not made yet."""
+        left_out = {self.work / "artefacts" / step for step in without}
+
+        def ignore(folder: str, entries: list[str]) -> set[str]:
+            return {entry for entry in entries if Path(folder) / entry in left_out}
+
+        return Path(shutil.copytree(self.work, target, ignore=ignore))
+
+    def differences(self, work: Path) -> Iterator[str]:
+        """How a work folder differs from this one: digests of steps, names of files."""
+        found, present = digests(work), names(work)
+        yield from (f"other digest of {step}" for step in self.digests if found.get(step) != self.digests[step])
+        if present != self.names:
+            yield f"left over {sorted(present - self.names)[:3]}, missing {sorted(self.names - present)[:3]}"
+
+
+def digests(work: Path) -> Digests:
+    return {found.node: Artefact.open(found.path).digest for found in _committed(work)}
+
+
+def names(work: Path) -> Names:
+    return frozenset(path.relative_to(work).as_posix() for path in work.rglob("*"))
+
+
+def damage(work: Path) -> list[str]:
+    """Of everything that looks committed (P1)."""
+    return [f"{f.node}: {line}" for f in _committed(work) for line in Artefact.open(f.path).verify(full=True)]
+
+
+def _committed(work: Path) -> Iterator[Found]:
+    return (found for found in scan(work / "artefacts") if found.kind == "committed")
+
+
+def call(command: Sequence[str], *, cwd: Path | None = None) -> tuple[int, list[str]]:
+    """Exit code and lines on stderr; a hang is killed and looks like SIGKILL with a line of ours."""
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    return ended(process)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+    try:
+        _, said = process.communicate(timeout=HANG_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return process.returncode, [f"HANGS after {HANG_SECONDS} s"]
+    return process.returncode, said.splitlines()
+
+
+def one_line(said: Sequence[str]) -> bool:
+    """What a failing command owes its user."""
+    return len(said) == 1 and said[0].startswith("autolabel: ")

@@ -12,8 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+MAX_JOBS = 4096
 
 
 def _with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
@@ -236,13 +237,13 @@ class Runtime(Table):
     """Where and how fast; never what. Kept out of every stage key."""
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
-    jobs: Count = 0  # 0 = one a usable core
-    threads: Count = 0  # torch's; 0 = one a usable core
+    jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # 0 = one a usable core
+    threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # torch's; 0 = one a usable core
     micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = all of its share
     activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
     compile: bool = False  # torch.compile in training and, on CUDA, in infer: slow to begin, then faster
     infer_batch: Positive = 4
-    workers: Count = 0  # threads that prepare training samples; 0 = as many as jobs
+    workers: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # threads that prepare training samples; 0 = as many as jobs
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

@@ -21,6 +21,11 @@ Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `au
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """One line on every terminal: a file name may hold newlines, escape sequences, or bytes that are no text."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class AutolabelError(Exception):
     """A user-facing error in one line: where it happened, what is wrong, and what to do about it."""
 
@@ -29,8 +34,7 @@ class AutolabelError(Exception):
     def __init__(self, where: object, what: str, remedy: str = "") -> None:
         self.where, self.what, self.remedy = str(where), what, remedy
         text = f"{self.where}: {what}" + (f"; {remedy}" if remedy else "")
-        # One line on every terminal: a file name may hold newlines or escape sequences.
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+        super().__init__(printable(text))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.where, self.what, self.remedy)  # crosses process pools

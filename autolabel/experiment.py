@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from autolabel.config import Experiment
 from autolabel.errors import ConfigError
+from autolabel.given import open_given
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
@@ -23,11 +24,11 @@ _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
     try:
-        with path.open("rb") as file:
+        with open_given(path) as file:
             raw = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(path, f"cannot read the experiment: {reason}", "give the path of a TOML file") from error
+    except OSError as error:
+        what = f"cannot read the experiment: {error.strerror}"
+        raise ConfigError(path, what, "give the path of a TOML file") from error
     if len(raw) > _MAX_BYTES:
         raise ConfigError(path, "is larger than 1 MB, no experiment is", "give the path of a TOML file")
     return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
@@ -51,6 +52,8 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
         return Experiment.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
         raise _explain(error, where) from error
+    except RecursionError as error:
+        raise ConfigError(where, "its tables lie too deep in one another", "no setting lies so deep") from error
 
 
 def _anchor_paths(document: dict[str, Any], base: Path) -> None:
@@ -90,6 +93,8 @@ def _apply(document: dict[str, Any], override: str) -> None:
     value = _value(text)
     if parts in (*_PATHS, *_FOLDERS_OR_IDS) and isinstance(value, str):
         value = _anchored_setting(parts, value, Path())
+    if len(parts) == 1:
+        _anchor_paths({parts[0]: value}, Path())
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})

@@ -32,7 +32,8 @@ def resolve_device(name: str) -> str:
         raise ConfigError("runtime.device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise ConfigError("runtime.device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    # Not device.index, which is a byte: cuda:256 would be cuda:0.
+    if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ConfigError("runtime.device", f"{name!r} is not on this machine", "use --device cpu")
     return name
 

@@ -9,14 +9,19 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from autolabel.errors import printable
+
 _LINE_SECONDS = 30.0
 _LINE_SHARE = 0.05
 
 
 def tell(line: str) -> None:
-    """A line on stderr. A reader that has gone (Ctrl-C ends the `tee` behind a pipe too) must not cost the run."""
+    """A line on stderr, whatever names stand in it.
+
+    A reader that has gone (Ctrl-C ends the `tee` behind a pipe too) must not cost the run.
+    """
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 

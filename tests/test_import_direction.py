@@ -16,7 +16,7 @@ LAYERS = [
     {"training", "inference", "audit", "report", "export"},
     {"data", "models", "labels", "losses", "evaluation"},
     {"store", "experiment", "world"},
-    {"classes", "config", "machine", "progress", "resources", "stopping", "threads"},
+    {"classes", "config", "given", "machine", "progress", "resources", "stopping", "threads"},
     {"errors", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

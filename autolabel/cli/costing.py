@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autolabel.cli.options import json_option, parse_scales, parse_size, print_json
+from autolabel.cli.options import (
+    echo,
+    json_option,
+    parse_scales,
+    parse_size,
+    print_json,
+)
 from autolabel.config import Infer, Model, Train
 from autolabel.errors import ConfigError, DataError
 from autolabel.experiment import load_experiment
+from autolabel.given import open_given
 
 if TYPE_CHECKING:
     from autolabel.models.cost import Cost
@@ -79,7 +86,8 @@ def cost(
     if as_json:
         print_json(_as_json(question, rows))
     else:
-        click.echo("\n".join(_text(question, rows)))
+        for line in _text(question, rows):
+            echo(line)
 
 
 def _of_names(named: dict[str, str]) -> Question:
@@ -97,7 +105,7 @@ def _of_target(path: Path) -> Question:
     try:
         if path.is_dir():
             return _of_weights(path)
-        with path.open("rb") as file:
+        with open_given(path) as file:
             start = file.read(8)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}", "give an experiment file or weights") from error

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autolabel.errors import ConfigError, DataError
+from autolabel.given import read_given
 from autolabel.labels.codes import thresholds_per_class
 from autolabel.labels.cutting import CutLabel, cut_shard
 from autolabel.labels.shards import Shard, read_shard
@@ -88,7 +89,7 @@ def load_shards(codes: Path) -> list[tuple[str, bytes]]:
 
 def _read(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_given(file)
     except OSError as error:
         remedy = "give an infer artefact or a codes-*.h5 file"
         raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autolabel.cli.options import json_option, parse_scales, parse_size, print_json, quiet_option, size
+from autolabel.cli.options import (
+    echo,
+    json_option,
+    parse_scales,
+    parse_size,
+    print_json,
+    quiet_option,
+    size,
+)
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
 from autolabel.stages.huggingface import CONFIG
@@ -48,8 +56,8 @@ def export_model(
         print_json({"out": str(out), **result})
         return
     for name, file in result["files"].items():
-        click.echo(f"{name:18} {size(file['bytes']):>9}  {_verdict(file['verified'])}")
-    click.echo(f"exported to {out}")
+        echo(f"{name:18} {size(file['bytes']):>9}  {_verdict(file['verified'])}")
+    echo(f"exported to {out}")
 
 
 def _export(

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autolabel.classes import CLASS_SETS, ClassSet, read_class_set
-from autolabel.cli.options import json_option, print_json, size
+from autolabel.cli.options import (
+    echo,
+    json_option,
+    print_json,
+    size,
+)
 from autolabel.errors import ConfigError, WeightsError
+from autolabel.given import read_given
 from autolabel.store import sha256_bytes, sha256_file, write_file
 
 if TYPE_CHECKING:
@@ -49,16 +55,16 @@ def import_weights(
         print_json({"out": str(out), "bytes": len(imported.data), **_result(imported)})
         return
     for line in (f"{file}: {_what(imported, classes)}", *_entries(imported.notes)):
-        click.echo(line)
-    click.echo(f"wrote {out}: {size(len(imported.data))}")
-    click.echo(f"next: {_next(imported, out)}")
+        echo(line)
+    echo(f"wrote {out}: {size(len(imported.data))}")
+    echo(f"next: {_next(imported, out)}")
 
 
 def _class_set(name: str) -> ClassSet:
     if name in CLASS_SETS:
         return CLASS_SETS[name]
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = read_given(Path(name)).decode("utf-8")
     except (OSError, ValueError) as error:
         known = f"known: {', '.join(CLASS_SETS)}"
         raise ConfigError(name, "is no known class set and no file that can be read", known) from error
@@ -67,7 +73,7 @@ def _class_set(name: str) -> ClassSet:
 
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_given(file)
     except OSError as error:
         raise WeightsError(file, f"cannot be read: {error.strerror}", "give the path of a checkpoint") from error
 

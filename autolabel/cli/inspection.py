@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from autolabel.cli.options import experiment_options, json_option, open_experiment, print_json, size
+from autolabel.cli.options import (
+    echo,
+    experiment_options,
+    json_option,
+    open_experiment,
+    print_json,
+    size,
+)
 from autolabel.errors import CorruptArtefact
 from autolabel.flow import clean
 from autolabel.flow.status import status as read_status
@@ -37,9 +44,9 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
         print_json({"name": project.experiment.name, "work": str(project.work), "stages": rows})
         return
     for s in steps:
-        click.echo(f"{s.name:22} {s.state:8} {s.path or ''}".rstrip())
+        echo(f"{s.name:22} {s.state:8} {s.path or ''}".rstrip())
         for reason in s.why if why else ():
-            click.echo(f"{'':22} because {reason}")
+            echo(f"{'':22} because {reason}")
 
 
 @click.command()
@@ -58,8 +65,8 @@ def verify(experiment: Path, work: Path | None, overrides: tuple[str, ...], full
         print_json({"checked": checked, "problems": problems})
     else:
         for problem in problems:
-            click.echo(problem)
-        click.echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
+            echo(problem)
+        echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
     if problems:
         remedy = "run the experiment again: what is damaged is kept aside and made again"
         raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
@@ -89,8 +96,8 @@ def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run:
         print_json({"deleted": [str(item.path) for item in items], "bytes": total, "dry_run": dry_run})
         return
     for item in items:
-        click.echo(f"{item.kind:9} {size(sizes[item.path]):>9}  {item.path}")
-    click.echo(f"{len(items)} item(s), {size(total)} {'would be deleted' if dry_run else 'deleted'}")
+        echo(f"{item.kind:9} {size(sizes[item.path]):>9}  {item.path}")
+    echo(f"{len(items)} item(s), {size(total)} {'would be deleted' if dry_run else 'deleted'}")
 
 
 COMMANDS = [status, verify, gc]

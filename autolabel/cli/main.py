@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import click
@@ -22,12 +23,40 @@ from autolabel.stopping import Stopped
 from autolabel.world import of_environment
 
 
+class WrongUsage(click.ClickException):
+    """What click says of options and arguments, in one line as every other error."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        tell(f"autolabel: {self.message}")
+
+
+@contextmanager
+def usage_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "autolabel"
+        what = " ".join(error.format_message().split()).rstrip(".")
+        raise WrongUsage(f"{what}; see `{command} --help`") from error
+
+
 class ErrorsToExitCodes(click.Group):
     """Every foreseen error ends in one line on stderr and its exit code; a traceback is a bug of ours."""
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
+        with usage_in_one_line():
+            if any("\0" in arg for arg in args):  # no shell passes one on
+                raise click.UsageError("an argument holds a NUL character")
+            return super().make_context(info_name, args, *rest, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with usage_in_one_line():
+                return super().invoke(ctx)
         except AutolabelError as error:
             tell(f"autolabel: {error}")
             ctx.exit(error.exit_code)

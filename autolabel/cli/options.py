@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import click
 
 from autolabel.cli.launching import launch
-from autolabel.config import Experiment, Runtime
-from autolabel.errors import ConfigError
+from autolabel.config import MAX_JOBS, Experiment, Runtime
+from autolabel.errors import ConfigError, printable
 from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.load import load_pipeline
@@ -46,7 +46,9 @@ def _device(context: click.Context, parameter: click.Parameter, value: str | Non
 
 
 device_option = click.option("--device", callback=_device, help="auto, cpu, cuda or cuda:N; overrides runtime.device.")
-jobs_option = click.option("--jobs", type=click.IntRange(min=0), help="Worker threads or processes; 0 = all cores.")
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(0, MAX_JOBS), help="Worker threads or processes; 0 = all cores."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
 
@@ -166,6 +168,11 @@ def parse_size(text: str) -> tuple[int, int]:
             f"{text!r} is not of the form HEIGHTxWIDTH, e.g. 1024x2048, with sides up to {MAX_SIDE}"
         )
     return int(parts[0]), int(parts[1])
+
+
+def echo(line: str) -> None:
+    """A line on stdout, whatever names stand in it."""
+    click.echo(printable(line))
 
 
 def print_json(result: Mapping[str, Any]) -> None:

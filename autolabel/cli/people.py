@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autolabel.cli.options import device_option, jobs_option, json_option, parse_scales, print_json, quiet_option, size
+from autolabel.cli.options import (
+    device_option,
+    echo,
+    jobs_option,
+    json_option,
+    parse_scales,
+    print_json,
+    quiet_option,
+    size,
+)
 from autolabel.errors import ItemsFailed
 from autolabel.progress import tell
 
 if TYPE_CHECKING:
     from autolabel.cli.predicting import Predicted
+
+MAX_FRAMES = 10**9
 
 
 @click.command()
@@ -33,8 +44,10 @@ if TYPE_CHECKING:
 @click.option(
     "--details", is_flag=True, help="Also write every scale's prediction and attention map, and a sheet of all."
 )
-@click.option("--every", type=click.IntRange(min=1), default=1, help="Of a video or folder, take each N-th frame.")
-@click.option("--max-frames", type=click.IntRange(min=1), help="Take at most so many of each video or folder.")
+@click.option(
+    "--every", type=click.IntRange(1, MAX_FRAMES), default=1, help="Of a video or folder, take each N-th frame."
+)
+@click.option("--max-frames", type=click.IntRange(1, MAX_FRAMES), help="Take at most so many of each video or folder.")
 @click.option("--animate", is_flag=True, help="Also write animation.webp: all overlays in their order.")
 @click.option(
     "--fps", type=click.FloatRange(0.1, 100), default=10, show_default=True, help="Frames a second of --animate."
@@ -89,9 +102,9 @@ def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
         failed = [str(error) for error in result.failed]
         print_json({**found, "animation": result.animation and str(result.animation), "failed": failed})
     else:
-        click.echo(f"{len(result.files)} image(s) labelled in {out}")
+        echo(f"{len(result.files)} image(s) labelled in {out}")
         if result.animation:
-            click.echo(f"animation {result.animation}")
+            echo(f"animation {result.animation}")
     for error in result.failed:
         tell(f"autolabel: {error}")
     if result.failed:
@@ -124,7 +137,7 @@ def cut(
         print_json(result)
     else:
         ignored = f"{100 * result['ignored_share']:.1f} % ignored"
-        click.echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
+        echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
 
 
 def _class_threshold(text: str) -> tuple[str, float]:

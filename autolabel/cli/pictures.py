@@ -17,6 +17,7 @@ from autolabel.data.frames import decode_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.data.video import CONTAINERS, decode_video, expected_frames
 from autolabel.errors import ConfigError, DataError
+from autolabel.given import open_given
 from autolabel.store import safe_names
 
 MAX_PIXELS = SourceTable().max_pixels
@@ -130,7 +131,7 @@ def read_pictures(source: Source, take: Take) -> Iterator[Picture]:
 @contextmanager
 def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
-        stream = file.open("rb")
+        stream = open_given(file)
     except OSError as error:
         raise DataError(file, f"cannot be read: {error.strerror}", "give image files, videos or folders") from error
     with stream:

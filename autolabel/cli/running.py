@@ -13,6 +13,7 @@ from autolabel.cli.options import (
     How,
     Opened,
     Ranks,
+    echo,
     experiment_options,
     json_option,
     open_experiment,
@@ -21,6 +22,7 @@ from autolabel.cli.options import (
     running,
     size,
 )
+from autolabel.config import MAX_JOBS
 from autolabel.errors import ConfigError, GateFailed, ItemsFailed
 from autolabel.flow.following import follow
 from autolabel.flow.runner import Done
@@ -35,7 +37,7 @@ from autolabel.world import World, joined, of_environment
 @experiment_options
 @click.option("--until", metavar="STEP", help="Stop after this step (or stage).")
 @click.option("--dry-run", is_flag=True, help="Say what would run and why; make nothing.")
-@click.option("--nproc", type=click.IntRange(min=1), default=1, help="Processes that share a step: one a GPU.")
+@click.option("--nproc", type=click.IntRange(1, MAX_JOBS), default=1, help="Processes that share a step: one a GPU.")
 @json_option
 @run_options
 def run(
@@ -97,28 +99,28 @@ def finish(project: Opened, done: list[Done], *, as_json: bool) -> None:
 
 def print_summary(summary: dict[str, Any], made: list[str]) -> None:
     if not made:
-        click.echo("Everything is up to date: no work was done.")
+        echo("Everything is up to date: no work was done.")
     for key, text in (("teacher_miou", "teacher mIoU"), ("student_miou", "student mIoU")):
         if key in summary:
-            click.echo(f"{text:14} {_figure(summary[key])}")
+            echo(f"{text:14} {_figure(summary[key])}")
     for name, miou in summary.get("students", {}).items():
-        click.echo(f"  {name:22} {_figure(miou)}")
+        echo(f"  {name:22} {_figure(miou)}")
     if "labels" in summary:
         labels = summary["labels"]
         each = labels["bytes"] / max(labels["count"], 1)
-        click.echo(
+        echo(
             f"{'labels':14} {labels['count']} PNG, {size(labels['bytes'])} ({size(each)} each),"
             f" {100 * labels['ignored_share']:.1f} % ignored"
         )
-        click.echo(f"{'':14} {labels['path']}")
+        echo(f"{'':14} {labels['path']}")
     for name, change in summary.get("changes", {}).items():
         same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
-        click.echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")
+        echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")
     if "table" in summary:
         print_table(summary["table"]["rows"])
-        click.echo(f"{'table':14} {summary['table']['path']}")
+        echo(f"{'table':14} {summary['table']['path']}")
     if "report" in summary:
-        click.echo(f"{'report':14} {summary['report']}")
+        echo(f"{'report':14} {summary['report']}")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -134,7 +136,7 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
             text.ljust(width) if i < 3 else text.rjust(width)
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
-        click.echo("  ".join(aligned).rstrip())
+        echo("  ".join(aligned).rstrip())
 
 
 def _figure(miou: float | None) -> str:
@@ -159,7 +161,7 @@ def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
         print_json({"plan": plan})
         return
     for item in plan:
-        click.echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}")
+        echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}")
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:

@@ -10,6 +10,7 @@ import click
 
 from autolabel.cli.options import (
     How,
+    echo,
     json_option,
     opened,
     print_json,
@@ -65,8 +66,8 @@ def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
     experiment = parse_experiment(text.encode(), where=target, base=target.parent)
     counts = _look(experiment.data)
     write_file(target.absolute(), text.encode())
-    click.echo(f"wrote {target}: {counts}")
-    click.echo(f"next: autolabel run {target}")
+    echo(f"wrote {target}: {counts}")
+    echo(f"next: autolabel run {target}")
 
 
 def _look(data: Data) -> str:
@@ -93,7 +94,7 @@ def doctor(work: Path | None, as_json: bool) -> None:
         print_json({"checks": [vars(check) for check in checks]})
     else:
         for check in checks:
-            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:12} {check.found}")
+            echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:12} {check.found}")
     failed = [check for check in checks if not check.ok]
     if failed:
         raise ConfigError(failed[0].name, failed[0].found, failed[0].remedy)

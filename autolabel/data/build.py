@@ -24,6 +24,7 @@ from autolabel.data.plan import PlannedImage, SourcePlan
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
 from autolabel.errors import DataError
+from autolabel.given import read_given
 from autolabel.progress import Progress
 from autolabel.store.digest import digest_json
 
@@ -141,7 +142,7 @@ def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
 
 def _read(root: Path, path: str) -> bytes:
     try:
-        return (root / path).read_bytes()
+        return read_given(root / path)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror}") from error
 

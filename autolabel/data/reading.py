@@ -13,6 +13,7 @@ from autolabel.data.checks import unsafe_path
 from autolabel.data.decode import decode_image, decode_label
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import DataError, ImageError, LabelError
+from autolabel.given import read_given
 from autolabel.labels import png
 from autolabel.store.digest import sha256_bytes
 
@@ -28,7 +29,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
         raise DataError(root, f"path {path!r} {unsafe}")
     file = roots[root] / path
     try:
-        return file.read_bytes()
+        return read_given(file)
     except OSError as error:
         raise DataError(
             file, f"cannot be read: {error.strerror or error}", "put it back or build a new manifest"

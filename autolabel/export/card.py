@@ -9,6 +9,8 @@ from typing import Any
 
 import jinja2
 
+from autolabel.errors import printable
+
 _HERE = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~])")
 
@@ -29,5 +31,4 @@ def render_card(config: Mapping[str, Any]) -> bytes:
 
 def _plain(value: object) -> str:
     """Text that means nothing to Markdown, whoever wrote it; on one line."""
-    visible = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
-    return _MARKDOWN.sub(r"\\\1", visible)
+    return _MARKDOWN.sub(r"\\\1", printable(str(value)))

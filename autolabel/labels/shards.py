@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from autolabel.errors import DataError
+from autolabel.given import read_given
 from autolabel.labels.codes import CodeBook
 
 FORMAT = "autolabel codes"
@@ -114,7 +115,7 @@ def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_given(path)
     except OSError as error:
         raise DataError(path, error.strerror or "cannot be read") from None
 

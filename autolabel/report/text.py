@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from autolabel.errors import printable
+
 NOTHING = "–"  # a figure that is not defined
 
 
 def clean(name: str) -> str:
     """A name from a stranger's file: control characters, direction marks and lone surrogates are spelled out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return printable(name)
 
 
 def percent(value: float | None, decimals: int = 1) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from autolabel.errors import ConfigError, WeightsError
+from autolabel.given import open_given, read_given
 from autolabel.store import digest_json, sha256_file
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_files(name: str) -> Files:
         where=str(folder),
         config=_small(folder / CONFIG),
         processor=None if processor is None else _small(folder / processor),
-        weights=[partial(_guarded, folder / file, Path.read_bytes) for file in weight_files(folder)],
+        weights=[partial(_guarded, folder / file, read_given) for file in weight_files(folder)],
     )
 
 
@@ -99,7 +100,7 @@ def _processor(folder: Path) -> list[str]:
 
 def _small(file: Path) -> bytes:
     def read(file: Path) -> bytes:
-        with file.open("rb") as stream:
+        with open_given(file) as stream:
             return stream.read(_LARGEST_JSON + 1)
 
     data = _guarded(file, read)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import DataError, WeightsError
+from autolabel.given import read_given
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def open_model(artefact: Artefact) -> tuple[Network, NetworkCard]:
 def read_weights(path: Path) -> bytes:
     """The bytes of a weights file that a user names. Raises WeightsError."""
     try:
-        return path.read_bytes()
+        return read_given(path)
     except OSError as error:
         raise WeightsError(path, f"cannot be read: {error.strerror}", "give the path of a safetensors file") from error
 

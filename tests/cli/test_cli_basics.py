@@ -122,7 +122,8 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, content: bytes) -> None:
         ("seed=" + "[" * 5000, "seed = '[[["),
         ("seed=1\nname='y'", "seed = \"1\\nname='y'\""),
         ("name=\udcff", "is not UTF-8 text"),
-        ("teacher.weights=a\0b", "teacher.weights: 'a\\x00b' is no path"),
+        ("name=a\0b", "an argument holds a NUL character"),
+        ('teacher.weights="a\\u0000b"', "teacher.weights: 'a\\x00b' is no path"),
     ],
 )
 def test_a_wrong_override_is_one_line(experiment: Path, override: str, says: str) -> None:
@@ -138,7 +139,9 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "absent"\n')
     assert str(tmp_path / "absent") in one_line(call("run", file, "--work", tmp_path / "w", "-q"), 3)
-    assert "null byte" in one_line(call("run", file, "--work", tmp_path / "w", "-q", "--set", "data.fine=a\0b"), 3)
+    assert "null byte" in one_line(
+        call("run", file, "--work", tmp_path / "w", "-q", "--set", 'data.fine="a\\u0000b"'), 3
+    )
     shown = call("status", file, "--work", tmp_path / "w", "--why")
     assert shown.exit_code == 0
     assert "absent" in shown.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 import fault_runs
 import fault_signals
 import fault_syscalls
+import wrong_calls
 from tally import Fault, Tally
 
 # Torch is imported by none of these modules at their top: what forks must not have torch's threads behind it.
@@ -21,6 +22,8 @@ FAULTS: dict[str, Fault] = {
     "syscall faults": Fault(fault_syscalls.run, 160, least=150),
     "concurrent runs": Fault(fault_runs.run, 50, least=200),
     "signals": Fault(fault_signals.run, 44, least=40),
+    # These import torch when they run: last.
+    "wrong calls": Fault(wrong_calls.run, 1500, 300),
 }
 
 

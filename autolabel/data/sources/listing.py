@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from autolabel.errors import DataError
+from autolabel.given import read_given
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -24,13 +25,11 @@ def need_folder(folder: Path, remedy: str) -> Path:
 def read_text(file: Path, remedy: str) -> str:
     """Raises DataError where the file is missing or is no UTF-8 text."""
     try:
-        return file.read_text("utf-8")
+        return read_given(file).decode("utf-8")
     except OSError as error:
         raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error
     except UnicodeDecodeError as error:
         raise DataError(file, "is not UTF-8 text", remedy) from error
-    except ValueError as error:  # a NUL in the name
-        raise DataError(file, f"cannot be read: {error}", remedy) from error
 
 
 def read_names(file: Path, remedy: str) -> list[str]:

@@ -1,0 +1,66 @@
+"""A part of the calls that `make soak` makes; and that the judge sees what it is to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+import wrong_calls
+from wrong_calls import choose, commands, judge, run
+
+from autolabel.cli.main import cli
+from autolabel.given import read_given
+
+
+def test_wrong_calls_end_well(ram: Path) -> None:
+    tally = run(300, 1, ram)
+    assert tally.tried == 300
+    assert not tally.bad, "\n".join(tally.bad)
+
+
+@pytest.mark.parametrize(
+    ("ended", "says"),
+    [
+        ((7, "", "x"), "exit code 7"),
+        ((1, "", "Traceback (most recent call last):\nKeyError: 1"), "a traceback"),
+        ((2, "", "one\ntwo"), "2 lines"),
+        ((0, "\x1b[31m", ""), "control characters"),
+    ],
+)
+def test_the_judge(ended: tuple[int, str, str], says: str) -> None:
+    assert any(says in problem for problem in judge(*ended))
+    assert judge(3, "", "autolabel: x: y; z\n") == []
+
+
+def test_a_command_that_fails_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    @click.option("--out", type=click.Path(path_type=Path))
+    @click.argument("codes", type=click.Path(path_type=Path))
+    def broken(out: Path, codes: Path) -> None:
+        """Trusts what it is given, and writes where it should not."""
+        Path("elsewhere").write_text(read_given(codes).decode("ascii"))
+
+    monkeypatch.setitem(cli.commands, "broken", broken)
+    monkeypatch.setattr(wrong_calls, "commands", lambda: iter([(("broken",), broken)]))
+    tally = run(60, 0, ram)
+    assert any("UnicodeDecodeError" in line for line in tally.bad)
+    assert any("changed ['elsewhere']" in line for line in tally.bad)
+
+
+def test_every_parameter_gets_its_turn(ram: Path) -> None:
+    import random
+
+    from cabinet import cabinet
+
+    known = {path for path, _ in commands()}
+    assert {("run",), ("export", "model"), ("import-weights",)} <= known
+    chosen = choose(cabinet(ram / "things"), 300, random.Random(0))
+    assert {call.path for call in chosen} == known
+    assert len({(call.path, call.parameter) for call in chosen}) > 70
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "/dev/null", "."])
+def test_only_regular_files_are_read(place: str) -> None:
+    with pytest.raises(OSError):
+        read_given(Path(place))

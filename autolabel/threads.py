@@ -57,3 +57,8 @@ class OrderedMap(Generic[Item, Result]):
     def ready(self) -> int:
         """Results that wait to be taken: near 0 means that the threads are the bottleneck."""
         return sum(future.done() for future in self._pending)
+
+    @property
+    def unfinished(self) -> int:
+        """Items that wait for a thread or are in one."""
+        return len(self._pending) - self.ready

@@ -8,6 +8,7 @@ the codes depend on neither batch nor number of cores (both change the last bits
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -39,11 +40,14 @@ class ChunkCodes(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """After every batch. `ready` near 0: decoding is the bottleneck; near `ahead`: the network is."""
+    """After every batch. On a GPU, `ready` near 0: decoding is the bottleneck; near `ahead`: the network is."""
 
     images: int  # in this batch, bad ones too
     ready: int  # decoded batches that wait
     ahead: int  # the most that may wait
+    running: int  # batches in the network
+    decoding: float  # seconds in which this batch was read and decoded
+    network: float  # seconds that the network took, on a GPU: that it was waited for
 
 
 class _Batch(NamedTuple):
@@ -57,12 +61,14 @@ class _Loaded(NamedTuple):
     ids: list[str]
     pictures: np.ndarray | None  # (B, H, W, 3) uint8; None where every image was bad
     bad: list[tuple[str, ImageError]]
+    seconds: float
 
 
 class _Running(NamedTuple):
     loaded: _Loaded
     codes: Tensor | None  # (B, H, W) on the CPU, to be read once they have arrived
     arrived: torch.cuda.Event | None
+    seconds: float  # that starting it took
 
 
 def infer_chunks(
@@ -98,14 +104,21 @@ def infer_chunks(
     done: dict[str, np.ndarray] = {}
     bad: list[tuple[str, ImageError]] = []
     plan = _plan(chunks, batch if on_gpu else 1)
-    with OrderedMap(beside_gpu if on_gpu else on_one_core, plan, workers=decoders, ahead=ahead) as batches:
+    batches = OrderedMap(beside_gpu if on_gpu else on_one_core, plan, workers=decoders, ahead=ahead)
+
+    def finish() -> Iterator[ChunkCodes]:
+        depth, batch = len(running), running.popleft()
+        network = batch.seconds + _wait(batch)
+        on_stats(Stats(len(batch.loaded.batch.rows), batches.ready, ahead, depth, batch.loaded.seconds, network))
+        yield from _collect(batch, done, bad)
+
+    with batches:
         for item in batches:
             running.append(item if isinstance(item, _Running) else _start(predict, item))
-            on_stats(Stats(len(running[-1].loaded.batch.rows), batches.ready, ahead))
             if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
-                yield from _finish(running.popleft(), done, bad)
+                yield from finish()
     while running:
-        yield from _finish(running.popleft(), done, bad)
+        yield from finish()
 
 
 def _plan(chunks: Iterable[tuple[int, Sequence[Row]]], size: int) -> Iterator[_Batch]:
@@ -122,6 +135,7 @@ def _plan(chunks: Iterable[tuple[int, Sequence[Row]]], size: int) -> Iterator[_B
 
 
 def _load(batch: _Batch, load: Callable[[Row], np.ndarray]) -> _Loaded:
+    begun = time.perf_counter()
     ids: list[str] = []
     pictures: list[np.ndarray] = []
     bad: list[tuple[str, ImageError]] = []
@@ -131,7 +145,8 @@ def _load(batch: _Batch, load: Callable[[Row], np.ndarray]) -> _Loaded:
             ids.append(row.id)
         except ImageError as error:
             bad.append((row.id, error))
-    return _Loaded(batch, ids, np.stack(pictures) if pictures else None, bad)
+    stacked = np.stack(pictures) if pictures else None
+    return _Loaded(batch, ids, stacked, bad, time.perf_counter() - begun)
 
 
 def _checked(picture: np.ndarray, row: Row) -> np.ndarray:
@@ -144,21 +159,28 @@ def _checked(picture: np.ndarray, row: Row) -> np.ndarray:
 
 
 def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
+    begun = time.perf_counter()
     if loaded.pictures is None:
-        return _Running(loaded, None, None)
+        return _Running(loaded, None, None, 0.0)
     codes = predict(torch.from_numpy(loaded.pictures))
     host = codes.to("cpu", non_blocking=True)
     # Waiting for this event, not for the device: by then the next batch is under way.
     arrived = torch.cuda.current_stream(codes.device).record_event() if codes.is_cuda else None
-    return _Running(loaded, host, arrived)
+    return _Running(loaded, host, arrived, time.perf_counter() - begun)
 
 
-def _finish(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
-    """Take a batch's codes; with a chunk's last batch the chunk goes out."""
-    batch, ids, _, failed = running.loaded
-    bad += failed
+def _wait(running: _Running) -> float:
+    """Seconds until a batch's codes have arrived."""
+    begun = time.perf_counter()
     if running.arrived is not None:
         running.arrived.synchronize()
+    return time.perf_counter() - begun
+
+
+def _collect(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
+    """Take a batch's codes; with a chunk's last batch the chunk goes out."""
+    batch, ids, failed = running.loaded.batch, running.loaded.ids, running.loaded.bad
+    bad += failed
     if running.codes is not None:
         done.update(zip(ids, running.codes.numpy(), strict=True))
     if batch.order is not None:

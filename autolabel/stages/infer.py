@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from autolabel.flow.stage import Ahead, Context, Outcome, Stage
 from autolabel.machine import resolve_device, usable_cores
 from autolabel.stages.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
+from autolabel.stages.queues import Queues
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
@@ -42,29 +43,39 @@ def run(ctx: Context) -> Outcome:
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
     shared = SharedChunks(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     _check_bad(ctx, shared)  # of a run that ended at just this
-    bar = _Bar(ctx, shared)
+    teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
+    log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
+    queues = Queues(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
+    bar = _Bar(ctx, shared, queues)
     results = infer_chunks(
-        _teacher(ctx, book),
+        teacher,
         shared.handed_out(),
         load=partial(load_image, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
-        decoders=ctx.runtime.jobs or usable_cores(),
+        decoders=jobs,
         on_stats=bar.count,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
 
     def keep(result: ChunkCodes) -> None:
-        shared.done(_write(ctx, shared.chunks[result.chunk], result, book, manifest.classes.names))
+        with queues.writing():
+            shared.done(_write(ctx, shared.chunks[result.chunk], result, book, manifest.classes.names))
+
+    def computed() -> Iterator[ChunkCodes]:
+        for result in results:
+            queues.chunk(shared.chunks[result.chunk].name, to_write=kept.unfinished)
+            yield result
 
     # One writer thread: shards are compressed and made durable while the next chunk is computed, in order.
     with bar.shown, closing(results):
-        with OrderedMap(keep, results, workers=1, ahead=1) as kept:
+        with OrderedMap(keep, computed(), workers=1, ahead=1) as kept:
             for _ in kept:
                 _check_bad(ctx, shared)
                 ctx.stop.check()
+        queues.end()
         rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
     _check_bad(ctx, shared)
-    return _finish(ctx, book, rows) if ctx.world.is_first else Outcome(meta={})
+    return _finish(ctx, book, rows, queues) if ctx.world.is_first else Outcome(meta={})
 
 
 def _teacher(ctx: Context, book: CodeBook) -> Teacher:
@@ -86,15 +97,16 @@ def _teacher(ctx: Context, book: CodeBook) -> Teacher:
 class _Bar:
     """Images that all ranks have looked at, shown by rank 0."""
 
-    def __init__(self, ctx: Context, shared: SharedChunks) -> None:
+    def __init__(self, ctx: Context, shared: SharedChunks, queues: Queues) -> None:
         from autolabel.progress import Progress
 
         done, total = shared.num_images
         self.shown = Progress(total=total, initial=done, desc=ctx.node, unit="image", quiet=ctx.quiet)
-        self._before, self._seen = done, shared.counter("images")
+        self._before, self._seen, self._queues = done, shared.counter("images"), queues
 
     def count(self, stats: Stats) -> None:
         """After every batch of this rank."""
+        self._queues.batch(stats)
         self._show(stats.images, waiting=f"{stats.ready}/{stats.ahead}")
 
     def refresh(self) -> None:
@@ -135,7 +147,7 @@ def _check_bad(ctx: Context, shared: SharedChunks) -> None:
         raise DataError(ctx.node, what, "repair them or raise data.max_bad")
 
 
-def _finish(ctx: Context, book: CodeBook, rows: list[Row]) -> Outcome:
+def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Outcome:
     shards = [{key: row[key] for key in ("name", "split", "ids")} for row in rows]
     ctx.draft.write(SHARD_INDEX, json.dumps({"book": book.to_dict(), "shards": shards}, sort_keys=True).encode())
     bad = [item for row in rows for item in row["bad"]]
@@ -146,6 +158,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row]) -> Outcome:
         meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
+        provenance={"queues": queues.summary()},
     )
 
 

@@ -149,6 +149,14 @@ def test_stats_after_every_batch(teacher: Teacher) -> None:
     run(teacher, on_stats=seen.append)
     assert [stats.images for stats in seen] == [1] * len(ROWS)  # on the CPU one by one
     assert all(0 <= stats.ready <= stats.ahead + 1 for stats in seen)
+    assert all(stats.running == 1 and min(stats.decoding, stats.network) > 0 for stats in seen)
+
+
+def test_on_a_gpu_two_batches_are_under_way() -> None:
+    seen: list[Stats] = []
+    run(OnGpu(), batch=2, on_stats=seen.append)
+    assert [stats.images for stats in seen] == [2, 1, 1, 2, 1, 1, 1]
+    assert [stats.running for stats in seen] == [2] * 6 + [1]
 
 
 class OnGpu:

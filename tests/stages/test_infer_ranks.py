@@ -115,6 +115,11 @@ def test_two_ranks_stopped_then_one(tiny: Tiny, alone: Artefact, tmp_path: Path)
     assert {name: artefact.file(name).stat().st_mtime_ns for name in before} == before
 
 
+def test_the_queues_of_every_chunk_are_logged(alone: Artefact) -> None:
+    assert [json.loads(line)["chunk"] for line in alone.log_lines("queues.jsonl")] == NAMES
+    assert alone.provenance["queues"]["bottleneck"] in ("decoding", "network", "writing")
+
+
 def test_every_chunk_is_in_the_index_once(alone: Artefact) -> None:
     shards = json.loads(alone.read("shards.json"))["shards"]
     assert [shard["name"] for shard in shards] == NAMES

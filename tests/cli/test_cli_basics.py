@@ -139,9 +139,8 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
     file.write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "absent"\n')
     assert str(tmp_path / "absent") in one_line(call("run", file, "--work", tmp_path / "w", "-q"), 3)
-    assert "null byte" in one_line(
-        call("run", file, "--work", tmp_path / "w", "-q", "--set", 'data.fine="a\\u0000b"'), 3
-    )
+    no_name = ["--set", 'data.fine="a\\u0000b"']
+    assert "null byte" in one_line(call("run", file, "--work", tmp_path / "w", "-q", *no_name), 3)
     shown = call("status", file, "--work", tmp_path / "w", "--why")
     assert shown.exit_code == 0
     assert "absent" in shown.stdout

@@ -14,6 +14,7 @@ from pathlib import Path
 import fault_runs
 import fault_signals
 import fault_syscalls
+import malformed_input
 import wrong_calls
 from tally import Fault, Tally
 
@@ -23,6 +24,7 @@ FAULTS: dict[str, Fault] = {
     "concurrent runs": Fault(fault_runs.run, 50, least=200),
     "signals": Fault(fault_signals.run, 44, least=40),
     # These import torch when they run: last.
+    "malformed input": Fault(malformed_input.run, 4000, least=500),
     "wrong calls": Fault(wrong_calls.run, 1500, 300),
 }
 

@@ -1,11 +1,11 @@
 """Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of other labels.
 
-    python benchmarks/labelling.py [--json] [--only decision,dense] [--device cpu] [--threads 1] [--rounds 5]
+    python benchmarks/labelling.py [--json] [--only decision,dense,codec] [--device cpu] [--threads 1] [--rounds 5]
                                    [--trunk hrnet_w18_small_v1] [--size 512x1024] [--images 2] [--precision fp32]
 
 On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
-figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`; the published path is
-`_published_labelling.py`.
+figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`, `_codec.py`; the published
+path is `_published_labelling.py`.
 `*.labels_differ` is the share of pixels whose label, cut at 0.5, is another.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 
+import _codec
 import _decision
 import _dense
 import torch
@@ -23,6 +24,7 @@ SECTIONS = {
     "dense": lambda given: _dense.measure(
         given.device, trunk=given.trunk, precision=given.precision, size=given.size, images=given.images
     ),
+    "codec": lambda given: _codec.measure(),
 }
 
 

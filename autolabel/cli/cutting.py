@@ -11,6 +11,7 @@ import numpy as np
 
 from autolabel.errors import ConfigError, DataError
 from autolabel.given import read_given
+from autolabel.labels.codecs import require_codec
 from autolabel.labels.codes import thresholds_per_class
 from autolabel.labels.cutting import CutLabel, cut_shard
 from autolabel.labels.shards import Shard, read_shard
@@ -24,9 +25,17 @@ BEGUN = "unfinished.json"  # the image ids, in a folder that has no index yet: t
 
 
 def cut_codes(
-    codes: Path, out: Path, *, threshold: float, class_thresholds: Mapping[str, float], jobs: int, quiet: bool
+    codes: Path,
+    out: Path,
+    *,
+    threshold: float,
+    class_thresholds: Mapping[str, float],
+    codec: str,
+    jobs: int,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Cut every shard of `codes` into `out`; returns what `--json` prints."""
+    require_codec(codec)
     shards = load_shards(codes)
     first = read_shard(shards[0][1], where=shards[0][0])
     lut = first.book.lut(thresholds_per_class(_class_names(first, shards[0][0]), threshold, class_thresholds))
@@ -39,13 +48,15 @@ def cut_codes(
     jobs = jobs or usable_cores()
     with (
         Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
-        OrderedMap(lambda shard: cut_shard(shard[1], lut, {}), shards, workers=jobs, ahead=jobs) as results,
+        OrderedMap(
+            lambda shard: cut_shard(shard[1], lut, {}, codec=codec), shards, workers=jobs, ahead=jobs
+        ) as results,
     ):
         for cuts in results:
             write_files(out.absolute(), ((names[item.id], item.png) for item in cuts))
             rows += [_row(item, names[item.id]) for item in cuts]
             bar.update(len(cuts))
-    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds)}
+    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec}
     index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
     write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
     remove_file(out.absolute() / BEGUN)

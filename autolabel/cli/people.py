@@ -115,6 +115,7 @@ def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
 @click.argument("codes", type=click.Path(path_type=Path))
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
 @click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
+@click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
 @jobs_option
 @json_option
@@ -123,6 +124,7 @@ def cut(
     codes: Path,
     threshold: float,
     class_thresholds: tuple[str, ...],
+    codec: str,
     out: Path,
     jobs: int | None,
     as_json: bool,
@@ -132,7 +134,9 @@ def cut(
     from autolabel.cli.cutting import cut_codes
 
     per_class = dict(_class_threshold(text) for text in class_thresholds)
-    result = cut_codes(codes, out, threshold=threshold, class_thresholds=per_class, jobs=jobs or 0, quiet=quiet)
+    result = cut_codes(
+        codes, out, threshold=threshold, class_thresholds=per_class, codec=codec, jobs=jobs or 0, quiet=quiet
+    )
     if as_json:
         print_json(result)
     else:

@@ -35,6 +35,7 @@ PLANS: dict[str, Callable[[Any], SourcePlan]] = {
     "mapillary": mapillary.plan,
     "folder": folder.plan,
 }
+_RENDERED = 2  # goes up when the same settings would render other bytes
 _WRITE_BATCH = 64  # images whose rendered files are handed to the writer at once
 _SHOWN = 10  # this many unusable images beyond the limit are looked for before giving up
 
@@ -73,7 +74,7 @@ def fingerprint(settings: config.Data) -> str:
     For rendered scenes the settings, else names and sizes of all files. Raises DataError.
     """
     if isinstance(settings, config.Synthetic):
-        return digest_json(settings.model_dump(mode="json"))
+        return digest_json([_RENDERED, settings.model_dump(mode="json")])
     return plan(settings).fingerprint()
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from autolabel.classes import IGNORE
-from autolabel.labels import png
+from autolabel.labels.codecs import CODECS
 from autolabel.labels.cut import cut, reasons
 from autolabel.labels.shards import read_shard
 from autolabel.labels.weights import weigh, weight_table
@@ -16,7 +16,7 @@ from autolabel.labels.weights import weigh, weight_table
 
 class CutLabel(NamedTuple):
     id: str
-    png: bytes  # the label map, 8-bit greyscale
+    png: bytes  # the label map, as the codec makes it
     counts: tuple[int, ...]  # pixels a class, then ignored ones: (K + 1)
     reasons: dict[str, int]  # see `autolabel.labels.cut.reasons`
     weights: bytes | None = None  # the map of weights, likewise, where it was asked for
@@ -29,12 +29,14 @@ def cut_shard(
     policy: str = "off",
     *,
     weighed: bool = False,
+    codec: str = "default",
 ) -> list[CutLabel]:
     """Cut every image of a shard, in its order. `coarse_by_id` may lack images that have no coarse label.
 
-    DataError for a damaged shard or a coarse label of another size, ConfigError for an unknown policy.
+    `codec` is one of CODECS, its library installed; maps of weights take it too. DataError for a damaged shard or a
+    coarse label of another size, ConfigError for an unknown policy.
     """
-    shard = read_shard(data)
+    shard, encode = read_shard(data), CODECS[codec]
     results = []
     for image_id in shard.ids:
         codes, coarse = shard.codes(image_id), coarse_by_id.get(image_id)
@@ -44,10 +46,10 @@ def cut_shard(
         results.append(
             CutLabel(
                 image_id,
-                png.encode(labels),
+                encode(labels),
                 count_pixels(labels, shard.book.num_classes),
                 why,
-                None if weights is None else png.encode(weights),
+                None if weights is None else encode(weights),
             )
         )
     return results

@@ -81,5 +81,5 @@ def run(ctx: Context) -> Outcome:
 
 
 EVALUATE = Stage(
-    "evaluate", 2, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check, parallel=True
+    "evaluate", 3, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check, parallel=True
 )

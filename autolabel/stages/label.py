@@ -18,12 +18,14 @@ WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weig
 
 
 def check(ahead: Ahead) -> None:
-    """Thresholds must be bin edges, and name classes."""
+    """Thresholds must be bin edges, and name classes; the codec's library must be there."""
+    from autolabel.labels.codecs import require_codec
     from autolabel.labels.codes import CodeBook, thresholds_per_class
 
     names, settings = ahead.data.classes.names, ahead.settings
     book = CodeBook(len(names), ahead.inputs["codes"].edges)
     book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
+    require_codec(settings.codec)
 
 
 def run(ctx: Context) -> Outcome:
@@ -69,7 +71,8 @@ def _cut(name: str, *, ctx: Context, manifest: Manifest, lut: Any) -> list[Any]:
         label = manifest.label(image_id, "coarse")
         if label is not None:
             coarse[image_id] = load_label(label, ctx.roots(), manifest.classes)
-    return cut_shard(data, lut, coarse, ctx.settings.coarse, weighed=ctx.settings.weights)
+    settings = ctx.settings
+    return cut_shard(data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
 
 
 def _row(item: Any, name: str) -> dict[str, Any]:
@@ -131,4 +134,4 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 1, "labels", {"data": "manifest", "codes": "codes"}, run, check=check)
+LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check)

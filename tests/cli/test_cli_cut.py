@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
+from autolabel.labels import png
+from autolabel.labels.codecs import CODECS
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import write_shard
 
@@ -64,3 +66,15 @@ def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert contents[0] == contents[1]
     assert contents[0].keys() == {"labels.json", "x.png", "y.png"}
     assert "not an empty folder" in cut(codes, "--out", out).stderr, "a finished one is left alone"
+
+
+def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
+    codes = shard(tmp_path / "codes-00000.h5", "x", "y")
+    for codec in CODECS:
+        assert cut(codes, "--out", tmp_path / codec, "--codec", codec).exit_code == 0
+        for image_id in "xy":
+            labels = png.decode((tmp_path / codec / f"{image_id}.png").read_bytes())
+            np.testing.assert_array_equal(labels, np.full((3, 4), 255))
+    result = cut(codes, "--out", tmp_path / "other", "--codec", "webp")
+    assert (result.exit_code, "no codec is named 'webp'" in result.stderr) == (2, True)
+    assert not (tmp_path / "other").exists()

@@ -47,10 +47,10 @@ def test_the_key_is_frozen() -> None:
         "stage": "filter",
         "version": 1,
         "seed": 0,
-        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off", "weights": False},
+        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off", "codec": "default", "weights": False},
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "1504e6104b5caf54e9e6daf37676c6bc511497ce7b7a525d04440cd0dffa6114"
+    assert stage_key(document) == "d89448181a679d6a349b82bdb5a643ac24c86838fe12ec2341320d4cef3fbab8"
 
 
 def test_differences_name_dotted_keys() -> None:

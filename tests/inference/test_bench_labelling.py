@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import _codec
 import _decision
 import _dense
 from _scopes import SCOPES
@@ -28,3 +30,14 @@ def test_every_scope() -> None:
         assert result[f"dense.{scope}_classes"] > 5
         assert 0 < result[f"dense.{scope}_ignored"] < 0.9
         assert abs(result[f"dense.{scope}_ignored"] - result[f"dense.{scope}_ignored_published"]) < 1e-3
+
+
+def test_label_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_codec, "CAMVID", tmp_path)
+    result = _codec.measure(size=(128, 256), images=1, rounds=1)
+    assert 1 < result["codec.ratio"] < result["codec.archive_ratio"]
+    assert result["codec.bytes_per_label"] * result["codec.ratio"] == pytest.approx(
+        result["codec.pillow_bytes_per_label"]
+    )
+    assert result["codec.archive_time_ratio"] < result["codec.time_ratio"]
+    assert not any("camvid" in key for key in result)

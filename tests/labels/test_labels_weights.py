@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.labels import png
+from autolabel.labels.codecs import CODECS
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.cut import cut
 from autolabel.labels.cutting import cut_shard
@@ -41,6 +42,16 @@ def test_a_surer_bin_counts_more() -> None:
     table = weight_table(book)[: book.bins].astype(int)
     assert (np.diff(table) > 0).all()
     assert (table[0], table[-1], weight_table(book)[book.invalid]) == (38, 254, 0)
+
+
+def test_maps_of_weights_take_the_codec_too() -> None:
+    book = CodeBook(3)
+    codes = np.random.default_rng(0).integers(0, book.num_codes, (40, 50)).astype(book.dtype)
+    data = write_shard([("x", codes)], book)
+    (plain,), (archived,) = (cut_shard(data, book.lut(0.5), {}, weighed=True, codec=codec) for codec in CODECS)
+    assert plain.weights != archived.weights
+    np.testing.assert_array_equal(png.decode(plain.weights), png.decode(archived.weights))
+    np.testing.assert_array_equal(png.decode(plain.png), png.decode(archived.png))
 
 
 def test_no_weights_unless_asked_for() -> None:

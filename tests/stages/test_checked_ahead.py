@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,11 @@ def file(tmp_path: Path) -> Path:
 )
 def test_settings_of_late_stages(file: Path, tmp_path: Path, override: str, says: str) -> None:
     assert says in refused(file, tmp_path / "w", override, code=2)
+
+
+def test_a_codec_whose_library_is_missing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "oxipng", None)
+    assert "'archive' needs oxipng" in refused(file, tmp_path / "w", "label.codec='archive'", code=2)
 
 
 def test_epochs_as_long_as_there_are_fine_labels(file: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class _Batch(NamedTuple):
 class _Loaded(NamedTuple):
     batch: _Batch
     ids: list[str]
-    pictures: np.ndarray | None  # (B, H, W, 3) uint8; None where every image was bad
+    pictures: Tensor | None  # (B, H, W, 3) uint8 on the CPU; None where every image was bad
     bad: list[tuple[str, ImageError]]
     seconds: float
 
@@ -93,7 +93,8 @@ def infer_chunks(
     ahead = decoders + 2
 
     def beside_gpu(batch: _Batch) -> _Loaded | _Running:
-        return _load(batch, load)
+        loaded = _load(batch, load)
+        return loaded if loaded.pictures is None else loaded._replace(pictures=teacher.upload.pinned(loaded.pictures))
 
     def on_one_core(batch: _Batch) -> _Loaded | _Running:
         torch.set_num_threads(1)  # of this worker's operations
@@ -145,7 +146,7 @@ def _load(batch: _Batch, load: Callable[[Row], np.ndarray]) -> _Loaded:
             ids.append(row.id)
         except ImageError as error:
             bad.append((row.id, error))
-    stacked = np.stack(pictures) if pictures else None
+    stacked = torch.from_numpy(np.stack(pictures)) if pictures else None
     return _Loaded(batch, ids, stacked, bad, time.perf_counter() - begun)
 
 
@@ -162,7 +163,7 @@ def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
     begun = time.perf_counter()
     if loaded.pictures is None:
         return _Running(loaded, None, None, 0.0)
-    codes = predict(torch.from_numpy(loaded.pictures))
+    codes = predict(loaded.pictures)
     host = codes.to("cpu", non_blocking=True)
     # Waiting for this event, not for the device: by then the next batch is under way.
     arrived = torch.cuda.current_stream(codes.device).record_event() if codes.is_cuda else None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from autolabel.errors import AutolabelError
 from autolabel.inference.evidence import evidence_of
+from autolabel.inference.upload import Upload
 from autolabel.labels.codes import CodeBook
 from autolabel.models import Network, NetworkCard, normalise
 
@@ -37,20 +38,16 @@ class Teacher:
     ) -> None:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
+        self.upload = Upload(self.device)
         self._dtype = _PRECISIONS[precision]
         self.evidence = evidence_of(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
     def __call__(self, pictures: Tensor) -> Tensor:
-        images = normalise(self._upload(pictures), self.card.mean, self.card.std)
+        images = normalise(self.upload(pictures), self.card.mean, self.card.std)
         autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
         return self.evidence.codes(images, self.book, self.scales, flip=self.flip, autocast=autocast)
-
-    def _upload(self, pictures: Tensor) -> Tensor:
-        if self.device.type != "cuda":
-            return pictures.to(self.device)
-        return pictures.pin_memory().to(self.device, non_blocking=True)
 
 
 class Halving:

@@ -21,6 +21,7 @@ def normalise(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence[
     if images.shape[-1] == 3:
         images = images.permute(0, 3, 1, 2)
     assert images.shape[1] == 3, images.shape
-    shift = torch.tensor([m * 255 for m in mean], device=images.device).view(1, 3, 1, 1)
-    scale = torch.tensor([1 / (s * 255) for s in std], device=images.device).view(1, 3, 1, 1)
-    return (images.to(torch.float32) - shift) * scale
+    normal = images.to(torch.float32)
+    for channel, m, s in zip(normal.unbind(1), mean, std, strict=True):  # by numbers: a tensor of them waits for a GPU
+        channel.sub_(m * 255).mul_(1 / (s * 255))
+    return normal

@@ -15,6 +15,7 @@ from autolabel.inference.decision import decide
 from autolabel.inference.engine import ChunkCodes, Stats, infer_chunks
 from autolabel.inference.multiscale import multiscale_logits
 from autolabel.inference.teacher import Halving, Teacher
+from autolabel.inference.upload import Upload
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import write_shard
 from autolabel.models import WeightsCard, build_model, normalise
@@ -163,6 +164,7 @@ class OnGpu:
     """A teacher whose device says cuda: batches form as they would there. Sees the size of every batch."""
 
     device = torch.device("cuda")
+    upload = Upload(torch.device("cpu"))
 
     def __init__(self, fits: int = 99) -> None:
         self.batches: list[tuple[int, ...]] = []

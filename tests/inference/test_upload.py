@@ -1,0 +1,59 @@
+"""Uploads: nothing to do on a CPU; on CUDA the order of calls that makes a side stream safe."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from autolabel.inference.upload import Upload
+
+
+def test_on_a_cpu_pictures_stay_where_they_are() -> None:
+    pictures = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+    upload = Upload(torch.device("cpu"))
+    assert upload(pictures) is upload.pinned(pictures) is pictures
+
+
+def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            said.append(f"{self.name} waits for {other.name}")
+
+    class Pictures:
+        def pin_memory(self) -> Pictures:
+            said.append("pinned")
+            return self
+
+        def to(self, device: torch.device, *, non_blocking: bool) -> Pictures:
+            said.append(f"to {device}, non_blocking={non_blocking}")
+            return self
+
+        def record_stream(self, stream: Stream) -> None:
+            said.append(f"kept for {stream.name}")
+
+    @contextmanager
+    def on(stream: Stream):
+        said.append(f"on {stream.name}")
+        yield
+        said.append(f"off {stream.name}")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("copies"))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("network"))
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    Upload(torch.device("cuda:1"))(Pictures())  # type: ignore[arg-type]
+    moved = ["on copies", "pinned", "to cuda:1, non_blocking=True", "off copies"]
+    assert said == [*moved, "network waits for copies", "kept for network"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_pictures_arrive() -> None:
+    pictures = torch.arange(60, dtype=torch.uint8).view(1, 4, 5, 3)
+    upload = Upload(torch.device("cuda"))
+    assert upload(upload.pinned(pictures)).cpu().equal(pictures)

@@ -26,7 +26,5 @@ class Upload:
             images = self.pinned(pictures).to(self._device, non_blocking=True)
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._stream)
-        images.record_stream(
-            current
-        )  # it belongs to the other stream: not to be reused before this one is done
+        images.record_stream(current)  # it belongs to the other stream: not to be reused before this one is done
         return images

@@ -205,6 +205,14 @@ class Infer(Table):
     precision: Literal["fp32", "bf16"] = "fp32"
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
     chunk: Positive = 32  # images a shard; also the unit of resume
+    window: tuple[Positive, Positive] | None = None  # (height, width): larger pictures by windows; None = all at once
+    overlap: Count = 256  # pixels that neighbouring windows share; each keeps half
+
+    @model_validator(mode="after")
+    def _less_than_a_window(self) -> Self:
+        if self.window is not None and self.overlap >= min(self.window):
+            raise ValueError("overlap must be less than window, in both directions")
+        return self
 
 
 class Label(Table):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from autolabel.errors import ImageError
 from autolabel.inference.teacher import Halving, Teacher
+from autolabel.inference.windows import decide_by_windows
 from autolabel.threads import OrderedMap
 
 
@@ -78,6 +80,8 @@ def infer_chunks(
     load: Callable[[Row], np.ndarray],
     batch: int = 4,
     decoders: int = 2,
+    window: tuple[int, int] | None = None,
+    overlap: int = 0,
     on_stats: Callable[[Stats], None] = lambda stats: None,
     on_retry: Callable[[int], None] = lambda limit: None,
 ) -> Generator[ChunkCodes, None, None]:
@@ -85,7 +89,8 @@ def infer_chunks(
 
     `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads, which on the CPU also run the
     network. Where it raises ImageError the image is
-    reported as bad and the rest goes on; any other exception ends the run at once. Memory: about
+    reported as bad and the rest goes on; any other exception ends the run at once. Pictures larger than a `window`
+    (height, width) go through the network by windows with an `overlap` (`inference.windows`). Memory: about
     2 * decoders + 3 decoded batches. `on_retry(limit)` hears when the GPU's memory forces smaller batches.
     Closing the generator stops the threads.
     """
@@ -98,9 +103,12 @@ def infer_chunks(
 
     def on_one_core(batch: _Batch) -> _Loaded | _Running:
         torch.set_num_threads(1)  # of this worker's operations
-        return _start(teacher, _load(batch, load))
+        return _start(by_windows(teacher), _load(batch, load))
 
-    predict = Halving(teacher, on_retry)
+    def by_windows(decide: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return decide if window is None else partial(decide_by_windows, decide, size=window, overlap=overlap)
+
+    predict = by_windows(Halving(teacher, on_retry))
     running: deque[_Running] = deque()
     done: dict[str, np.ndarray] = {}
     bad: list[tuple[str, ImageError]] = []

@@ -84,7 +84,9 @@ class Halving:
     def _halve(self, part: Tensor) -> None:
         if len(part) == 1:
             height, width = part.shape[1:3]
-            raise AutolabelError("infer", f"no memory for one image of {width} x {height}", "take lower scales")
+            raise AutolabelError(
+                "infer", f"no memory for one image of {width} x {height}", "take lower scales, or set infer.window"
+            )
         self._limit = len(part) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -53,6 +53,8 @@ def run(ctx: Context) -> Outcome:
         load=partial(load_image, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=jobs,
+        window=ctx.settings.window,
+        overlap=ctx.settings.overlap,
         on_stats=bar.count,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )

@@ -39,7 +39,7 @@ def cut_codes(
     shards = load_shards(codes)
     first = read_shard(shards[0][1], where=shards[0][0])
     lut = first.book.lut(thresholds_per_class(_class_names(first, shards[0][0]), threshold, class_thresholds))
-    ids = [image_id for name, data in shards for image_id in _same_book(read_shard(data, where=name), first, name).ids]
+    ids = [image_id for name, data in shards for image_id in _checked(read_shard(data, where=name), first, name).ids]
     if len(set(ids)) < len(ids):
         raise DataError(codes, "holds an image twice", "give the shards of one run")
     names = safe_names(ids, suffix=".png")
@@ -112,7 +112,9 @@ def _class_names(shard: Shard, where: str) -> tuple[str, ...]:
     return shard.class_names
 
 
-def _same_book(shard: Shard, first: Shard, where: str) -> Shard:
+def _checked(shard: Shard, first: Shard, where: str) -> Shard:
+    """Before anything is written: of the same run, and every image a map of codes."""
+    shard.check()
     if shard.book != first.book or shard.class_names != first.class_names:
         raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
     return shard

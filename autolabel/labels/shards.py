@@ -93,6 +93,11 @@ class Shard:
         with _damage(self._where):
             return dataset[()]
 
+    def check(self) -> None:
+        """DataError unless every image has the form of a map of codes; nothing is decoded."""
+        for image_id, dataset in self._datasets.items():
+            self._check(dataset, image_id)
+
     def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
         """Before a byte is decoded: nothing but what `write_shard` makes."""
         with _damage(self._where):
@@ -145,7 +150,10 @@ def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:
 
 
 def _string(item: h5py.HLObject, name: str) -> str:
-    return bytes(item.attrs[name]).decode("utf-8")
+    value = item.attrs[name]
+    if not isinstance(value, bytes | str):
+        raise TypeError(f"{name} is no text")
+    return bytes(value).decode("utf-8") if isinstance(value, bytes) else value
 
 
 @contextmanager

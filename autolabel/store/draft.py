@@ -168,7 +168,7 @@ def open_draft(folder: Path, key: str) -> Draft:
         raise StoreError(final, "is in the way of its own making", "verify it, or set it aside")
     draft = Draft(folder, key)
     assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
-    for folder_of_ours in (draft.path, draft.data):
+    for folder_of_ours in (folder.parent, folder, draft.path, draft.data):
         if folder_of_ours.is_symlink():
             raise refused_link(folder_of_ours)
     durable.make_folder(draft.data)

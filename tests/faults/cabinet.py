@@ -45,7 +45,7 @@ def cabinet(folder: Path) -> Cabinet:
         put(data / "masks" / f"{number}.png", labels)
     put(data / "classes.toml", f"names = {list(NAMES)}".encode())
     model, trunk, published = _weights()
-    shard = _shard()
+    codes = shard()
     files = {
         "experiment.toml": EXPERIMENT.encode(),
         "image.png": images,
@@ -53,7 +53,7 @@ def cabinet(folder: Path) -> Cabinet:
         "weights.safetensors": model,
         "trunk.safetensors": trunk,
         "published.pth": published,
-        "codes.h5": shard,
+        "codes.h5": codes,
         "classes.toml": (data / "classes.toml").read_bytes(),
         **_manifest_files(),
     }
@@ -61,7 +61,7 @@ def cabinet(folder: Path) -> Cabinet:
         put(folder / name, content)
     artefacts = {
         "weights artefact": {"weights.safetensors": model, "trained_on.json": b"{}"},
-        "codes artefact": {"codes-00000.h5": shard, "shards.json": b"{}"},
+        "codes artefact": {"codes-00000.h5": codes, "shards.json": b"{}"},
         "manifest artefact": _manifest_files(),
         "report artefact": {"report.html": b"<html></html>"},
         "empty artefact": {},
@@ -204,7 +204,7 @@ def _weights() -> tuple[bytes, bytes, bytes]:
     return ours, trunk_to_bytes(trunk, TrunkCard(trunk="resnet_tiny")), sink.getvalue()
 
 
-def _shard() -> bytes:
+def shard() -> bytes:
     import numpy as np
 
     from autolabel.labels.codes import CodeBook

@@ -204,7 +204,9 @@ def _forms() -> list[Config]:
     for line in FORMS.strip().splitlines():
         key, _, value = line.partition(" = ")
         found.append(
-            Config(line, GOOD.encode(), (line,), "source" if "{source" in value and "root" not in value else key)
+            Config(
+                line, GOOD.encode(), (line,), "source" if value in ("{source = 1}", '{source = "cityscape"}') else key
+            )
         )
     return found
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import fault_runs
 import fault_signals
 import fault_syscalls
+import hostile_files
 import malformed_input
 import wrong_calls
 from tally import Fault, Tally
@@ -25,6 +26,7 @@ FAULTS: dict[str, Fault] = {
     "signals": Fault(fault_signals.run, 44, least=40),
     # These import torch when they run: last.
     "malformed input": Fault(malformed_input.run, 4000, least=500),
+    "hostile files": Fault(hostile_files.run, 500, least=200),
     "wrong calls": Fault(wrong_calls.run, 1500, 300),
 }
 

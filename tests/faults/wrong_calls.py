@@ -137,7 +137,7 @@ def attempt(call: Call, things: Cabinet, where: Path, *, process: bool) -> list[
     if call.thing in things.odd:
         things.odd[call.thing](where / THING)
     before = snapshot(where)
-    with _inside(where):
+    with inside(where):
         ended = (_in_a_process if process and "\0" not in "".join(call.arguments) else _in_this_one)(call)
     allowed = {f"new-{name}" for name in OURS} | ({THING} if call.parameter in OURS else set())
     if call.parameter in OURS and call.thing not in things.odd:
@@ -156,7 +156,7 @@ def _in_this_one(call: Call) -> list[str]:
     from autolabel.cli.main import cli
 
     try:
-        with _alarm():
+        with alarm():
             result = CliRunner().invoke(cli, [*call.path, *call.arguments])
     except Hang:
         return [f"took more than {SECONDS} s"]
@@ -207,7 +207,7 @@ def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
 
 
 @contextmanager
-def _inside(folder: Path) -> Iterator[None]:
+def inside(folder: Path) -> Iterator[None]:
     here = Path.cwd()
     os.chdir(folder)
     try:
@@ -217,7 +217,7 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alarm() -> Iterator[None]:
+def alarm() -> Iterator[None]:
     def ring(signum: int, frame: object) -> None:
         raise Hang
 

@@ -1,0 +1,30 @@
+"""Files made to run something, to fill memory, to write elsewhere or to fool a reader, given to the command line."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import hostile_names
+import hostile_pictures
+import hostile_places
+import hostile_weights
+from cabinet import cabinet
+from hostile import clear, meet
+from tally import Tally
+
+
+def run(number: int, seed: int, folder: Path) -> Tally:
+    """By turns from weights, pictures, labels, codes and links; then one run over pictures of hostile names."""
+    things = cabinet(folder / "things")
+    rng = random.Random(seed)
+    piles = [module.cases(things) for module in (hostile_weights, hostile_pictures, hostile_places)]
+    for pile in piles:
+        rng.shuffle(pile)
+    turns = [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]
+    bad: list[str] = []
+    for case in turns[:number]:
+        bad += meet(case, folder / "case")
+        clear(folder / "case")
+    names = hostile_names.run(things, folder / "names")
+    return Tally("hostile files", len(turns[:number]) + names.tried, (*bad, *names.bad))

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -25,17 +26,20 @@ import threading
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from autolabel.errors import AutolabelError
 from autolabel.store.effects import Effect, Phase, observe
 
 Scenario = Callable[[Path], str]
 Fault = Callable[[Phase, Effect], None]
 
 HANG_SECONDS = 60
+_DATA = r"/data/"
+BROKEN = (AssertionError, AutolabelError)  # what shows that a promise is broken
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Run:
     num_points: int  # moments at which a fault can hit: before and after each effect; 0 if it did not come to its end
     effects: list[dict[str, str]]  # done, in order: kind, path, target
 
-    def written(self) -> Counter[str]:
-        """How often each file of a `data/` folder was put in place."""
-        renamed = [effect["target"] for effect in self.effects if effect["kind"] == "rename"]
-        return Counter(target for target in renamed if "data" in Path(target).parts[:-1])
+    def written(self, root: Path, items: str) -> Counter[str]:
+        """How often each file was put in place whose path below `root` (after a slash) matches `items`."""
+        names = (e["target"].removeprefix(str(root)) for e in self.effects if e["kind"] == "rename")
+        return Counter(name for name in names if re.search(items, name))
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,48 @@ def _child(scenario: Scenario, root: Path, at: int | None, fault: Fault, writer:
         os._exit(0)  # never back into the test runner
 
 
+@dataclass(frozen=True)
+class Target:
+    """A scenario, the folder it starts from, and what its undisturbed run did: all others are measured by that."""
+
+    scenario: Scenario
+    template: Path
+    digest: str
+    num_points: int
+    names: frozenset[str]  # in the work folder at the end
+    written: Counter[str]
+    batch: int  # files among `items` that a fault may cost
+    items: str  # a regular expression of paths
+
+    @classmethod
+    def measure(cls, scenario: Scenario, template: Path, root: Path, *, batch: int, items: str = _DATA) -> Target:
+        _copy(template, root)
+        clean = run(scenario, root)
+        assert clean.digest is not None, f"the undisturbed run failed: {clean.error or clean.signal}"
+        written, names = clean.written(root, items), frozenset(_names(root))
+        shutil.rmtree(root)
+        return cls(scenario, template, clean.digest, clean.num_points, names, written, batch, items)
+
+    def hit(self, root: Path, plan: Sequence[int], *, fault: Fault, check: Callable[[Path], None] | None) -> None:
+        """Runs into the fault at each point of the plan in turn, then to the end; BROKEN if a promise is."""
+        _copy(self.template, root)
+        runs = [_hit(self.scenario, root, point, fault, check) for point in plan]
+        runs.append(run(self.scenario, root))
+        self.compare(f"faults at {list(plan)}", runs, root)
+        shutil.rmtree(root)
+
+    def compare(self, what: str, runs: Sequence[Run], root: Path, *, unsafe: str = "^$") -> None:
+        """`unsafe`: a regular expression of names that may be missing."""
+        last = runs[-1]
+        assert last.digest is not None, f"{what}: the rerun failed: {last.error or last.signal}"
+        assert last.digest == self.digest, f"{what}: another digest"
+        names = _names(root)
+        left, missing = names - self.names, {name for name in self.names - names if not re.search(unsafe, name)}
+        assert not left | missing, f"{what}: left over {sorted(left)}, missing {sorted(missing)}"
+        again = sum((one.written(root, self.items) for one in runs), Counter[str]()) - self.written
+        assert again.total() <= self.batch * (len(runs) - 1), f"{what}: done again {dict(again)}"
+
+
 def run_kill_matrix(scenario: Scenario, base: Path, **options: Any) -> Matrix:
     """SIGKILL before and after every effect; options as in `run_fault_matrix`."""
     return run_fault_matrix(scenario, base, fault=kill, **options)
@@ -156,19 +202,13 @@ def run_fault_matrix(
     template.mkdir()
     if prepare is not None:
         prepare(template)
-    clean_root = _copy(template, base / "clean")
-    clean = run(scenario, clean_root)
-    assert clean.digest is not None, f"the undisturbed run failed: {clean.error or clean.signal}"
+    target = Target.measure(scenario, template, base / "run", batch=batch)
     rng = random.Random(seed)
-    plans: list[tuple[int, ...]] = [(point,) for point in points(clean.num_points)]
-    plans += [(rng.randrange(clean.num_points), rng.randrange(clean.num_points)) for _ in range(num_doubles)]
+    plans: list[tuple[int, ...]] = [(point,) for point in points(target.num_points)]
+    plans += [(rng.randrange(target.num_points), rng.randrange(target.num_points)) for _ in range(num_doubles)]
     for plan in plans:
-        root = _copy(template, base / "run")
-        runs = [_hit(scenario, root, point, fault, check) for point in plan]
-        runs.append(run(scenario, root))
-        _compare(f"faults at {plan}", runs, root, clean, clean_root, batch)
-        shutil.rmtree(root)
-    return Matrix(clean.num_points, sum(map(len, plans)))
+        target.hit(base / "run", plan, fault=fault, check=check)
+    return Matrix(target.num_points, sum(map(len, plans)))
 
 
 def _hit(scenario: Scenario, root: Path, point: int, fault: Fault, check: Callable[[Path], None] | None) -> Run:
@@ -179,20 +219,6 @@ def _hit(scenario: Scenario, root: Path, point: int, fault: Fault, check: Callab
     if check is not None:
         check(root)
     return hit
-
-
-def _compare(what: str, runs: list[Run], root: Path, clean: Run, clean_root: Path, batch: int) -> None:
-    last = runs[-1]
-    assert last.digest is not None, f"{what}: the rerun failed: {last.error or last.signal}"
-    assert last.digest == clean.digest, f"{what}: another digest"
-    left, missing = _names(root) - _names(clean_root), _names(clean_root) - _names(root)
-    assert not left | missing, f"{what}: left over {sorted(left)}, missing {sorted(missing)}"
-    done: Counter[str] = Counter()
-    for one in runs:
-        done += Counter({str(Path(p).relative_to(root)): n for p, n in one.written().items()})
-    once = Counter({str(Path(p).relative_to(clean_root)): n for p, n in clean.written().items()})
-    again = done - once
-    assert again.total() <= batch * (len(runs) - 1), f"{what}: done again {dict(again)}"
 
 
 def _names(root: Path) -> set[str]:

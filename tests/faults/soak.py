@@ -14,13 +14,23 @@ from pathlib import Path
 import fault_runs
 import fault_signals
 import fault_syscalls
+import flips
 import hostile_files
+import kills
 import malformed_input
+import mutants
+import power
 import wrong_calls
 from tally import Fault, Tally
 
 # Torch is imported by none of these modules at their top: what forks must not have torch's threads behind it.
 FAULTS: dict[str, Fault] = {
+    "kills": Fault(kills.kills, 2400, least=2000),
+    "double kills": Fault(kills.double_kills, 240, least=200),
+    "failed effects": Fault(kills.failed_effects, 300, least=200),
+    "power loss": Fault(power.power_loss, 600, least=400),
+    "bit flips": Fault(flips.bit_flips, 2000, least=1500),
+    "mutants": Fault(mutants.mutants, len(mutants.MUTANTS), least=5),
     "syscall faults": Fault(fault_syscalls.run, 160, least=150),
     "concurrent runs": Fault(fault_runs.run, 50, least=200),
     "signals": Fault(fault_signals.run, 44, least=40),

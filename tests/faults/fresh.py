@@ -1,0 +1,29 @@
+"""Forking needs a process without threads and without torch's parallel regions behind it: a new one a fault."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import wraps
+from pathlib import Path
+
+from tally import Tally
+
+Run = Callable[[int, int, Path], Tally]
+
+
+def in_fresh_process(run: Run) -> Run:
+    """`run`, a function at the top of a module, in a process of its own that has computed nothing yet."""
+
+    @wraps(run)
+    def elsewhere(number: int, seed: int, folder: Path) -> Tally:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_call, run.__module__, run.__name__, number, seed, folder).result()
+
+    return elsewhere
+
+
+def _call(module: str, name: str, number: int, seed: int, folder: Path) -> Tally:
+    function: Run = getattr(__import__(module), name).__wrapped__
+    return function(number, seed, folder)

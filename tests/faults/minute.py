@@ -1,0 +1,218 @@
+"""Minute experiments: real stages on a handful of noise pictures, as cases that a fault can hit one step at a time.
+
+All networks are so small that a whole pipeline takes less than a CPU second, once everything it imports is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import harness
+import numpy as np
+from PIL import Image
+
+import autolabel
+from autolabel.cli.options import How, Opened, opened, running
+from autolabel.experiment import load_experiment
+from autolabel.flow.graph import Node
+from autolabel.stopping import StopFlag
+from autolabel.store import Artefact, digest_json, scan
+
+_TRAIN = """
+crop = [32, 32]
+batch = 2
+epochs = 1
+loss = "ce"
+tile = 32
+[{0}.model]
+trunk = "resnet_tiny"
+fusion = "single"
+head_channels = 4
+key_channels = 4
+attention_channels = 4
+"""
+# What a stage may do again for a fault is one of these (P3); what has no items here is begun again as a whole.
+ITEMS = {
+    "infer": r"/data/.*\.h5$",
+    "label": r"/data/.*\.png$",
+    "teacher": r"/state/",  # a checkpoint stands for the steps up to it
+    "student": r"/state/",
+}
+TORCH_FREE = ("manifest", "label", "audit", "fuse")
+
+
+@dataclass(frozen=True)
+class Minute:
+    """An experiment, run once: `whole` is its work folder."""
+
+    folder: Path
+    project: Opened
+    whole: Path
+    targets: dict[str, harness.Target] = field(default_factory=dict)  # cases measured so far, by step
+
+    def nodes(self, *stages: str) -> list[Node]:
+        return [node for node in self.project.pipeline.nodes.values() if not stages or node.stage.name in stages]
+
+    def scenario(self, target: str | None) -> harness.Scenario:
+        """Up to a step, or all: the digest stands for all steps that were needed."""
+        wanted = self.project.pipeline.select(target) if target else list(self.project.pipeline.nodes.values())
+
+        def run(root: Path) -> str:
+            project = Opened(self.project.experiment, self.project.pipeline, root)
+            with running(project, How(None, None, True, False), StopFlag()) as runner:
+                done = runner.run(project.pipeline, wanted)
+            return digest_json([(item.node.name, item.artefact.digest) for item in done])
+
+        return run
+
+    def template(self, target: str, name: str) -> Path:
+        """A work folder in which everything before a step is done."""
+        folder = self.folder / "templates" / name
+        for node in self.project.pipeline.needed_for(self.project.pipeline.select(target)):
+            if node.name != target:
+                shutil.copytree(self.whole / "artefacts" / node.name, folder / "artefacts" / node.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def case(self, step: str) -> harness.Target:
+        """One step."""
+        return self.measure(step, self.template(step, step), stage=self.project.pipeline.nodes[step].stage.name)
+
+    def measure(self, step: str, template: Path, *, stage: str) -> harness.Target:
+        """Up to a step, where all work that has items is that of one stage."""
+        experiment = self.project.experiment
+        batch = experiment.infer.chunk * (1 + experiment.label.weights) if stage == "label" else 1
+        return harness.Target.measure(
+            self.scenario(step), template, self.folder / "run", batch=batch, items=ITEMS.get(stage, "^$")
+        )
+
+    def whole_case(self) -> harness.Target:
+        """From nothing to the report."""
+        empty = self.folder / "templates" / "nothing"
+        empty.mkdir(parents=True)
+        items = "|".join(ITEMS[stage] for stage in ("infer", "teacher"))
+        return harness.Target.measure(self.scenario(None), empty, self.folder / "run", batch=1, items=items)
+
+
+def text(seed: int) -> str:
+    """The experiment number `seed`: all of them are as small, and differ in what decides the order of effects."""
+    rng = random.Random(seed)
+    layers = rng.choice([["fine", "auto"], ["fine", "auto", "coarse"], ["auto"]])
+    weights = rng.random() < 0.5
+    return f"""
+name = "minute"
+seed = {seed}
+[data]
+source = "folder"
+root = "source"
+val_share = 0.3
+max_bad = {seed % 2}
+[teacher]
+epoch_images = 6
+checkpoint_every = {1 + seed % 2}
+ema = {rng.choice([0.0, 0.9])}
+{_TRAIN.format("teacher")}
+[student]
+epoch_images = 4
+checkpoint_every = {2 - seed % 2}
+label_weights = "{"probability" if weights else "none"}"
+{_TRAIN.format("student")}
+[infer]
+scales = [1.0]
+chunk = {1 + seed % 3}
+[label]
+threshold = 0.5
+coarse = "{rng.choice(["off", "veto", "fill"])}"
+weights = {str(weights).lower()}
+[fuse]
+layers = {json.dumps(layers)}
+[evaluate]
+predictions = {str(seed % 2 == 0).lower()}
+[report]
+images = 1
+[runtime]
+threads = 1
+jobs = {1 + seed % 2}
+device = "cpu"
+"""
+
+
+def write_source(folder: Path, seed: int) -> None:
+    """Noise pictures of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
+    rng = np.random.default_rng(seed)
+    for name in ("images", "masks", "coarse"):
+        (folder / name).mkdir(parents=True)
+    (folder / "classes.toml").write_text('names = ["road", "sky"]')
+    num_fine, num_coarse, num_bare = 4, 2, 2 + seed % 2
+    for i in range(num_fine + num_coarse + num_bare):
+        picture, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
+        mask[: rng.integers(8, 24)] = 1
+        Image.fromarray(picture).save(folder / "images" / f"{i}.png")
+        if i < num_fine + num_coarse:
+            Image.fromarray(mask).save(folder / ("masks" if i < num_fine else "coarse") / f"{i}.png")
+    if seed % 2:
+        (folder / "images" / "broken.png").write_bytes(b"no picture")
+
+
+def make(folder: Path, seed: int) -> Minute:
+    """Runs the experiment number `seed` in a child, and imports here what it has imported there."""
+    folder.mkdir(parents=True)
+    write_source(folder / "source", seed)
+    file = folder / "experiment.toml"
+    file.write_text(text(seed))
+    project = opened(load_experiment(file), folder / "whole")
+    minute = Minute(folder, project, project.work)
+    _import_all()
+    known, listed = set(sys.modules), folder / "modules"
+
+    def first(root: Path) -> str:
+        digest = minute.scenario(None)(root)
+        listed.write_text("\n".join(sys.modules.keys() - known))
+        return digest
+
+    done = harness.run(first, minute.whole)
+    assert done.digest, done.error or f"signal {done.signal}"
+    for name in sorted(listed.read_text().split()):
+        _try_import(name)
+    assert len(list(Path("/proc/self/task").iterdir())) <= 2, "a parent that forks has no threads but a BLAS pool's"
+    return minute
+
+
+def _import_all() -> None:
+    """Once here, not once a child."""
+    for module in pkgutil.walk_packages(autolabel.__path__, "autolabel."):
+        if "__main__" not in module.name:
+            _try_import(module.name)
+
+
+def _try_import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except Exception:  # what an extra brings, or a module that only exists in its parent
+        return
+
+
+def intact(template: Path) -> Callable[[Path], None]:
+    """A check: all that is committed is whole (P1), and what the template held is still there, unchanged (P4)."""
+    before = {path.relative_to(template): (path / "COMMIT").read_bytes() for path in _committed(template)}
+
+    def check(root: Path) -> None:
+        for found in _committed(root):
+            problems = Artefact.open(found).verify(full=True)
+            assert not problems, f"{found.relative_to(root)}: {problems}"
+        for path, commit in before.items():
+            assert (root / path / "COMMIT").read_bytes() == commit, f"{path} was replaced"
+
+    return check
+
+
+def _committed(root: Path) -> list[Path]:
+    return [found.path for found in scan(root / "artefacts") if found.kind == "committed"]

@@ -1,0 +1,170 @@
+"""The durable code broken on purpose, one way at a time: power cuts, kills or flipped bits must show each of them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import flips
+import harness
+import minute
+import power
+import test_kill_store
+from fresh import in_fresh_process
+from tally import Tally
+
+from autolabel.flow import runner
+from autolabel.store import Artefact, artefact, draft, durable, journal
+from autolabel.store.digest import Bytes
+from autolabel.store.effects import effect
+
+Patches = list[tuple[object, str, Any]]
+_TRIES = 60  # faults of each kind before a mutant counts as missed
+
+_fsync, _fsync_folder, _commit, _parse = durable._fsync, durable._fsync_folder, draft.Draft.commit, journal.parse
+
+
+def _fsync_but(journals: bool) -> Callable[[int, Path], None]:
+    def fsync(fd: int, path: Path) -> None:
+        if (path.parent.name == artefact.JOURNAL) != journals:
+            _fsync(fd, path)
+
+    return fsync
+
+
+def _in_place(path: Path, chunks: Iterable[Bytes]) -> None:
+    with effect("create", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        with effect("truncate", path):
+            os.ftruncate(fd, 0)
+        for chunk in chunks:
+            with effect("write", path, data=chunk):
+                durable._write_all(fd, chunk)
+        _fsync(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _without_crc(data: bytes, crc: int = 0) -> journal.Parsed:
+    lines = data.split(b"\n")[:-1]
+    rows = [row for line in lines if (row := journal._row(line[9:])) is not None]
+    return journal.Parsed(rows, sum(map(len, lines)) + len(lines), _parse(data, crc).crc)
+
+
+def _journal_first(self: draft.Draft, **options: Any) -> Artefact:
+    durable.remove_tree(self.path / artefact.JOURNAL)
+    durable.sync_folder(self.path)
+    return _commit(self, **options)
+
+
+def _commit_unsynced(self: draft.Draft, **options: Any) -> Artefact:
+    with patch.object(durable, "_fsync", _nothing):
+        return _commit(self, **options)
+
+
+def _nothing(*arguments: object) -> None:
+    """In place of an fsync."""
+
+
+def _no_byte_problems(self: Artefact, present: dict[str, int], jobs: int) -> list[str]:
+    return []
+
+
+def _recover_as_find(folder: Path, key: str) -> Artefact | None:
+    return artefact.find(folder, key)
+
+
+# The first five are those that the suite has always to catch.
+MUTANTS: dict[str, Patches] = {
+    "no fsync of files": [(durable, "_fsync", _fsync_but(journals=False))],
+    "no fsync of folders": [(durable, "_fsync_folder", _nothing)],
+    "no fsync of journals": [(durable, "_fsync", _fsync_but(journals=True))],
+    "no rename": [(durable, "_put", _in_place)],
+    "no CRC in journals": [(journal, "parse", _without_crc)],
+    "COMMIT and manifest not synced": [(draft.Draft, "commit", _commit_unsynced)],
+    "journal removed before COMMIT": [(draft.Draft, "commit", _journal_first)],
+    "bytes not hashed": [(Artefact, "_byte_problems", _no_byte_problems)],
+    "commits cut short not completed": [
+        (runner, "recover", _recover_as_find),
+        (test_kill_store, "recover", _recover_as_find),
+    ],
+}
+
+
+@in_fresh_process
+def mutants(number: int, seed: int, folder: Path) -> Tally:
+    """The first `number` of them, each tried until something shows it."""
+    chosen = list(MUTANTS)[:number]
+    made = minute.make(folder / "minute", seed)
+    missed = [name for name in chosen if not caught(MUTANTS[name], seed, folder / name, made)]
+    return Tally("mutants", len(chosen), tuple(f"mutants: {name} was not caught" for name in missed))
+
+
+@in_fresh_process
+def control(number: int, seed: int, folder: Path) -> Tally:
+    """The code as it is, tried as a mutant is: `number` faults of each kind must show nothing."""
+    found = caught([], seed, folder, minute.make(folder / "minute", seed), tries=number)
+    return Tally("control", 1, (found,) if found else ())
+
+
+def caught(patches: Patches, seed: int, folder: Path, made: minute.Minute, tries: int = _TRIES) -> str:
+    """The first bad outcome, or nothing."""
+    rng = random.Random(seed)
+    for test in (_by_power_cut, _by_kill, _by_flip):
+        shown = filter(None, islice(test(patches, rng, folder / test.__name__, made), tries))
+        if found := next(shown, ""):
+            return found
+    return ""
+
+
+def _by_power_cut(patches: Patches, rng: random.Random, folder: Path, made: minute.Minute) -> Iterator[str]:
+    case = power.store_case(folder, partial(_mutated, patches))
+    while True:
+        yield "".join(case.once(folder / "run", rng))
+
+
+def _by_kill(patches: Patches, rng: random.Random, folder: Path, made: minute.Minute) -> Iterator[str]:
+    template = folder / "template"
+    template.mkdir(parents=True)
+    test_kill_store.prepare(template)
+    scenario = _mutated(patches, test_kill_store.scenario)
+    target = harness.Target.measure(scenario, template, folder / "run", batch=test_kill_store.BATCH)
+    for point in rng.sample(range(target.num_points), target.num_points):
+        try:
+            target.hit(folder / "run", (point,), fault=harness.kill, check=test_kill_store.check)
+            yield ""
+        except harness.BROKEN as error:
+            shutil.rmtree(folder / "run")
+            yield str(error)
+
+
+def _by_flip(patches: Patches, rng: random.Random, folder: Path, made: minute.Minute) -> Iterator[str]:
+    """In the pipeline's own artefacts and drafts."""
+    with _patched(patches):
+        while True:
+            yield "".join(flips.in_artefact(made, rng) or flips.in_draft(made, "label", rng))
+
+
+def _mutated(patches: Patches, scenario: harness.Scenario) -> harness.Scenario:
+    def broken(root: Path) -> str:
+        with _patched(patches):
+            return scenario(root)
+
+    return broken
+
+
+@contextmanager
+def _patched(patches: Patches) -> Iterator[None]:
+    with ExitStack() as stack:
+        for place, name, replacement in patches:
+            stack.enter_context(patch.object(place, name, replacement))
+        yield

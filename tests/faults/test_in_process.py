@@ -1,0 +1,70 @@
+"""A part of what `make soak` tries in process: kills, power cuts, flipped bits, and mutants of the durable code."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import flips
+import fresh
+import kills
+import mutants
+import power
+import pytest
+from disk import MODES, Disk, Mode, Op
+from tally import Tally
+
+TRIES = {
+    kills.kills: 40,
+    kills.double_kills: 12,
+    kills.failed_effects: 12,
+    power.power_loss: 40,
+    flips.bit_flips: 100,
+    mutants.mutants: len(mutants.MUTANTS),
+}
+
+
+@pytest.mark.parametrize("fault", TRIES, ids=lambda fault: fault.__name__)
+def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
+    tally: Tally = fault(TRIES[fault], 0, ram)
+    assert not tally.bad
+    assert tally.tried == TRIES[fault]
+
+
+def test_code_that_is_no_mutant_is_not_caught(ram: Path) -> None:
+    assert mutants.control(20, 0, ram).bad == ()
+
+
+# ---- the disk that power cuts are tried on
+
+
+def after(tmp_path: Path, mode: Mode, *ops: Op) -> dict[str, bytes]:
+    template = tmp_path / "template"
+    template.mkdir()
+    (template / "old").write_bytes(b"old")
+    disk = Disk(template)
+    for op in ops:
+        disk.apply(op)
+    disk.after_power_cut(mode, random.Random(0), tmp_path / "after")
+    return {path.name: path.read_bytes() for path in (tmp_path / "after").iterdir()}
+
+
+CREATE, WRITE, FSYNC = Op("create", "t", "", b"", 0), Op("write", "t", "", b"new", 0), Op("fsync", "t", "", b"", 0)
+RENAME, SYNC = Op("rename", "t", "old", b"", 0), Op("fsync_folder", ".", "", b"", 0)
+
+
+def test_strictly_nothing_survives_that_was_not_synced(tmp_path: Path) -> None:
+    assert after(tmp_path, "strict", CREATE, WRITE, FSYNC, RENAME) == {"old": b"old"}
+
+
+def test_names_alone_survive_without_their_bytes(tmp_path: Path) -> None:
+    assert after(tmp_path, "names only", CREATE, WRITE, RENAME)["old"] != b"old"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_synced_survives(tmp_path: Path, mode: Mode) -> None:
+    assert after(tmp_path, mode, CREATE, WRITE, FSYNC, RENAME, SYNC) == {"old": b"new"}
+
+
+def test_a_folder_synced_before_its_file_holds_an_empty_one(tmp_path: Path) -> None:
+    assert after(tmp_path, "strict", CREATE, WRITE, RENAME, SYNC) == {"old": b""}

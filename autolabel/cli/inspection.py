@@ -38,6 +38,7 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
                 "path": None if s.path is None else str(s.path),
                 "digest": s.digest,
                 "why": list(s.why),
+                "bad_items": s.bad_items,
             }
             for s in steps
         ]
@@ -45,6 +46,8 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
         return
     for s in steps:
         echo(f"{s.name:22} {s.state:8} {s.path or ''}".rstrip())
+        if s.bad_items:
+            click.echo(f"{'':22} without {s.bad_items} item(s) in quarantine: see data/quarantine.json there")
         for reason in s.why if why else ():
             echo(f"{'':22} because {reason}")
 

@@ -8,7 +8,7 @@ then reads every file once. A file that cannot be used puts its image in quarant
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -42,6 +42,7 @@ _SHOWN = 10  # this many unusable images beyond the limit are looked for before 
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
 _Rows = tuple[ImageRow, tuple[LabelRow, ...]]
 Reasons = tuple[tuple[str, str], ...]  # (image id, reason)
+Unusable = tuple[tuple[str, str, str], ...]  # (image id, path of the image, reason)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Built:
     """`quarantined` cannot be used, `excluded` is left out by a list that ships with autolabel."""
 
     manifest: Manifest
-    quarantined: Reasons
+    quarantined: Unusable
     excluded: Reasons
 
 
@@ -57,7 +58,7 @@ class Built:
 class _Outcome:
     """What became of one image: its rows, or the reason why there are none; and its files if they were rendered."""
 
-    id: str
+    image: PlannedImage
     rows: _Rows | None
     reason: str
     files: dict[str, bytes]
@@ -97,11 +98,11 @@ def build(
     work = list(_tasks(settings, planned))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
-    bad: list[tuple[str, str]] = []
+    bad: list[tuple[str, str, str]] = []
     with _dropped(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             if outcome.rows is None:
-                bad.append((outcome.id, outcome.reason))
+                bad.append((outcome.image.id, outcome.image.path, outcome.reason))
             else:
                 good.append(outcome.rows)
             bar.update()
@@ -110,6 +111,18 @@ def build(
                 break
     _check_bad(bad, settings.max_bad)
     return Built(_manifest(planned, good), tuple(bad), planned.excluded)
+
+
+def any_usable(settings: config.Data, ids: Set[str]) -> bool:
+    """Whether one of these images of the source can be used, now that it is opened again."""
+    planned = plan(settings)
+    rules = _rules(settings, planned)
+    return any(_open(image, planned.root, rules).rows for image in planned.images if image.id in ids)
+
+
+def _rules(settings: config.Data, planned: SourcePlan) -> Rules:
+    root = "data" if isinstance(settings, config.Synthetic) else "source"
+    return Rules(planned.classes, root, settings.source, settings.max_pixels)
 
 
 @contextmanager
@@ -124,8 +137,7 @@ def _dropped(results: Generator[_Outcome, None, None]) -> Iterator[None]:
 
 
 def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:
-    in_artefact = isinstance(settings, config.Synthetic)
-    rules = Rules(planned.classes, "data" if in_artefact else "source", settings.source, settings.max_pixels)
+    rules = _rules(settings, planned)
     if isinstance(settings, config.Synthetic):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
@@ -136,9 +148,9 @@ def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], 
 
 def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
     try:
-        return _Outcome(image.id, examine(image, partial(_read, root), rules), "", {})
+        return _Outcome(image, examine(image, partial(_read, root), rules), "", {})
     except DataError as error:
-        return _Outcome(image.id, None, str(error), {})
+        return _Outcome(image, None, str(error), {})
 
 
 def _read(root: Path, path: str) -> bytes:
@@ -150,7 +162,7 @@ def _read(root: Path, path: str) -> bytes:
 
 def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
     files = synthetic.files(settings, number, image)
-    return _Outcome(image.id, examine(image, files.__getitem__, rules), "", files)
+    return _Outcome(image, examine(image, files.__getitem__, rules), "", files)
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:
@@ -166,9 +178,9 @@ def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Ou
         write_many(files.items())
 
 
-def _check_bad(bad: list[tuple[str, str]], limit: int) -> None:
+def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
     if len(bad) > limit:
-        first = " | ".join(reason for _, reason in bad[:3])
+        first = " | ".join(reason for *_, reason in bad[:3])
         more = " or more" if len(bad) > limit + _SHOWN else ""
         what = f"images that cannot be used: {len(bad)}{more}, where data.max_bad allows {limit}; first: {first}"
         raise DataError("manifest", what, "repair them or raise data.max_bad")

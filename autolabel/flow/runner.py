@@ -112,7 +112,7 @@ class Runner:
         inputs = {name: self.ensure(source) for name, source in node.inputs.items()}
         document = key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
         artefact = self._committed(node, stage_key(document))
-        if artefact is not None:
+        if artefact is not None and not self._outlived(node, artefact, inputs):
             self.note(f"{node.name}: up to date ({artefact.path.name})")
             self.done[node.name] = Done(node, artefact, fresh=True)
             return artefact
@@ -148,6 +148,14 @@ class Runner:
                 raise CorruptArtefact(artefact.path, f"is damaged again: {problems[0]}", "check the disk")
         self._intact.add(artefact.path)
         return artefact
+
+    def _outlived(self, node: Node, artefact: Artefact, inputs: dict[str, Artefact]) -> bool:
+        """Whether it went without items that can be used by now; then it is put aside."""
+        if not artefact.provenance.get("bad_items") or not node.stage.mended(self.experiment, inputs, artefact):
+            return False
+        moved = set_aside(artefact.path)
+        self.say(f"{node.name}: what was quarantined can be used now; kept as {moved.name}, making it again")
+        return True
 
     def _put_aside(self, node: Node, path: Path, problems: list[str]) -> None:
         moved = set_aside(path)

@@ -51,12 +51,16 @@ class Context:
 
     def roots(self, data: str = "data") -> dict[str, Path]:
         """Where a manifest's declared roots lie: the user's folder, and the artefacts that hold files."""
-        source = getattr(self.experiment.data, "root", None)
-        roots = {} if source is None else {"source": Path(source)}
-        roots["data"] = self.inputs[data].data
-        if "labels" in self.inputs:
-            roots["labels"] = self.inputs["labels"].data
-        return roots
+        return roots_of(self.experiment, self.inputs, data)
+
+
+def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str = "data") -> dict[str, Path]:
+    source = getattr(experiment.data, "root", None)
+    roots = {} if source is None else {"source": Path(source)}
+    roots["data"] = inputs[data].data
+    if "labels" in inputs:
+        roots["labels"] = inputs["labels"].data
+    return roots
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ def nothing_to_check(ahead: Ahead) -> None:
     """Whatever settings.Table lets pass will do."""
 
 
+def never_mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+    """What has no quarantine."""
+    return False
+
+
 def plain_identity(settings: Table) -> dict[str, Any]:
     """The settings as they enter the stage key."""
     return settings.model_dump(mode="json")
@@ -85,7 +94,8 @@ class Stage:
     `inputs` maps an input's name to the kind of artefact it takes; a name ending in `.*` takes a dict of them,
     one ending in `?` may be left out. `version` goes up when the same settings would give other bytes. `check` raises
     what `run` would raise of wrong settings: it is asked of all steps before the first of them begins. `parallel`:
-    `run` knows how to share its work with the other ranks of `ctx.world`.
+    `run` knows how to share its work with the other ranks of `ctx.world`. `mended`: whether items that an artefact of
+    just this key has quarantined can be used now; it is asked of no other artefacts.
     """
 
     name: str
@@ -96,3 +106,4 @@ class Stage:
     identity: Callable[[Any], dict[str, Any]] = plain_identity
     check: Callable[[Ahead], None] = nothing_to_check
     parallel: bool = False
+    mended: Callable[[Experiment, Mapping[str, Artefact], Artefact], bool] = never_mended

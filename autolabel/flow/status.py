@@ -29,6 +29,7 @@ class StepStatus:
     path: Path | None
     why: tuple[str, ...]
     digest: str | None
+    bad_items: int = 0  # in quarantine: the step is done without them
 
 
 def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
@@ -46,7 +47,8 @@ def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
 def _one(node: Node, folder: Path, current: dict[str, Artefact]) -> tuple[StepStatus, Artefact | None]:
     def step(state: str, artefact: Artefact | None, *why: str) -> tuple[StepStatus, Artefact | None]:
         path = artefact.path if artefact else None
-        return StepStatus(node.name, node.stage.name, state, path, why, artefact.digest if artefact else None), artefact
+        digest, bad = (artefact.digest, artefact.provenance.get("bad_items", 0)) if artefact else (None, 0)
+        return StepStatus(node.name, node.stage.name, state, path, why, digest, bad), artefact
 
     waiting = [source.name for source in node.inputs.values() if source.name not in current]
     if waiting:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from autolabel.data.rows import ImageRow
 
 _JOURNAL = "shards"
-Row = dict[str, Any]  # of a journal; "name" is the chunk's, "bad" lists images that could not be used
+# Of a journal. "name" is the chunk's, "bad" lists images that could not be used; "try": of several rows the last.
+Row = dict[str, Any]
 
 
 class Chunk(NamedTuple):
@@ -32,23 +33,26 @@ class SharedChunks:
 
     A rank takes the next chunk when it is ready for one, by a counter that all of them share: the fast take more, none
     waits for another, and no chunk is made twice. Each rank has a journal of its own. Rank 0 reads all that lie in the
-    draft, whatever number of ranks wrote them, before the work (what is in one is not handed out) and after it.
+    draft, whatever number of ranks wrote them, before the work (what is in one is not handed out) and after it. A chunk
+    with images that could not be used is tried again: they may have been repaired.
     Making one and `all_rows` are collectives.
     """
 
     def __init__(self, chunks: Sequence[Chunk], draft: Draft, world: World) -> None:
         self.chunks, self.world, self._draft = chunks, world, draft
         rows = self._read() if world.is_first else {}
-        todo = [index for index, chunk in enumerate(chunks) if chunk.name not in rows]
-        told = world.from_first(json.dumps({"job": secrets.token_hex(8), "todo": todo}).encode())
+        todo = [index for index, chunk in enumerate(chunks) if rows.get(chunk.name, {"bad": True})["bad"]]
+        attempt = 1 + max((_attempt(row) for row in rows.values()), default=0)
+        told = world.from_first(json.dumps({"job": secrets.token_hex(8), "todo": todo, "try": attempt}).encode())
         assert told is not None
         document = json.loads(told)
         self.todo: list[int] = document["todo"]
+        self._attempt: int = document["try"]
         self._job = document["job"]  # the counters of this piece of work are new ones
         self._next = self.counter("next")
         self._num_bad = self.counter("bad")
-        self.bad = _bad(rows)  # that this rank knows of
-        self.num_bad = self._num_bad.add(len(self.bad))
+        self.bad: list[dict[str, str]] = []  # that this rank knows of
+        self.num_bad = 0
         self._journal = draft.journal(_JOURNAL + self.suffix)
 
     @property
@@ -73,7 +77,7 @@ class SharedChunks:
 
     def done(self, row: Row) -> None:
         """The chunk's files are written: nobody will make it again."""
-        self._journal.append([row])
+        self._journal.append([{**row, "try": self._attempt}])
         self.bad += row["bad"]
         self.num_bad = self._num_bad.add(len(row["bad"]))  # of all ranks
 
@@ -94,7 +98,13 @@ class SharedChunks:
     def _read(self) -> dict[str, Row]:
         """By name of chunk. Nobody may be writing."""
         names = [name for name in self._draft.journal_names() if name.split("-")[0] == _JOURNAL]
-        return {row["name"]: row for name in names for row in self._draft.journal(name).rows}
+        rows = [row for name in names for row in self._draft.journal(name).rows]
+        return {row["name"]: row for row in sorted(rows, key=_attempt)}
+
+
+def _attempt(row: Row) -> int:
+    number: int = row.get("try", 0)
+    return number
 
 
 def _bad(rows: Mapping[str, Row]) -> list[dict[str, str]]:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.errors import DataError
-from autolabel.flow.stage import Ahead, Context, Outcome, Stage
+from autolabel.config import Experiment
+from autolabel.errors import DataError, ImageError
+from autolabel.flow.stage import Ahead, Context, Outcome, Stage, roots_of
 from autolabel.machine import resolve_device, usable_cores
 from autolabel.stages.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
+from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
 from autolabel.stages.queues import Queues
+from autolabel.store import Artefact
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autolabel.data.manifest import Manifest
+    from autolabel.data.rows import ImageRow
     from autolabel.inference.engine import ChunkCodes, Stats
     from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
@@ -34,7 +42,6 @@ def run(ctx: Context) -> Outcome:
 
     Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
     """
-    from autolabel.data.reading import load_image
     from autolabel.inference.engine import infer_chunks
     from autolabel.labels.codes import CodeBook
     from autolabel.threads import OrderedMap
@@ -42,7 +49,6 @@ def run(ctx: Context) -> Outcome:
     manifest = open_manifest(ctx.inputs["data"])
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
     shared = SharedChunks(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
-    _check_bad(ctx, shared)  # of a run that ended at just this
     teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
     queues = Queues(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
@@ -50,7 +56,7 @@ def run(ctx: Context) -> Outcome:
     results = infer_chunks(
         teacher,
         shared.handed_out(),
-        load=partial(load_image, roots=ctx.roots()),
+        load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=jobs,
         window=ctx.settings.window,
@@ -78,6 +84,26 @@ def run(ctx: Context) -> Outcome:
         rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
     _check_bad(ctx, shared)
     return _finish(ctx, book, rows, queues) if ctx.world.is_first else Outcome(meta={})
+
+
+def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
+    """A picture that has changed or gone since the manifest was built is as bad as one that cannot be decoded."""
+    from autolabel.data.reading import load_image
+
+    try:
+        return load_image(row, roots=roots)
+    except DataError as error:
+        raise ImageError(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
+
+
+def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+    """Whether one of the images in quarantine can be read now."""
+    manifest, roots = open_manifest(inputs["data"]), roots_of(experiment, inputs)
+    for row in read_quarantine(made):
+        with suppress(DataError):
+            _load(manifest.image(row["id"]), roots=roots)
+            return True
+    return False
 
 
 def _teacher(ctx: Context, book: CodeBook) -> Teacher:
@@ -135,7 +161,8 @@ def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class
     from autolabel.labels.shards import write_shard
 
     entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names))
-    bad = [{"id": image_id, "reason": str(error)} for image_id, error in result.bad]
+    paths = {row.id: row.path for row in chunk.images}
+    bad = [quarantined(image_id, paths[image_id], str(error)) for image_id, error in result.bad]
     ids = [image_id for image_id, _ in result.codes]
     return {"name": chunk.name, "split": chunk.split, "ids": ids, "sha256": entry.sha256, "bad": bad}
 
@@ -153,8 +180,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
     shards = [{key: row[key] for key in ("name", "split", "ids")} for row in rows]
     ctx.draft.write(SHARD_INDEX, json.dumps({"book": book.to_dict(), "shards": shards}, sort_keys=True).encode())
     bad = [item for row in rows for item in row["bad"]]
-    if bad:
-        ctx.draft.write("quarantine.json", json.dumps(bad, indent=1).encode())
+    write_quarantine(ctx.draft, bad)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return Outcome(
         meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
@@ -164,4 +190,6 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
     )
 
 
-INFER = Stage("infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check, parallel=True)
+INFER = Stage(
+    "infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check, parallel=True, mended=mended
+)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from autolabel.config import Experiment
 from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
+from autolabel.store import Artefact
 
 
 def identity(settings: Any) -> dict[str, Any]:
@@ -31,8 +35,7 @@ def run(ctx: Context) -> Outcome:
         ctx.draft.write(name, data)
     if built.excluded:
         ctx.draft.write("excluded.json", _reasons(built.excluded))
-    if built.quarantined:
-        ctx.draft.write("quarantine.json", _reasons(built.quarantined))
+    write_quarantine(ctx.draft, [quarantined(*row) for row in sorted(built.quarantined)])
     meta = {
         "images": dict(sorted(Counter(row.split for row in built.manifest.images).items())),
         "labels": dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
@@ -41,8 +44,15 @@ def run(ctx: Context) -> Outcome:
     return Outcome(meta=meta, bad_items=len(built.quarantined))
 
 
+def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+    """Whether one of the images in quarantine, and its labels, can be used now: the key does not see their bytes."""
+    from autolabel.data.build import any_usable
+
+    return any_usable(experiment.data, {row["id"] for row in read_quarantine(made)})
+
+
 def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
     return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
 
 
-MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity)
+MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended)

@@ -75,14 +75,15 @@ def test_an_unusable_file_is_quarantined_with_its_reason_or_ends_the_build(tree:
     built = made(tree, max_bad=1)
     assert [row.id for row in built.manifest.images] == ["0", "2", "3", "4", "5"]
     assert {row.image_id for row in built.manifest.labels} == {"0", "2", "3", "4", "5"}
-    [(image_id, reason)] = built.quarantined
-    assert image_id == "1"
+    [(image_id, path, reason)] = built.quarantined
+    assert (image_id, path) == ("1", "images/1.png")
     assert reason.startswith(f"{name}: ")  # relative: the reason is the same on another machine
 
 
 def test_a_file_that_vanishes_is_quarantined(tree: Path) -> None:
     (tree / "images/7.png").symlink_to("nothing.png")
-    assert made(tree, max_bad=1).quarantined == (("7", "images/7.png: cannot be read: No such file or directory"),)
+    reason = "images/7.png: cannot be read: No such file or directory"
+    assert made(tree, max_bad=1).quarantined == (("7", "images/7.png", reason),)
 
 
 def test_more_than_max_bad_end_the_build_with_the_first_named(tree: Path) -> None:

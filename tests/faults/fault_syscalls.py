@@ -65,11 +65,15 @@ class Site:
         assert code == 0, said
         found: set[Place] = set()
         counts: Counter[tuple[str, str]] = Counter()
+        main = ""
         for line in log.read_text(errors="replace").splitlines():
             if match := _LINE.match(line):
                 thread, name, arguments = match.groups()
+                main = main or thread
                 counts[thread, name] += 1
-                if str(self.folder) in arguments and (name != "openat" or "O_CREAT" in arguments):
+                # An early one of a worker would also hit the main thread while it imports.
+                makes_file = thread == main and "O_CREAT" in arguments
+                if str(self.folder) in arguments and (name != "openat" or makes_file):
                     found.add(Place(name, counts[thread, name]))
         self.clean = self._contents()
         self.reset()

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import fault_quarantine
+import fault_ranks
 import fault_runs
 import fault_signals
 import fault_syscalls
@@ -34,6 +36,8 @@ FAULTS: dict[str, Fault] = {
     "syscall faults": Fault(fault_syscalls.run, 160, least=150),
     "concurrent runs": Fault(fault_runs.run, 50, least=200),
     "signals": Fault(fault_signals.run, 44, least=40),
+    "rank deaths": Fault(fault_ranks.run, 20, least=20),
+    "quarantine": Fault(fault_quarantine.run, 40, least=40),
     # These import torch when they run: last.
     "malformed input": Fault(malformed_input.run, 4000, least=500),
     "hostile files": Fault(hostile_files.run, 500, least=200),

@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import fault_quarantine
+import fault_ranks
 import fault_runs
 import fault_signals
 import fault_syscalls
@@ -33,3 +35,12 @@ def test_runs_at_once(shop: Workshop, ram: Path) -> None:
 
 def test_signals(shop: Workshop, ram: Path) -> None:
     assert not fault_signals.run(2, 0, ram, shop).bad
+
+
+def test_a_rank_that_dies_while_it_labels(shop: Workshop, ram: Path) -> None:
+    """Ranks of the teacher are killed in tests/stages/test_processes.py."""
+    assert not fault_ranks.run(1, 0, ram, shop).bad
+
+
+def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
+    assert not fault_quarantine.run(4, 0, ram).bad

@@ -11,7 +11,7 @@ from tiny_pipeline import Tiny, call
 from autolabel.experiment import load_experiment
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.load import load_pipeline
-from autolabel.store import Draft, find, open_draft
+from autolabel.store import Artefact, Draft, find, open_draft
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
@@ -38,25 +38,16 @@ def infer(tiny: Tiny, work: Path) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def test_too_many_bad_images_stay_too_many(tiny: Tiny, work: Path) -> None:
-    """A run that ended at the last chunk because of a bad image must not pass the second time."""
-    rows = [
-        {"name": name, "split": name[:5], "ids": [], "sha256": "0" * 64, "bad": [{"id": "x", "reason": "x: broken"}]}
-        for name in ("codes-00000.h5", "codes-00001.h5", "codes-00002.h5", "val-00000.h5", "val-00001.h5")
-    ]
-    infer_draft(tiny, work).journal("shards").append(rows)
-    code, said = infer(tiny, work)
-    assert (code, "data.max_bad allows 0; first: x: broken" in said) == (3, True)
-    assert not list((work / "artefacts" / "infer").glob("?" * 16))
-
-
-def test_bad_images_count_over_the_journals_of_all_ranks(tiny: Tiny, work: Path) -> None:
-    bad = [{"id": "x", "reason": "x: broken"}]
+def test_what_was_bad_is_tried_again(tiny: Tiny, work: Path) -> None:
+    """A run ended because of bad images, in journals of several ranks; by now they have been repaired."""
+    bad = [{"id": "x", "path": "x", "reason": "x: broken"}]
     draft = infer_draft(tiny, work)
     for journal, name in (("shards", "codes-00000.h5"), ("shards-00001", "val-00000.h5")):
-        draft.journal(journal).append([{"name": name, "split": "x", "ids": [], "sha256": "0" * 64, "bad": bad}])
-    code, said = infer(tiny, work)
-    assert (code, "2 images cannot be used" in said) == (3, True)
+        row = {"name": name, "split": "x", "ids": [], "sha256": "0" * 64, "bad": bad, "try": 3}
+        draft.journal(journal).append([row])
+    assert infer(tiny, work) == (0, "")
+    (artefact,) = (work / "artefacts" / "infer").iterdir()
+    assert Artefact.open(artefact).digest == tiny.states()["infer"]["digest"]
 
 
 def test_a_shard_that_was_done_and_is_gone_is_made_again(tiny: Tiny, work: Path) -> None:

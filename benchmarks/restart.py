@@ -1,0 +1,146 @@
+"""What a restart costs on many small images: CPU seconds of `status`, and of infer until its next chunk is durable.
+
+    python benchmarks/restart.py [--json] [--images 20000] [--share 0.9] [--folder DIR]
+
+Makes a folder of JPEGs of 64 x 48, builds the manifest, trains a teacher for one step, and lets infer run until a share
+of its chunks is done; then kills it with SIGKILL. `status` and `infer` are then the real program in a process of its
+own. `restart.cpu_seconds` counts from the process's start to the next row in the journal, less what importing torch
+takes. With `--folder` the images are kept and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+EXPERIMENT = """
+name = "restart"
+[data]
+source = "folder"
+root = "{root}"
+[teacher]
+crop = [32, 32]
+batch = 2
+epochs = 1
+epoch_images = 2
+tile = 32
+[teacher.model]
+trunk = "resnet_tiny"
+head = "conv"
+fusion = "average"
+key_channels = 8
+[infer]
+scales = [1.0]
+[runtime]
+device = "cpu"
+threads = 1
+jobs = 2
+"""
+FINE = 20  # images with a mask
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def make_images(root: Path, number: int) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "classes.toml").write_text('names = ["a", "b", "c"]')
+    for index in range(number):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8))
+        coarse.resize((64, 48), Image.Resampling.BILINEAR).save(root / "images" / f"{index:06}.jpg")
+        if index < FINE:
+            Image.fromarray(rng.integers(0, 3, (48, 64), np.uint8)).save(root / "masks" / f"{index:06}.png")
+
+
+class Project:
+    def __init__(self, folder: Path, number: int) -> None:
+        self.file, self.work = folder / "restart.toml", folder / "work"
+        self.file.write_text(EXPERIMENT.format(root=folder / "data"))
+        self.num_chunks = -(-(number - FINE) // 32) + 1
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "autolabel", *words, str(self.file), "--work", str(self.work)]
+
+    def chunks_done(self) -> int:
+        return sum(file.read_bytes().count(b"\n") for file in self.work.glob("artefacts/infer/*.partial/journal/*"))
+
+    @contextmanager
+    def infer_until(self, chunks: int) -> Iterator[int]:
+        """A process of infer once so many chunks are done; it is killed in the end."""
+        process = subprocess.Popen(self.command("infer", "-q"))
+        try:
+            while self.chunks_done() < chunks:
+                assert process.poll() is None, f"infer ended with {process.returncode}"
+                time.sleep(0.005)
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """Of a process and what it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def cpu_so_far(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def measure(folder: Path, *, images: int, share: float) -> dict[str, float]:
+    if not (folder / "data").is_dir():
+        make_images(folder / "data", images)
+    project = Project(folder, images)
+    result = {"manifest.cpu_seconds": cpu_seconds(project.command("run", "--until=manifest", "-q"))}
+    subprocess.run(project.command("run", "--until=teacher", "-q"), check=True, stdout=subprocess.DEVNULL)
+    wanted = int(share * project.num_chunks)
+    if project.chunks_done() < wanted:
+        with project.infer_until(wanted):
+            pass
+    done = project.chunks_done()
+    result["restart.chunks_done"] = done / project.num_chunks
+    result["status.cpu_seconds"] = min(cpu_seconds(project.command("status")) for _ in range(3))
+    torch_loaded = min(cpu_seconds([sys.executable, "-c", "import torch"]) for _ in range(3))
+    with project.infer_until(done + 1) as pid:
+        result["restart.cpu_seconds"] = cpu_so_far(pid) - torch_loaded
+    result["verify.cpu_seconds"] = cpu_seconds(project.command("verify"))
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--share", type=float, default=0.9, help="of the chunks that are done before the kill")
+    parser.add_argument("--folder", type=Path, help="where the images are or go, kept; default: a temporary one")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = measure(folder, images=given.images, share=given.share)
+    if given.json:
+        print(json.dumps(result))
+        return
+    for name, value in result.items():
+        print(f"{name:24} {value:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from autolabel.config import Infer, Model, Train
 from autolabel.errors import ConfigError, DataError
 from autolabel.experiment import load_experiment
 from autolabel.given import open_given
+from autolabel.stages.huggingface import CONFIG
 
 if TYPE_CHECKING:
     from autolabel.models.cost import Cost
@@ -114,16 +115,26 @@ def _of_target(path: Path) -> Question:
 
 def _of_weights(path: Path) -> Question:
     from autolabel.cli.predicting import read_model
-    from autolabel.models import weights_from_bytes
+    from autolabel.models import HuggingFaceCard, weights_from_bytes
+    from autolabel.models.cards import read_card
 
-    model, card = weights_from_bytes(read_model(path), path)
+    if (path / CONFIG).is_file():
+        raise _not_ours(path, "is a Hugging Face network")
+    data = read_model(path)
+    if isinstance(read_card(data, path), HuggingFaceCard):
+        raise _not_ours(path, "holds a Hugging Face network")
+    model, card = weights_from_bytes(data, path)
     return Question(card.table, (card.table.fusion,), model.num_classes, Train().crop, Infer().scales)
+
+
+def _not_ours(path: Path, what: str) -> ConfigError:
+    return ConfigError(path, what, "cost counts networks of ours alone: a trunk, a head and a fusion")
 
 
 def _of_experiment(path: Path) -> Question:
     experiment = load_experiment(path)
     if experiment.teacher.huggingface is not None:
-        raise ConfigError(path, "its teacher is a Hugging Face model", "only networks of ours are counted")
+        raise _not_ours(path, "its teacher is a Hugging Face network")
     table, crop = experiment.teacher.model, experiment.teacher.crop
     return Question(table, (table.fusion,), CLASSES, crop, experiment.infer.scales)
 

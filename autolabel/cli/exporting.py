@@ -89,15 +89,14 @@ def _export(
 
 def _open(path: Path) -> tuple[bytes, Network, NetworkCard]:
     """The network with the bytes of its file; those of a Hugging Face folder are made here."""
-    from autolabel.cli.predicting import open_network, read_model
-    from autolabel.models import network_from_bytes
+    from autolabel.cli.predicting import open_network, read_model, trained_network
     from autolabel.models.network import network_to_bytes
 
     if (path / CONFIG).is_file():
         model, card = open_network(path)
         return network_to_bytes(model, card), model, card
     data = read_model(path)
-    return data, *network_from_bytes(data, path)
+    return data, *trained_network(data, path)
 
 
 def _trained(weights: Path) -> dict[str, Any]:

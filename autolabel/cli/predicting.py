@@ -152,13 +152,22 @@ def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colo
 
 def open_network(path: Path) -> tuple[Network, NetworkCard]:
     """Of a weights file, an artefact, or a Hugging Face folder (then with its own classes)."""
-    from autolabel.models import network_from_bytes
     from autolabel.models.huggingface import model_as_it_is
 
     if (path / huggingface.CONFIG).is_file():
         model, card, _ = model_as_it_is(huggingface.read_files(str(path)), None, {})
         return model, card
-    return network_from_bytes(read_model(path), path)
+    return trained_network(read_model(path), path)
+
+
+def trained_network(data: bytes, where: object) -> tuple[Network, NetworkCard]:
+    """WeightsError also for one that an import has given layers which know nothing yet."""
+    from autolabel.models import network_from_bytes
+    from autolabel.models.cards import check_trained
+
+    model, card = network_from_bytes(data, where)
+    check_trained(card, where)
+    return model, card
 
 
 def read_model(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -58,6 +58,7 @@ class TrunkCard(Card):
     trunk: str
 
 
+CardKind = TypeVar("CardKind", bound=Card)
 AnyCard = WeightsCard | HuggingFaceCard | TrunkCard
 # By the entry that only cards of this kind have; the others are of networks of ours.
 _KINDS: dict[str, type[HuggingFaceCard] | type[TrunkCard]] = {"huggingface": HuggingFaceCard, "trunk": TrunkCard}
@@ -74,6 +75,29 @@ def read_card(data: bytes, where: object) -> AnyCard:
     except ValidationError as error:
         first = error.errors()[0]
         raise WeightsError(where, f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def drawn_anew(card: Card) -> tuple[str, ...]:
+    """Layers that an import drew anew, for other classes, and that no training has seen since."""
+    imported = card.extra.get("imported")
+    layers = imported.get("fresh") if isinstance(imported, dict) else None
+    return tuple(map(str, layers)) if isinstance(layers, list) else ()
+
+
+def check_trained(card: Card, where: object) -> None:
+    """WeightsError where the network would label by layers that have learnt nothing."""
+    layers = drawn_anew(card)
+    if layers:
+        what = f"its layers of classes were drawn anew and know nothing yet: {', '.join(layers)}"
+        raise WeightsError(where, what[:300], "train it: name it as teacher.weights, with teacher.epochs above 0")
+
+
+def to_be_trained(card: CardKind) -> CardKind:
+    """The card of a network whose training begins: none of its layers counts as drawn anew."""
+    imported = card.extra.get("imported")
+    if not isinstance(imported, dict) or "fresh" not in imported:
+        return card
+    return card.model_copy(update={"extra": {**card.extra, "imported": {**imported, "fresh": []}}})
 
 
 def _kind(text: str) -> type[AnyCard]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autolabel.config import Model
 from autolabel.errors import WeightsError
-from autolabel.models.cards import TrunkCard, WeightsCard, read_card
+from autolabel.models.cards import TrunkCard, WeightsCard, read_card, to_be_trained
 from autolabel.models.layers import Readout
 from autolabel.models.model import SegmentationModel, build_model
 from autolabel.models.trunk_weights import load_trunk
@@ -34,7 +34,7 @@ def start_from(
             raise WeightsError(where, f"holds {key} {source.table[key]!r}", f"the experiment asks for {value!r}")
     fresh = () if card.class_names == class_names else class_layers(source)
     model = carry_over(source, table, len(class_names), fresh=fresh)
-    return model, card.model_copy(update={"table": table, "class_names": class_names})
+    return model, to_be_trained(card).model_copy(update={"table": table, "class_names": class_names})
 
 
 def knows_other_classes(data: bytes, where: object, class_names: tuple[str, ...]) -> bool:

@@ -81,7 +81,7 @@ def _from_huggingface(settings: Train, name: str, class_names: tuple[str, ...]) 
 
 def _from_weights(settings: Train, path: Path, class_names: tuple[str, ...]) -> Start:
     from autolabel.models import HuggingFaceCard, start_from
-    from autolabel.models.cards import read_card
+    from autolabel.models.cards import check_trained, read_card
     from autolabel.models.start import knows_other_classes
 
     data = read_weights(path)
@@ -89,6 +89,7 @@ def _from_weights(settings: Train, path: Path, class_names: tuple[str, ...]) -> 
     foreign = isinstance(card, HuggingFaceCard)
     if foreign or settings.epochs == 0:
         _check_classes(card, class_names, path)
+        check_trained(card, path)
     if foreign:
         return _from_foreign_weights(settings, data, path)
     model, begun = start_from(data, path, settings.model, class_names)

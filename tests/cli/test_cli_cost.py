@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from autolabel.cli.main import cli
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
+from autolabel.models.container import pack
 from autolabel.models.weights import weights_to_bytes
 from autolabel.resources import resource
 
@@ -92,3 +93,14 @@ def test_what_is_wrong_is_said(args: list[str], code: int, says: str) -> None:
     result = cost(*args)
     assert (result.exit_code, result.stdout) == (code, "")
     assert says in " ".join(result.stderr.split())
+
+
+def test_networks_of_others_are_not_counted(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    card = {"class_names": ["a"], "huggingface": {"model_type": "segformer"}, "train_ids": [0]}
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(pack({"x": torch.zeros(1)}, json.dumps(card)))
+    for target, says in ((tmp_path, "is a Hugging Face network"), (file, "holds a Hugging Face network")):
+        result = cost(str(target))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"{says}; cost counts networks of ours alone" in result.stderr

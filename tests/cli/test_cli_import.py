@@ -16,8 +16,11 @@ from PIL import Image
 
 from autolabel.classes import CLASS_SETS
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config import Model, Teacher
+from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
+from autolabel.models.cards import check_trained
+from autolabel.stages.start import start
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
@@ -207,3 +210,26 @@ def test_a_malicious_file_in_a_process_of_its_own(checkpoint: Path, tmp_path: Pa
     assert not out.exists()
     assert program(checkpoint).returncode == 0
     assert out.exists()
+
+
+def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t.safetensors"
+    assert call("import-weights", checkpoint, "--out", out, "--classes", "camvid").exit_code == 0
+    image = picture(tmp_path / "a.png")
+    for command in (["predict", "--teacher", out, image], ["export", "model", out]):
+        said = refused(call(*command, "--out", tmp_path / "out", "-q"), 3)
+        assert "drawn anew and know nothing yet: head.classifier (ocr.cls_head), head.aux_classifier" in said
+        assert not (tmp_path / "out").exists()
+    settings = Teacher(weights=out, model=TABLE, epochs=0)
+    with pytest.raises(WeightsError, match="drawn anew and know nothing yet"):
+        start(settings, CLASS_SETS["camvid"].names)
+    begun = start(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
+    check_trained(begun.card, "the card of what is trained holds no such mark")
+    assert begun.card.extra["imported"]["layout"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("head", "deeperlab"), ("trunk", "timm:resnet50")])
+def test_what_has_no_published_layout(checkpoint: Path, tmp_path: Path, kind: str, name: str) -> None:
+    said = refused(call("import-weights", checkpoint, "--out", tmp_path / "x", f"--{kind}", name), 2)
+    known = f"--head: no published layout of the head {name!r} is known; one of: conv, deeper, deeplabv3plus, ocr"
+    assert (known if kind == "head" else "unknown trunk") in said

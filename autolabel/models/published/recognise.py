@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from autolabel.config import Model
+from autolabel.errors import ConfigError
 from autolabel.models.choice import choose
 from autolabel.models.fusion import FUSIONS as ALL_FUSIONS
+from autolabel.models.heads import HEADS as ALL_HEADS
 from autolabel.models.published.entries import Shapes
 from autolabel.models.published.ocr import CONTEXT
 from autolabel.models.published.trunks import TrunkLayout, trunk_layouts
@@ -90,7 +92,11 @@ def check_choice(choice: Choice) -> None:
     """ConfigError for names that are not known, or of which no layout is."""
     with_layout = {name: name for name in BUILDERS if trunk_layouts(name)}
     known: dict[str, dict[str, Any]] = {"trunk": with_layout, "head": HEADS, "fusion": ALL_FUSIONS}
+    ours: dict[str, Collection[str]] = {"trunk": BUILDERS, "head": ALL_HEADS, "fusion": ALL_FUSIONS}
     for kind, name in choice._asdict().items():
+        if name in ours[kind] and name not in known[kind]:
+            what = f"no published layout of the {kind} {name!r} is known"
+            raise ConfigError(f"--{kind}", what, f"one of: {', '.join(sorted(known[kind]))}")
         if name is not None:
             choose(kind, name, known[kind])
 

@@ -9,33 +9,24 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+from autolabel.cli.check import Check
+from autolabel.cli.disk_checks import check_disk
 from autolabel.machine import usable_cores
-
-
-@dataclass(frozen=True)
-class Check:
-    name: str
-    ok: bool
-    found: str
-    remedy: str = ""
 
 
 def check_machine(work: Path) -> list[Check]:
     """All checks; `work` need not exist yet."""
-    base = next(folder for folder in (work, *work.parents) if folder.is_dir())
+    base = next((folder for folder in (work, *work.parents) if folder.is_dir()), Path("/"))
     checks: list[Callable[[], Check]] = [
         _python,
         _torch,
         _torchvision,
         _cores,
         _shared_memory,
-        lambda: _disk(base),
-        lambda: _self_test(base),
     ]
-    return [check() for check in checks]
+    return [*(check() for check in checks), *check_disk(base), _self_test(base)]
 
 
 def _python() -> Check:
@@ -76,11 +67,6 @@ def _shared_memory() -> Check:
     free = shutil.disk_usage(path).free
     found = f"{free / 1e9:.1f} GB free"
     return Check("/dev/shm", free > 64e6, found, "GPUs that train together may need it (NCCL): enlarge it")
-
-
-def _disk(base: Path) -> Check:
-    free = shutil.disk_usage(base).free
-    return Check("disk", free > 1e9, f"{free / 1e9:.1f} GB free at {base}", "free some space, or use another --work")
 
 
 def _self_test(base: Path) -> Check:

@@ -18,7 +18,7 @@ from autolabel.cli.options import (
 from autolabel.errors import CorruptArtefact
 from autolabel.flow import clean
 from autolabel.flow.status import status as read_status
-from autolabel.store import Artefact, delete, hold, scan
+from autolabel.store import damage, delete, hold, scan
 
 
 @click.command()
@@ -63,23 +63,18 @@ def verify(experiment: Path, work: Path | None, overrides: tuple[str, ...], full
     for found in scan(project.work / "artefacts"):
         if found.kind == "committed":
             checked += 1
-            problems += [f"{found.path}: {problem}" for problem in verify_folder(found.path, full=full)]
+            problems += [(found.path, problem) for problem in damage(found.path, full=full)]
     if as_json:
-        print_json({"checked": checked, "problems": problems})
+        damaged = [{"artefact": str(path), "problem": problem} for path, problem in problems]
+        lines = [f"{path}: {problem}" for path, problem in problems]
+        print_json({"checked": checked, "problems": lines, "damaged": damaged})
     else:
-        for problem in problems:
-            echo(problem)
+        for path, problem in problems:
+            echo(f"{path}: {problem}")
         echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
     if problems:
         remedy = "run the experiment again: what is damaged is kept aside and made again"
         raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
-
-
-def verify_folder(path: Path, *, full: bool) -> list[str]:
-    try:
-        return Artefact.open(path).verify(full=full)
-    except CorruptArtefact as error:
-        return [f"{error.where}: {error.what}"]
 
 
 @click.command()

@@ -86,7 +86,7 @@ def _look(data: Data) -> str:
 @work_option
 @json_option
 def doctor(work: Path | None, as_json: bool) -> None:
-    """Check this machine: Python, torch, device, cores, disk, and a decode-and-write self-test. No network."""
+    """Check this machine: Python, torch, device, cores, the work folder's disk, a self-test. No network."""
     from autolabel.cli.checks import check_machine
 
     checks = check_machine((work or Path("work")).absolute())
@@ -95,6 +95,8 @@ def doctor(work: Path | None, as_json: bool) -> None:
     else:
         for check in checks:
             echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:12} {check.found}")
+            if not check.ok:
+                echo(f"{'':4}  {'':12} {check.remedy}")
     failed = [check for check in checks if not check.ok]
     if failed:
         raise ConfigError(failed[0].name, failed[0].found, failed[0].remedy)

@@ -21,7 +21,7 @@ How a stage uses it, under `hold(work / ".lock")`:
         artefact = draft.commit(meta=..., provenance=...)
 """
 
-from autolabel.store.artefact import Artefact, find, recover
+from autolabel.store.artefact import Artefact, damage, find, recover
 from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
@@ -41,6 +41,7 @@ __all__ = [
     "Found",
     "Journal",
     "canonical_json",
+    "damage",
     "delete",
     "digest_json",
     "find",

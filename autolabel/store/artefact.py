@@ -17,10 +17,11 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
@@ -31,6 +32,7 @@ from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
 DATA, LOG, JOURNAL, STATE = "data", "log", "journal", "state"
 
+_T = TypeVar("_T")
 _KEY = re.compile(r"[0-9a-f]{16,}")
 
 
@@ -96,6 +98,11 @@ class Artefact:
                 return [f"{COMMIT}: is that of another artefact by now"]
         except CorruptArtefact as error:
             return [str(error)]
+        problems = self._file_problems(full, jobs)
+        return sorted(problems + self._provenance_problems()) if full else problems
+
+    def _file_problems(self, full: bool, jobs: int) -> list[str]:
+        """Of `data/`, sorted."""
         present, odd = list_files(self.data)
         problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
         problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
@@ -105,7 +112,7 @@ class Artefact:
             elif present[entry.name] != entry.size:
                 problems.append(f"{DATA}/{entry.name}: {present[entry.name]} bytes instead of {entry.size}")
         if full:
-            problems += self._byte_problems(present, jobs) + self._provenance_problems()
+            problems += self._byte_problems(present, jobs)
         return sorted(problems)
 
     def _byte_problems(self, present: dict[str, int], jobs: int) -> list[str]:
@@ -133,6 +140,39 @@ class Artefact:
         if name not in self._index:
             raise StoreError(self.path, f"holds no file {name!r}", "it may come from another version; make it again")
         return self._index[name]
+
+
+def damage(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
+    """Every problem of what stands in an artefact's place, one line each, also where COMMIT or manifest is damaged.
+
+    With a damaged COMMIT the files are compared with what the manifest says, as far as that can be read; without a
+    manifest nothing says what they were.
+    """
+    try:
+        return Artefact.open(path).verify(full, jobs=jobs)
+    except CorruptArtefact as error:
+        if path.is_symlink() or not path.is_dir() or (path / DATA).is_symlink():
+            return [str(error)]
+    commit, problems = _judged(COMMIT, lambda: decode_commit(read_regular(path / COMMIT), where=COMMIT))
+    if commit is not None and full:
+        problems += Artefact(path, commit, (), {})._provenance_problems()
+    manifest, unreadable = _judged(MANIFEST, lambda: read_regular(path / MANIFEST))
+    problems += unreadable
+    if manifest is None:
+        return problems
+    root = commit.root if commit else sha256_bytes(manifest)
+    decoded, damaged = _judged(MANIFEST, lambda: decode_manifest(manifest, root=root, where=MANIFEST))
+    problems += damaged
+    if decoded is not None:
+        problems += Artefact(path, commit or Commit("", root, ""), *decoded)._file_problems(full, jobs)
+    return problems
+
+
+def _judged(name: str, read: Callable[[], _T]) -> tuple[_T | None, list[str]]:
+    try:
+        return read(), []
+    except CorruptArtefact as error:
+        return None, [f"{name}: {error.what}"]
 
 
 def final_path(folder: Path, key: str) -> Path:

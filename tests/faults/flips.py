@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from fresh import in_fresh_process
 from tally import Tally
 
-from autolabel.cli.inspection import verify, verify_folder
-from autolabel.store import scan
+from autolabel.cli.inspection import verify
+from autolabel.store import damage, scan
 
 _CLI_EVERY, _CONSUMER_EVERY, _DRAFT_EVERY = 20, 25, 8
 # Where the draft of a step can be hit: it leaves a journal, files, state.
@@ -53,7 +53,7 @@ def in_artefact(made: minute.Minute, rng: random.Random, *, by_command: bool = F
     name = path.relative_to(folder).as_posix()
     before = flip(path, rng)
     try:
-        problems = _by_command(made) if by_command else verify_folder(folder, full=True)
+        problems = _by_command(made) if by_command else damage(folder, full=True)
     finally:
         path.write_bytes(before)
     named = [problem for problem in problems if name in problem]
@@ -104,7 +104,7 @@ def in_draft(made: minute.Minute, step: str, rng: random.Random) -> list[str]:
     runs = [harness.run(target.scenario, root)]
     if runs[0].error.startswith(("StoreError", "CorruptArtefact")):
         runs.append(harness.run(target.scenario, root))
-    problems = [p for f in scan(root / "artefacts") if f.kind == "committed" for p in verify_folder(f.path, full=True)]
+    problems = [p for f in scan(root / "artefacts") if f.kind == "committed" for p in damage(f.path, full=True)]
     shutil.rmtree(root)
     # A draft that was complete has become the artefact as it was: then the damage shows as in any artefact.
     unnamed = [problem for problem in problems if damaged is None or damaged.name not in problem]

@@ -5,7 +5,7 @@
 Makes a folder of JPEGs of 64 x 48, builds the manifest, trains a teacher for one step, and lets infer run until a share
 of its chunks is done; then kills it with SIGKILL. `status` and `infer` are then the real program in a process of its
 own. `restart.cpu_seconds` counts from the process's start to the next row in the journal, less what importing torch
-takes. With `--folder` the images are kept and used again.
+takes. Then infer and label are finished and `status` is asked again. With `--folder` the images are kept and used again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -107,20 +108,22 @@ def cpu_so_far(pid: int) -> float:
 def measure(folder: Path, *, images: int, share: float) -> dict[str, float]:
     if not (folder / "data").is_dir():
         make_images(folder / "data", images)
+    shutil.rmtree(folder / "work", ignore_errors=True)
     project = Project(folder, images)
     result = {"manifest.cpu_seconds": cpu_seconds(project.command("run", "--until=manifest", "-q"))}
     subprocess.run(project.command("run", "--until=teacher", "-q"), check=True, stdout=subprocess.DEVNULL)
     wanted = int(share * project.num_chunks)
-    if project.chunks_done() < wanted:
-        with project.infer_until(wanted):
-            pass
+    with project.infer_until(wanted):
+        pass
     done = project.chunks_done()
     result["restart.chunks_done"] = done / project.num_chunks
     result["status.cpu_seconds"] = min(cpu_seconds(project.command("status")) for _ in range(3))
     torch_loaded = min(cpu_seconds([sys.executable, "-c", "import torch"]) for _ in range(3))
     with project.infer_until(done + 1) as pid:
         result["restart.cpu_seconds"] = cpu_so_far(pid) - torch_loaded
-    result["verify.cpu_seconds"] = cpu_seconds(project.command("verify"))
+    subprocess.run(project.command("run", "--until=label", "-q"), check=True, stdout=subprocess.DEVNULL)
+    result["status_done.cpu_seconds"] = min(cpu_seconds(project.command("status")) for _ in range(3))
+    result["verify_done.cpu_seconds"] = cpu_seconds(project.command("verify"))
     return result
 
 

@@ -13,13 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from joblib import Parallel, delayed
+from typing import TYPE_CHECKING, Any
 
 from autolabel import config
-from autolabel.data.examine import Rules, examine
-from autolabel.data.manifest import Manifest
 from autolabel.data.plan import PlannedImage, SourcePlan
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
@@ -27,6 +23,10 @@ from autolabel.errors import DataError
 from autolabel.given import read_given
 from autolabel.progress import Progress
 from autolabel.store.digest import digest_json
+
+if TYPE_CHECKING:  # `status` wants plan and fingerprint, and no library for pictures and tables
+    from autolabel.data.examine import Rules
+    from autolabel.data.manifest import Manifest
 
 PLANS: dict[str, Callable[[Any], SourcePlan]] = {
     "synthetic": synthetic.plan,
@@ -94,6 +94,8 @@ def build(
     back-end. `check` is called after every image: what it raises ends the build. Raises DataError where more than
     `settings.max_bad` images cannot be used.
     """
+    from joblib import Parallel, delayed
+
     planned = plan(settings)
     work = list(_tasks(settings, planned))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
@@ -121,6 +123,8 @@ def any_usable(settings: config.Data, ids: Set[str]) -> bool:
 
 
 def _rules(settings: config.Data, planned: SourcePlan) -> Rules:
+    from autolabel.data.examine import Rules
+
     root = "data" if isinstance(settings, config.Synthetic) else "source"
     return Rules(planned.classes, root, settings.source, settings.max_pixels)
 
@@ -147,6 +151,8 @@ def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], 
 
 
 def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
+    from autolabel.data.examine import examine
+
     try:
         return _Outcome(image, examine(image, partial(_read, root), rules), "", {})
     except DataError as error:
@@ -161,6 +167,8 @@ def _read(root: Path, path: str) -> bytes:
 
 
 def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
+    from autolabel.data.examine import examine
+
     files = synthetic.files(settings, number, image)
     return _Outcome(image, examine(image, files.__getitem__, rules), "", files)
 
@@ -187,4 +195,6 @@ def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
 
 
 def _manifest(planned: SourcePlan, rows: list[_Rows]) -> Manifest:
+    from autolabel.data.manifest import Manifest
+
     return Manifest(planned.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

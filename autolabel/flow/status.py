@@ -67,17 +67,17 @@ def _one(node: Node, folder: Path, current: dict[str, Artefact]) -> tuple[StepSt
         return step("corrupt", artefact, *problems) if problems else step("fresh", artefact)
     if partial_path(folder, key).is_dir():
         return step("partial", None, "begun, not finished: run again to go on")
-    others = [other for other in committed(folder.parent) if other.path.parent == folder]
+    others = list(committed(folder.parent, folder.name))
     if not others:
         return step("missing", None, "never made")
     changes = min((_changes(node, other, document) for other in others), key=len)
     return step("stale", None, *changes)
 
 
-def committed(root: Path) -> Iterator[Artefact]:
-    """Every artefact below `root` that opens; damaged ones are for `verify` to name."""
+def committed(root: Path, step: str | None = None) -> Iterator[Artefact]:
+    """Every artefact below `root`, or one step's, that opens; damaged ones are for `verify` to name."""
     for found in scan(root):
-        if found.kind == "committed":
+        if found.kind == "committed" and step in (None, found.node):
             with suppress(CorruptArtefact):
                 yield Artefact.open(found.path)
 

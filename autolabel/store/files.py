@@ -55,8 +55,9 @@ def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
     if folder.is_symlink() or not folder.is_dir():
         return sizes, (["."] if os.path.lexists(folder) else [])
     for inner in folders_of(folder):
+        prefix = "" if inner == folder else f"{inner.relative_to(folder).as_posix()}/"
         for entry in os.scandir(inner):
-            name = Path(entry.path).relative_to(folder).as_posix()
+            name = prefix + entry.name
             if entry.is_file(follow_symlinks=False):
                 sizes[name] = entry.stat(follow_symlinks=False).st_size
             elif not entry.is_dir(follow_symlinks=False):

@@ -16,7 +16,8 @@ from autolabel.store.digest import sha256_bytes
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{0,40}")
-_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # an id or its digest, with a suffix
+_COMPONENT = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}"  # an id or its digest, with a suffix
+_NAME = re.compile(rf"{_COMPONENT}(/{_COMPONENT})*")
 
 
 def safe_name(id: str, suffix: str = "") -> str:
@@ -41,7 +42,7 @@ def safe_names(ids: Iterable[str], suffix: str = "") -> dict[str, str]:
 
 def check_name(name: str) -> str:
     """The name itself if it is a relative path of safe components ("auto/x.png"), else StoreError."""
-    if not all(_COMPONENT.fullmatch(part) for part in name.split("/")):
+    if not _NAME.fullmatch(name):
         raise StoreError(repr(name), "is no safe file name", "make it with safe_name()")
     return name
 

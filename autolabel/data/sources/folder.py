@@ -106,5 +106,4 @@ def _held_out(names: list[str], share: float) -> set[str]:
 
 
 def _group(name: str) -> str:
-    parent = PurePosixPath(name).parent.as_posix()
-    return "" if parent == "." else parent
+    return name.rpartition("/")[0]

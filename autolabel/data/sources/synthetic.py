@@ -12,9 +12,6 @@ from pathlib import Path
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Synthetic
 from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan
-from autolabel.data.scenes import render
-from autolabel.labels.colour import picture_png
-from autolabel.labels.png import encode
 
 _FINE_TOWNS = ("arden", "brookhaven", "cresthill")
 _COARSE_TOWNS = ("dunmore", "eastvale", "fairwater", "glenrock", "hartwell")
@@ -46,6 +43,10 @@ def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> Plan
 
 def files(settings: Synthetic, number: int, image: PlannedImage) -> dict[str, bytes]:
     """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
+    from autolabel.data.scenes import render
+    from autolabel.labels.colour import picture_png
+    from autolabel.labels.png import encode
+
     scene = render(settings.seed, number, size=settings.size)
     maps = {"fine": scene.fine, "coarse": scene.coarse, "truth": scene.fine}
     return {image.path: picture_png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}

@@ -5,7 +5,8 @@
 Makes a folder of JPEGs of 64 x 48, builds the manifest, trains a teacher for one step, and lets infer run until a share
 of its chunks is done; then kills it with SIGKILL. `status` and `infer` are then the real program in a process of its
 own. `restart.cpu_seconds` counts from the process's start to the next row in the journal, less what importing torch
-takes. Then infer and label are finished and `status` is asked again. With `--folder` the images are kept and used again.
+takes. Then infer and label are finished and `status` is asked again. With `--folder` the images are kept and used
+again.
 """
 
 from __future__ import annotations

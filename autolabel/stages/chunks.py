@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from autolabel.data.rows import ImageRow
 
 _JOURNAL = "shards"
-# Of a journal. "name" is the chunk's, "bad" lists images that could not be used; "try": of several rows the last.
+# Of a journal. "name" is that of the chunk's file, "bytes" its size, "bad" lists images that could not be used; "try":
+# of several rows the last one counts.
 Row = dict[str, Any]
 
 
@@ -41,7 +42,8 @@ class SharedChunks:
     def __init__(self, chunks: Sequence[Chunk], draft: Draft, world: World) -> None:
         self.chunks, self.world, self._draft = chunks, world, draft
         rows = self._read() if world.is_first else {}
-        todo = [index for index, chunk in enumerate(chunks) if rows.get(chunk.name, {"bad": True})["bad"]]
+        sizes = draft.sizes() if world.is_first else {}
+        todo = [index for index, chunk in enumerate(chunks) if not _is_done(rows.get(chunk.name), sizes)]
         attempt = 1 + max((_attempt(row) for row in rows.values()), default=0)
         told = world.from_first(json.dumps({"job": secrets.token_hex(8), "todo": todo, "try": attempt}).encode())
         assert told is not None
@@ -100,6 +102,11 @@ class SharedChunks:
         names = [name for name in self._draft.journal_names() if name.split("-")[0] == _JOURNAL]
         rows = [row for name in names for row in self._draft.journal(name).rows]
         return {row["name"]: row for row in sorted(rows, key=_attempt)}
+
+
+def _is_done(row: Row | None, sizes: Mapping[str, int]) -> bool:
+    """Its bytes are looked at once more when all is committed; here it must be quick."""
+    return row is not None and not row["bad"] and sizes.get(row["name"]) == row["bytes"]
 
 
 def _attempt(row: Row) -> int:

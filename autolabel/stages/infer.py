@@ -164,7 +164,14 @@ def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class
     paths = {row.id: row.path for row in chunk.images}
     bad = [quarantined(image_id, paths[image_id], str(error)) for image_id, error in result.bad]
     ids = [image_id for image_id, _ in result.codes]
-    return {"name": chunk.name, "split": chunk.split, "ids": ids, "sha256": entry.sha256, "bad": bad}
+    return {
+        "name": chunk.name,
+        "split": chunk.split,
+        "ids": ids,
+        "bytes": entry.size,
+        "sha256": entry.sha256,
+        "bad": bad,
+    }
 
 
 def _check_bad(ctx: Context, shared: SharedChunks) -> None:

@@ -48,8 +48,12 @@ class Draft:
 
     def names(self, prefix: str = "") -> list[str]:
         """Files that lie in `data/`, each whole, sorted; after a resume those of earlier runs too."""
-        whole = (name for name in list_files(self.data)[0] if not Path(name).name.startswith(durable.TEMPORARY))
-        return [name for name in whole if name.startswith(prefix)]
+        return [name for name in self.sizes() if name.startswith(prefix)]
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the same files, by name."""
+        sizes = list_files(self.data)[0]
+        return {name: size for name, size in sizes.items() if not Path(name).name.startswith(durable.TEMPORARY)}
 
     def write(self, name: str, data: Bytes) -> Entry:
         """Writes or replaces one file of `data/`; durable on return."""

@@ -43,17 +43,31 @@ def test_what_was_bad_is_tried_again(tiny: Tiny, work: Path) -> None:
     bad = [{"id": "x", "path": "x", "reason": "x: broken"}]
     draft = infer_draft(tiny, work)
     for journal, name in (("shards", "codes-00000.h5"), ("shards-00001", "val-00000.h5")):
-        row = {"name": name, "split": "x", "ids": [], "sha256": "0" * 64, "bad": bad, "try": 3}
+        row = {"name": name, "split": "x", "ids": [], "bytes": 0, "sha256": "0" * 64, "bad": bad, "try": 3}
         draft.journal(journal).append([row])
     assert infer(tiny, work) == (0, "")
     (artefact,) = (work / "artefacts" / "infer").iterdir()
     assert Artefact.open(artefact).digest == tiny.states()["infer"]["digest"]
 
 
-def test_a_shard_that_was_done_and_is_gone_is_made_again(tiny: Tiny, work: Path) -> None:
+ROW = {"name": "codes-00000.h5", "split": "train", "ids": ["x"], "bytes": 9, "sha256": "0" * 64, "bad": []}
+
+
+@pytest.mark.parametrize("left", [None, b"cut"])
+def test_a_shard_that_was_done_and_is_gone_or_cut_is_made_again(tiny: Tiny, work: Path, left: bytes | None) -> None:
     draft = infer_draft(tiny, work)
-    row = {"name": "codes-00000.h5", "split": "train", "ids": ["x"], "sha256": "0" * 64, "bad": []}
-    draft.journal("shards").append([row])
+    draft.journal("shards").append([ROW])
+    if left is not None:
+        draft.write(ROW["name"], left)
+    assert infer(tiny, work) == (0, "")
+    (artefact,) = (work / "artefacts" / "infer").iterdir()
+    assert Artefact.open(artefact).digest == tiny.states()["infer"]["digest"]
+
+
+def test_a_shard_that_was_done_and_has_changed_sets_the_draft_aside(tiny: Tiny, work: Path) -> None:
+    draft = infer_draft(tiny, work)
+    draft.write(ROW["name"], b"9 letters")
+    draft.journal("shards").append([ROW])
     code, said = infer(tiny, work)
     assert (code, "the first 'codes-00000.h5'" in said) == (1, True)
     assert infer(tiny, work)[0] == 0

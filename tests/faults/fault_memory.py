@@ -1,0 +1,27 @@
+"""Memory that runs out, losses that are not finite, loaders that die: tried by the dozen in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tally import Tally
+from workshop import HANG_SECONDS, Workshop
+
+AT_WORK = Path(__file__).with_name("memory_at_work.py")
+SECONDS_EACH = 30  # far more than a try takes: ends a hang
+
+
+def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
+    """What must not be imported by the process that runs the faults, torch, is imported by another."""
+    shop = shop or Workshop(folder / "shop")
+    command = [sys.executable, str(AT_WORK), str(shop.work), str(folder / "at-work"), str(number), str(seed)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS + SECONDS_EACH * number)
+    except subprocess.TimeoutExpired as error:
+        return Tally("memory, nan and loaders", number, (f"hangs; seed {seed}; {error.stderr!r}",))
+    if done.returncode:
+        return Tally("memory, nan and loaders", number, (f"exit code {done.returncode}: {done.stderr[-2000:]}",))
+    return Tally("memory, nan and loaders", number, tuple(json.loads(done.stdout)))

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import fault_copies
+import fault_memory
 import fault_quarantine
 import fault_ranks
 import fault_runs
@@ -38,6 +40,8 @@ FAULTS: dict[str, Fault] = {
     "signals": Fault(fault_signals.run, 44, least=40),
     "rank deaths": Fault(fault_ranks.run, 20, least=20),
     "quarantine": Fault(fault_quarantine.run, 40, least=40),
+    "clock and copies": Fault(fault_copies.run, 64, least=60),
+    "memory, nan and loaders": Fault(fault_memory.run, 90, least=90),
     # These import torch when they run: last.
     "malformed input": Fault(malformed_input.run, 4000, least=500),
     "hostile files": Fault(hostile_files.run, 500, least=200),

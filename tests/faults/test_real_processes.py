@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+import fault_copies
+import fault_memory
 import fault_quarantine
 import fault_ranks
 import fault_runs
@@ -44,3 +46,11 @@ def test_a_rank_that_dies_while_it_labels(shop: Workshop, ram: Path) -> None:
 
 def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
     assert not fault_quarantine.run(4, 0, ram).bad
+
+
+def test_clocks_and_copies(shop: Workshop, ram: Path) -> None:
+    assert not fault_copies.run(8, 0, ram, shop).bad
+
+
+def test_memory_losses_and_loaders(shop: Workshop, ram: Path) -> None:
+    assert not fault_memory.run(6, 0, ram, shop).bad

@@ -248,6 +248,7 @@ class Runtime(Table):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
     jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # 0 = one a usable core
     threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # torch's; 0 = one a usable core
+    backend: Literal["threads", "loky", "dask", "ray"] = "threads"  # that cuts labels: loky, dask, ray by processes
     micro_batch: Count = 0  # largest batch a device takes at once in training; 0 = all of its share
     activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
     compile: bool = False  # torch.compile in training and, on CUDA, in infer: slow to begin, then faster

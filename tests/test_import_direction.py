@@ -15,7 +15,7 @@ LAYERS = [
     {"flow", "stages"},
     {"training", "inference", "audit", "report", "export"},
     {"data", "models", "labels", "losses", "evaluation"},
-    {"store", "experiment", "world"},
+    {"store", "experiment", "world", "backends"},
     {"classes", "config", "given", "machine", "progress", "resources", "stopping", "threads"},
     {"errors", "__init__"},
 ]

@@ -116,6 +116,7 @@ def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
 @click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
 @click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
+@click.option("--backend", default="threads", show_default=True, help="threads, loky, dask or ray: where it is done.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
 @jobs_option
 @json_option
@@ -125,6 +126,7 @@ def cut(
     threshold: float,
     class_thresholds: tuple[str, ...],
     codec: str,
+    backend: str,
     out: Path,
     jobs: int | None,
     as_json: bool,
@@ -135,7 +137,14 @@ def cut(
 
     per_class = dict(_class_threshold(text) for text in class_thresholds)
     result = cut_codes(
-        codes, out, threshold=threshold, class_thresholds=per_class, codec=codec, jobs=jobs or 0, quiet=quiet
+        codes,
+        out,
+        threshold=threshold,
+        class_thresholds=per_class,
+        codec=codec,
+        backend=backend,
+        jobs=jobs or 0,
+        quiet=quiet,
     )
     if as_json:
         print_json(result)

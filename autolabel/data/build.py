@@ -7,15 +7,14 @@ then reads every file once. A file that cannot be used puts its image in quarant
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import config
+from autolabel.backends import given_up
 from autolabel.data.plan import PlannedImage, SourcePlan
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
@@ -101,7 +100,7 @@ def build(
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
     bad: list[tuple[str, str, str]] = []
-    with _dropped(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+    with given_up(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             if outcome.rows is None:
                 bad.append((outcome.image.id, outcome.image.path, outcome.reason))
@@ -127,17 +126,6 @@ def _rules(settings: config.Data, planned: SourcePlan) -> Rules:
 
     root = "data" if isinstance(settings, config.Synthetic) else "source"
     return Rules(planned.classes, root, settings.source, settings.max_pixels)
-
-
-@contextmanager
-def _dropped(results: Generator[_Outcome, None, None]) -> Iterator[None]:
-    """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
 
 
 def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:

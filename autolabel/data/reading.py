@@ -58,7 +58,11 @@ def load_image(row: ImageRow, roots: Roots, *, max_pixels: int | None = None) ->
 
 def load_label(row: LabelRow, roots: Roots, classes: ClassSet, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """(H, W) uint8 train ids, 255 = ignore. Without `max_pixels` the pixels counted in the manifest are the limit."""
-    data = read_verified(roots, row.root, row.path, row.sha256)
+    return label_from(read_verified(roots, row.root, row.path, row.sha256), row, classes, max_pixels=max_pixels)
+
+
+def label_from(data: bytes, row: LabelRow, classes: ClassSet, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
+    """As `load_label`, of the file's bytes."""
     limit = sum(row.counts) if max_pixels is None else max_pixels
     return decode_label(data, where=row.path, classes=classes, encoding=row.encoding, max_pixels=limit)
 

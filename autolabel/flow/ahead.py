@@ -16,4 +16,4 @@ def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes:
     data = plan(experiment.data)
     for node in nodes:
         given = {name: source.settings for name, source in node.inputs.items()}
-        node.stage.check(Ahead(node.settings, given, data, num_processes))
+        node.stage.check(Ahead(node.settings, given, data, num_processes, experiment.runtime))

@@ -71,6 +71,7 @@ class Ahead:
     inputs: Mapping[str, Any]  # settings of the steps it reads from, by the input's name
     data: SourcePlan
     num_processes: int = 1  # that share a parallel stage
+    runtime: Runtime = field(default_factory=Runtime)
 
 
 def nothing_to_check(ahead: Ahead) -> None:

@@ -50,10 +50,10 @@ CODECS: dict[str, Codec] = {"default": png.encode, "archive": archive}
 _LIBRARIES = {"archive": ("oxipng", "pip install 'autolabel[archive]'")}
 
 
-def require_codec(name: str) -> None:
+def require_codec(name: str, where: str = "label.codec") -> None:
     """ConfigError unless there is such a codec, and its library is installed."""
     if name not in CODECS:
-        raise ConfigError("label.codec", f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
+        raise ConfigError(where, f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
     module, remedy = _LIBRARIES.get(name, ("", ""))
     if module and importlib.util.find_spec(module) is None:
-        raise ConfigError("label.codec", f"{name!r} needs {module}", remedy)
+        raise ConfigError(where, f"{name!r} needs {module}", remedy)

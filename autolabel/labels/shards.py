@@ -94,9 +94,9 @@ class Shard:
             return dataset[()]
 
     def check(self) -> None:
-        """DataError unless every image has the form of a map of codes; nothing is decoded."""
-        for image_id, dataset in self._datasets.items():
-            self._check(dataset, image_id)
+        """DataError unless every image decodes to a map of codes."""
+        for image_id in self.ids:
+            self.codes(image_id)
 
     def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
         """Before a byte is decoded: nothing but what `write_shard` makes."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.machine import usable_cores
 from autolabel.stages.opening import open_manifest, shard_index
 
 if TYPE_CHECKING:
+    from autolabel.classes import ClassSet
+    from autolabel.config import Label
     from autolabel.data.manifest import LabelRow, Manifest
 
 LEDGER = "ledger.json"  # why pixels are ignored, a row an image
@@ -18,7 +19,8 @@ WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weig
 
 
 def check(ahead: Ahead) -> None:
-    """Thresholds must be bin edges, and name classes; the codec's library must be there."""
+    """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
+    from autolabel.backends import require_backend
     from autolabel.labels.codecs import require_codec
     from autolabel.labels.codes import CodeBook, thresholds_per_class
 
@@ -26,14 +28,15 @@ def check(ahead: Ahead) -> None:
     book = CodeBook(len(names), ahead.inputs["codes"].edges)
     book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
     require_codec(settings.codec)
+    require_backend(ahead.runtime.backend)
 
 
 def run(ctx: Context) -> Outcome:
     """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
+    from autolabel.backends import ordered_results
     from autolabel.labels.codes import CodeBook, thresholds_per_class
     from autolabel.progress import Progress
     from autolabel.store import safe_names
-    from autolabel.threads import OrderedMap
 
     manifest, index = open_manifest(ctx.inputs["data"]), shard_index(ctx.inputs["codes"])
     book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
@@ -42,14 +45,14 @@ def run(ctx: Context) -> Outcome:
     names = safe_names([image_id for shard in shards for image_id in shard["ids"]], suffix=".png")
     journal = ctx.draft.journal("labels")
     finished = {row["shard"]: row["rows"] for row in journal.rows}
-    todo = [shard["name"] for shard in shards if shard["name"] not in finished]
-    cut = partial(_cut, ctx=ctx, manifest=manifest, lut=lut)
-    jobs = ctx.runtime.jobs or usable_cores()
+    todo = [shard for shard in shards if shard["name"] not in finished]
+    cut = partial(_cut, classes=manifest.classes, lut=lut, settings=ctx.settings)
+    tasks = (_task(ctx, manifest, shard) for shard in todo)
     with (
         Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
-        OrderedMap(cut, todo, workers=jobs, ahead=jobs) as results,
+        ordered_results(cut, tasks, backend=ctx.runtime.backend, jobs=ctx.runtime.jobs) as results,
     ):
-        for name, cuts in zip(todo, results, strict=True):
+        for name, cuts in zip((shard["name"] for shard in todo), results, strict=True):
             ctx.draft.write_many((names[item.id], item.png) for item in cuts)
             ctx.draft.write_many((f"weights/{names[item.id]}", item.weights) for item in cuts if item.weights)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
@@ -60,19 +63,28 @@ def run(ctx: Context) -> Outcome:
     return _finish(ctx, manifest, rows)
 
 
-def _cut(name: str, *, ctx: Context, manifest: Manifest, lut: Any) -> list[Any]:
-    from autolabel.data.reading import load_label
-    from autolabel.labels.cutting import cut_shard
-    from autolabel.labels.shards import read_shard
+class _Task(NamedTuple):
+    """What a worker, perhaps on another machine, needs of one shard."""
 
-    data = ctx.inputs["codes"].read(name)
-    coarse = {}
-    for image_id in read_shard(data).ids if ctx.settings.coarse != "off" else ():
-        label = manifest.label(image_id, "coarse")
-        if label is not None:
-            coarse[image_id] = load_label(label, ctx.roots(), manifest.classes)
-    settings = ctx.settings
-    return cut_shard(data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
+    data: bytes
+    coarse: list[tuple[LabelRow, bytes]]  # label files, where the policy asks for them
+
+
+def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
+    from autolabel.data.reading import read_verified
+
+    ids = shard["ids"] if ctx.settings.coarse != "off" else ()
+    rows = [row for row in (manifest.label(image_id, "coarse") for image_id in ids) if row is not None]
+    coarse = [(row, read_verified(ctx.roots(), row.root, row.path, row.sha256)) for row in rows]
+    return _Task(ctx.inputs["codes"].read(shard["name"]), coarse)
+
+
+def _cut(task: _Task, *, classes: ClassSet, lut: Any, settings: Label) -> list[Any]:
+    from autolabel.data.reading import label_from
+    from autolabel.labels.cutting import cut_shard
+
+    coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
+    return cut_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
 
 
 def _row(item: Any, name: str) -> dict[str, Any]:

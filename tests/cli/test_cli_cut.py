@@ -78,3 +78,38 @@ def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
     result = cut(codes, "--out", tmp_path / "other", "--codec", "webp")
     assert (result.exit_code, "no codec is named 'webp'" in result.stderr) == (2, True)
     assert not (tmp_path / "other").exists()
+
+
+def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
+    for number in range(3):
+        shard(tmp_path / f"codes-{number:05}.h5", f"x{number}", f"y{number}")
+    contents = []
+    for backend in ("threads", "loky"):
+        out = tmp_path / backend
+        assert cut(tmp_path, "--out", out, "--backend", backend, "--jobs", 2).exit_code == 0
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 7
+    result = cut(tmp_path, "--out", tmp_path / "other", "--backend", "spark")
+    assert (result.exit_code, "no back-end is named 'spark'" in result.stderr) == (2, True)
+
+
+def test_nothing_is_written_where_a_later_shard_is_damaged(tmp_path: Path) -> None:
+    """One bit in the codes of the last shard: found before the first label is written."""
+    codes = np.random.default_rng(0).integers(0, BOOK.num_codes, (64, 64)).astype(BOOK.dtype)
+    data = write_shard([("x", codes)], BOOK, class_names=("a", "b"))
+    (tmp_path / "codes-00000.h5").write_bytes(data)
+    damaged = bytearray(write_shard([("y", codes)], BOOK, class_names=("a", "b")))
+    damaged[len(damaged) // 2] ^= 1
+    (tmp_path / "codes-00001.h5").write_bytes(damaged)
+    result = cut(tmp_path, "--out", tmp_path / "out")
+    assert (result.exit_code, "codes-00001.h5: damaged" in result.stderr) == (3, True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = shard(tmp_path / "codes-00000.h5", "x")
+    monkeypatch.setattr("autolabel.cli.cutting._begin", lambda *_: shard(codes, "y"))
+    result = cut(codes, "--out", tmp_path / "out")
+    assert (result.exit_code, "changed while it was being cut" in result.stderr) == (3, True)
+    assert not (tmp_path / "out").exists()

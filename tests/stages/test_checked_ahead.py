@@ -63,6 +63,11 @@ def test_a_codec_whose_library_is_missing(file: Path, tmp_path: Path, monkeypatc
     assert "'archive' needs oxipng" in refused(file, tmp_path / "w", "label.codec='archive'", code=2)
 
 
+def test_a_back_end_whose_library_is_missing(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert "'dask' needs distributed" in refused(file, tmp_path / "w", "runtime.backend='dask'", code=2)
+
+
 def test_epochs_as_long_as_there_are_fine_labels(file: Path, tmp_path: Path) -> None:
     file.write_text(EXPERIMENT.replace("epoch_images = 8\n", ""))
     says = "teacher.batch: a batch of 5 is more than the 4 images of all epochs"

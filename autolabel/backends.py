@@ -1,0 +1,154 @@
+"""Where a pure function runs on many items: threads of this process, or one of joblib's back-ends.
+
+    with ordered_results(function, items, backend="loky", jobs=4) as results:
+        for result in results: ...
+
+Results come in the order of the items; only a few items a worker are under way, so memory stays bounded. Processes are
+sent the function and the items, so that both must pickle; they end with the block, however it is left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
+
+from autolabel.errors import ConfigError
+from autolabel.machine import usable_cores
+from autolabel.threads import OrderedMap
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+_AHEAD = 4  # items a worker that are sent out together
+_POLL_SECONDS = 1.0
+
+
+@contextmanager
+def _loky(jobs: int) -> Iterator[dict[str, Any]]:
+    """Processes of this machine."""
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        yield {"n_jobs": jobs or usable_cores(), "initializer": _stay_with, "initargs": (os.getpid(),)}
+    except BaseException:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
+    get_reusable_executor().shutdown(wait=True)
+
+
+def _stay_with(parent: int) -> None:
+    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _dask(jobs: int) -> Iterator[dict[str, Any]]:
+    """The cluster of dask's own configuration (DASK_SCHEDULER_ADDRESS), or processes of this machine."""
+    import dask
+    from dask.distributed import Client
+
+    here = {"n_workers": jobs or usable_cores(), "threads_per_worker": 1, "dashboard_address": None}
+    with Client(**({} if dask.config.get("scheduler-address", None) else here)) as client:
+        yield {"n_jobs": jobs or -1, "client": client}
+
+
+@contextmanager
+def _ray(jobs: int) -> Iterator[dict[str, Any]]:
+    """The cluster that RAY_ADDRESS names, or processes of this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    import ray
+    from ray.util.joblib import register_ray
+
+    here = {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
+    ray.init(**({} if "RAY_ADDRESS" in os.environ else here), log_to_driver=False, logging_level="error")
+    try:
+        register_ray()
+        yield {"n_jobs": jobs or -1}
+    finally:
+        ray.shutdown()
+
+
+class _Joblib(NamedTuple):
+    start: Callable[[int], AbstractContextManager[dict[str, Any]]]  # yields what joblib.parallel_config takes
+    module: str  # that it needs
+    return_as: str = "generator"
+
+
+_JOBLIB = {
+    "loky": _Joblib(_loky, "joblib"),
+    "dask": _Joblib(_dask, "distributed"),
+    "ray": _Joblib(_ray, "ray", return_as="list"),
+}
+BACKENDS = ("threads", *_JOBLIB)
+
+
+def require_backend(name: str, where: str = "runtime.backend") -> None:
+    """ConfigError unless there is such a back-end, and its library is installed."""
+    if name not in BACKENDS:
+        raise ConfigError(where, f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
+    if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
+        raise ConfigError(where, f"{name!r} needs {_JOBLIB[name].module}", "pip install 'autolabel[dist]'")
+
+
+@contextmanager
+def ordered_results(
+    function: Callable[[Item], Result], items: Iterable[Item], *, backend: str, jobs: int
+) -> Iterator[Iterator[Result]]:
+    """Results of `items` in order, by `jobs` workers (0 = one a usable core, or all of a cluster).
+
+    `items` is read in the caller's thread. The first failure ends it with the original exception.
+    """
+    if backend == "threads":
+        workers = jobs or usable_cores()
+        with OrderedMap(function, items, workers=workers, ahead=workers) as in_threads:
+            yield iter(in_threads)
+        return
+    import joblib
+
+    chosen = _JOBLIB[backend]
+    with chosen.start(jobs) as config, joblib.parallel_config(backend, **config):
+        results = _in_rounds(function, items, _AHEAD * joblib.effective_n_jobs(config["n_jobs"]), chosen.return_as)
+        with given_up(results):
+            yield results
+
+
+def _in_rounds(
+    function: Callable[[Item], Result], items: Iterable[Item], size: int, return_as: str
+) -> Generator[Result, None, None]:
+    """joblib takes items as fast as workers finish, however slowly results are taken: it gets `size` at a time."""
+    from joblib import Parallel, delayed
+
+    with Parallel(return_as=return_as, batch_size=1) as pool:
+        remaining = iter(items)
+        while some := list(islice(remaining, size)):
+            found = pool(delayed(function)(item) for item in some)
+            if return_as == "list":
+                yield from found
+                continue
+            with given_up(found):
+                yield from found
+
+
+@contextmanager
+def given_up(results: Generator[Any, None, None]) -> Iterator[None]:
+    """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()

@@ -106,7 +106,7 @@ class SharedChunks:
 
 def _is_done(row: Row | None, sizes: Mapping[str, int]) -> bool:
     """Its bytes are looked at once more when all is committed; here it must be quick."""
-    return row is not None and not row["bad"] and sizes.get(row["name"]) == row["bytes"]
+    return row is not None and not row["bad"] and sizes.get(row["name"]) == row.get("bytes", -1)
 
 
 def _attempt(row: Row) -> int:

@@ -25,11 +25,14 @@ from autolabel.cli.options import (
 from autolabel.config import MAX_JOBS
 from autolabel.errors import ConfigError, GateFailed, ItemsFailed
 from autolabel.flow.following import follow
+from autolabel.flow.room import estimates
 from autolabel.flow.runner import Done
-from autolabel.flow.status import status
+from autolabel.flow.stage import Room
+from autolabel.flow.status import StepStatus, status
 from autolabel.flow.summary import failed_gates, summarise
 from autolabel.stages.table import HEADER, cells
 from autolabel.stopping import catch_signals
+from autolabel.store import Artefact
 from autolabel.world import World, joined, of_environment
 
 
@@ -148,20 +151,36 @@ def _share(value: float | None) -> str:
 
 
 def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
-    """What a run would do: each step, its state and the reason."""
+    """What a run would do: each step, its state and the reason, how much it works on and about what it takes."""
     steps = status(project.pipeline, project.work)
+    manifest = next((step.path for step in steps if step.stage == "manifest" and step.state == "fresh"), None)
+    opened = None if manifest is None else Artefact.open(manifest)
+    rooms = estimates(project.pipeline, project.experiment, opened)
     if until:
         wanted = {node.name for node in project.pipeline.needed_for(project.pipeline.select(until))}
         steps = [step for step in steps if step.name in wanted]
-    plan = [
-        {"step": step.name, "action": "keep" if step.state == "fresh" else "run", "state": step.state, "why": step.why}
-        for step in steps
-    ]
+    plan = [_planned(step, rooms.get(step.name)) for step in steps]
     if as_json:
         print_json({"plan": plan})
         return
     for item in plan:
-        echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}")
+        disk = "unknown" if item["disk_bytes"] is None else f"about {size(item['disk_bytes'])}"
+        takes = f" ({item['items']:,} items, disk: {disk})" if item["items"] is not None else ""
+        echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}{takes}")
+
+
+def _planned(step: StepStatus, room: Room | None) -> dict[str, Any]:
+    """`items` and `disk_bytes` are None where nothing says so yet, and of what is kept."""
+    fresh = step.state == "fresh"
+    known = None if fresh else room
+    return {
+        "step": step.name,
+        "action": "keep" if fresh else "run",
+        "state": step.state,
+        "why": step.why,
+        "items": known and known.items,
+        "disk_bytes": known and known.bytes,
+    }
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from autolabel.config import Experiment
 from autolabel.flow.graph import Node
 from autolabel.flow.stage import Ahead
 
+if TYPE_CHECKING:
+    from autolabel.data.plan import SourcePlan
 
-def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes: int = 1) -> None:
-    """Raise what the first of the steps would refuse once its turn has come. Raises ConfigError and DataError."""
+
+def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes: int = 1) -> SourcePlan:
+    """Raise what the first of the steps would refuse once its turn has come; returns what the source holds.
+
+    Raises ConfigError and DataError.
+    """
     from autolabel.data.build import plan
 
     data = plan(experiment.data)
     for node in nodes:
         given = {name: source.settings for name, source in node.inputs.items()}
         node.stage.check(Ahead(node.settings, given, data, num_processes, experiment.runtime))
+    return data

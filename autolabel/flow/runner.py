@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autolabel import __version__
 from autolabel.config import Experiment, Runtime
@@ -21,11 +21,15 @@ from autolabel.flow.ahead import check_ahead
 from autolabel.flow.following import task
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.stage import Context
+from autolabel.flow.room import check_room, manifest_of, measured, need, planned
+from autolabel.flow.stage import Context, Sizes
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
-from autolabel.store.artefact import final_path
+from autolabel.store.artefact import final_path, partial_path
 from autolabel.world import ALONE, World
+
+if TYPE_CHECKING:
+    from autolabel.data.plan import SourcePlan
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ class Runner:
     _current: dict[str, Artefact] = field(default_factory=dict)
     _intact: set[Path] = field(default_factory=set)
     _num_told: int = 0
+    _plan: SourcePlan | None = None
+    _sizes: tuple[str, Sizes | None] = ("", None)  # of the pictures of the manifest with this digest
 
     def run(self, pipeline: Pipeline, targets: list[Node]) -> list[Done]:
         """The targets and all they need, committed."""
@@ -167,11 +173,22 @@ class Runner:
         todo, self._unchecked = [node for node in self._unchecked if node.name not in self.done], []
         if todo:
             num_processes = self.world.size if self.launcher is None else self.launcher.num_processes
-            check_ahead(self.experiment, todo, num_processes=num_processes)
+            self._plan = check_ahead(self.experiment, todo, num_processes=num_processes)
+
+    def _check_room(self, node: Node, key: str, inputs: dict[str, Artefact]) -> None:
+        if self._plan is None:
+            return
+        manifest = manifest_of(node, inputs)
+        if manifest is not None and self._sizes[0] != manifest.digest:
+            self._sizes = manifest.digest, measured(manifest)
+        sizes = planned(self._plan, self.experiment.data) if manifest is None else self._sizes[1]
+        assert sizes is not None
+        check_room(node.name, need(node, self._plan, sizes), partial_path(self.folder(node), key))
 
     def _make(self, node: Node, document: dict[str, Any], inputs: dict[str, Artefact]) -> Artefact:
         self._check_ahead()
         key = stage_key(document)
+        self._check_room(node, key, inputs)
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
         self.say(f"{node.name}: running ({key[:16]})")

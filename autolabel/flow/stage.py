@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.config import Experiment, Runtime, Table
 from autolabel.stopping import StopFlag
@@ -74,6 +74,31 @@ class Ahead:
     runtime: Runtime = field(default_factory=Runtime)
 
 
+class Pictures(NamedTuple):
+    images: int
+    pixels: int | None  # of all of them together; None where nothing says so yet
+
+
+class Sizes(NamedTuple):
+    """The pictures there are, those that a teacher shall label, and those to validate on."""
+
+    all: Pictures
+    to_label: Pictures
+    val: Pictures
+
+
+class Room(NamedTuple):
+    """What a step works on, and about how much of the disk it takes."""
+
+    items: int
+    bytes: int | None  # None: not known
+
+
+def little(ahead: Ahead, sizes: Sizes) -> Room:
+    """Of a stage that writes some tables: a row of each picture."""
+    return Room(sizes.all.images, 1_000_000 + 1000 * sizes.all.images)
+
+
 def nothing_to_check(ahead: Ahead) -> None:
     """Whatever settings.Table lets pass will do."""
 
@@ -96,7 +121,8 @@ class Stage:
     one ending in `?` may be left out. `version` goes up when the same settings would give other bytes. `check` raises
     what `run` would raise of wrong settings: it is asked of all steps before the first of them begins. `parallel`:
     `run` knows how to share its work with the other ranks of `ctx.world`. `mended`: whether items that an artefact of
-    just this key has quarantined can be used now; it is asked of no other artefacts.
+    just this key has quarantined can be used now; it is asked of no other artefacts. `room`: about what it takes of
+    the disk, asked before it begins.
     """
 
     name: str
@@ -107,4 +133,5 @@ class Stage:
     identity: Callable[[Any], dict[str, Any]] = plain_identity
     check: Callable[[Ahead], None] = nothing_to_check
     parallel: bool = False
+    room: Callable[[Ahead, Sizes], Room] = little
     mended: Callable[[Experiment, Mapping[str, Artefact], Artefact], bool] = never_mended

@@ -8,6 +8,7 @@ from typing import Any
 from autolabel.config import Evaluate
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.machine import resolve_device, usable_cores
+from autolabel.stages import room
 from autolabel.stages.opening import need_labels, open_manifest, open_model
 
 EVALUATION_FILE = "evaluation.json"
@@ -81,5 +82,13 @@ def run(ctx: Context) -> Outcome:
 
 
 EVALUATE = Stage(
-    "evaluate", 3, "evaluation", {"data": "manifest", "model": "weights"}, run, identity, check, parallel=True
+    "evaluate",
+    3,
+    "evaluation",
+    {"data": "manifest", "model": "weights"},
+    run,
+    identity,
+    check,
+    parallel=True,
+    room=room.evaluate,
 )

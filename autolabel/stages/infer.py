@@ -13,6 +13,7 @@ from autolabel.config import Experiment
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, roots_of
 from autolabel.machine import resolve_device, usable_cores
+from autolabel.stages import room
 from autolabel.stages.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
 from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
@@ -198,5 +199,13 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
 
 
 INFER = Stage(
-    "infer", 2, "codes", {"data": "manifest", "model": "weights"}, run, check=check, parallel=True, mended=mended
+    "infer",
+    2,
+    "codes",
+    {"data": "manifest", "model": "weights"},
+    run,
+    check=check,
+    parallel=True,
+    mended=mended,
+    room=room.infer,
 )

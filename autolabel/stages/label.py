@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
+from autolabel.stages import room
 from autolabel.stages.opening import open_manifest, shard_index
 
 if TYPE_CHECKING:
@@ -146,4 +147,4 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check)
+LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=room.label)

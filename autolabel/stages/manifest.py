@@ -9,6 +9,7 @@ from typing import Any
 
 from autolabel.config import Experiment
 from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.stages import room
 from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
 from autolabel.store import Artefact
 
@@ -55,4 +56,4 @@ def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
     return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
 
 
-MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended)
+MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended, room=room.manifest)

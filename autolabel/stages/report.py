@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import pin_threads, resolve_device
+from autolabel.stages import room
 from autolabel.stages.audit import AUDIT_FILE
 from autolabel.stages.compare import COMPARISON_FILE
 from autolabel.stages.evaluate import EVALUATION_FILE
@@ -162,4 +163,5 @@ REPORT = Stage(
         "comparisons.*": "comparison",
     },
     run,
+    room=room.report,
 )

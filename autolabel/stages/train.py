@@ -12,6 +12,7 @@ from autolabel.config import Train
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
+from autolabel.stages import room
 from autolabel.stages.label import WEIGHTS_INDEX
 from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
 from autolabel.stages.start import Start, initial_identity, is_fresh, start
@@ -186,7 +187,9 @@ def _write_trained_on(ctx: Context, digests: Iterable[str]) -> None:
     ctx.draft.write(TRAINED_ON, json.dumps(document).encode())
 
 
-TEACHER = Stage("teacher", 2, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True)
+TEACHER = Stage(
+    "teacher", 2, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True, room=room.train
+)
 STUDENT = Stage(
     "student",
     2,
@@ -196,4 +199,5 @@ STUDENT = Stage(
     identity,
     check_student,
     parallel=True,
+    room=room.train,
 )

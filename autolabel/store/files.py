@@ -65,6 +65,11 @@ def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
     return dict(sorted(sizes.items())), sorted(odd)
 
 
+def bytes_in(folder: Path) -> int:
+    """Of all regular files in a folder; 0 where there is none."""
+    return sum(list_files(folder)[0].values())
+
+
 def folders_of(folder: Path) -> list[Path]:
     """The folder and all below it, sorted, each before those inside it."""
     found = [folder]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from autolabel.errors import StoreError
 from autolabel.store import durable
-from autolabel.store.files import list_files
+from autolabel.store.files import bytes_in
 
 Kind = Literal["committed", "draft", "corrupt", "trash"]
 
@@ -33,7 +33,7 @@ class Found:
     kind: Kind
 
     def num_bytes(self) -> int:
-        return sum(list_files(self.path)[0].values())
+        return bytes_in(self.path)
 
 
 def scan(root: Path) -> list[Found]:

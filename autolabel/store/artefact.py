@@ -209,6 +209,7 @@ def recover(folder: Path, key: str) -> Artefact | None:
     except CorruptArtefact:
         whole = False
     if whole:
+        durable.sync_folder(partial)  # whoever wrote COMMIT may have been killed before it was safe
         return publish(folder, key)
     durable.remove_file(partial / COMMIT)
     durable.sync_folder(partial)

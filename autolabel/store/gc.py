@@ -63,6 +63,8 @@ def delete(path: Path) -> None:
         raise StoreError(path, "is no artefact", "name a folder that the store has made")
     if found.kind != "trash":
         path = _renamed(path, path.with_name(f".trash-{secrets.token_hex(8)}"))
+    else:
+        durable.sync_folder(path.parent)  # whoever renamed it may have been killed before that was safe
     durable.remove_tree(path)
     durable.sync_folder(path.parent)
 

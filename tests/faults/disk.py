@@ -74,6 +74,10 @@ class Disk:
         since = rng.randint(0, self._time) if mode == "in order" else 0
         _store(self.root, target, mode, rng, since)
 
+    def holds_what_is_in(self, path: Path) -> bool:
+        """Whether this is the disk that a folder is on, as its processes see it."""
+        return _same(self.root, path)
+
     def _find(self, path: PurePosixPath) -> File | Folder | None:
         node: File | Folder | None = self.root
         for part in path.parts:
@@ -166,6 +170,15 @@ def _torn(file: File, rng: random.Random) -> bytes:
     new = file.content[same:]
     sectors: Sequence[bytes] = [new[i : i + _SECTOR] for i in range(0, len(new), _SECTOR)]
     return file.content[:same] + _joined(rng.choice((sector, bytes(len(sector)))) for sector in sectors)
+
+
+def _same(folder: Folder, path: Path) -> bool:
+    if {entry.name for entry in path.iterdir()} != folder.entries.keys():
+        return False
+    return all(
+        _same(node, path / name) if isinstance(node, Folder) else (path / name).read_bytes() == node.content
+        for name, node in folder.entries.items()
+    )
 
 
 def _joined(parts: Iterable[bytes]) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import wraps
 from pathlib import Path
 
+from harness import BROKEN
 from tally import Tally
 
 Run = Callable[[int, int, Path], Tally]
@@ -26,4 +28,7 @@ def in_fresh_process(run: Run) -> Run:
 
 def _call(module: str, name: str, number: int, seed: int, folder: Path) -> Tally:
     function: Run = getattr(__import__(module), name).__wrapped__
-    return function(number, seed, folder)
+    try:
+        return function(number, seed, folder)
+    except BROKEN:  # in an undisturbed run, say: the soak goes on with the next fault
+        return Tally(name, 0, (traceback.format_exc(),))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import pickle
 import random
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 
 import harness
 import minute
 import test_kill_store
-from disk import MODES, Disk, Mode, Op
+from disk import MODES, Disk, Op
 from fresh import in_fresh_process
 from tally import Tally
 
@@ -29,7 +32,7 @@ def power_loss(number: int, seed: int, folder: Path) -> Tally:
     each = -(-number // 3) if number > 100 else number  # of three experiments
     for tried in range(0, number, each):
         here = folder / str(tried)
-        cuts = cases(here, seed + tried // each)
+        cuts = cases(here, seed + tried // each, rng)
         weights = [WEIGHTS.get(cut.stage, 1) for cut in cuts]
         for cut in rng.choices(cuts, weights, k=min(each, number - tried)):
             bad += cut.once(here / "run", rng)
@@ -39,78 +42,117 @@ def power_loss(number: int, seed: int, folder: Path) -> Tally:
 
 @dataclass(frozen=True)
 class Cut:
-    """A recorded run that the power can be cut in."""
+    """Recorded runs on one folder, the last of which the power can be cut in: the others have been killed."""
 
     name: str
     stage: str
     target: harness.Target
-    ops: list[Op]
+    runs: tuple[list[Op], ...]
     check: Callable[[Path], None]
 
-    def once(self, root: Path, rng: random.Random, mode: Mode | None = None) -> list[str]:
+    def once(self, root: Path, rng: random.Random) -> list[str]:
         """One state, and what is wrong with what becomes of it."""
-        mode, moment = mode or rng.choice(MODES), rng.randint(0, len(self.ops))
+        mode, moment = rng.choice(MODES), rng.randint(0, len(self.runs[-1]))
+        runs = [*self.runs[:-1], self.runs[-1][:moment]]
         disk = Disk(self.target.template)
-        for op in self.ops[:moment]:
+        for op in chain(*runs):
             disk.apply(op)
         disk.after_power_cut(mode, rng, root)
         try:
             self.check(root)
-            before = harness.Run(None, "", 0, 0, [_described(op, root) for op in self.ops[:moment]])
+            before = [harness.Run(None, "", 0, 0, [_described(op, root) for op in ops]) for ops in runs]
             rerun = harness.run(self.target.scenario, root)
-            self.target.compare("rerun", [before, rerun], root, unsafe="/log/")  # safe only once it is committed
+            self.target.compare("rerun", [*before, rerun], root, unsafe="/log/")  # safe only once it is committed
         except harness.BROKEN as error:
-            return [f"power loss: {self.name}, after effect {moment}, {mode}: {error}"]
+            return [f"power loss: {self.name}, after effect {moment} of run {len(runs)}, {mode}: {error}"]
         finally:
             shutil.rmtree(root)
         return []
 
 
-def cases(folder: Path, seed: int) -> list[Cut]:
-    """Every step of an experiment, and the scenario of the store's own tests."""
+def cases(folder: Path, seed: int, rng: random.Random) -> list[Cut]:
+    """Every step of an experiment, and the scenario of the store's own tests; each also after kills."""
     made = minute.make(folder / "minute", seed)
-    found = [store_case(folder)]
+    found = store_cases(folder, rng)
     for node in made.nodes():
         target = made.case(node.name)
-        found.append(cut(node.name, node.stage.name, target, minute.intact(target.template), made.folder))
+        check = minute.intact(target.template)
+        found += _cuts(
+            node.name, node.stage.name, target, check, made.folder, rng, num_killed=WEIGHTS.get(node.name, 1)
+        )
     return found
 
 
-def store_case(folder: Path, wrap: Callable[[harness.Scenario], harness.Scenario] = lambda scenario: scenario) -> Cut:
+def store_cases(
+    folder: Path, rng: random.Random, wrap: Callable[[harness.Scenario], harness.Scenario] = lambda scenario: scenario
+) -> list[Cut]:
     template = folder / "templates" / "store"
     template.mkdir(parents=True)
     test_kill_store.prepare(template)
     scenario = wrap(test_kill_store.scenario)
     target = harness.Target.measure(scenario, template, folder / "run", batch=test_kill_store.BATCH)
-    return cut("store", "store", target, test_kill_store.check, folder)
+    return _cuts("store", "store", target, test_kill_store.check, folder, rng, num_killed=WEIGHTS["store"])
 
 
-def cut(name: str, stage: str, target: harness.Target, check: Callable[[Path], None], folder: Path) -> Cut:
-    return Cut(name, stage, target, record(target.scenario, target.template, folder), check)
+def _cuts(
+    name: str,
+    stage: str,
+    target: harness.Target,
+    check: Callable[[Path], None],
+    folder: Path,
+    rng: random.Random,
+    *,
+    num_killed: int,
+) -> list[Cut]:
+    """Of an undisturbed run, and of runs that go on after a kill: those find names and bytes that are not durable."""
+    record = partial(_record, target.scenario, folder)
+    root = folder / "recorded"
+    whole, found = record(target.template, root), list[Cut]()
+    shutil.rmtree(root)
+    found.append(Cut(name, stage, target, (whole,), check))
+    renamed = [number for number, op in enumerate(whole, start=1) if op.kind == "rename"]  # and not durable yet
+    for _ in range(num_killed):
+        killed = record(target.template, root, until=rng.choice((rng.randrange(1, len(whole)), rng.choice(renamed))))
+        disk = Disk(target.template)
+        for op in killed:
+            disk.apply(op)
+        if disk.holds_what_is_in(root):  # else a thread was killed between an effect and its record
+            again = record(root, root)
+            found.append(Cut(f"{name}, after a kill", stage, target, (killed, again), check))
+        shutil.rmtree(root)
+    return found
 
 
-def record(scenario: harness.Scenario, template: Path, folder: Path) -> list[Op]:
-    """The effects of an undisturbed run in a child, in order, with their bytes."""
-    root, file = folder / "recorded", folder / "ops"
-    shutil.copytree(template, root)
+def _record(scenario: harness.Scenario, folder: Path, template: Path, root: Path, until: int | None = None) -> list[Op]:
+    """The effects of a run in a child, in order, with their bytes; killed before number `until`."""
+    file = folder / "ops"
+    file.unlink(missing_ok=True)
+    if template != root:
+        shutil.copytree(template, root)
 
     def recorded(root: Path) -> str:
-        ops: list[Op] = []
+        lock, numbers = threading.Lock(), count()
 
         def observer(phase: Phase, effect: Effect) -> None:
-            if phase == "after":
-                ops.append(_op(effect, root))
+            with lock:
+                if phase == "after":
+                    with file.open("ab") as ops:
+                        pickle.dump(_op(effect, root), ops)
+                elif next(numbers) == until:
+                    harness.kill("after", effect)
 
         with observe(observer):
-            digest = scenario(root)
-        file.write_bytes(pickle.dumps(ops))
-        return digest
+            return scenario(root)
 
     done = harness.run(recorded, root)
-    assert done.digest, done.error
-    shutil.rmtree(root)
-    ops: list[Op] = pickle.loads(file.read_bytes())  # our own child's
-    return ops
+    assert bool(done.digest) == (until is None), done.error
+    return list(_loaded(file))
+
+
+def _loaded(file: Path) -> Iterator[Op]:
+    with file.open("rb") as ops:
+        while ops.peek(1):
+            yield pickle.load(ops)  # our own child's
 
 
 def _op(effect: Effect, root: Path) -> Op:

@@ -60,7 +60,8 @@ def check(root: Path) -> None:
     found = scan(root / "artefacts")
     problems = [p for f in found if f.kind == "committed" for p in Artefact.open(f.path).verify(full=True)]
     assert problems in ([], ["data/auto/3.png: its bytes differ from what was committed"])
-    assert bool(problems) != any(f.kind == "corrupt" for f in found)
+    names = [f.path.name for f in found]
+    assert bool(problems) != any(f.kind == "corrupt" for f in found), f"damaged: gone, or there twice: {names}"
 
 
 def test_store_survives_kills_at_every_effect(ram: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import Draft, find, join_draft, open_draft, recover, sha256_bytes
+from autolabel.store.effects import observe
 
 KEY = "0123456789abcdef" * 4
 
@@ -129,6 +130,16 @@ def test_recover_completes_a_commit(tmp_path: Path) -> None:
         open_draft(tmp_path, KEY)
     assert recover(tmp_path, KEY).verify(full=True) == []
     assert not partial.exists()
+
+
+def test_recover_makes_a_commit_safe_before_the_journal_goes(tmp_path: Path) -> None:
+    """COMMIT's name may not have been: a power cut would leave neither, and all items would be done again."""
+    partial = commit_but_die_before_the_rename(tmp_path, "")
+    (partial / "journal").mkdir()
+    seen: list[tuple[str, Path]] = []
+    with observe(lambda phase, effect: seen.append((effect.kind, effect.path))):
+        recover(tmp_path, KEY)
+    assert seen.index(("fsync_folder", partial)) < seen.index(("rmdir", partial / "journal"))
 
 
 @pytest.mark.parametrize("damage", ["COMMIT", "manifest.json", "data/x"])

@@ -6,6 +6,7 @@ import pytest
 
 from autolabel.errors import StoreError
 from autolabel.store import Artefact, delete, open_draft, scan, set_aside
+from autolabel.store.effects import observe
 
 KEYS = [digit * 64 for digit in "0123"]
 
@@ -49,3 +50,12 @@ def test_delete_takes_what_scan_found_and_nothing_else(tmp_path: Path) -> None:
     for found in scan(tmp_path):
         delete(found.path)
     assert [path.name for path in (tmp_path / "label").iterdir()] == ["notes"]
+
+
+def test_trash_of_a_killed_delete_is_trash_for_good_before_its_files_go(tmp_path: Path) -> None:
+    """Its name may not have been safe yet: a power cut would bring half an artefact back."""
+    trash = commit(tmp_path / "label", KEYS[0]).path.rename(tmp_path / "label" / ".trash-0123456789abcdef")
+    kinds: list[tuple[str, Path]] = []
+    with observe(lambda phase, effect: kinds.append((effect.kind, effect.path))):
+        delete(trash)
+    assert kinds[0] == ("fsync_folder", tmp_path / "label")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,19 @@ class ThresholdEvidence(TypedDict):
     classes: dict[str, ClassEvidence]
 
 
+class SecondEvidence(TypedDict):
+    """Of the second most probable classes, where they were kept."""
+
+    kept: float | None  # share of labelled pixels that have one
+    wrong: int  # those of them whose first class is wrong
+    right: float | None  # share of these whose second class is right
+
+
 class EvidenceResult(TypedDict):
     images: int
     pixels: int  # labelled ones
     thresholds: list[ThresholdEvidence]  # 0 first (every prediction kept), then every bin edge, ascending
+    second: NotRequired[SecondEvidence]  # where the codes hold second classes
 
 
 class Evidence:
@@ -39,15 +48,29 @@ class Evidence:
         self._names, self._edges = list(names), list(edges)
         self._counts = np.zeros((2, len(self._names), len(self._edges) + 1), np.int64)  # wrong/right, class, bin
         self._images = self._pixels = 0
+        self._seconds: NDArray[np.int64] | None = None  # pixels: with a second class, of these wrong, of these right
 
-    def add(self, classes: NDArray[np.integer], bins: NDArray[np.integer], *, label: NDArray[np.uint8]) -> None:
-        """Count one image: winning classes (ignore: no prediction), their probability bins and the label, (H, W)."""
+    def add(
+        self,
+        classes: NDArray[np.integer],
+        bins: NDArray[np.integer],
+        *,
+        label: NDArray[np.uint8],
+        second: NDArray[np.integer] | None = None,
+    ) -> None:
+        """Count one image: winning classes (ignore: no prediction), their probability bins and the label, (H, W);
+        second classes (ignore: none) where codes hold them."""
         count, width = len(self._names), len(self._edges) + 1
         labelled = label < count
         used = labelled & (classes < count)
         won = classes[used].astype(np.int64)
         index = ((won == label[used]) * count + won) * width + bins[used]
         self._counts += np.bincount(index, minlength=self._counts.size).reshape(self._counts.shape)
+        if second is not None:
+            kept = used & (second < count)
+            wrong = kept & (classes != label)
+            found = [np.count_nonzero(part) for part in (kept, wrong, wrong & (second == label))]
+            self._seconds = np.array(found) + (0 if self._seconds is None else self._seconds)
         self._images += 1
         self._pixels += int(np.count_nonzero(labelled))
 
@@ -55,7 +78,11 @@ class Evidence:
         # p > edges[i] means bin >= i + 1, so summing from the last bin down gives every threshold at once.
         above = self._counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # (2, K, bins)
         thresholds = [self._at(t, above[:, :, b], above[:, :, 0]) for b, t in enumerate([0.0, *self._edges])]
-        return EvidenceResult(images=self._images, pixels=self._pixels, thresholds=thresholds)
+        result = EvidenceResult(images=self._images, pixels=self._pixels, thresholds=thresholds)
+        if self._seconds is not None:
+            kept, wrong, right = self._seconds.tolist()
+            result["second"] = SecondEvidence(kept=share(kept, self._pixels), wrong=wrong, right=share(right, wrong))
+        return result
 
     def _at(self, threshold: float, counts: NDArray[np.int64], everything: NDArray[np.int64]) -> ThresholdEvidence:
         kept = counts.sum(axis=0)  # (K,)

@@ -50,7 +50,7 @@ def _by_strips(values: Tensor, book: CodeBook, odds: Callable[[Tensor], tuple[Te
     for image, out in zip(values, codes, strict=True):
         for top, bottom in strips(height, width, values.device):
             strip = image[:, top:bottom].to(torch.float32).contiguous()  # (K, h, W)
-            out[top:bottom] = _codes(*odds(strip), book)
+            out[top:bottom] = _codes(strip, *odds(strip), book)
     return codes
 
 
@@ -67,14 +67,23 @@ def strips(height: int, width: int, device: torch.device) -> Iterator[tuple[int,
 
 def decide_strip(logits: Tensor, book: CodeBook) -> Tensor:
     """As `decide`, of one strip (K, h, W): codes (h, W), as numbers of any type."""
-    return _codes(*_logit_odds(logits.to(torch.float32)), book)
+    logits = logits.to(torch.float32)
+    return _codes(logits, *_logit_odds(logits), book)
 
 
-def _codes(winner: Tensor, odds: Tensor, book: CodeBook) -> Tensor:
-    """(h, W) float32 codes of winning classes and 1/p; a 1/p that is not finite makes the code invalid."""
+def _codes(values: Tensor, winner: Tensor, odds: Tensor, book: CodeBook) -> Tensor:
+    """(h, W) float32 codes of winning classes and 1/p; a 1/p that is not finite makes the code invalid.
+
+    `values`: logits or probabilities (K or K + 1, h, W), of which second classes are taken.
+    """
     codes = winner * book.bins
-    for limit in book.limits.tolist():
+    limits = book.limits.tolist()
+    for limit in limits:
         codes += odds < limit
+    if book.bins_with_second:
+        sure = odds < limits[book.bins_with_second - 1]
+        second = _second(values[: book.num_classes], winner).masked_fill_(sure, book.num_classes)
+        codes = codes * book.seconds + second
     return codes.masked_fill_(~odds.isfinite(), book.invalid)
 
 
@@ -106,6 +115,12 @@ def _lowest_zero(below: Tensor) -> Tensor:
     num_classes = len(below)
     ids = torch.arange(num_classes, dtype=below.dtype, device=below.device).view(-1, 1, 1)
     return torch.sub(torch.sign(below).mul_(num_classes), ids).amax(dim=0).neg_()
+
+
+def _second(values: Tensor, winner: Tensor) -> Tensor:
+    """(h, W) float32: the class of the highest of (K, h, W) but for the winner, ties to the lower id."""
+    others = values.scatter(0, winner.nan_to_num(0).long()[None], -torch.inf)
+    return _lowest_zero(others - others.amax(dim=0))
 
 
 def _sum(values: Tensor) -> Tensor:

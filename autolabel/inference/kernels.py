@@ -47,6 +47,8 @@ def decide_terms(views: Sequence[Sequence[Term]], book: CodeBook) -> Tensor:
         book.bins,
         len(book.edges),
         book.invalid,
+        book.seconds,
+        book.bins_with_second,
         BLOCK=block,
         CLASSES=classes,
         FIELDS=_FIELDS,
@@ -171,6 +173,8 @@ def _decide(  # type: ignore[no-untyped-def]
     bins,
     num_limits,
     invalid,
+    seconds,
+    bins_with_second,
     BLOCK: tl.constexpr,
     CLASSES: tl.constexpr,
     FIELDS: tl.constexpr,
@@ -211,5 +215,11 @@ def _decide(  # type: ignore[no-untyped-def]
     exceeded = tl.zeros((BLOCK,), tl.int32)
     for i in range(num_limits):
         exceeded += tl.where(odds < tl.load(limits + i), 1, 0)
-    code = tl.where(broken, invalid, winner * bins + exceeded)
+    code = winner * bins + exceeded
+    if bins_with_second > 0:
+        others = tl.where(known & (k[None, :] != winner[:, None]), total, -float("inf"))
+        next_highest = tl.max(others, axis=1)
+        second = tl.min(tl.where(others == next_highest[:, None], k[None, :], CLASSES), axis=1)
+        code = code * seconds + tl.where(exceeded < bins_with_second, second, num_classes)
+    code = tl.where(broken, invalid, code)
     tl.store(codes + image * pixels + pixel, code.to(codes.dtype.element_ty), mask=inside)

@@ -1,6 +1,6 @@
 """Shards of codes: one HDF5 file a chunk of images, made and read in memory.
 
-    /                 attributes: format, format_version, num_classes, edges, rule, class_names
+    /                 attributes: format, format_version, num_classes, edges, rule, class_names; version 2: second_below
     /images/000000    (H, W) uint8 or uint16 codes of the first image; attribute: id
     ...
 
@@ -23,7 +23,7 @@ from autolabel.given import read_given
 from autolabel.labels.codes import CodeBook
 
 FORMAT = "autolabel codes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # of codes without second classes; 2 with them
 _LEVEL = 6  # a third smaller than level 3, at 100 megapixels a second
 _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is a lie
@@ -56,7 +56,9 @@ def write_shard(items: Iterable[tuple[str, np.ndarray]], book: CodeBook, *, clas
 def _write_header(file: h5py.File, book: CodeBook, class_names: Sequence[str]) -> None:
     assert len(class_names) in (0, book.num_classes), f"{len(class_names)} names for {book.num_classes} classes"
     file.attrs["format"] = _text(FORMAT)
-    file.attrs["format_version"] = np.uint32(FORMAT_VERSION)
+    file.attrs["format_version"] = np.uint32(FORMAT_VERSION + bool(book.second_below))
+    if book.second_below:
+        file.attrs["second_below"] = np.float64(book.second_below)
     file.attrs["num_classes"] = np.uint32(book.num_classes)
     file.attrs["edges"] = np.asarray(book.edges, dtype=np.float64)
     file.attrs["rule"] = _text(str(book.to_dict()["rule"]))
@@ -128,13 +130,16 @@ def _read_bytes(path: Path) -> bytes:
 def _read_header(file: h5py.File, where: object) -> tuple[CodeBook, tuple[str, ...]]:
     if "format" not in file.attrs or _string(file, "format") != FORMAT:
         raise DataError(where, "not a shard of codes")
-    if file.attrs["format_version"] != FORMAT_VERSION:
-        raise DataError(where, f"format version {file.attrs['format_version']}; this version reads {FORMAT_VERSION}")
-    fields = {
+    version = file.attrs["format_version"]
+    if version not in (FORMAT_VERSION, FORMAT_VERSION + 1):
+        raise DataError(where, f"format version {version}; this version reads 1 and {FORMAT_VERSION + 1}")
+    fields: dict[str, object] = {
         "num_classes": int(file.attrs["num_classes"]),
         "edges": [float(edge) for edge in file.attrs["edges"]],
         "rule": _string(file, "rule"),
     }
+    if version == FORMAT_VERSION + 1:
+        fields["second_below"] = float(file.attrs["second_below"])
     book, names = CodeBook.from_dict(fields, where), json.loads(_string(file, "class_names"))
     if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
         raise DataError(where, "class_names is not a list of names")

@@ -19,7 +19,7 @@ def weight_table(book: CodeBook) -> np.ndarray:
     limits = np.array([0.0, *book.edges, 1.0])
     middles = np.round(FULL * (limits[:-1] + limits[1:]) / 2).astype(np.uint8)  # (bins,)
     table = np.zeros(book.invalid + 1, dtype=np.uint8)
-    table[: book.num_codes] = np.tile(middles, book.num_classes)
+    table[: book.num_codes] = np.repeat(np.tile(middles, book.num_classes), book.seconds)
     return table
 
 

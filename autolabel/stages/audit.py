@@ -26,6 +26,7 @@ class Labelled:
 
     winner: np.ndarray  # the teacher's class, whatever its probability
     bins: np.ndarray
+    second: np.ndarray | None  # the second most probable class, where codes hold it
     maps: dict[str, np.ndarray | None]  # by role
 
 
@@ -97,7 +98,7 @@ def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
         if fine is not None:
-            evidence.add(item.winner, item.bins, label=fine)
+            evidence.add(item.winner, item.bins, label=fine, second=item.second)
             found = True
     return evidence.result() if found else None
 
@@ -123,7 +124,9 @@ def _images(
         shard, image_id = item
         rows = {role: data.label(image_id, role) or labels.label(image_id, role) for role in roles}
         maps = {role: None if row is None else load_label(row, roots, data.classes) for role, row in rows.items()}
-        return Labelled(*book.classes_and_bins(shard.codes(image_id)), maps)
+        codes = shard.codes(image_id)
+        second = book.second_classes(codes) if book.second_below else None
+        return Labelled(*book.classes_and_bins(codes), second, maps)
 
     jobs = ctx.runtime.jobs or usable_cores()
     with OrderedMap(load, coded(), workers=jobs, ahead=jobs) as images:

@@ -35,7 +35,7 @@ def check(ahead: Ahead) -> None:
     """The bins must fit the classes."""
     from autolabel.labels.codes import CodeBook
 
-    CodeBook(ahead.data.classes.num_classes, ahead.settings.edges)
+    CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
 
 
 def run(ctx: Context) -> Outcome:
@@ -48,7 +48,7 @@ def run(ctx: Context) -> Outcome:
     from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
-    book = CodeBook(manifest.classes.num_classes, ctx.settings.edges)
+    book = CodeBook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     shared = SharedChunks(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")

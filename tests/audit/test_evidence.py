@@ -61,3 +61,21 @@ def test_a_higher_threshold_keeps_no_more(images):
 def test_refuses_edges_out_of_order():
     with pytest.raises(AssertionError, match="ascend"):
         Evidence(NAMES, (0.9, 0.5))
+
+
+@given(st.lists(st.tuples(pixels, hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 255]))), min_size=1))
+def test_second_classes_where_the_first_is_wrong(images):
+    evidence, kept, wrong, right, known = Evidence(NAMES, EDGES), 0, 0, 0, 0
+    for (winner, _, label), second in images:
+        evidence.add(winner, np.zeros(shape, np.uint16), label=label, second=second)
+        for first, true, other in zip(winner.flat, label.flat, second.flat, strict=True):
+            known += true < 3
+            if true < 3 and first < 3 and other < 3:
+                kept, wrong, right = kept + 1, wrong + (first != true), right + (first != true and other == true)
+    result = evidence.result()["second"]
+    assert result["kept"] == (kept / known if known else None)
+    assert (result["wrong"], result["right"]) == (wrong, right / wrong if wrong else None)
+
+
+def test_nothing_is_said_of_second_classes_that_were_not_kept():
+    assert "second" not in Evidence(NAMES, EDGES).result()

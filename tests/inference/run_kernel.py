@@ -19,18 +19,22 @@ from autolabel.inference.terms import fusion_terms
 from autolabel.labels.codes import CodeBook
 from autolabel.models.fusion import FUSIONS
 
-CASES = [  # fusion, scales, size, classes, views
-    ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1),
-    ("hierarchical", (0.25, 0.5, 1.0, 2.0), (9, 5), 40, 2),
-    ("hierarchical", (0.75, 1.0, 1.5), (11, 8), 3, 1),
-    ("hierarchical", (1.0,), (5, 5), 1, 1),
-    ("average", (0.5, 1.0, 2.0), (8, 9), 5, 1),
-    ("explicit", (0.5, 1.0, 2.0), (8, 12), 5, 2),
+CASES = [  # fusion, scales, size, classes, views, edge below which the second class is kept
+    ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1, 0.0),
+    ("hierarchical", (0.25, 0.5, 1.0, 2.0), (9, 5), 40, 2, 0.0),
+    ("hierarchical", (0.75, 1.0, 1.5), (11, 8), 3, 1, 0.0),
+    ("hierarchical", (1.0,), (5, 5), 1, 1, 0.0),
+    ("average", (0.5, 1.0, 2.0), (8, 9), 5, 1, 0.0),
+    ("explicit", (0.5, 1.0, 2.0), (8, 12), 5, 2, 0.0),
+    ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1, 0.95),
+    ("average", (0.5, 1.0, 2.0), (8, 9), 19, 2, 0.5),
 ]
 
 
-def run(fusion: str, scales: tuple[float, ...], size: tuple[int, int], classes: int, views: int) -> dict[str, int]:
-    book = CodeBook(classes)
+def run(
+    fusion: str, scales: tuple[float, ...], size: tuple[int, int], classes: int, views: int, second_below: float
+) -> dict[str, int]:
+    book = CodeBook(classes, second_below=second_below)
     explicit = fusion == "explicit"
     maps = [random_maps(scales, size, classes=classes, batch=2, seed=s, explicit=explicit) for s in range(views)]
     terms = [fusion_terms(FUSIONS[fusion], single(view)) for view in maps]

@@ -25,14 +25,29 @@ def loop(logits: np.ndarray, book: CodeBook) -> tuple[np.ndarray, np.ndarray]:
         winner = pixel.index(max(pixel))
         p = 1 / sum(math.exp(value - pixel[winner]) for value in pixel)
         codes[at] = winner * book.bins + sum(p > edge for edge in book.edges)
-        second = max((v for k, v in enumerate(pixel) if k != winner), default=-math.inf)
+        others = sorted((-v, k) for k, v in enumerate(pixel) if k != winner)
+        second = -others[0][0] if others else -math.inf
         close[at] = min(abs(p / edge - 1) for edge in book.edges) < MARGIN or pixel[winner] - second < MARGIN
+        if book.second_below:
+            close[at] |= len(others) > 1 and others[1][0] - others[0][0] < MARGIN
+            codes[at] = codes[at] * (len(pixel) + 1) + (len(pixel) if p > book.second_below else others[0][1])
     return codes, close
 
 
-@settings(max_examples=40, deadline=None)
+BOOKS = [
+    CodeBook(1),
+    CodeBook(2),
+    CodeBook(19),
+    CodeBook(40),
+    CodeBook(4, [0.123, 0.5]),
+    CodeBook(2, second_below=0.99),
+    CodeBook(19, second_below=0.5),
+]
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from([CodeBook(1), CodeBook(2), CodeBook(19), CodeBook(40), CodeBook(4, [0.123, 0.5])]),
+    st.sampled_from(BOOKS),
     st.integers(0, 2**32),
     st.tuples(st.integers(1, 2), st.integers(1, 6), st.integers(1, 9)),
     st.sampled_from([0.1, 1.0, 5.0, 60.0]),
@@ -108,8 +123,32 @@ def test_other_types_are_decided_in_float32(dtype: torch.dtype) -> None:
     assert torch.equal(decide(logits, CodeBook(19)), decide(logits.float(), CodeBook(19)))
 
 
-def test_probabilities_agree_with_logits() -> None:
-    book = CodeBook(19)
+def test_ties_for_the_second_place_go_to_the_lower_class() -> None:
+    book = CodeBook(4, second_below=0.95)
+    logits = torch.tensor([[2.0, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 3, 1], [30, 0, 0, 0]])
+    codes = decide(logits.T.reshape(1, 4, 1, 5), book).numpy().flatten()
+    assert book.classes_and_bins(codes)[0].tolist() == [0, 0, 1, 2, 0]
+    assert book.second_classes(codes).tolist() == [1, 1, 2, 3, 255]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_second_classes_of_what_is_not_finite(value: float) -> None:
+    book = CodeBook(5, second_below=0.95)
+    logits = torch.zeros(1, 5, 1, 3)
+    logits[0, 2, 0, 1] = value
+    assert (decide(logits, book).flatten() == book.invalid).tolist() == [False, True, False]
+    assert (decide(torch.full_like(logits, value), book).numpy() == book.invalid).all()
+
+
+def test_the_probability_of_no_class_comes_second_nowhere() -> None:
+    p = torch.tensor([0.5, 0.1, 0.4]).view(1, 3, 1, 1)
+    book = CodeBook(2, second_below=0.95)
+    codes = decide_probabilities(p, book).numpy()
+    assert (book.classes_and_bins(codes)[0].item(), book.second_classes(codes).item()) == (0, 1)
+
+
+@pytest.mark.parametrize("book", [CodeBook(19), CodeBook(19, second_below=0.9)], ids=["first", "second"])
+def test_probabilities_agree_with_logits(book: CodeBook) -> None:
     logits = 3 * torch.randn(2, 19, 40, 50, generator=torch.Generator().manual_seed(4))
     from_logits, from_p = decide(logits, book), decide_probabilities(logits.double().softmax(1), book)
     close = np.stack([loop(image, book)[1] for image in logits.numpy()])

@@ -25,7 +25,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from autolabel.inference.kernels import _FIELDS, _decide
-types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 8, *["constexpr"] * 3]
+types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
 constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
 source = ASTSource(
     _decide,
@@ -47,7 +47,7 @@ def run(arguments: list[str], **env: str) -> str:
 
 def test_codes_in_the_interpreter() -> None:
     results = json.loads(run([str(Path(__file__).with_name("run_kernel.py"))], TRITON_INTERPRET="1"))
-    assert len(results) == 7
+    assert len(results) == 9
     for result in results:
         assert result["compared"] > 0
         assert result["differ"] == 0

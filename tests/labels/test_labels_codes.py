@@ -168,3 +168,55 @@ def test_thresholds_by_class_name() -> None:
         thresholds_per_class(names, 0.5, {"trian": 0.9})
     with pytest.raises(ConfigError, match="classes are road, car, train"):
         thresholds_per_class(names, 0.5, {"xyz": 0.9})
+
+
+SECOND_BOOKS = [
+    CodeBook(2, second_below=0.95),
+    CodeBook(19, second_below=0.5),
+    CodeBook(40, [0.123, 0.5], second_below=0.123),
+]
+
+
+@pytest.mark.parametrize("book", SECOND_BOOKS)
+def test_codes_with_second_classes_take_apart(book: CodeBook) -> None:
+    """Every valid code against a loop over class, bin and second class."""
+    parts = [(c, b, s) for c in range(book.num_classes) for b in range(book.bins) for s in range(book.num_classes + 1)]
+    codes = np.arange(book.num_codes).astype(book.dtype)
+    assert len(parts) == len(codes)
+    classes, bins = book.classes_and_bins(codes)
+    np.testing.assert_array_equal(classes, [c for c, _, _ in parts])
+    np.testing.assert_array_equal(bins, [b for _, b, _ in parts])
+    seconds = [s if s < book.num_classes else 255 for _, _, s in parts]
+    np.testing.assert_array_equal(book.second_classes(codes), seconds)
+    invalid = np.array([book.invalid], book.dtype)
+    assert (book.second_classes(invalid)[0], book.classes_and_bins(invalid)[0][0]) == (255, 255)
+    for threshold in (0.0, *book.edges):
+        above = np.array([threshold == 0 or threshold in book.edges[:b] for _, b, _ in parts])
+        np.testing.assert_array_equal(book.lut(threshold)[codes], np.where(above, classes, 255))
+        assert (book.lut(threshold)[book.num_codes :] == 255).all()
+    assert CodeBook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
+
+
+def test_without_second_classes_nothing_is_said_of_them() -> None:
+    assert CodeBook(19).to_dict().keys() == {"num_classes", "edges", "rule"}
+    assert (CodeBook(19).second_classes(np.arange(256).astype(np.uint8)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "edges", "second_below", "says"),
+    [
+        (19, None, 0.55, r"infer\.second_below: 0\.55 is no bin edge"),
+        (1, None, 0.5, "one class only"),
+        (80, None, 0.5, "80 classes with 13 bins and second classes exceed two bytes; give fewer edges"),
+    ],
+)
+def test_second_classes_that_cannot_be(num_classes: int, edges: None, second_below: float, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        CodeBook(num_classes, edges, second_below=second_below)
+    assert CodeBook(124, [0.4, 0.5, 0.9], second_below=0.9).dtype == np.uint16
+
+
+@pytest.mark.parametrize("value", ["0.5", 1, None, 0.55])
+def test_second_classes_of_a_strangers_book(value: object) -> None:
+    with pytest.raises(DataError):
+        CodeBook.from_dict({**CodeBook(19).to_dict(), "second_below": value})

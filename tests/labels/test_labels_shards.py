@@ -36,7 +36,9 @@ IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 @settings(max_examples=40)
 @given(
     st.dictionaries(IDS, st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=4),
-    st.sampled_from([CodeBook(2), CodeBook(19), CodeBook(66), CodeBook(5, [0.123, 0.5])]),
+    st.sampled_from(
+        [CodeBook(2), CodeBook(19), CodeBook(66), CodeBook(5, [0.123, 0.5]), CodeBook(19, second_below=0.9)]
+    ),
 )
 def test_round_trip(shapes: dict[str, tuple[int, int]], book: CodeBook) -> None:
     items = [(name, codes) for name, (_, codes) in zip(shapes, make_items(book, list(shapes.values())), strict=True)]
@@ -190,7 +192,8 @@ HOSTILE = {
     "no images": no_images,
     "format": attribute("format", "labels"),
     "format of another type": attribute("format", np.arange(5)),
-    "version": attribute("format_version", 2),
+    "version": attribute("format_version", 3),
+    "second classes": attribute("format_version", 2),
     "rule": attribute("rule", np.bytes_(b"p >= t")),
     "rule is no text": attribute("rule", np.bytes_(b"\xff\xfe")),
     "edges": attribute("edges", np.array([0.5, np.nan])),
@@ -225,3 +228,11 @@ def test_link_to_a_good_image_in_another_file(tmp_path: Path) -> None:
 
 def test_format_name_is_kept() -> None:
     assert FORMAT == "autolabel codes"  # files out there carry it
+
+
+def test_the_format_says_whether_there_are_second_classes() -> None:
+    """A reader that knows version 1 only refuses what it would misread."""
+    for book, version in ((CodeBook(19), 1), (CodeBook(19, second_below=0.95), 2)):
+        with h5py.File.in_memory(write_shard(make_items(book, [(3, 4)]), book)) as file:
+            assert file.attrs["format_version"] == version
+            assert ("second_below" in file.attrs) == (version == 2)

@@ -14,9 +14,13 @@ from autolabel.labels.shards import write_shard
 from autolabel.labels.weights import weight_table
 
 
-@given(st.integers(0, 10_000), st.sampled_from([3, 19, 40]), st.sampled_from(["off", "veto", "fill"]))
-def test_against_a_loop_over_pixels(seed: int, num_classes: int, policy: str) -> None:
-    rng, book = np.random.default_rng(seed), CodeBook(num_classes)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([CodeBook(3), CodeBook(19), CodeBook(40), CodeBook(19, second_below=0.9)]),
+    st.sampled_from(["off", "veto", "fill"]),
+)
+def test_against_a_loop_over_pixels(seed: int, book: CodeBook, policy: str) -> None:
+    rng, num_classes = np.random.default_rng(seed), book.num_classes
     codes = rng.integers(0, book.num_codes, (4, 5)).astype(book.dtype)
     codes[rng.random(codes.shape) < 0.2] = book.invalid
     coarse = np.where(rng.random(codes.shape) < 0.5, 255, rng.integers(0, num_classes, codes.shape)).astype(np.uint8)
@@ -27,7 +31,7 @@ def test_against_a_loop_over_pixels(seed: int, num_classes: int, policy: str) ->
     np.testing.assert_array_equal(png.decode(found.png), labels)
     edges = [0.0, *book.edges, 1.0]
     for at in np.ndindex(codes.shape):
-        bin_ = int(codes[at]) % book.bins
+        bin_ = int(codes[at]) // book.seconds % book.bins
         expected = round(255 * (edges[bin_] + edges[bin_ + 1]) / 2)
         if policy == "fill" and coarse[at] != 255:
             expected = 255

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from autolabel.errors import ConfigError
+from autolabel.errors import AutolabelError, ConfigError
 from autolabel.machine import usable_cores
 from autolabel.threads import OrderedMap
 
@@ -33,10 +33,14 @@ _POLL_SECONDS = 1.0
 @contextmanager
 def _loky(jobs: int) -> Iterator[dict[str, Any]]:
     """Processes of this machine."""
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
 
     try:
         yield {"n_jobs": jobs or usable_cores(), "initializer": _stay_with, "initargs": (os.getpid(),)}
+    except BrokenProcessPool as error:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        remedy = "run the same command again to go on, with fewer --jobs if memory ran out"
+        raise AutolabelError("runtime.backend", "a worker process was ended from outside", remedy) from error
     except BaseException:
         get_reusable_executor().shutdown(wait=True, kill_workers=True)
         raise

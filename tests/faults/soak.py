@@ -18,6 +18,7 @@ import fault_ranks
 import fault_runs
 import fault_signals
 import fault_syscalls
+import fault_workers
 import flips
 import hostile_files
 import kills
@@ -40,6 +41,7 @@ FAULTS: dict[str, Fault] = {
     "signals": Fault(fault_signals.run, 44, least=40),
     "rank deaths": Fault(fault_ranks.run, 20, least=20),
     "quarantine": Fault(fault_quarantine.run, 40, least=40),
+    "worker deaths": Fault(fault_workers.run, 30, least=30),
     "clock and copies": Fault(fault_copies.run, 64, least=60),
     "memory, nan and loaders": Fault(fault_memory.run, 90, least=90),
     # These import torch when they run: last.

@@ -13,6 +13,7 @@ import fault_ranks
 import fault_runs
 import fault_signals
 import fault_syscalls
+import fault_workers
 import pytest
 from workshop import Workshop
 
@@ -28,7 +29,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     shutil.which("strace") is None and "CI" not in os.environ, reason="needs strace, a package of the system"
 )
 def test_system_calls_that_fail_or_kill(shop: Workshop, ram: Path) -> None:
-    assert not fault_syscalls.run(10, 1, ram, shop).bad
+    assert not fault_syscalls.run(9, 1, ram, shop).bad
 
 
 def test_runs_at_once(shop: Workshop, ram: Path) -> None:
@@ -44,8 +45,12 @@ def test_a_rank_that_dies_while_it_labels(shop: Workshop, ram: Path) -> None:
     assert not fault_ranks.run(1, 0, ram, shop).bad
 
 
+def test_a_worker_process_that_is_killed(shop: Workshop, ram: Path) -> None:
+    assert not fault_workers.run(1, 0, ram, shop).bad
+
+
 def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
-    assert not fault_quarantine.run(4, 0, ram).bad
+    assert not fault_quarantine.run(3, 0, ram).bad
 
 
 def test_clocks_and_copies(shop: Workshop, ram: Path) -> None:

@@ -104,7 +104,7 @@ class Workshop:
 
 
 def digests(work: Path) -> Digests:
-    return {found.node: Artefact.open(found.path).digest for found in _committed(work)}
+    return {found.node: Artefact.open(found.path).digest for found in committed(work)}
 
 
 def names(work: Path) -> Names:
@@ -113,10 +113,10 @@ def names(work: Path) -> Names:
 
 def damage(work: Path) -> list[str]:
     """Of everything that looks committed (P1)."""
-    return [f"{f.node}: {line}" for f in _committed(work) for line in Artefact.open(f.path).verify(full=True)]
+    return [f"{f.node}: {line}" for f in committed(work) for line in Artefact.open(f.path).verify(full=True)]
 
 
-def _committed(work: Path) -> Iterator[Found]:
+def committed(work: Path) -> Iterator[Found]:
     return (found for found in scan(work / "artefacts") if found.kind == "committed")
 
 

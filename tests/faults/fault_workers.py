@@ -1,4 +1,4 @@
-"""A worker process of `label` with `runtime.backend = "loky"` is killed: one line, never a hang, and the next run heals."""
+"""A worker process of `label` with `runtime.backend = "loky"` is killed: one line, no hang, and the next run heals."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """About how many bytes each stage leaves on the disk.
 
 Figures of the demo (`autolabel demo`), and a little more: its pictures are small and busy. Photographs need less
-(CamVid: codes 0.07, labels 0.02 bytes a pixel), so what is refused may now and then have fitted, and what begins does not end on
-a full disk. Where nothing says how large the pictures are (before there is a manifest), nothing is known.
+(CamVid: codes 0.07, labels 0.02 bytes a pixel), so what is refused may now and then have fitted, and what begins does
+not end on a full disk. Where nothing says how large the pictures are (before there is a manifest), nothing is known.
 """
 
 from __future__ import annotations

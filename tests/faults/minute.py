@@ -110,6 +110,7 @@ def text(seed: int) -> str:
     return f"""
 name = "minute"
 seed = {seed}
+rounds = {2 if seed % 4 == 1 else 1}
 [data]
 source = "folder"
 root = "source"

@@ -41,7 +41,7 @@ Maps = list[np.ndarray]
 
 
 class Layout(NamedTuple):
-    """Options of an HDF5 dataset; `rows` of a block, None = the whole image; `up` stores differences of rows."""
+    """Options of an HDF5 dataset; `rows` and `columns` of a block, None = all; `up` stores differences of rows."""
 
     options: dict[str, object]
     rows: int | None = None
@@ -53,7 +53,10 @@ LAYOUTS = {
     **{f"gzip{level}": Layout({"compression": "gzip", "compression_opts": level}) for level in (1, 4, 6, 9)},
     "gzip6_shuffle": Layout({"compression": "gzip", "compression_opts": 6, "shuffle": True}),
     "gzip6_rows64": Layout({"compression": "gzip", "compression_opts": 6}, rows=64),
-    "gzip6_tiles256": Layout({"compression": "gzip", "compression_opts": 6}, rows=256, columns=256),
+    "gzip7": Layout({"compression": "gzip", "compression_opts": 7}),
+    "gzip6_columns128": Layout({"compression": "gzip", "compression_opts": 6}, columns=128),
+    "gzip6_columns256": Layout({"compression": "gzip", "compression_opts": 6}, columns=256),
+    "gzip9_columns256": Layout({"compression": "gzip", "compression_opts": 9}, columns=256),
     "gzip6_up": Layout({"compression": "gzip", "compression_opts": 6}, up=True),
     "lzf": Layout({"compression": "lzf"}),
     "lzf_up": Layout({"compression": "lzf"}, up=True),

@@ -200,7 +200,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
 
 INFER = Stage(
     "infer",
-    2,
+    3,
     "codes",
     {"data": "manifest", "model": "weights"},
     run,

@@ -37,7 +37,7 @@ def manifest(ahead: Ahead, sizes: Sizes) -> Room:
 def infer(ahead: Ahead, sizes: Sizes) -> Room:
     from autolabel.labels.codes import CodeBook
 
-    book = CodeBook(ahead.data.classes.num_classes, ahead.settings.edges)
+    book = CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
     return _room(_both(sizes.to_label, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
 
 

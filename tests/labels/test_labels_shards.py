@@ -181,6 +181,7 @@ HOSTILE = {
         shape=(2**16, 2**16 - 1), dtype=np.uint8, chunks=(2**16, 2**16 - 1), compression="gzip"
     ),
     "never written": replace(shape=(9, 7), dtype=np.uint8, chunks=(9, 7), compression="gzip"),
+    "other blocks": replace(data=CODES, chunks=(1, CODES.shape[1]), compression="gzip"),
     "two bytes": replace(data=CODES.astype(np.uint16), chunks=CODES.shape, compression="gzip"),
     "floats": replace(data=CODES.astype(np.float32), chunks=CODES.shape, compression="gzip"),
     "strings": replace(data=np.array([[b"a"]]), chunks=(1, 1), compression="gzip"),
@@ -236,3 +237,29 @@ def test_the_format_says_whether_there_are_second_classes() -> None:
         with h5py.File.in_memory(write_shard(make_items(book, [(3, 4)]), book)) as file:
             assert file.attrs["format_version"] == version
             assert ("second_below" in file.attrs) == (version == 2)
+
+
+@pytest.mark.parametrize("width", [1024, 1025, 2048, 2500])
+def test_wide_images_are_deflated_in_strips(width: int) -> None:
+    """Of 256 columns, the last one perhaps narrower; any reader puts them together."""
+    book = CodeBook(19, second_below=0.9)
+    items = make_items(book, [(5, width), (1, width)])
+    data = write_shard(items, book)
+    shard = read_shard(data)
+    with h5py.File.in_memory(data) as file:
+        for (image_id, codes), dataset in zip(items, file["images"].values(), strict=True):
+            assert dataset.chunks == (len(codes), 256 if width > 1024 else width)
+            np.testing.assert_array_equal(dataset[()], codes)
+            np.testing.assert_array_equal(shard.codes(image_id), codes)
+
+
+def test_shards_of_whole_wide_images_are_read() -> None:
+    """As they were written before."""
+    book = CodeBook(19)
+    ((image_id, codes),) = make_items(book, [(5, 2048)])
+    with h5py.File.in_memory(write_shard([(image_id, codes)], book)) as file:
+        del file["images/000000"]
+        dataset = file.create_dataset("images/000000", data=codes, chunks=codes.shape, compression="gzip")
+        dataset.attrs["id"] = np.bytes_(image_id.encode())
+        file.flush()
+        np.testing.assert_array_equal(read_shard(bytes(file.id.get_file_image())).codes(image_id), codes)

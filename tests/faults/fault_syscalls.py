@@ -65,18 +65,20 @@ class Site:
         assert code == 0, said
         found: set[Place] = set()
         counts: Counter[tuple[str, str]] = Counter()
-        main = ""
+        main, elsewhere = "", set[Place]()
         for line in log.read_text(errors="replace").splitlines():
             if match := _LINE.match(line):
                 thread, name, arguments = match.groups()
                 main = main or thread
                 counts[thread, name] += 1
-                # An early one of a worker would also hit the main thread while it imports.
-                makes_file = thread == main and "O_CREAT" in arguments
-                if str(self.folder) in arguments and (name != "openat" or makes_file):
-                    found.add(Place(name, counts[thread, name]))
+                place = Place(name, counts[thread, name])
+                if str(self.folder) in arguments and (name != "openat" or "O_CREAT" in arguments):
+                    found.add(place)
+                elif thread == main:
+                    elsewhere.add(place)
         self.clean = self._contents()
         self.reset()
+        found -= elsewhere  # one of a worker that would also hit the main thread, while it imports say
         return sorted(found, key=lambda place: (place.call, place.when))
 
     def hit(self, place: Place, fault: str) -> list[str]:

@@ -1,0 +1,27 @@
+"""The benchmark of how codes are stored: every layout gives the codes back, and figures are of what is written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import codes as bench
+
+from autolabel.labels.codes import CodeBook
+from autolabel.labels.shards import write_shard
+
+
+def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_seconds", lambda work, rounds: (work(), 1.0)[1])
+    book, rng = CodeBook(19), np.random.default_rng(0)
+    small, large = (np.kron(rng.integers(0, 247, (6, 9)), np.ones((n, n))).astype(np.uint8) for n in (4, 40))
+    result = bench.measure({"small": [small], "large": [large]}, book, 1)
+    assert {f"codes.{name}.bytes" for name in bench.LAYOUTS} <= result.keys()
+    assert result["codes.size_large.bytes"] == len(write_shard([("0", large)], book)) / large.size
+    assert result["codes.size_large.gigabytes"] == pytest.approx(result["codes.size_large.bytes"] * 41.943, rel=1e-3)
+    assert result["codes.size_large.bytes"] < result["codes.size_small.bytes"]
+    assert result["codes.gzip6.read"] == pytest.approx(large.size / 1e6)

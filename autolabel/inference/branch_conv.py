@@ -6,7 +6,7 @@ resolution, where a pixel counts for 4, 16 or 64, and resized after. Exact but f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from autolabel.models.resize import resize
 from autolabel.models.taps import Taps, bilinear
 
-_ROWS, _COLUMNS = 16, 16  # of a tile: what lies between the products stays in the cache
+TILE = 16  # rows and columns: what lies between the products stays in the cache
+
+
+class _Everything:
+    def __contains__(self, item: object) -> bool:
+        return True
+
+
+_ALL = _Everything()
 
 
 def resized_and_joined(branches: Sequence[Tensor]) -> Tensor:
@@ -69,12 +77,13 @@ class SpatialBranchConv(nn.Module):
         self.finest = conv_with(finest, conv.bias, padding=1)
         self.coarse = nn.ModuleList(nn.ModuleList(conv_with(row) for row in _kernel_rows(part)) for part in coarse)
 
-    def forward(self, branches: Sequence[Tensor]) -> Tensor:
+    def forward(self, branches: Sequence[Tensor], only: Container[tuple[int, int, int]] = _ALL) -> Tensor:
+        """`only`: tiles (image, top, left) that are wanted; the others hold nothing of use."""
         finest, *coarse = branches
         out = self.finest(finest).contiguous(memory_format=torch.channels_last)
         for kernel_rows, x in zip(self.coarse, coarse, strict=True):
-            for image, target in zip(x.split(1), out, strict=True):
-                _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0))
+            for number, (image, target) in enumerate(zip(x.split(1), out, strict=True)):
+                _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0), number, only)
         return out
 
 
@@ -93,19 +102,24 @@ def _kernel_rows(weight: Tensor) -> list[Tensor]:
     return [weight[:, :, row].permute(2, 0, 1).flatten(0, 1)[:, :, None, None] for row in range(3)]
 
 
-def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor) -> None:
+def _add_branch(
+    kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, number: int, only: Container[tuple[int, int, int]]
+) -> None:
     """Add to `out` (H, W, O) the products with one image's branch `x` (1, C, h, w)."""
     height, width, outputs = out.shape
     convs = list(kernel_rows)
     down, across = bilinear(x.shape[2], height), bilinear(x.shape[3], width)
-    tiles = [(start, *_shifted_block(across, start, start + _COLUMNS)) for start in range(0, width, _COLUMNS)]
+    tiles = [(start, *_shifted_block(across, start, start + TILE)) for start in range(0, width, TILE)]
     columns = [(start, low, _matrix(block.swapaxes(1, 2), x)) for start, low, block in tiles]
-    for top in range(0, height, _ROWS):
-        low, block = _shifted_block(down, top, top + _ROWS)
+    for top in range(0, height, TILE):
+        wanted = [tile for tile in columns if (number, top, tile[0]) in only]
+        if not wanted:
+            continue
+        low, block = _shifted_block(down, top, top + TILE)
         rows = _matrix(block, x)  # (tile rows, 3 r)
         source = x[:, :, low : low + block.shape[2]]
         products = [conv(source)[0].permute(1, 2, 0).reshape(block.shape[2], -1, outputs) for conv in convs]
-        for left, first, matrix in columns:
+        for left, first, matrix in wanted:
             used = slice(3 * first, 3 * first + matrix.shape[1])
             between = torch.stack([torch.matmul(matrix, product[:, used]) for product in products])
             tile = out[top : top + len(rows), left : left + len(matrix)]

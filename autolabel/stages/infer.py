@@ -18,6 +18,7 @@ from autolabel.stages.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
 from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
 from autolabel.stages.queues import Queues
+from autolabel.stages.skips import check_skip, skip_meta, skip_watch
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
 
 
 def check(ahead: Ahead) -> None:
-    """The bins must fit the classes."""
+    """The bins must fit the classes, and skipping the network."""
     from autolabel.labels.codes import CodeBook
 
     CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
+    check_skip(ahead.settings, ahead.inputs["model"])
 
 
 def run(ctx: Context) -> Outcome:
@@ -62,6 +64,7 @@ def run(ctx: Context) -> Outcome:
         decoders=jobs,
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
+        skip_watch=skip_watch(ctx.settings, teacher, shared.chunks),
         on_stats=bar.count,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
@@ -120,6 +123,7 @@ def _teacher(ctx: Context, book: CodeBook) -> Teacher:
         device=resolve_device(ctx.runtime.device),
         precision=ctx.settings.precision,
         static=ctx.runtime.compile,
+        skip=ctx.settings.skip,
     )
 
 
@@ -172,6 +176,7 @@ def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class
         "bytes": entry.size,
         "sha256": entry.sha256,
         "bad": bad,
+        **({"skip": result.skip.to_row()} if ctx.settings.skip else {}),
     }
 
 
@@ -191,7 +196,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
     write_quarantine(ctx.draft, bad)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return Outcome(
-        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
+        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges), **skip_meta(rows)},
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
         provenance={"queues": queues.summary()},

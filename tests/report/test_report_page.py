@@ -149,6 +149,7 @@ PARTS = {
     "balance": {"coverage": None},
     "thresholds": {"evidence": None},
     "attention": {"attention": ()},
+    "skipping": {"skipping": None},
     "footprint": {"footprint": None},
     "run": {"stages": (), "settings": {}, "versions": {}},
 }

@@ -32,6 +32,7 @@ from autolabel.models.resize import resize, scaled_size
 SAMPLE = 2  # of a tile that is left out, its middle tells what OCR pools
 LOGITS = 0.3  # a lead that does not count as clear
 TENTH = 0.9  # quantile of a tile's pixels that decides
+_QUANTILES = 1 << 15  # tiles at once: torch takes no more than 2^24 pixels
 NEARLY_ALL = 0.7  # of the tiles: from there on the whole pass is as fast
 
 
@@ -94,7 +95,8 @@ def needed_tiles(model: SegmentationModel, below: Sequence[RawMaps], size: tuple
     height, width = need.shape[-2:]
     edges = (0, -width % TILE, 0, -height % TILE)
     tiles = F.pad(need, edges, value=torch.nan).unfold(2, TILE, TILE).unfold(3, TILE, TILE).flatten(-2)[:, 0]
-    needed = (tiles.nanquantile(TENTH, dim=-1) >= skip).cpu().numpy()  # (B, rows, columns)
+    decisive = [part.nanquantile(TENTH, dim=-1) for part in tiles.flatten(0, 2).split(_QUANTILES)]
+    needed = (torch.cat(decisive) >= skip).view(tiles.shape[:3]).cpu().numpy()  # (B, rows, columns)
     needed |= (needed.mean(axis=(1, 2)) >= NEARLY_ALL)[:, None, None]
     return Tiling(needed, (height, width))
 

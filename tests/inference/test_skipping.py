@@ -192,6 +192,19 @@ def test_codes_are_a_function_of_the_image(model, images) -> None:
     )
 
 
+def test_bf16_and_several_groups_of_tiles(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = WeightsCard(table=model.table, class_names=tuple("abcde"))
+    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
+    teacher = Teacher(model, card, BOOK, scales=SCALES, precision="bf16", skip=0.05)
+    codes = teacher(pictures)
+    counts = teacher.take_skipped()
+    assert 0 < counts.skipped < counts.pixels
+    single = Teacher(model, card, BOOK, scales=SCALES, skip=0.05)(pictures)
+    assert (BOOK.classes_and_bins(codes.numpy())[0] != BOOK.classes_and_bins(single.numpy())[0]).mean() < 0.1
+    monkeypatch.setattr(skipping, "_QUANTILES", 5)
+    assert torch.equal(teacher(pictures), codes)
+
+
 @dataclass(frozen=True)
 class Row:
     id: str

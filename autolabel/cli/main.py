@@ -20,7 +20,6 @@ from autolabel.errors import AutolabelError, ToldAlready
 from autolabel.machine import share_cores
 from autolabel.progress import tell
 from autolabel.stopping import Stopped
-from autolabel.world import of_environment
 
 
 class WrongUsage(click.ClickException):
@@ -44,38 +43,47 @@ def usage_in_one_line() -> Iterator[None]:
         raise WrongUsage(f"{what}; see `{command} --help`") from error
 
 
+@contextmanager
+def errors_to_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except AutolabelError as error:
+        tell(f"autolabel: {error}")
+        code = error.exit_code
+    except ToldAlready as told:
+        code = told.exit_code
+    except Stopped as stop:
+        tell(f"autolabel: {stop}; run the same command again to go on")
+        code = 128 + stop.signum
+    except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
+        tell("autolabel: stopped by SIGINT")
+        code = 128 + signal.SIGINT
+    except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        tell(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
+        code = 1
+    except MemoryError:
+        tell("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
+        code = 1
+    else:
+        return
+    raise click.exceptions.Exit(code)
+
+
 class ErrorsToExitCodes(click.Group):
     """Every foreseen error ends in one line on stderr and its exit code; a traceback is a bug of ours."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
-        with usage_in_one_line():
+        with errors_to_exit_codes(), usage_in_one_line():
             if any("\0" in arg for arg in args):  # no shell passes one on
                 raise click.UsageError("an argument holds a NUL character")
             return super().make_context(info_name, args, *rest, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            with usage_in_one_line():
-                return super().invoke(ctx)
-        except AutolabelError as error:
-            tell(f"autolabel: {error}")
-            ctx.exit(error.exit_code)
-        except ToldAlready as told:
-            ctx.exit(told.exit_code)
-        except Stopped as stop:
-            tell(f"autolabel: {stop}; run the same command again to go on")
-            ctx.exit(128 + stop.signum)
-        except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
-            tell("autolabel: stopped by SIGINT")
-            ctx.exit(128 + signal.SIGINT)
-        except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError as error:
-            tell(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
-            ctx.exit(1)
-        except MemoryError:
-            tell("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
-            ctx.exit(1)
+        with errors_to_exit_codes(), usage_in_one_line():
+            return super().invoke(ctx)
 
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -93,19 +101,15 @@ for family in (setup, running, inspection, people, importing, exporting, costing
         cli.add_command(command)
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def main() -> NoReturn:
+    """Entry point of the console script.
+
+    The process ends with the command, without the interpreter's own end: threads of libraries (torch.distributed's,
+    Arrow's) may then still be at work, and abort it whatever its exit code was.
+    """
     share_cores()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
-    if of_environment(os.environ).size > 1:
-        _end_at_once()
-    cli()
-
-
-def _end_at_once() -> NoReturn:
-    """The command as a rank of a job. Its end must not wait for the interpreter's: threads of torch.distributed may
-    still hold tensors then, and abort the process whatever its exit code was."""
     code: object = 1
     try:
         cli()
@@ -113,7 +117,7 @@ def _end_at_once() -> NoReturn:
         code = end.code
     except BaseException:
         traceback.print_exc()
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(code if isinstance(code, int) else 1)

@@ -36,6 +36,14 @@ def test_a_reader_that_has_gone_is_no_error(verify: list[str], broken_pipe: int)
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["--version"]])
+def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run([sys.executable, "-m", "autolabel", *arguments], stdout=full, stderr=subprocess.PIPE)
+    assert result.returncode == 1
+    assert result.stderr == b"autolabel: input/output: No space left on device\n"
+
+
 def test_paths_that_are_no_text_are_printed(verify: list[str]) -> None:
     environment = {**os.environ, "PYTHONUTF8": "1"}
     result = subprocess.run(verify, env=environment, capture_output=True)

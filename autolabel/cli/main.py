@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import logging
 import os
@@ -104,8 +105,8 @@ for family in (setup, running, inspection, people, importing, exporting, costing
 def main() -> NoReturn:
     """Entry point of the console script.
 
-    The process ends with the command, without the interpreter's own end: threads of libraries (torch.distributed's,
-    Arrow's) may then still be at work, and abort it whatever its exit code was.
+    The process ends with the command and what libraries have registered for its end, but without the interpreter's own:
+    threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
     share_cores()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -117,6 +118,7 @@ def main() -> NoReturn:
         code = end.code
     except BaseException:
         traceback.print_exc()
+    atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

@@ -6,9 +6,12 @@ import argparse
 import json
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import fault_copies
@@ -28,7 +31,6 @@ import power
 import wrong_calls
 from tally import Fault, Tally
 
-# Torch is imported by none of these modules at their top: what forks must not have torch's threads behind it.
 FAULTS: dict[str, Fault] = {
     "kills": Fault(kills.kills, 2400, least=2000),
     "double kills": Fault(kills.double_kills, 240, least=200),
@@ -44,7 +46,6 @@ FAULTS: dict[str, Fault] = {
     "worker deaths": Fault(fault_workers.run, 30, least=30),
     "clock and copies": Fault(fault_copies.run, 64, least=60),
     "memory, nan and loaders": Fault(fault_memory.run, 90, least=90),
-    # These import torch when they run: last.
     "malformed input": Fault(malformed_input.run, 4000, least=500),
     "hostile files": Fault(hostile_files.run, 500, least=200),
     "wrong calls": Fault(wrong_calls.run, 1500, 300),
@@ -56,15 +57,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=sorted(FAULTS), help="just this fault (repeatable)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the number of tries; below 1 for a first look")
+    parser.add_argument("--jobs", type=int, default=2, help="faults at a time")
     parser.add_argument("--json", type=Path, help="also write the counts to this file")
     options = parser.parse_args(arguments)
-    tallies = [_try(FAULTS[name], options.seed, options.share) for name in options.only or FAULTS]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        tallies = list(pool.map(lambda name: _fresh(name, options.seed, options.share), options.only or FAULTS))
     if options.json:
         counts = {tally.fault: {"tried": tally.tried, "bad": len(tally.bad)} for tally in tallies}
         options.json.write_text(json.dumps(counts, indent=1) + "\n")
     tried, bad = sum(tally.tried for tally in tallies), sum(len(tally.bad) for tally in tallies)
-    print(f"{tried} faults, {bad} bad, {_cpu_minutes():.0f} CPU minutes")
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"{tried} faults, {bad} bad, {(usage.ru_utime + usage.ru_stime) / 60:.1f} CPU minutes")
     return int(any(tally.bad for tally in tallies))
+
+
+def _fresh(name: str, seed: int, share: float) -> Tally:
+    """In a process of its own, which has run nothing else: some faults fork, others import torch."""
+    command = [sys.executable, __file__, "--one", name, str(seed), str(share)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    lines = done.stdout.splitlines()
+    tally = Tally(**json.loads(lines[-1])) if done.returncode == 0 else Tally(name, 0, (f"ended by {done.returncode}",))
+    print("\n    ".join([str(tally), *tally.bad[:20]]), flush=True)
+    return tally
 
 
 def _try(fault: Fault, seed: int, share: float) -> Tally:
@@ -76,16 +90,11 @@ def _try(fault: Fault, seed: int, share: float) -> Tally:
         shutil.rmtree(folder, ignore_errors=True)
     if share >= 1 and tally.tried < fault.least:
         tally = Tally(tally.fault, tally.tried, (*tally.bad, f"only {tally.tried} tried of at least {fault.least}"))
-    print(tally, flush=True)
-    for line in tally.bad[:20]:
-        print(f"    {line}", flush=True)
     return tally
 
 
-def _cpu_minutes() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages) / 60
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(asdict(_try(FAULTS[sys.argv[2]], int(sys.argv[3]), float(sys.argv[4])))))
+    else:
+        sys.exit(main())

@@ -15,7 +15,7 @@ from autolabel.inference.fused import decide_fused
 from autolabel.inference.lean_ocr import LeanOCR
 from autolabel.inference.multiscale import multiscale_evidence, raw_views
 from autolabel.inference.prepare import prepare
-from autolabel.inference.skip_stats import Meter
+from autolabel.inference.skip_stats import Meter, Skipped
 from autolabel.inference.skipping import skipping_views
 from autolabel.inference.static import CudaGraphs, StaticPasses
 from autolabel.labels.codes import CodeBook
@@ -70,10 +70,11 @@ class LogitEvidence:
         with torch.no_grad(), autocast:
             if self.skip:
                 views, skipped = skipping_views(self.model, images, scales, flip=flip, skip=self.skip)
-                self.meter.add(skipped)
             else:
-                views = raw_views(self.model, images, scales, flip=flip)
-        return decide_fused(self.model.fusion, views, book)
+                views, skipped = raw_views(self.model, images, scales, flip=flip), Skipped()
+        codes = decide_fused(self.model.fusion, views, book)
+        self.meter.add(skipped)  # not before: where memory runs out the images come again
+        return codes
 
     def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
         found = multiscale_evidence(self.model, images, scales)

@@ -48,7 +48,8 @@ class CudaGraphs:
         held = images.clone()  # where the graph reads
         self._warm_up(compiled, held, attention)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Meanwhile other threads pin the pictures to come, which asks events: by default that breaks any recording.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             out = compiled(held, attention=attention)
 
         def replay(images: Tensor) -> ScaleOutput:

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import ConfigError
-from autolabel.inference import skipping
+from autolabel.inference import evidence, skipping
 from autolabel.inference.branch_conv import JoinedConv, conv_with, resized_and_joined
 from autolabel.inference.engine import infer_chunks
 from autolabel.inference.fused import decide_fused
 from autolabel.inference.prepare import prepare
 from autolabel.inference.skip_stats import Skipped, SkipStats, SkipWatch, spread, total
 from autolabel.inference.skipping import needed_tiles, skipping_view
-from autolabel.inference.teacher import Teacher
+from autolabel.inference.teacher import Halving, Teacher
 from autolabel.inference.tiles import JoinedPatches, Patches
 from autolabel.labels.codes import CodeBook
 from autolabel.models import SegmentationModel, WeightsCard, build_model
@@ -190,6 +190,19 @@ def test_codes_are_a_function_of_the_image(model, images) -> None:
         decide_fused(model.fusion, [plain.evidence.model.raw_maps(images, SCALES)], BOOK)[0],
         decide_fused(model.fusion, [skipping_view(plain.evidence.model, images, SCALES, 1e-9)[0]], BOOK)[0],
     )
+
+
+def test_images_come_again_where_memory_ran_out_and_count_once(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def small(fusion, views, book):
+        if len(views[0][0].logits) > 1:
+            raise torch.OutOfMemoryError
+        return decide_fused(fusion, views, book)
+
+    monkeypatch.setattr(evidence, "decide_fused", small)
+    card = WeightsCard(table=model.table, class_names=tuple("abcde"))
+    teacher = Teacher(model, card, BOOK, scales=SCALES, skip=0.05)
+    Halving(teacher)(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, *SIZE, 3), dtype=np.uint8)))
+    assert teacher.take_skipped().pixels == 3 * 144 * 240
 
 
 def test_bf16_and_several_groups_of_tiles(model, monkeypatch: pytest.MonkeyPatch) -> None:

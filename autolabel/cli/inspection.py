@@ -18,7 +18,7 @@ from autolabel.cli.options import (
 from autolabel.errors import CorruptArtefact
 from autolabel.flow import clean
 from autolabel.flow.status import status as read_status
-from autolabel.store import damage, delete, hold, scan
+from autolabel.store import damage, delete, hold, scan, set_aside
 
 
 @click.command()
@@ -55,15 +55,17 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
 @click.command()
 @experiment_options
 @click.option("--full", is_flag=True, help="Hash every byte; without it sizes and records only.")
+@click.option("--set-aside", "aside", is_flag=True, help="Rename damaged artefacts, so that `run` makes them again.")
 @json_option
-def verify(experiment: Path, work: Path | None, overrides: tuple[str, ...], full: bool, as_json: bool) -> None:
+def verify(
+    experiment: Path, work: Path | None, overrides: tuple[str, ...], full: bool, aside: bool, as_json: bool
+) -> None:
     """Check every committed artefact in the work folder; name every damaged file."""
     project = open_experiment(experiment, work=work, overrides=overrides)
-    checked, problems = 0, []
-    for found in scan(project.work / "artefacts"):
-        if found.kind == "committed":
-            checked += 1
-            problems += [(found.path, problem) for problem in damage(found.path, full=full)]
+    with hold(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
+        checked, problems = _damaged(project.work, full=full)
+        for path in dict.fromkeys(path for path, _ in problems) if aside else ():
+            set_aside(path)
     if as_json:
         damaged = [{"artefact": str(path), "problem": problem} for path, problem in problems]
         lines = [f"{path}: {problem}" for path, problem in problems]
@@ -73,8 +75,14 @@ def verify(experiment: Path, work: Path | None, overrides: tuple[str, ...], full
             echo(f"{path}: {problem}")
         echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
     if problems:
-        remedy = "run the experiment again: what is damaged is kept aside and made again"
+        remedy = "run the experiment again" if aside else "put it aside with --set-aside, then run the experiment again"
         raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
+
+
+def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
+    """How many artefacts there are; each problem and whose it is."""
+    paths = [found.path for found in scan(work / "artefacts") if found.kind == "committed"]
+    return len(paths), [(path, problem) for path in paths for problem in damage(path, full=full)]
 
 
 @click.command()

@@ -1,7 +1,8 @@
 """What a stage could not use and went on without, within `data.max_bad`: written beside its other files.
 
 `quarantine.json` says which images and why; `retry.txt` lists their files, one path below the data's root a line, for
-tools that copy or make files anew.
+tools that copy or make files anew. A path that holds a newline would make two, either of them perhaps of another
+file: it stands in `quarantine.json` alone.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def write_quarantine(draft: Draft, rows: Sequence[Row]) -> None:
     """Nothing where nothing is bad."""
     if rows:
         draft.write(QUARANTINE, json.dumps(rows, indent=1).encode())
-        draft.write(RETRY, "".join(f"{row['path']}\n" for row in rows).encode())
+        paths = [row["path"] for row in rows if row["path"].splitlines() == [row["path"]]]
+        draft.write(RETRY, "".join(f"{path}\n" for path in paths).encode())
 
 
 def read_quarantine(made: Artefact) -> list[Row]:

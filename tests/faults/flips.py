@@ -92,22 +92,23 @@ def before_consumer(made: minute.Minute, rng: random.Random) -> list[str]:
 def in_draft(made: minute.Minute, step: str, rng: random.Random) -> list[str]:
     """A draft goes on to the same digest, or is refused once, put aside, and made anew."""
     target = _target(made, step)
-    root = made.folder / "run"
-    shutil.copytree(target.template, root)
-    harness.run(target.scenario, root, at=rng.randrange(target.num_points // 4, target.num_points))
-    drafts = [f.path for f in scan(root / "artefacts") if f.kind == "draft"]
-    files = [path for draft in drafts for path in draft.rglob("*") if _counts(path, root)]
-    damaged = rng.choice(files) if files else None
-    if damaged is not None:
-        flip(damaged, rng)
-    where = f"bit flips: {damaged and damaged.relative_to(root)} of a draft"
+    root, files = made.folder / "run", list[Path]()
+    while not files:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(target.template, root)
+        harness.run(target.scenario, root, at=rng.randrange(target.num_points // 4, target.num_points))
+        drafts = [f.path for f in scan(root / "artefacts") if f.kind == "draft"]
+        files = [path for draft in drafts for path in draft.rglob("*") if _counts(path, root)]
+    damaged = rng.choice(files)
+    flip(damaged, rng)
+    where = f"bit flips: {damaged.relative_to(root)} of a draft"
     runs = [harness.run(target.scenario, root)]
     if runs[0].error.startswith(("StoreError", "CorruptArtefact")):
         runs.append(harness.run(target.scenario, root))
     problems = [p for f in scan(root / "artefacts") if f.kind == "committed" for p in damage(f.path, full=True)]
     shutil.rmtree(root)
     # A draft that was complete has become the artefact as it was: then the damage shows as in any artefact.
-    unnamed = [problem for problem in problems if damaged is None or damaged.name not in problem]
+    unnamed = [problem for problem in problems if damaged.name not in problem]
     if runs[-1].digest == target.digest and not unnamed:
         return []
     return [f"{where}: {runs[-1].error or runs[-1].digest}, verify said {problems}"]

@@ -157,13 +157,17 @@ class Target:
         shutil.rmtree(root)
         return cls(scenario, template, clean.digest, clean.num_points, names, written, batch, items)
 
-    def hit(self, root: Path, plan: Sequence[int], *, fault: Fault, check: Callable[[Path], None] | None) -> None:
-        """Runs into the fault at each point of the plan in turn, then to the end; BROKEN if a promise is."""
+    def hit(self, root: Path, plan: Sequence[int], *, fault: Fault, check: Callable[[Path], None] | None) -> int:
+        """Runs into the fault at each point of the plan in turn, then to the end; BROKEN if a promise is.
+
+        Returns how many of them hit: a rerun may be over before it comes to its point.
+        """
         _copy(self.template, root)
         runs = [_hit(self.scenario, root, point, fault, check) for point in plan]
         runs.append(run(self.scenario, root))
         self.compare(f"faults at {list(plan)}", runs, root)
         shutil.rmtree(root)
+        return sum(one.digest is None for one in runs[:-1])
 
     def compare(self, what: str, runs: Sequence[Run], root: Path, *, unsafe: str = "^$") -> None:
         """`unsafe`: a regular expression of names that may be missing."""
@@ -206,9 +210,8 @@ def run_fault_matrix(
     rng = random.Random(seed)
     plans: list[tuple[int, ...]] = [(point,) for point in points(target.num_points)]
     plans += [(rng.randrange(target.num_points), rng.randrange(target.num_points)) for _ in range(num_doubles)]
-    for plan in plans:
-        target.hit(base / "run", plan, fault=fault, check=check)
-    return Matrix(target.num_points, sum(map(len, plans)))
+    num_faults = sum(target.hit(base / "run", plan, fault=fault, check=check) for plan in plans)
+    return Matrix(target.num_points, num_faults)
 
 
 def _hit(scenario: Scenario, root: Path, point: int, fault: Fault, check: Callable[[Path], None] | None) -> Run:

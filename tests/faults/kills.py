@@ -44,7 +44,10 @@ def failed_effects(number: int, seed: int, folder: Path) -> Tally:
 
 
 def _try(name: str, number: int, seed: int, folder: Path, *, fault: harness.Fault, hits: int) -> Tally:
-    """Every point of one experiment after the other; of the last one, and of doubles, a random choice."""
+    """Every point of one experiment after the other; of the last one, and of doubles, a random choice.
+
+    A double of which one did not hit does not count.
+    """
     rng, tried, bad = random.Random(seed), 0, list[str]()
     experiment = seed
     while tried < number:
@@ -52,11 +55,11 @@ def _try(name: str, number: int, seed: int, folder: Path, *, fault: harness.Faul
         cases = _cases(minute.make(here, experiment), gc_too=fault is harness.kill)
         for where, target, check, plan in _plans(rng, cases, number - tried, hits):
             try:
-                target.hit(here / "run", plan, fault=fault, check=check)
+                tried += target.hit(here / "run", plan, fault=fault, check=check) == hits
             except harness.BROKEN as error:
                 bad.append(f"{name}: experiment {experiment}, {where}, points {list(plan)}: {error}")
                 shutil.rmtree(here / "run")
-            tried += 1
+                tried += 1
         shutil.rmtree(here)
         experiment += 1
     return Tally(name, tried, tuple(bad))

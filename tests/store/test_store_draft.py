@@ -7,7 +7,7 @@ import pytest
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import Draft, find, join_draft, open_draft, recover, sha256_bytes
-from autolabel.store.effects import observe
+from autolabel.store.effects import Effect, observe
 
 KEY = "0123456789abcdef" * 4
 
@@ -51,6 +51,25 @@ def test_damaged_state_counts_as_none(draft: Draft) -> None:
     path = draft.path / "state" / "model"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
     assert draft.state_read("model") is None
+
+
+def test_what_is_removed_from_a_draft_is_gone_for_good_before_its_commit(draft: Draft) -> None:
+    """A power cut must not bring a name back that the manifest does not know."""
+    draft.write_many([("x", b"x"), ("old/y", b"y")])
+    (draft.data / "old" / ".tmp-0").write_bytes(b"cut sho")
+    pending, relied_on = set[Path](), []
+
+    def observer(phase: str, effect: Effect) -> None:
+        if phase == "after" and effect.kind in ("unlink", "rmdir"):
+            pending.add(effect.path.parent)
+        if phase == "after" and effect.kind in ("fsync_folder", "rmdir"):
+            pending.discard(effect.path)
+        if phase == "before" and effect.target is not None and effect.target.name == "COMMIT":
+            relied_on.append(set(pending))
+
+    with observe(observer):
+        draft.commit(meta={}, provenance={}, names=["x"])
+    assert relied_on == [set()]
 
 
 def test_write_tells_what_it_wrote(draft: Draft) -> None:

@@ -18,12 +18,14 @@ _LINE_SHARE = 0.05
 def tell(line: str) -> None:
     """A line on stderr, whatever names stand in it.
 
-    A reader that has gone (Ctrl-C ends the `tee` behind a pipe too) must not cost the run.
+    A reader that has gone (Ctrl-C ends the `tee` behind a pipe too), or a full disk behind it, must not cost the run.
     """
     try:
         print(printable(line), file=sys.stderr, flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    except OSError:
+        pass
 
 
 class Progress:

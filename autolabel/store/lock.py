@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from autolabel.errors import Locked
 from autolabel.store import durable
 from autolabel.store.digest import canonical_json
+
+_READS, _PAUSE_SECONDS = 50, 0.01  # until a holder has written who it is
 
 
 @contextmanager
@@ -52,7 +55,21 @@ def _about_us() -> bytes:
 
 
 def _holder(fd: int) -> str:
-    with suppress(ValueError, KeyError, TypeError):  # it may be about to write this
-        about = json.loads(os.pread(fd, 65536, 0))
-        return f" (pid {about['pid']} on {about['host']}: {about['command']})"
+    """What the holder wrote of itself. A name of the run before stands there until it has, so that is not given."""
+    for _ in range(_READS):
+        with suppress(ValueError, KeyError, TypeError, OverflowError):
+            about = json.loads(os.pread(fd, 65536, 0))
+            if about["host"] != socket.gethostname() or _lives(about["pid"]):
+                return f" (pid {about['pid']} on {about['host']}: {about['command']})"
+        time.sleep(_PAUSE_SECONDS)
     return ""
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -44,6 +44,14 @@ def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
     assert result.stderr == b"autolabel: input/output: No space left on device\n"
 
 
+def test_a_full_disk_behind_stderr_does_not_cost_the_run(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('name = "x"\n[data]\nsource = "synthetic"\nsize = [8, 8]\n')
+    command = [sys.executable, "-m", "autolabel", "manifest", str(tmp_path / "x.toml"), "--work", str(tmp_path / "w")]
+    with Path("/dev/full").open("wb") as full:
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
+        assert subprocess.run([*command, "--set=seed=-1"], stdout=subprocess.DEVNULL, stderr=full).returncode == 2
+
+
 def test_paths_that_are_no_text_are_printed(verify: list[str]) -> None:
     environment = {**os.environ, "PYTHONUTF8": "1"}
     result = subprocess.run(verify, env=environment, capture_output=True)

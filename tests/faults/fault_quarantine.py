@@ -171,4 +171,5 @@ def _wrong_lists(work: Path, step: str, names: set[str]) -> list[str]:
     wanted = sorted(f"images/{name}.png" for name in names)
     if {row["id"] for row in rows} != names or sorted(row["path"] for row in rows) != wanted or sorted(retry) != wanted:
         return [f"listed: {rows}, {retry}"]
-    return [f"no reason for {row['id']}" for row in rows if not row["reason"].startswith(row["path"])]
+    named = {row["id"]: (row["path"], f"masks/{row['id']}.png") for row in rows}  # another size: that of its label
+    return [f"no reason for {row['id']}: {row}" for row in rows if not row["reason"].startswith(named[row["id"]])]

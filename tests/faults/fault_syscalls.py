@@ -90,7 +90,8 @@ class Site:
         watched = [*strace, "-o", str(log), "-e", f"trace={place.call}", "-e", f"{inject}:when={place.when}"]
         code, said = call([*watched, *self.command()])
         hit = code in KILLED or "(INJECTED)" in log.read_text(errors="replace")
-        bad = list(_bad_end(code, said, killed=fault == "KILL"))
+        silenced = "write(2," in log.read_text(errors="replace")  # its line was hit too
+        bad = list(_bad_end(code, said or ["autolabel: "] * silenced, killed=fault == "KILL"))
         bad += damage(self.work)
         code, said = call(self.command()) if code or self.stage != "cut" else (0, [])
         if code or said:

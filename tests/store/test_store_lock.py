@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from autolabel.errors import Locked
 from autolabel.store import hold
+from autolabel.store.digest import canonical_json
 
 # from 3.12 on, forking beside a test runner's threads warns
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -65,6 +68,18 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     with hold(tmp_path / ".lock"):
         pass
+
+
+def test_a_run_that_has_ended_is_not_named_as_the_holder(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    pid, _, _ = fork(lambda read, write: None)
+    os.waitpid(pid, 0)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    os.write(descriptor, canonical_json({"pid": pid, "host": socket.gethostname(), "command": "autolabel run"}))
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as one that has not yet written who it is
+    with pytest.raises(Locked, match="another run holds this folder; wait"), hold(lock):
+        pass
+    os.close(descriptor)
 
 
 def test_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
         raise _explain(error, where) from error
     except RecursionError as error:
         raise ConfigError(where, "its tables lie too deep in one another", "no setting lies so deep") from error
+    except ValueError as error:  # from Python: TOML's 0xfff... may be a number longer than it writes in decimal
+        raise ConfigError(where, "holds a number of thousands of digits", "no setting is so large") from error
 
 
 def _anchor_paths(document: dict[str, Any], base: Path) -> None:

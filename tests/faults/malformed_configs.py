@@ -95,6 +95,7 @@ def _texts() -> list[Config]:
         "a table twice": GOOD + "[data]\nsource = 'camvid'\n", "a value twice": GOOD + "[teacher]\nlr=1.0\nlr=2.0\n",
         "a dotted key over a value": GOOD + "[teacher]\nlr = 1.0\nlr.x = 1\n", "an escape": 'name = "\\q"\n',
         "a NUL": GOOD + "\0", "a long number": "seed = " + "9" * 5000, "deep lists": "seed = " + "[" * 5000,
+        "a long number in hex": f"seed = 0x{'f' * 9000}\n" + GOOD,
         "deep tables": "seed = " + "{a=" * 3000, "deep keys": "a" + ".a" * 5000 + " = 1", "JSON": '{"name": "x"}',
         "YAML": "name: x\ndata:\n  source: synthetic\n", "INI": "[data]\nsource = synthetic\n",
         "no end of a text": 'name = "x', "a carriage return": 'name = "x\rsource"\n',

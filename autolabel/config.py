@@ -214,7 +214,7 @@ class Infer(Table):
     @model_validator(mode="after")
     def _less_than_a_window(self) -> Self:
         if self.window is not None and self.overlap >= min(self.window):
-            raise ValueError("overlap must be less than window, in both directions")
+            raise ValueError(f"overlap must be less than window, in both directions; it is {self.overlap}")
         return self
 
 

@@ -228,6 +228,8 @@ def _met(world: World) -> World:
     from torch.distributed.rendezvous import rendezvous
 
     store, _, _ = next(rendezvous("env://"))
+    # With --max-restarts torchrun starts all ranks again and keeps the store: what the dead have left there misleads.
+    store = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     group = dist.PrefixStore("group", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=group, rank=world.rank, world_size=world.size, timeout=_HANG)

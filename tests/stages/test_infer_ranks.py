@@ -20,7 +20,7 @@ from autolabel.store.journal import parse
 pytestmark = pytest.mark.xdist_group("tiny")
 
 SECONDS = 200  # ends a hang
-SLOWLY = ["infer.chunk=1", "infer.scales=[1.0, 4.0]"]  # eight chunks that take a moment each
+SLOWLY = ["infer.chunk=1", "infer.scales=[1.0, 8.0]"]  # eight chunks that take a moment each
 NAMES = [f"codes-{i:05}.h5" for i in range(5)] + [f"val-{i:05}.h5" for i in range(3)]
 
 
@@ -125,3 +125,23 @@ def test_every_chunk_is_in_the_index_once(alone: Artefact) -> None:
     assert [shard["name"] for shard in shards] == NAMES
     ids = [image for shard in shards for image in shard["ids"]]
     assert len(set(ids)) == len(ids) == 8
+
+
+def test_torchrun_starts_the_ranks_again(tiny: Tiny, alone: Artefact, tmp_path: Path) -> None:
+    work = prepared(tiny, tmp_path)
+    launcher = ["torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d"]
+    options = ["--rdzv-endpoint=localhost:0", "-m", "autolabel", "infer", *arguments(tiny, work)]
+    process = subprocess.Popen([sys.executable, "-m", *launcher, *options], stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + SECONDS
+        while not journaled(work):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.terminate()  # it ends its ranks
+        process.wait()
+    assert made(work).digest == alone.digest

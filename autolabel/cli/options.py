@@ -104,10 +104,17 @@ def open_experiment(path: Path, *, work: Path | None, overrides: tuple[str, ...]
 
 
 def opened(experiment: Experiment, work: Path | None) -> Opened:
-    folder = work if work is not None else Path("work") / experiment.name
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(folder, "is not a folder", "give another --work")
-    return Opened(experiment, load_pipeline(experiment), folder.absolute())
+    folder = work_folder(work if work is not None else Path("work") / experiment.name)
+    return Opened(experiment, load_pipeline(experiment), folder)
+
+
+def work_folder(path: Path) -> Path:
+    """The absolute path, which need not exist yet; ConfigError where something else stands there, or above it."""
+    folder = path.absolute()
+    place = next(at for at in (folder, *folder.parents) if at.exists())
+    if not place.is_dir():
+        raise ConfigError(path if place == folder else place, "is not a folder", "give another --work")
+    return folder
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from autolabel.cli.options import (
     print_json,
     run_options,
     set_option,
+    work_folder,
     work_option,
 )
 from autolabel.cli.running import run_project
@@ -89,7 +90,7 @@ def doctor(work: Path | None, as_json: bool) -> None:
     """Check this machine: Python, torch, device, cores, the work folder's disk, a self-test. No network."""
     from autolabel.cli.checks import check_machine
 
-    checks = check_machine((work or Path("work")).absolute())
+    checks = check_machine(work_folder(work or Path("work")))
     if as_json:
         print_json({"checks": [vars(check) for check in checks]})
     else:

@@ -74,9 +74,16 @@ def statvfs(free: int, files: int) -> Any:
 
 def test_a_place_where_nothing_is(tmp_path: Path) -> None:
     assert [check.name for check in check_machine(tmp_path / "a" / "b")][-1] == "self-test"
-    file = tmp_path / "file"
-    file.write_text("")
-    assert CliRunner().invoke(cli, ["doctor", "--work", str(file / "x")]).exit_code in (0, 2)
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_place_that_can_be_no_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(cli, ["doctor", "--work", str(tmp_path / name)])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"autolabel: {tmp_path / 'file'}: is not a folder; give another --work\n",
+    )
 
 
 def test_names_are_a_note(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, metavar="N", help="of skip: every N-th of the pictures")
     parser.add_argument("--work", type=Path, default=_skip.WORK, help="of skip: where the teacher is trained and kept")
     given = parser.parse_args()
+    if unknown := set(given.only.split(",")) - SECTIONS.keys():
+        parser.error(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     torch.set_num_threads(given.threads)
     result: dict[str, Any] = {}
     for name in given.only.split(","):

@@ -116,14 +116,14 @@ class Source:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def run(number: int, seed: int, folder: Path) -> Tally:
+def run(number: int, seed: int, folder: Path, *, infer_every: int = INFER_EVERY) -> Tally:
     rng, bad = random.Random(seed), []
     source = Source(folder)
     whole = folder / "whole"
-    started = source.run(whole, "infer" if number >= INFER_EVERY else "manifest")
+    started = source.run(whole, "infer" if number >= infer_every else "manifest")
     assert started == (0, []), started
     for i in range(number):
-        in_infer = i % INFER_EVERY == INFER_EVERY - 1
+        in_infer = i % infer_every == infer_every - 1
         work = folder / "work"
         if in_infer:
             shutil.copytree(whole, work, ignore=lambda path, names: {"infer"} & {*names})

@@ -31,7 +31,7 @@ def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> T
         work, twice = folder / "work", i % 5 == 4
         signum = (signal.SIGTERM, signal.SIGINT)[i % 2]
         instant = -rng.randrange(START_UP) if i % 4 == 3 else rng.randrange(1, whole)
-        lines = _interrupt(done, work, signum, instant, twice=twice)
+        lines = _interrupt(done, work, signum, instant, twice=twice, early=instant < whole // 2)
         bad += [f"{signum.name}{' twice' * twice} at {instant} of {whole}: {line}" for line in lines]
         shutil.rmtree(work, ignore_errors=True)
     return Tally("signals", number, tuple(bad))
@@ -43,7 +43,10 @@ def progress(work: Path) -> int:
     return len(files) + sum(path.read_bytes().count(b"\n") for path in files if path.parent.name == "log")
 
 
-def _interrupt(shop: Workshop, work: Path, signum: signal.Signals, instant: int, *, twice: bool) -> list[str]:
+def _interrupt(
+    shop: Workshop, work: Path, signum: signal.Signals, instant: int, *, twice: bool, early: bool
+) -> list[str]:
+    """`early`: with so much left to do that it cannot be over before the signal is heeded."""
     command = shop.command("run", work, "--until", STEPS[-1])
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     over = _wait(process, work, instant)
@@ -56,6 +59,8 @@ def _interrupt(shop: Workshop, work: Path, signum: signal.Signals, instant: int,
     bad = damage(work)
     if not over:
         bad += _bad_twice(code, signum) if twice else _bad_end(code, said, signum)
+    if code == 0 and early:
+        bad.append("went on to the end")
     again = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     if again.returncode or again.stderr:
         return [*bad, f"run again: exit code {again.returncode}: {again.stderr!r}"]

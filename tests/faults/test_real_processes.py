@@ -52,7 +52,7 @@ def test_a_worker_process_that_is_killed(shop: Workshop, ram: Path) -> None:
 
 
 def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
-    assert not fault_quarantine.run(3, 0, ram).bad
+    assert not fault_quarantine.run(3, 0, ram, infer_every=3).bad
 
 
 def test_clocks_and_copies(shop: Workshop, ram: Path) -> None:

@@ -1,0 +1,40 @@
+"""Infer and label take hours over many pictures: they stop between two shards."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from tiny_pipeline import Tiny
+
+from autolabel.experiment import parse_experiment
+from autolabel.flow.load import load_pipeline
+from autolabel.flow.runner import Runner
+from autolabel.stopping import StopFlag, Stopped
+
+
+@pytest.mark.parametrize(
+    ("step", "before", "overrides", "files", "most"),
+    [
+        ("infer", ("manifest", "teacher"), ["infer.chunk=1"], "*.h5", 4),  # of 8; some are on their way to the disk
+        ("label", ("manifest", "teacher", "infer"), [], "*.png", 2),  # of 5 in 3 shards
+    ],
+)
+def test_a_stop_is_heeded_between_two_shards(
+    tiny: Tiny, tmp_path: Path, step: str, before: tuple[str, ...], overrides: list[str], files: str, most: int
+) -> None:
+    for name in before:
+        shutil.copytree(tiny.work / "artefacts" / name, tmp_path / "artefacts" / name)
+    experiment = parse_experiment(tiny.file.read_bytes(), where="x", base=tmp_path, overrides=overrides)
+    stop = StopFlag()
+
+    def say(line: str) -> None:
+        if line.startswith(f"{step}: running"):
+            stop.signum = signal.SIGTERM
+
+    runner = Runner(experiment, tmp_path, experiment.runtime, stop, say, quiet=True)
+    with pytest.raises(Stopped):
+        runner.run_only(load_pipeline(experiment).select(step))
+    assert 1 <= len(list(tmp_path.glob(f"artefacts/{step}/*.partial/data/{files}"))) <= most

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cabinet import Cabinet, put
+from fault_wrong_calls import inside, snapshot
 from tally import Tally
-from wrong_calls import inside, snapshot
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = (

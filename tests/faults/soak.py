@@ -15,29 +15,29 @@ from dataclasses import asdict
 from pathlib import Path
 
 import fault_copies
+import fault_flips
+import fault_hostile_files
+import fault_kills
+import fault_malformed_input
 import fault_memory
+import fault_mutants
+import fault_power
 import fault_quarantine
 import fault_ranks
 import fault_runs
 import fault_signals
 import fault_syscalls
 import fault_workers
-import flips
-import hostile_files
-import kills
-import malformed_input
-import mutants
-import power
-import wrong_calls
+import fault_wrong_calls
 from tally import Fault, Tally
 
 FAULTS: dict[str, Fault] = {
-    "kills": Fault(kills.kills, 2400, least=2000),
-    "double kills": Fault(kills.double_kills, 240, least=200),
-    "failed effects": Fault(kills.failed_effects, 300, least=200),
-    "power loss": Fault(power.power_loss, 600, least=400),
-    "bit flips": Fault(flips.bit_flips, 2000, least=1500),
-    "mutants": Fault(mutants.mutants, len(mutants.MUTANTS), least=5),
+    "kills": Fault(fault_kills.kills, 2400, least=2000),
+    "double kills": Fault(fault_kills.double_kills, 240, least=200),
+    "failed effects": Fault(fault_kills.failed_effects, 300, least=200),
+    "power loss": Fault(fault_power.power_loss, 600, least=400),
+    "bit flips": Fault(fault_flips.bit_flips, 2000, least=1500),
+    "mutants": Fault(fault_mutants.mutants, len(fault_mutants.MUTANTS), least=5),
     "syscall faults": Fault(fault_syscalls.run, 160, least=150),
     "concurrent runs": Fault(fault_runs.run, 50, least=200),
     "signals": Fault(fault_signals.run, 44, least=40),
@@ -46,9 +46,9 @@ FAULTS: dict[str, Fault] = {
     "worker deaths": Fault(fault_workers.run, 30, least=30),
     "clock and copies": Fault(fault_copies.run, 64, least=60),
     "memory, nan and loaders": Fault(fault_memory.run, 90, least=90),
-    "malformed input": Fault(malformed_input.run, 4000, least=500),
-    "hostile files": Fault(hostile_files.run, 500, least=200),
-    "wrong calls": Fault(wrong_calls.run, 1500, 300),
+    "malformed input": Fault(fault_malformed_input.run, 4000, least=500),
+    "hostile files": Fault(fault_hostile_files.run, 500, least=200),
+    "wrong calls": Fault(fault_wrong_calls.run, 1500, 300),
 }
 
 

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 from cabinet import cabinet, shard
+from fault_hostile_files import run
 from hostile import CANARY, HARMLESS, Hostile, laid, meet
-from hostile_files import run
 from hostile_names import run as run_names
 
 from autolabel.errors import DataError, StoreError

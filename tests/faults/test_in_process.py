@@ -5,22 +5,22 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import flips
+import fault_flips
+import fault_kills
+import fault_mutants
+import fault_power
 import fresh
-import kills
-import mutants
-import power
 import pytest
 from disk import MODES, Disk, Mode, Op
 from tally import Tally
 
 TRIES = {
-    kills.kills: 40,
-    kills.double_kills: 12,
-    kills.failed_effects: 12,
-    power.power_loss: 40,
-    flips.bit_flips: 100,
-    mutants.mutants: len(mutants.MUTANTS),
+    fault_kills.kills: 40,
+    fault_kills.double_kills: 12,
+    fault_kills.failed_effects: 12,
+    fault_power.power_loss: 40,
+    fault_flips.bit_flips: 100,
+    fault_mutants.mutants: len(fault_mutants.MUTANTS),
 }
 
 
@@ -32,7 +32,7 @@ def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
 
 
 def test_code_that_is_no_mutant_is_not_caught(ram: Path) -> None:
-    assert mutants.control(20, 0, ram).bad == ()
+    assert fault_mutants.control(20, 0, ram).bad == ()
 
 
 # ---- the disk that power cuts are tried on

@@ -8,7 +8,7 @@ from pathlib import Path
 import malformed_configs
 import malformed_manifests
 import pytest
-from malformed_input import run
+from fault_malformed_input import run
 
 from autolabel.data import checks
 from autolabel.data.rows import ImageRow

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import fault_wrong_calls
 import pytest
-import wrong_calls
-from wrong_calls import choose, commands, judge, run
+from fault_wrong_calls import choose, commands, judge, run
 
 from autolabel.cli.main import cli
 from autolabel.given import read_given
@@ -42,7 +42,7 @@ def test_a_command_that_fails_is_found(ram: Path, monkeypatch: pytest.MonkeyPatc
         Path("elsewhere").write_text(read_given(codes).decode("ascii"))
 
     monkeypatch.setitem(cli.commands, "broken", broken)
-    monkeypatch.setattr(wrong_calls, "commands", lambda: iter([(("broken",), broken)]))
+    monkeypatch.setattr(fault_wrong_calls, "commands", lambda: iter([(("broken",), broken)]))
     tally = run(60, 0, ram)
     assert any("UnicodeDecodeError" in line for line in tally.bad)
     assert any("changed ['elsewhere']" in line for line in tally.bad)

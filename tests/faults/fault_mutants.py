@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import flips
+import fault_flips
+import fault_power
 import harness
 import minute
-import power
 import test_kill_store
 from fresh import in_fresh_process
 from tally import Tally
@@ -128,7 +128,7 @@ def caught(patches: Patches, seed: int, folder: Path, made: minute.Minute, tries
 
 def _by_power_cut(patches: Patches, rng: random.Random, folder: Path, made: minute.Minute) -> Iterator[str]:
     try:
-        cases = power.store_cases(folder, rng, partial(_mutated, patches))
+        cases = fault_power.store_cases(folder, rng, partial(_mutated, patches))
     except AssertionError as error:  # of a run that goes on after a kill
         yield str(error)
         return
@@ -155,7 +155,7 @@ def _by_flip(patches: Patches, rng: random.Random, folder: Path, made: minute.Mi
     """In the pipeline's own artefacts and drafts."""
     with _patched(patches):
         while True:
-            yield "".join(flips.in_artefact(made, rng) or flips.in_draft(made, "label", rng))
+            yield "".join(fault_flips.in_artefact(made, rng) or fault_flips.in_draft(made, "label", rng))
 
 
 def _mutated(patches: Patches, scenario: harness.Scenario) -> harness.Scenario:

@@ -212,7 +212,7 @@ def test_a_choice_is_taken_and_checked(checkpoint: dict[str, torch.Tensor]) -> N
     assert (card.table.trunk, card.table.fusion) == ("resnet_tiny_os16", "average")
     with pytest.raises(ConfigError, match="unknown trunk 'resnet_tinny'; did you mean 'resnet_tiny'"):
         import_weights(data, "x", choice=Choice(trunk="resnet_tinny"))
-    with pytest.raises(ConfigError, match="unknown head 'deeperlab'"):
+    with pytest.raises(ConfigError, match="no published layout of the head 'deeperlab'"):
         import_weights(data, "x", choice=Choice(head="deeperlab"))
     with pytest.raises(WeightsError, match=r"missing .*unexpected"):
         import_weights(saved(checkpoint), "x", choice=Choice(head="conv"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -22,12 +23,18 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._since = 0.0  # s, of the monotonic clock
+
+    def ask(self, signum: int) -> None:
+        self._since = time.monotonic()
+        self.signum = signum
 
     def __call__(self) -> bool:
         return self.signum is not None
 
-    def check(self) -> None:
-        if self.signum is not None:
+    def check(self, *, after: float = 0.0) -> None:
+        """Raises Stopped if a stop was asked for, `after` seconds ago or longer."""
+        if self.signum is not None and time.monotonic() - self._since >= after:
             raise Stopped(self.signum)
 
 
@@ -44,7 +51,7 @@ def catch_signals(*, quiet: bool = False) -> Iterator[StopFlag]:
     flag = StopFlag()
 
     def handler(signum: int, frame: FrameType | None) -> None:
-        flag.signum = signum
+        flag.ask(signum)
         signal.signal(signum, signal.SIG_DFL)
         if quiet:
             return

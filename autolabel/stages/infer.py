@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from autolabel.inference.teacher import Teacher
     from autolabel.labels.codes import CodeBook
 
+PATIENCE = 10.0  # s that a stop waits for the end of a chunk; whoever asked may have no more than half a minute
+
 
 def check(ahead: Ahead) -> None:
     """The bins must fit the classes, and skipping the network."""
@@ -56,6 +58,11 @@ def run(ctx: Context) -> Outcome:
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
     queues = Queues(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
     bar = _Bar(ctx, shared, queues)
+
+    def counted(stats: Stats) -> None:
+        bar.count(stats)
+        ctx.stop.check(after=PATIENCE)
+
     results = infer_chunks(
         teacher,
         shared.handed_out(),
@@ -65,7 +72,7 @@ def run(ctx: Context) -> Outcome:
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         skip_watch=skip_watch(ctx.settings, teacher, shared.chunks),
-        on_stats=bar.count,
+        on_stats=counted,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
 

@@ -12,6 +12,7 @@ from tiny_pipeline import Tiny
 from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.runner import Runner
+from autolabel.stages import infer
 from autolabel.stopping import StopFlag, Stopped
 
 
@@ -25,6 +26,19 @@ from autolabel.stopping import StopFlag, Stopped
 def test_a_stop_is_heeded_between_two_shards(
     tiny: Tiny, tmp_path: Path, step: str, before: tuple[str, ...], overrides: list[str], files: str, most: int
 ) -> None:
+    assert 1 <= len(_stopped(tiny, tmp_path, step, before, overrides, files)) <= most
+
+
+def test_infer_leaves_a_long_chunk_for_later(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(infer, "PATIENCE", 0.0)
+    before, overrides = ("manifest", "teacher"), ["infer.chunk=8"]
+    assert _stopped(tiny, tmp_path, "infer", before, overrides, "*.h5") == []
+
+
+def _stopped(
+    tiny: Tiny, tmp_path: Path, step: str, before: tuple[str, ...], overrides: list[str], files: str
+) -> list[Path]:
+    """The finished files of a step that was asked to stop when it began."""
     for name in before:
         shutil.copytree(tiny.work / "artefacts" / name, tmp_path / "artefacts" / name)
     experiment = parse_experiment(tiny.file.read_bytes(), where="x", base=tmp_path, overrides=overrides)
@@ -32,9 +46,9 @@ def test_a_stop_is_heeded_between_two_shards(
 
     def say(line: str) -> None:
         if line.startswith(f"{step}: running"):
-            stop.signum = signal.SIGTERM
+            stop.ask(signal.SIGTERM)
 
     runner = Runner(experiment, tmp_path, experiment.runtime, stop, say, quiet=True)
     with pytest.raises(Stopped):
         runner.run_only(load_pipeline(experiment).select(step))
-    assert 1 <= len(list(tmp_path.glob(f"artefacts/{step}/*.partial/data/{files}"))) <= most
+    return list(tmp_path.glob(f"artefacts/{step}/*.partial/data/{files}"))

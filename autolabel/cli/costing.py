@@ -21,7 +21,7 @@ from autolabel.config import Infer, Model, Train
 from autolabel.errors import ConfigError, DataError
 from autolabel.experiment import load_experiment
 from autolabel.given import open_given
-from autolabel.stages.huggingface import CONFIG
+from autolabel.stages.parts.huggingface import CONFIG
 
 if TYPE_CHECKING:
     from autolabel.models.cost import Cost

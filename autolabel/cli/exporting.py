@@ -18,7 +18,7 @@ from autolabel.cli.options import (
 )
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
-from autolabel.stages.huggingface import CONFIG
+from autolabel.stages.parts.huggingface import CONFIG
 from autolabel.store import Artefact, write_folder
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from autolabel.progress import Progress
 from autolabel.report.animation import Animation
 from autolabel.report.data import ScaleView
 from autolabel.report.sheet import scale_sheet
-from autolabel.stages import huggingface
-from autolabel.stages.opening import WEIGHTS, read_weights
+from autolabel.stages.parts import huggingface
+from autolabel.stages.parts.opening import WEIGHTS, read_weights
 from autolabel.store import Artefact, write_file, write_files
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import usable_cores
 from autolabel.stages.label import LEDGER
-from autolabel.stages.opening import TRAINED_ON, open_manifest, shard_index
-from autolabel.stages.skips import skip_shares
+from autolabel.stages.parts.opening import TRAINED_ON, open_manifest, shard_index
+from autolabel.stages.parts.skips import skip_shares
 
 if TYPE_CHECKING:
     import numpy as np

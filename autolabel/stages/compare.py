@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import usable_cores
 from autolabel.stages.audit import AUDIT_FILE
-from autolabel.stages.opening import open_manifest
+from autolabel.stages.parts.opening import open_manifest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,8 @@ from typing import Any
 from autolabel.config import Evaluate
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages import room
-from autolabel.stages.opening import need_labels, open_manifest, open_model
+from autolabel.stages.parts import room
+from autolabel.stages.parts.opening import need_labels, open_manifest, open_model
 
 EVALUATION_FILE = "evaluation.json"
 

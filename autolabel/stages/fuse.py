@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.stages.opening import need_labels, open_manifest
+from autolabel.stages.parts.opening import need_labels, open_manifest
 
 
 def check(ahead: Ahead) -> None:

@@ -13,12 +13,12 @@ from autolabel.config import Experiment
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, roots_of
 from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages import room
-from autolabel.stages.chunks import Chunk, Row, SharedChunks
-from autolabel.stages.opening import SHARD_INDEX, open_manifest, open_model
-from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
-from autolabel.stages.queues import Queues
-from autolabel.stages.skips import check_skip, skip_meta, skip_watch
+from autolabel.stages.parts import room
+from autolabel.stages.parts.chunks import Chunk, Row, SharedChunks
+from autolabel.stages.parts.opening import SHARD_INDEX, open_manifest, open_model
+from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
+from autolabel.stages.parts.queues import Queues
+from autolabel.stages.parts.skips import check_skip, skip_meta, skip_watch
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:

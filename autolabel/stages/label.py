@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.stages import room
-from autolabel.stages.opening import open_manifest, shard_index
+from autolabel.stages.parts import room
+from autolabel.stages.parts.opening import open_manifest, shard_index
 
 if TYPE_CHECKING:
     from autolabel.classes import ClassSet

@@ -9,8 +9,8 @@ from typing import Any
 
 from autolabel.config import Experiment
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages import room
-from autolabel.stages.quarantine import quarantined, read_quarantine, write_quarantine
+from autolabel.stages.parts import room
+from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
 from autolabel.store import Artefact
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import pin_threads, resolve_device
-from autolabel.stages import room
 from autolabel.stages.audit import AUDIT_FILE
 from autolabel.stages.compare import COMPARISON_FILE
 from autolabel.stages.evaluate import EVALUATION_FILE
-from autolabel.stages.opening import open_manifest, open_model
+from autolabel.stages.parts import room
+from autolabel.stages.parts.opening import open_manifest, open_model
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest

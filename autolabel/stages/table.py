@@ -8,7 +8,7 @@ from typing import Any
 
 from autolabel.config import Table
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.opening import open_model
+from autolabel.stages.parts.opening import open_model
 
 TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
 HEADER = ("", "train scales", "eval scales", "mIoU", "trunk cost", "network cost")  # of `cells`

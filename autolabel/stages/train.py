@@ -12,10 +12,10 @@ from autolabel.config import Train
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
-from autolabel.stages import room
 from autolabel.stages.label import WEIGHTS_INDEX
-from autolabel.stages.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
-from autolabel.stages.start import Start, initial_identity, is_fresh, start
+from autolabel.stages.parts import room
+from autolabel.stages.parts.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
+from autolabel.stages.parts.start import Start, initial_identity, is_fresh, start
 from autolabel.world import World
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from autolabel.config import Model, Teacher
 from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
 from autolabel.models.cards import check_trained
-from autolabel.stages.start import start
+from autolabel.stages.parts.start import start
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 

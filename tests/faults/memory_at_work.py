@@ -30,7 +30,7 @@ from autolabel.cli.main import cli
 from autolabel.data.dataset import CropSet
 from autolabel.errors import ImageError
 from autolabel.inference.upload import Upload
-from autolabel.stages.opening import WEIGHTS
+from autolabel.stages.parts.opening import WEIGHTS
 from autolabel.store import Artefact
 from autolabel.training.trainer import Trainer
 

@@ -14,7 +14,7 @@ from hf_folders import NAMES, build, save
 from autolabel.errors import WeightsError
 from autolabel.experiment import load_experiment
 from autolabel.models.huggingface import model_as_it_is
-from autolabel.stages.huggingface import folder_of, identity, read_files, weight_files
+from autolabel.stages.parts.huggingface import folder_of, identity, read_files, weight_files
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.room import estimates, measured
 from autolabel.flow.stage import Ahead, Pictures, Sizes
-from autolabel.stages import room
+from autolabel.stages.parts import room
 from autolabel.store import Artefact, bytes_in
 
 pytestmark = pytest.mark.xdist_group("tiny")

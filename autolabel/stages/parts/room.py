@@ -67,7 +67,7 @@ def train(ahead: Ahead, sizes: Sizes) -> Room:
 def _network_bytes(settings: Train, num_classes: int) -> int:
     """Of a network that is given the size of its files, else counted on shapes without memory. Raises as it is made."""
     if settings.huggingface is not None:
-        from autolabel.stages.huggingface import folder_of, weight_files
+        from autolabel.stages.parts.huggingface import folder_of, weight_files
 
         folder = folder_of(settings.huggingface)
         return sum(_size(folder / name) for name in weight_files(folder))

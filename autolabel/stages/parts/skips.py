@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.config import Infer, Train
 from autolabel.errors import ConfigError
-from autolabel.stages.chunks import Chunk, Row
+from autolabel.stages.parts.chunks import Chunk, Row
 
 if TYPE_CHECKING:
     from autolabel.inference.skip_stats import SkipWatch

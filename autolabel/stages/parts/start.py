@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.config import Model, Train
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.stages import huggingface
-from autolabel.stages.opening import read_weights
+from autolabel.stages.parts import huggingface
+from autolabel.stages.parts.opening import read_weights
 from autolabel.store import sha256_bytes
 
 if TYPE_CHECKING:

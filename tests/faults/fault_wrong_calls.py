@@ -128,7 +128,7 @@ def _good(parameter: click.Parameter, things: Cabinet) -> str | None:
         return str(things.good[name])
     if name in OURS:
         return f"new-{name}"
-    return {"source": "folder", "device": "cpu", "jobs": "1", "size_text": "32x64"}.get(name)
+    return {"source": "folder", "device": "cpu", "jobs": "1", "size_text": "32x64", "max_frames": "1"}.get(name)
 
 
 def attempt(call: Call, things: Cabinet, where: Path, *, process: bool) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def _try(fault: Fault, seed: int, share: float) -> Tally:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what it starts must not
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(asdict(_try(FAULTS[sys.argv[2]], int(sys.argv[3]), float(sys.argv[4])))))
     else:

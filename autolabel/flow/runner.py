@@ -156,9 +156,16 @@ class Runner:
         return artefact
 
     def _outlived(self, node: Node, artefact: Artefact, inputs: dict[str, Artefact]) -> bool:
-        """Whether it went without items that can be used by now; then it is put aside."""
-        if not artefact.provenance.get("bad_items") or not node.stage.mended(self.experiment, inputs, artefact):
-            return False
+        """Whether it went without items that can be used by now, or what it says of them is damaged; then it is put
+        aside."""
+        try:
+            if not artefact.provenance.get("bad_items") or not node.stage.mended(self.experiment, inputs, artefact):
+                return False
+        except CorruptArtefact:  # perhaps an input is, which is looked at when it is used
+            problems = artefact.verify(full=True)
+            if problems:
+                self._put_aside(node, artefact.path, problems)
+            return bool(problems)
         moved = set_aside(artefact.path)
         self.say(f"{node.name}: what was quarantined can be used now; kept as {moved.name}, making it again")
         return True

@@ -1,0 +1,44 @@
+"""A step that went without some items is looked at again by every run; what it says of them may be damaged."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small import NUMBERS, run
+
+from autolabel.config import Experiment, Infer, Label
+from autolabel.flow.graph import Pipeline
+from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.store import Artefact
+
+
+def _make(ctx: Context) -> Outcome:
+    ctx.draft.write("bad.txt", b"3")
+    return Outcome(meta={}, bad_items=1)
+
+
+def _mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+    """Never, but it reads what is bad, and the input."""
+    return made.read("bad.txt") == inputs["numbers"].read("4.txt")
+
+
+def _pipeline() -> Pipeline:
+    p = Pipeline()
+    numbers = p.add("numbers", NUMBERS, Infer(chunk=5))
+    p.add(
+        "picky", Stage("picky", 1, "numbers", {"numbers": "numbers"}, _make, mended=_mended), Label(), numbers=numbers
+    )
+    return p
+
+
+@pytest.mark.parametrize(("damaged", "again"), [("picky/*/data/bad.txt", {"picky"}), ("numbers/*/data/4.txt", set())])
+def test_damage_ends_no_run(tmp_path: Path, damaged: str, again: set[str]) -> None:
+    first, _ = run(tmp_path, _pipeline())
+    next((tmp_path / "artefacts").glob(damaged)).write_bytes(b"9")  # of the same size: a quick check passes it
+    assert run(tmp_path, _pipeline()) == (first, again)
+    assert len(list((tmp_path / "artefacts").glob("*/*.corrupt-*"))) == len(again)

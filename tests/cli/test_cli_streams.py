@@ -75,15 +75,18 @@ with catch_signals() as stop:
     assert subprocess.run([sys.executable, "-c", script], stderr=broken_pipe).returncode == 0
 
 
-def test_ctrl_c_in_a_command_that_only_looks(tmp_path: Path) -> None:
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    command = [sys.executable, "-m", "autolabel", "status", str(pipe)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with pipe.open("wb"):  # returns once the program has opened it to read
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate()
-    assert (process.returncode, stdout, stderr) == (130, b"", b"autolabel: stopped by SIGINT\n")
+def test_ctrl_c_in_a_command_that_only_looks() -> None:
+    script = """
+import os, signal, sys
+import autolabel.experiment
+from autolabel.cli import main
+
+autolabel.experiment.open_given = lambda *given, **more: os.kill(os.getpid(), signal.SIGINT)
+sys.argv = ["autolabel", "status", "x.toml"]
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (130, b"", b"autolabel: stopped by SIGINT\n")
 
 
 def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback() -> None:

@@ -35,16 +35,15 @@ def _loky(jobs: int) -> Iterator[dict[str, Any]]:
     """Processes of this machine."""
     from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
 
+    unfinished = True
     try:
         yield {"n_jobs": jobs or usable_cores(), "initializer": _stay_with, "initargs": (os.getpid(),)}
+        unfinished = False
     except BrokenProcessPool as error:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
         remedy = "run the same command again to go on, with fewer --jobs if memory ran out"
         raise AutolabelError("runtime.backend", "a worker process was ended from outside", remedy) from error
-    except BaseException:
-        get_reusable_executor().shutdown(wait=True, kill_workers=True)
-        raise
-    get_reusable_executor().shutdown(wait=True)
+    finally:
+        get_reusable_executor().shutdown(wait=True, kill_workers=unfinished)
 
 
 def _stay_with(parent: int) -> None:

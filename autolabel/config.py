@@ -224,7 +224,7 @@ class Label(Table):
     threshold: Share = 0.5
     class_thresholds: dict[str, Share] = {}
     coarse: Literal["off", "veto", "fill"] = "off"
-    codec: Literal["default", "archive"] = "default"  # archive: a quarter smaller, a second an image; same pixels
+    codec: Literal["default", "archive"] = "default"  # archive: a sixth to a quarter smaller, a second an image
     weights: bool = False  # also write how sure each pixel is, for student.label_weights
 
 

@@ -32,7 +32,7 @@ _NO_MESSAGE = b"\0"
 
 
 class Counter:
-    """A number that all ranks add to and see, at any time and from any thread: no collective."""
+    """A number that all ranks add to, each from one thread, and see at any time: no collective."""
 
     def __init__(self, store: Any, name: str) -> None:
         self._store, self._name, self._own = store, name, 0

@@ -9,16 +9,16 @@ import sys
 # Before torch is imported: threads that wait for one another cost more than they bring for networks this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch
+from torch import library as operators
 
 
-def _declare_operators() -> torch.library.Library:
+def _declare_operators() -> operators.Library:
     """A torchvision built for CUDA does not import beside a CPU torch: its compiled operators are missing. Networks
     use none of them, so declaring them is enough."""
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
+    declared = operators.Library("torchvision", "DEF")
+    declared.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    declared.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return declared
 
 
 try:

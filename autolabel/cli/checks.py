@@ -18,7 +18,7 @@ from autolabel.machine import usable_cores
 
 def check_machine(work: Path) -> list[Check]:
     """All checks; `work` need not exist yet."""
-    base = next((folder for folder in (work, *work.parents) if folder.is_dir()), Path("/"))
+    base = next(folder for folder in (work, *work.parents) if folder.is_dir())
     checks: list[Callable[[], Check]] = [
         _python,
         _torch,

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autolabel.cli.options import (
-    echo,
-    json_option,
-    parse_scales,
-    parse_size,
-    print_json,
-)
+from autolabel.cli.options import echo, json_option, parse_scales, parse_size, print_json
 from autolabel.config import Infer, Model, Train
 from autolabel.errors import ConfigError, DataError
 from autolabel.experiment import load_experiment

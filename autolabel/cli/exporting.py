@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autolabel.cli.options import (
-    echo,
-    json_option,
-    parse_scales,
-    parse_size,
-    print_json,
-    quiet_option,
-    size,
-)
+from autolabel.cli.options import echo, json_option, parse_scales, parse_size, print_json, quiet_option, size
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
 from autolabel.stages.parts.huggingface import CONFIG

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autolabel.classes import CLASS_SETS, ClassSet, read_class_set
-from autolabel.cli.options import (
-    echo,
-    json_option,
-    print_json,
-    size,
-)
+from autolabel.cli.options import echo, json_option, print_json, size
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.given import read_given
 from autolabel.store import sha256_bytes, sha256_file, write_file

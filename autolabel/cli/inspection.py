@@ -7,14 +7,7 @@ from pathlib import Path
 
 import click
 
-from autolabel.cli.options import (
-    echo,
-    experiment_options,
-    json_option,
-    open_experiment,
-    print_json,
-    size,
-)
+from autolabel.cli.options import echo, experiment_options, json_option, open_experiment, print_json, size
 from autolabel.errors import CorruptArtefact
 from autolabel.flow import clean
 from autolabel.flow.status import status as read_status

@@ -19,14 +19,13 @@ from autolabel.errors import ConfigError
 
 def check_phases(settings: Train, *, layers: Collection[str], names: Sequence[str]) -> None:
     """ConfigError where a phase has none of the `layers` that there are, or no class is named so."""
-    table = type(settings).__name__.lower()
     for number, phase in enumerate(settings.phases, start=1):
         for wanted in (phase.layers, phase.uniform or phase.layers):
             if not any(layer in layers for layer in wanted):
                 what = f"phase {number} draws from {' and '.join(wanted)}, and there is no such label"
-                raise ConfigError(f"{table}.phases", what, f"there are {' and '.join(sorted(layers))} labels")
+                raise ConfigError(settings.place("phases"), what, f"there are {' and '.join(sorted(layers))} labels")
     for name in settings.uniform_classes or ():
-        id_of_name(name, names, where=f"{table}.uniform_classes")
+        id_of_name(name, names, where=settings.place("uniform_classes"))
 
 
 def plan_parts(

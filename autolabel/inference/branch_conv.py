@@ -18,14 +18,6 @@ from autolabel.models.taps import Taps, bilinear
 TILE = 16  # rows and columns: what lies between the products stays in the cache
 
 
-class _Everything:
-    def __contains__(self, item: object) -> bool:
-        return True
-
-
-_ALL = _Everything()
-
-
 def resized_and_joined(branches: Sequence[Tensor]) -> Tensor:
     """(B, C_b, h_b, w_b) each -> (B, sum of C_b, h, w) at the size of the first."""
     size = branches[0].shape[-2], branches[0].shape[-1]
@@ -77,8 +69,8 @@ class SpatialBranchConv(nn.Module):
         self.finest = conv_with(finest, conv.bias, padding=1)
         self.coarse = nn.ModuleList(nn.ModuleList(conv_with(row) for row in _kernel_rows(part)) for part in coarse)
 
-    def forward(self, branches: Sequence[Tensor], only: Container[tuple[int, int, int]] = _ALL) -> Tensor:
-        """`only`: tiles (image, top, left) that are wanted; the others hold nothing of use."""
+    def forward(self, branches: Sequence[Tensor], only: Container[tuple[int, int, int]] | None = None) -> Tensor:
+        """`only`: tiles (image, top, left) that are wanted, None = all; the others hold nothing of use."""
         finest, *coarse = branches
         out = self.finest(finest).contiguous(memory_format=torch.channels_last)
         for kernel_rows, x in zip(self.coarse, coarse, strict=True):
@@ -103,7 +95,7 @@ def _kernel_rows(weight: Tensor) -> list[Tensor]:
 
 
 def _add_branch(
-    kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, number: int, only: Container[tuple[int, int, int]]
+    kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, number: int, only: Container[tuple[int, int, int]] | None
 ) -> None:
     """Add to `out` (H, W, O) the products with one image's branch `x` (1, C, h, w)."""
     height, width, outputs = out.shape
@@ -112,7 +104,7 @@ def _add_branch(
     tiles = [(start, *_shifted_block(across, start, start + TILE)) for start in range(0, width, TILE)]
     columns = [(start, low, _matrix(block.swapaxes(1, 2), x)) for start, low, block in tiles]
     for top in range(0, height, TILE):
-        wanted = [tile for tile in columns if (number, top, tile[0]) in only]
+        wanted = [tile for tile in columns if only is None or (number, top, tile[0]) in only]
         if not wanted:
             continue
         low, block = _shifted_block(down, top, top + TILE)

@@ -25,7 +25,7 @@ from autolabel.labels.codes import CodeBook
 
 FORMAT = "autolabel codes"
 FORMAT_VERSION = 1  # of codes without second classes; 2 with them
-# By `benchmarks/codes.py`: level 9 takes 5 % less at a fifth of the speed, strips 5 % less at none.
+# By `benchmarks/codes.py`: level 9 takes 5 % less at a sixth of the speed, strips 5 % less at none.
 _LEVEL = 6
 _WIDE, _STRIP = 1024, 256
 _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on

@@ -9,7 +9,7 @@ import pytest
 from hf_folders import logging
 
 from autolabel.errors import ConfigError
-from autolabel.models.huggingface.library import transformers
+from autolabel.models.huggingface.transformers_library import transformers
 
 
 @pytest.mark.parametrize("missing", ["transformers", "scipy", "scipy.optimize"])

@@ -15,8 +15,8 @@ from autolabel.models.container import pack, unpack
 from autolabel.models.huggingface.architectures import Architecture
 from autolabel.models.huggingface.classes import NONE
 from autolabel.models.huggingface.configuration import architecture_of, number_of_modules, reduced
-from autolabel.models.huggingface.library import transformers
 from autolabel.models.huggingface.network import HuggingFaceModel
+from autolabel.models.huggingface.transformers_library import transformers
 
 _SLACK = 2**24  # values of buffers that are computed, not stored
 

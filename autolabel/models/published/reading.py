@@ -66,7 +66,7 @@ def _check_archive(data: bytes, where: object) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError) as error:
+    except (zipfile.BadZipFile, ValueError, RuntimeError, OverflowError) as error:
         raise WeightsError(where, f"is a damaged archive: {error}"[:LONGEST], "get the file again") from None
     if size > len(data):
         raise WeightsError(where, f"unpacks to {size:,} bytes from {len(data):,}", "no checkpoint of PyTorch does")

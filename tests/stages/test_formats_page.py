@@ -79,7 +79,7 @@ def test_labels_of_shard(tiny: Tiny, threshold: float) -> None:
         CodeBook(4, [0.5, 0.9], second_below=0.5),
         CodeBook(255, [0.5]),
     ],
-    ids=str,
+    ids=["19", "40", "9-second", "4-second", "255"],
 )
 def test_labels_of_shard_with_every_code(book: CodeBook, tmp_path: Path) -> None:
     """One and two bytes, with and without second classes, and pixels without a prediction."""

@@ -149,9 +149,7 @@ def _artefact(path: Path) -> dict[str, Any]:
     """From its two records, so that no code of the store stands between."""
     commit, manifest = (json.loads((path / name).read_bytes()) for name in ("COMMIT", "manifest.json"))
     if not 0 < manifest["meta"].get("ignored_share", 0.5) < 1:
-        raise SystemExit(
-            f"{path}: all or none of the pixels are labelled, so changes would not show; change the threshold"
-        )
+        raise SystemExit(f"{path}: every pixel is alike, so changes would not show; change the threshold")
     return {
         "root": commit["root"],
         "key": commit["key"],

@@ -37,14 +37,14 @@ def raw_views(
     model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
 ) -> list[list[RawMaps]]:
     """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
-    ordered = highest_first(scales)
+    ordered = _highest_first(scales)
     views = [model.raw_maps(images, ordered)]
     if flip:
-        views.append([mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
+        views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
     return views
 
 
-def mirrored(raw: RawMaps) -> RawMaps:
+def _mirrored(raw: RawMaps) -> RawMaps:
     attention = None if raw.attention is None else raw.attention.flip(-1)
     return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 
@@ -52,7 +52,7 @@ def mirrored(raw: RawMaps) -> RawMaps:
 @torch.no_grad()
 def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> MultiscaleEvidence:
     """As `multiscale_logits` without flip, with the parts it was fused from: for reports and pictures."""
-    maps = model.scale_maps(images, highest_first(scales))
+    maps = model.scale_maps(images, _highest_first(scales))
     return MultiscaleEvidence(
         fused=model.fusion.fuse(maps),
         logits={m.scale: m.logits for m in maps},
@@ -61,5 +61,5 @@ def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: 
     )
 
 
-def highest_first(scales: Sequence[float]) -> list[float]:
+def _highest_first(scales: Sequence[float]) -> list[float]:
     return sorted(map(float, scales), reverse=True)

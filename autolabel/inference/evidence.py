@@ -11,7 +11,7 @@ from torch import Tensor
 
 from autolabel.inference.decision import decide, decide_probabilities
 from autolabel.inference.fused import decide_fused
-from autolabel.inference.multiscale import multiscale_evidence, raw_views
+from autolabel.inference.multiscale import highest_first, raw_views
 from autolabel.inference.prepare import prepare
 from autolabel.inference.static import CudaGraphs, StaticPasses
 from autolabel.labels.codes import CodeBook
@@ -65,9 +65,11 @@ class LogitEvidence:
             views = raw_views(self.model, images, scales, flip=flip)
         return decide_fused(self.model.fusion, views, book)
 
+    @torch.no_grad()
     def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
-        found = multiscale_evidence(self.model, images, scales)
-        return {scale: ScaleEvidence(logits, found.weights[scale]) for scale, logits in found.logits.items()}
+        maps = self.model.scale_maps(images, highest_first(scales))
+        weights = self.model.fusion.weights(maps)
+        return {m.scale: ScaleEvidence(m.logits, weights[m.scale]) for m in maps}
 
     def decide(self, values: Tensor, book: CodeBook) -> Tensor:
         return decide(values, book)

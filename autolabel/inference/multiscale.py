@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 
 from autolabel.inference.fused import fused_logits
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import RawMaps
-
-
-class MultiscaleEvidence(NamedTuple):
-    """What each scale saw and how much it counted."""
-
-    fused: torch.Tensor  # (B, K, H, W)
-    logits: dict[float, torch.Tensor]  # scale -> (B, K, h, w), each at its own scale's image size
-    attention: dict[float, torch.Tensor]  # scale -> (B, 1, h, w) likewise; none of the highest scale
-    weights: dict[float, torch.Tensor]  # scale -> (B, 1, H, W), summing to 1 over the scales at every pixel
 
 
 @torch.no_grad()
@@ -37,7 +27,7 @@ def raw_views(
     model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
 ) -> list[list[RawMaps]]:
     """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
-    ordered = _highest_first(scales)
+    ordered = highest_first(scales)
     views = [model.raw_maps(images, ordered)]
     if flip:
         views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
@@ -49,17 +39,5 @@ def _mirrored(raw: RawMaps) -> RawMaps:
     return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 
 
-@torch.no_grad()
-def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> MultiscaleEvidence:
-    """As `multiscale_logits` without flip, with the parts it was fused from: for reports and pictures."""
-    maps = model.scale_maps(images, _highest_first(scales))
-    return MultiscaleEvidence(
-        fused=model.fusion.fuse(maps),
-        logits={m.scale: m.logits for m in maps},
-        attention={m.scale: m.attention for m in maps if m.attention is not None},
-        weights=model.fusion.weights(maps),
-    )
-
-
-def _highest_first(scales: Sequence[float]) -> list[float]:
+def highest_first(scales: Sequence[float]) -> list[float]:
     return sorted(map(float, scales), reverse=True)

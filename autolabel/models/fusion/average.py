@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
-from autolabel.models.fusion.terms import highest_first, linear_term, output_size
+from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size
 from autolabel.models.resize import resize
 
 
@@ -28,7 +28,7 @@ class Average(Fusion):
 
     def terms(self, view: Sequence[RawMaps]) -> list[Term]:
         size = output_size(view)
-        return [linear_term(raw, size, weight=1 / len(view), adds=True) for raw in highest_first(view)]
+        return [linear_term(raw, size, weight=1 / len(view), adds=True) for raw in by_descending_scale(view)]
 
 
 def _size_at_one(outputs: Sequence[ScaleMaps]) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from autolabel.config import Model
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
-from autolabel.models.fusion.terms import highest_first, linear_term, output_size
+from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size
 from autolabel.models.layers import Conv, at_least_float32
 from autolabel.models.resize import resize
 
@@ -81,7 +81,7 @@ class Explicit(Fusion):
 
     def terms(self, view: Sequence[RawMaps]) -> list[Term]:
         size = output_size(view)
-        return [linear_term(raw, size, attention=raw.attention, adds=True) for raw in highest_first(view)]
+        return [linear_term(raw, size, attention=raw.attention, adds=True) for raw in by_descending_scale(view)]
 
     def head(self, inputs: int, table: Model) -> nn.Module:
         """Twice as wide: 512 published, where a scale's own head has 256."""

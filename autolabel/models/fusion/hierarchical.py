@@ -13,7 +13,7 @@ from torch import nn
 from autolabel.config import Model
 from autolabel.models.fusion.attention import ScaleAttention
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
-from autolabel.models.fusion.terms import highest_first, linear_term, output_size, product_term
+from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size, product_term
 from autolabel.models.resize import resize
 
 
@@ -63,7 +63,7 @@ class Hierarchical(Fusion):
 
     def terms(self, view: Sequence[RawMaps]) -> list[Term] | None:
         """None with two scales above 1: a product is resampled twice there."""
-        highest, *rest = highest_first(view)
+        highest, *rest = by_descending_scale(view)
         if any(raw.scale > 1 for raw in rest):
             return None
         size = output_size(view)

@@ -10,7 +10,7 @@ from autolabel.models.fusion.base import Axes, RawMaps, Term
 from autolabel.models.taps import bilinear, identity
 
 
-def highest_first(view: Sequence[RawMaps]) -> list[RawMaps]:
+def by_descending_scale(view: Sequence[RawMaps]) -> list[RawMaps]:
     return sorted(view, key=lambda raw: -raw.scale)
 
 

@@ -205,8 +205,6 @@ class Infer(Table):
     precision: Literal["fp32", "bf16"] = "fp32"
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
     second_below: Annotated[float, Field(ge=0, lt=1)] = 0.0  # an edge: where p is not above it the second class is kept
-    skip: Share = 0.0  # tiles of the highest scale that are needed less are left out; 0 = none
-    skip_check: Count = 8  # where skip is on: so many images are labelled without it too, to state the agreement
     chunk: Positive = 32  # images a shard; also the unit of resume
     window: tuple[Positive, Positive] | None = None  # (height, width): larger pictures by windows; None = all at once
     overlap: Count = 256  # pixels that neighbouring windows share; each keeps half

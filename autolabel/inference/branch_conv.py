@@ -6,7 +6,7 @@ resolution, where a pixel counts for 4, 16 or 64, and resized after. Exact but f
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from autolabel.models.resize import resize
 from autolabel.models.taps import Taps, bilinear
 
-TILE = 16  # rows and columns: what lies between the products stays in the cache
+_TILE = 16  # rows and columns: what lies between the products stays in the cache
 
 
 def resized_and_joined(branches: Sequence[Tensor]) -> Tensor:
@@ -69,13 +69,12 @@ class SpatialBranchConv(nn.Module):
         self.finest = conv_with(finest, conv.bias, padding=1)
         self.coarse = nn.ModuleList(nn.ModuleList(conv_with(row) for row in _kernel_rows(part)) for part in coarse)
 
-    def forward(self, branches: Sequence[Tensor], only: Container[tuple[int, int, int]] | None = None) -> Tensor:
-        """`only`: tiles (image, top, left) that are wanted, None = all; the others hold nothing of use."""
+    def forward(self, branches: Sequence[Tensor]) -> Tensor:
         finest, *coarse = branches
         out = self.finest(finest).contiguous(memory_format=torch.channels_last)
         for kernel_rows, x in zip(self.coarse, coarse, strict=True):
-            for number, (image, target) in enumerate(zip(x.split(1), out, strict=True)):
-                _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0), number, only)
+            for image, target in zip(x.split(1), out, strict=True):
+                _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0))
         return out
 
 
@@ -94,24 +93,19 @@ def _kernel_rows(weight: Tensor) -> list[Tensor]:
     return [weight[:, :, row].permute(2, 0, 1).flatten(0, 1)[:, :, None, None] for row in range(3)]
 
 
-def _add_branch(
-    kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, number: int, only: Container[tuple[int, int, int]] | None
-) -> None:
+def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor) -> None:
     """Add to `out` (H, W, O) the products with one image's branch `x` (1, C, h, w)."""
     height, width, outputs = out.shape
     convs = list(kernel_rows)
     down, across = bilinear(x.shape[2], height), bilinear(x.shape[3], width)
-    tiles = [(start, *_shifted_block(across, start, start + TILE)) for start in range(0, width, TILE)]
+    tiles = [(start, *_shifted_block(across, start, start + _TILE)) for start in range(0, width, _TILE)]
     columns = [(start, low, _matrix(block.swapaxes(1, 2), x)) for start, low, block in tiles]
-    for top in range(0, height, TILE):
-        wanted = [tile for tile in columns if only is None or (number, top, tile[0]) in only]
-        if not wanted:
-            continue
-        low, block = _shifted_block(down, top, top + TILE)
+    for top in range(0, height, _TILE):
+        low, block = _shifted_block(down, top, top + _TILE)
         rows = _matrix(block, x)  # (tile rows, 3 r)
         source = x[:, :, low : low + block.shape[2]]
         products = [conv(source)[0].permute(1, 2, 0).reshape(block.shape[2], -1, outputs) for conv in convs]
-        for left, first, matrix in wanted:
+        for left, first, matrix in columns:
             used = slice(3 * first, 3 * first + matrix.shape[1])
             between = torch.stack([torch.matmul(matrix, product[:, used]) for product in products])
             tile = out[top : top + len(rows), left : left + len(matrix)]

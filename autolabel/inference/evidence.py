@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from autolabel.errors import ConfigError
 from autolabel.inference.decision import decide, decide_probabilities
 from autolabel.inference.fused import decide_fused
-from autolabel.inference.lean_ocr import LeanOCR
-from autolabel.inference.multiscale import multiscale_evidence, raw_views
+from autolabel.inference.multiscale import highest_first, raw_views
 from autolabel.inference.prepare import prepare
-from autolabel.inference.skip_stats import Meter, Skipped
-from autolabel.inference.skipping import skipping_views
 from autolabel.inference.static import CudaGraphs, StaticPasses
 from autolabel.labels.codes import CodeBook
 from autolabel.models import Network, SegmentationModel
@@ -61,24 +57,19 @@ class LogitEvidence:
     """Our own networks: logits of every scale, weighed by attention."""
 
     model: SegmentationModel
-    skip: float = 0.0  # what a tile of the highest scale must be needed for (`inference.skipping`); 0: all are computed
-    meter: Meter = field(default_factory=Meter)
 
     def codes(
         self, images: Tensor, book: CodeBook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
     ) -> Tensor:
         with torch.no_grad(), autocast:
-            if self.skip:
-                views, skipped = skipping_views(self.model, images, scales, flip=flip, skip=self.skip)
-            else:
-                views, skipped = raw_views(self.model, images, scales, flip=flip), Skipped()
-        codes = decide_fused(self.model.fusion, views, book)
-        self.meter.add(skipped)  # not before: where memory runs out the images come again
-        return codes
+            views = raw_views(self.model, images, scales, flip=flip)
+        return decide_fused(self.model.fusion, views, book)
 
+    @torch.no_grad()
     def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
-        found = multiscale_evidence(self.model, images, scales)
-        return {scale: ScaleEvidence(logits, found.weights[scale]) for scale, logits in found.logits.items()}
+        maps = self.model.scale_maps(images, highest_first(scales))
+        weights = self.model.fusion.weights(maps)
+        return {m.scale: ScaleEvidence(m.logits, weights[m.scale]) for m in maps}
 
     def decide(self, values: Tensor, book: CodeBook) -> Tensor:
         return decide(values, book)
@@ -125,27 +116,13 @@ def _sum(maps: Iterable[Tensor]) -> Tensor:
 
 
 def evidence_of(
-    model: Network,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    *,
-    static: bool = False,
-    skip: float = 0.0,
+    model: Network, device: torch.device, dtype: torch.dtype = torch.float32, *, static: bool = False
 ) -> Evidence:
     """How this network is asked, in eval mode on the device: ours as a copy for convolutions in `dtype`, on CUDA and
-    where `static` is asked for with passes that are compiled and recorded. `skip` is for our own networks."""
+    where `static` is asked for with passes that are compiled and recorded."""
     if not isinstance(model, SegmentationModel):
-        if skip:
-            raise _no_skipping()
         return ProbabilityEvidence(model.to(device).eval())
     prepared = prepare(model, device, dtype)
     if static and device.type == "cuda":
         prepared.evidence = StaticPasses(prepared.evidence, CudaGraphs())  # type: ignore[method-assign]
-    if skip and not (prepared.fusion.attends and isinstance(prepared.head, LeanOCR)):
-        raise _no_skipping()
-    return LogitEvidence(prepared, skip)
-
-
-def _no_skipping() -> ConfigError:
-    what = "the network is no HRNet with OCR and hierarchical attention"
-    return ConfigError("infer.skip", what, "set it to 0, or take such a teacher")
+    return LogitEvidence(prepared)

@@ -1,7 +1,8 @@
 """The fused decision: from every scale's maps, at the stride of the head, straight to codes.
 
-Fused logits of full size never exist. On CUDA one kernel does it all (`inference.kernels`). Elsewhere, and where the
-kernel cannot, strips of rows are resized, fused by the fusion's own formula (`models.rowmap`), decided and dropped.
+Fused logits of full size never exist. On CUDA one kernel does it all (`inference.kernels`). Elsewhere, and
+where the fusion states no terms for it, strips of rows are resized, fused by the fusion's own formula
+(`models.rowmap`), decided and dropped.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from typing import cast
 from torch import Tensor
 
 from autolabel.inference.decision import decide, decide_strip, empty_codes, strips
-from autolabel.inference.terms import Term, fusion_terms
 from autolabel.labels.codes import CodeBook
-from autolabel.models.fusion import Fusion, RawMaps
+from autolabel.models.fusion import Fusion, RawMaps, Term
 from autolabel.models.rowmap import Held, RowMap
 
 Views = Sequence[Sequence[RawMaps]]  # of one batch: as it is, and perhaps mirrored with its maps mirrored back
@@ -35,12 +35,16 @@ def decide_fused(fusion: Fusion, views: Views, book: CodeBook) -> Tensor:
 
 
 def _kernel_terms(fusion: Fusion, views: Views) -> list[list[Term]] | None:
-    """What the kernel runs through; None where it cannot, or is not there."""
-    if not views[0][0].logits.is_cuda or find_spec("triton") is None:
+    """The fusion's terms for the kernel, view by view; None where it states none or there is no kernel."""
+    if not _has_kernel(views[0][0].logits):
         return None
-    lists = [fusion_terms(fusion, view) for view in views]
+    lists = [fusion.terms(view) for view in views]
     found = [terms for terms in lists if terms is not None]
     return found if len(found) == len(lists) else None
+
+
+def _has_kernel(logits: Tensor) -> bool:
+    return logits.is_cuda and find_spec("triton") is not None
 
 
 def _finite(values: Tensor) -> bool:

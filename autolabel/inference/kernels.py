@@ -1,8 +1,9 @@
 """The fused decision on CUDA: one Triton kernel from all scales' maps to codes, nothing in between.
 
-A program takes a block of output pixels of one image and all classes. It samples every scale (`inference.terms`),
-fuses, takes the winner and sum exp(l - max), counts the edges exceeded and writes the codes. Weights come from the
-same float64 tables as on the CPU, so the codes are those of the CPU but within 1e-6 of a tie or of an edge.
+A program takes a block of output pixels of one image and all classes. It samples every scale by the fusion's terms
+(`Fusion.terms`), fuses, takes the winner and sum exp(l - max), counts the edges exceeded and writes the codes. Weights
+come from the same float64 tables as on the CPU, so the codes are those of the CPU but within 1e-6 of a tie or of an
+edge.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import triton.language as tl
 from torch import Tensor
 
 from autolabel.inference.decision import empty_codes
-from autolabel.inference.terms import Term
 from autolabel.labels.codes import CodeBook
+from autolabel.models.fusion import Term
 from autolabel.models.taps import Taps
 
 _VALUES = 2048  # pixels times classes a program
@@ -28,6 +29,7 @@ def decide_terms(views: Sequence[Sequence[Term]], book: CodeBook) -> Tensor:
     first = views[0][0]
     batch, num_classes = first.logits.shape[:2]
     assert num_classes == book.num_classes, f"{num_classes} maps, codes of {book.num_classes} classes"
+    assert len({len(view) for view in views}) == 1, [len(view) for view in views]
     height, width = (len(axis) for axis in first.own)
     tables = _Tables(first.logits.device)
     for term in (term for view in views for term in view):

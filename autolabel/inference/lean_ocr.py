@@ -13,15 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from autolabel.inference.branch_conv import TILE, JoinedConv, PointwiseBranchConv, SpatialBranchConv, conv_with
-from autolabel.inference.tiles import JoinedPatches, Patches
+from autolabel.inference.branch_conv import JoinedConv, PointwiseBranchConv, SpatialBranchConv, conv_with
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.trunks import Trunk
 from autolabel.models.trunks.hrnet import HRNet
-
-_GROUP = {"cpu": 8}  # patches at once: what lies between the products stays near the cache
-_MANY = 256  # elsewhere
 
 
 class Branches(Trunk):
@@ -47,10 +43,6 @@ class LeanOCR(Head):
         spatial = SpatialBranchConv if split else JoinedConv
         self.pixels = spatial(head.pixels.conv, channels)
         self.aux = PointwiseBranchConv(head.aux.conv, channels)
-        # The same two for patches of the joined branches, which bring the pixels around them along.
-        self.patch_pixels, self.patch_aux = (
-            conv_with(part.conv.weight.detach(), part.conv.bias) for part in (head.pixels, head.aux)
-        )
         self.aux_classifier, self.classifier = head.aux_classifier, head.classifier
         self.context = head.context
         of_context, of_features = head.merge.conv.weight.detach().split(head.channels, dim=1)
@@ -62,38 +54,10 @@ class LeanOCR(Head):
         aux = self.aux_classifier(torch.relu_(self.aux(branches)))  # (B, K, h, w)
         regions = aux.flatten(2).softmax(dim=-1)  # (B, K, h w): where each class lies
         classes = (regions @ features.flatten(2).transpose(1, 2)).transpose(1, 2).unsqueeze(-1)  # (B, C, K, 1)
-        merged = self._merged(features, classes)
-        return HeadOutput(merged, self.classifier(merged), aux)
-
-    def patches(self, branches: Sequence[Tensor], where: Patches) -> tuple[Tensor, Tensor]:
-        """Features (n, C, s, s) and auxiliary logits (n, K, s, s), as within `forward`, there only."""
-        tiles = isinstance(self.pixels, SpatialBranchConv) and where.size == TILE
-        margin = 0 if tiles else 1
-        joined = JoinedPatches(branches, where, margin=margin)
-        step = _GROUP.get(branches[0].device.type, _MANY)
-        features, aux = [], []
-        for start in range(0, len(where.image), step):
-            found = joined[start : start + step]
-            if not tiles:
-                features.append(torch.relu_(self.patch_pixels(found)))
-            inner = found[:, :, margin : margin + where.size, margin : margin + where.size]
-            hidden = torch.relu_(self.patch_aux(inner.contiguous(memory_format=torch.channels_last)))
-            aux.append(self.aux_classifier(hidden))
-        return self._tiles(branches, where) if tiles else torch.cat(features), torch.cat(aux)
-
-    def _tiles(self, branches: Sequence[Tensor], where: Patches) -> Tensor:
-        """Features of tiles of the grid on which the convolution is done anyway."""
-        places = set(zip(where.image.tolist(), where.top.tolist(), where.left.tolist(), strict=True))
-        return torch.relu_(where.cut_from(self.pixels(branches, places)))
-
-    def classified(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Logits (n, K, s, s) of patches of one image, by its class vectors (1, C, K, 1)."""
-        return self.classifier(self._merged(features, classes))
-
-    def _merged(self, features: Tensor, classes: Tensor) -> Tensor:
         merged = self.merge_features(features)
         merged += self.merge_context(self._context(features, classes))
-        return torch.relu_(merged)
+        merged = torch.relu_(merged)
+        return HeadOutput(merged, self.classifier(merged), aux)
 
     def _context(self, features: Tensor, classes: Tensor) -> Tensor:
         """As `ObjectContext`: (B, C, h, w)."""

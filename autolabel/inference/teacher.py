@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from autolabel.errors import AutolabelError
-from autolabel.inference.evidence import LogitEvidence, evidence_of
-from autolabel.inference.skip_stats import Skipped
+from autolabel.inference.evidence import evidence_of
 from autolabel.inference.upload import Upload
 from autolabel.labels.codes import CodeBook
 from autolabel.models import Network, NetworkCard, normalise
@@ -24,8 +21,7 @@ class Teacher:
 
     Runs on the device: of our own networks a copy made for inference (`inference.prepare`). `precision` is "fp32" or
     "bf16": about twice as fast where the device has instructions for it, and a label differs here and there. `static`
-    compiles and records passes of our own networks of frequent shapes on CUDA (`inference.static`). `skip` above 0
-    leaves out what attention says is hardly needed (`inference.skipping`).
+    compiles and records passes of our own networks of frequent shapes on CUDA (`inference.static`).
     """
 
     def __init__(
@@ -39,13 +35,12 @@ class Teacher:
         device: torch.device | str = "cpu",
         precision: str = "fp32",
         static: bool = False,
-        skip: float = 0.0,
     ) -> None:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
         self.upload = Upload(self.device)
         self._dtype = _PRECISIONS[precision]
-        self.evidence = evidence_of(model, self.device, self._dtype, static=static, skip=skip)
+        self.evidence = evidence_of(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
@@ -53,17 +48,6 @@ class Teacher:
         images = normalise(self.upload(pictures), self.card.mean, self.card.std)
         autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
         return self.evidence.codes(images, self.book, self.scales, flip=self.flip, autocast=autocast)
-
-    def dense(self, pictures: Tensor) -> Tensor:
-        """Codes without skipping, by the same network."""
-        unskipped = copy.copy(self)
-        assert isinstance(self.evidence, LogitEvidence)
-        unskipped.evidence = replace(self.evidence, skip=0.0)
-        return unskipped(pictures)
-
-    def take_skipped(self) -> Skipped:
-        """What the calls of this thread have left out since this was last asked."""
-        return self.evidence.meter.take() if isinstance(self.evidence, LogitEvidence) else Skipped()
 
 
 class Halving:

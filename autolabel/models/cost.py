@@ -89,7 +89,7 @@ def _cost(model: SegmentationModel, run: nn.Module, images: torch.Tensor, scales
 
 
 def _top_attention(model: SegmentationModel, images: torch.Tensor, scale: float) -> int:
-    if not model.fusion.attends:
+    if model.attention is None or model.fusion.joint:
         return 0
     scaled = resize(images, scaled_size((images.shape[-2], images.shape[-1]), scale))
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -54,7 +54,7 @@ class SegmentationModel(nn.Module):
         self.training_scales = self.fusion.training_scales(table)
         self.trunk = build_trunk(table.trunk)
         self.head = build_head(self.trunk, num_classes, table)
-        self.attention = self.fusion.head(self.head.channels, table) if self.fusion.head else None
+        self.attention = self.fusion.head(self.head.channels, table)
 
     def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
         """One scale. `attention=False` leaves the attention head out: the highest scale's is never used.
@@ -62,7 +62,7 @@ class SegmentationModel(nn.Module):
         Whatever the network ran in, what comes out is at least float32: fusing and deciding need its precision.
         """
         out = self._head_output(images)
-        weight = self.attention(out.features) if attention and self.fusion.attends and self.attention else None
+        weight = self.attention(out.features) if attention and self.attention and not self.fusion.joint else None
         return ScaleOutput(out.logits, weight, out.aux)
 
     def forward(self, images: torch.Tensor) -> TrainOutput:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,15 +59,6 @@ class AttentionExample:
     fused: NDArray[np.uint8]  # (H, W) train ids
 
 
-class SkippingResult(TypedDict):
-    """What attention-guided skipping left out and what it cost; shares are None of nothing."""
-
-    skipped: float | None  # of the highest scale's pixels
-    checked_images: int  # that were labelled densely too
-    same_label: float | None  # of their pixels, cut at 0.5
-    same_class: float | None
-
-
 class RoundChange(ChangeResult):
     """What became of the labels from one round of self-training to the next."""
 
@@ -103,7 +94,6 @@ class ReportData:
     evidence: EvidenceResult | None = None
     threshold: float | None = None  # the one the labels were cut at
     footprint: FootprintResult | None = None
-    skipping: SkippingResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()

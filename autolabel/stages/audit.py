@@ -11,7 +11,6 @@ from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.machine import usable_cores
 from autolabel.stages.label import LEDGER
 from autolabel.stages.parts.opening import TRAINED_ON, open_manifest, shard_index
-from autolabel.stages.parts.skips import skip_shares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +57,6 @@ def run(ctx: Context) -> Outcome:
         **_compare(ctx, data, labels, index),
         "evidence": _evidence(ctx, data, index),
     }
-    skipping = skip_shares(ctx.inputs["codes"].meta)
-    result |= {} if skipping is None else {"skipping": skipping}
     ctx.draft.write(AUDIT_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
     truth = result["auto_truth"]
     meta = {"accuracy": truth and truth["accuracy"], "coverage": truth and truth["coverage"]}

@@ -18,7 +18,6 @@ from autolabel.stages.parts.chunks import Chunk, Row, SharedChunks
 from autolabel.stages.parts.opening import SHARD_INDEX, open_manifest, open_model
 from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
 from autolabel.stages.parts.queues import Queues
-from autolabel.stages.parts.skips import check_skip, skip_meta, skip_watch
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -35,11 +34,10 @@ PATIENCE = 10.0  # s that a stop waits for the end of a chunk; whoever asked may
 
 
 def check(ahead: Ahead) -> None:
-    """The bins must fit the classes, and skipping the network."""
+    """The bins must fit the classes."""
     from autolabel.labels.codes import CodeBook
 
     CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
-    check_skip(ahead.settings, ahead.inputs["model"])
 
 
 def run(ctx: Context) -> Outcome:
@@ -71,7 +69,6 @@ def run(ctx: Context) -> Outcome:
         decoders=jobs,
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
-        skip_watch=skip_watch(ctx.settings, teacher, shared.chunks),
         on_stats=counted,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
@@ -130,7 +127,6 @@ def _teacher(ctx: Context, book: CodeBook) -> Teacher:
         device=resolve_device(ctx.runtime.device),
         precision=ctx.settings.precision,
         static=ctx.runtime.compile,
-        skip=ctx.settings.skip,
     )
 
 
@@ -183,7 +179,6 @@ def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class
         "bytes": entry.size,
         "sha256": entry.sha256,
         "bad": bad,
-        **({"skip": result.skip.to_row()} if ctx.settings.skip else {}),
     }
 
 
@@ -203,7 +198,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
     write_quarantine(ctx.draft, bad)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return Outcome(
-        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges), **skip_meta(rows)},
+        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
         provenance={"queues": queues.summary()},
@@ -212,7 +207,7 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
 
 INFER = Stage(
     "infer",
-    3,
+    4,
     "codes",
     {"data": "manifest", "model": "weights"},
     run,

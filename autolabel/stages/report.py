@@ -48,7 +48,6 @@ def run(ctx: Context) -> Outcome:
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
             footprint=audit["footprint"],
-            skipping=audit.get("skipping"),
             changes={name: json.loads(found.read(COMPARISON_FILE)) for name, found in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
             stages=_stages(ctx),

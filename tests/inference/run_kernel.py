@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_fused import near_a_border, random_maps, single
+from test_fused import Lowest, near_a_border, random_maps, single
 
+from autolabel.inference import fused
 from autolabel.inference.decision import decide
-from autolabel.inference.fused import fused_logits
+from autolabel.inference.fused import decide_fused, fused_logits
 from autolabel.inference.kernels import decide_terms
-from autolabel.inference.terms import fusion_terms
 from autolabel.labels.codes import CodeBook
 from autolabel.models.fusion import FUSIONS
 
@@ -37,7 +37,7 @@ def run(
     book = CodeBook(classes, second_below=second_below)
     explicit = fusion == "explicit"
     maps = [random_maps(scales, size, classes=classes, batch=2, seed=s, explicit=explicit) for s in range(views)]
-    terms = [fusion_terms(FUSIONS[fusion], single(view)) for view in maps]
+    terms = [FUSIONS[fusion].terms(single(view)) for view in maps]
     assert all(view is not None for view in terms)
     codes = decide_terms(terms, book)
     dense = fused_logits(FUSIONS[fusion], maps)
@@ -52,11 +52,22 @@ def broken() -> dict[str, int]:
     book = CodeBook(5)
     maps = single(random_maps((0.5, 1.0), (16, 16)))
     maps[0].logits[0, 2, 1, 2] = torch.nan
-    codes = decide_terms([fusion_terms(FUSIONS["hierarchical"], maps)], book)
+    codes = decide_terms([FUSIONS["hierarchical"].terms(maps)], book)
     expected = decide(fused_logits(FUSIONS["hierarchical"], [maps]), book)
     invalid = int((codes == book.invalid).sum())
     return {"compared": invalid, "differ": int(((codes != expected) & (expected != book.invalid)).sum())}
 
 
+def unstated() -> dict[str, int]:
+    """A fusion that states no terms, where the kernel could run: decided by its own formula."""
+    fused._has_kernel = lambda logits: True
+    book = CodeBook(5)
+    maps = random_maps((0.5, 1.0, 2.0), (16, 20))
+    dense = fused_logits(Lowest(), [maps])
+    far = ~near_a_border(dense, book)
+    codes = decide_fused(Lowest(), [single(maps)], book)
+    return {"compared": int(far.sum()), "differ": int((codes != decide(dense, book))[far].sum())}
+
+
 if __name__ == "__main__":
-    print(json.dumps([*(run(*case) for case in CASES), broken()]))
+    print(json.dumps([*(run(*case) for case in CASES), broken(), unstated()]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,8 +14,21 @@ from autolabel.inference import fused
 from autolabel.inference.decision import decide
 from autolabel.inference.fused import decide_fused, fused_logits, fused_rows
 from autolabel.labels.codes import CodeBook
-from autolabel.models.fusion import FUSIONS, RawMaps
-from autolabel.models.resize import scaled_size
+from autolabel.models import build_model
+from autolabel.models.fusion import FUSIONS, Fusion, RawMaps, ScaleMaps
+from autolabel.models.resize import resize, scaled_size
+
+
+class Lowest(Fusion):
+    """Only the lowest scale counts. It states no terms, as a fusion that somebody adds to the table may."""
+
+    def fuse(self, outputs: Sequence[ScaleMaps]) -> Tensor:
+        size = next(m.logits.shape[-2:] for m in outputs if m.scale == 1)
+        return resize(min(outputs, key=lambda m: m.scale).logits, size)
+
+    def weights(self, outputs: Sequence[ScaleMaps]) -> dict[float, Tensor]:
+        raise NotImplementedError
+
 
 SCALE_SETS = [(0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0), (0.75, 1.0, 1.5), (1.0,), (1.0, 1.5, 2.0), (0.3, 1.0, 1.7, 2.5)]
 
@@ -128,3 +143,35 @@ def test_memory_is_that_of_strips() -> None:
     fused._decide_rows(rows, CodeBook(19))
     assert sum(asked) == 256
     assert max(asked) * 512 <= 1 << 16
+
+
+def subclass_of(name: str) -> Fusion:
+    """Another formula that takes the rest from a fusion with terms."""
+    return type("Derived", (type(FUSIONS[name]),), {"fuse": Lowest.fuse})()
+
+
+@pytest.mark.parametrize(
+    "fusion", [Lowest(), *map(subclass_of, FUSIONS)], ids=["lowest", *(f"of_{name}" for name in FUSIONS)]
+)
+def test_on_cuda_a_fusion_without_terms_is_decided_by_its_own_formula(
+    fusion: Fusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FUSIONS, "lowest", fusion)
+    monkeypatch.setattr(fused, "_has_kernel", lambda logits: True)
+    small = {"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}
+    added = build_model({**small, "fusion": "lowest"}, 5).fusion
+    book, maps = CodeBook(5), random_maps((0.5, 1.0, 2.0), (24, 36))
+    dense = fused_logits(added, [maps])
+    codes = decide_fused(added, [single(maps)], book)
+    far = ~near_a_border(dense, book)
+    assert torch.equal(codes[far], decide(dense, book)[far])
+    for name in ("hierarchical", "average"):
+        assert (codes != decide(fused_logits(FUSIONS[name], [maps]), book)).double().mean() > 0.1, name
+
+
+def test_every_fusion_of_ours_states_terms() -> None:
+    """One that lost them would be slow on CUDA, and nothing else would say so."""
+    for name in FUSIONS:
+        maps = random_maps((0.5, 1.0, 2.0), (9, 14), explicit=name == "explicit")
+        assert len(FUSIONS[name].terms(maps)) == 3, name
+    assert FUSIONS["hierarchical"].terms(random_maps((1.0, 1.5, 2.0), (9, 14))) is None

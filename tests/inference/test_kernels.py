@@ -47,7 +47,7 @@ def run(arguments: list[str], **env: str) -> str:
 
 def test_codes_in_the_interpreter() -> None:
     results = json.loads(run([str(Path(__file__).with_name("run_kernel.py"))], TRITON_INTERPRET="1"))
-    assert len(results) == 9
+    assert len(results) == 10
     for result in results:
         assert result["compared"] > 0
         assert result["differ"] == 0

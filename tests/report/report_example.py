@@ -84,7 +84,6 @@ def example_data(
         "examples": (Example(word, image(8), maps(4), maps(3), maps(5), reference_name=word),),
         "attention": (AttentionExample(word, image(8), views, maps(9)),),
         "threshold": 0.5,
-        "skipping": {"skipped": 0.61, "checked_images": 8, "same_label": 0.9978, "same_class": 0.998},
         "warnings": (f"{word} leaks",),
         "stages": (StageRecord(word, f"key-{word}", f"digest-{word}", note=word),),
         "settings": {word: [word, 1, 0.5, True]},

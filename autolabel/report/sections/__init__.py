@@ -10,7 +10,6 @@ from autolabel.report.sections.results import results
 from autolabel.report.sections.rounds import rounds
 from autolabel.report.sections.run import run
 from autolabel.report.sections.shared import Section
-from autolabel.report.sections.skipping import skipping
 
 SECTIONS: dict[str, Callable[[ReportData], Section]] = {
     "examples": examples,
@@ -20,7 +19,6 @@ SECTIONS: dict[str, Callable[[ReportData], Section]] = {
     "balance": balance,
     "thresholds": thresholds,
     "attention": attention,
-    "skipping": skipping,
     "footprint": footprint,
     "run": run,
 }

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.bce import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.counts import Counts, batch_counts
+from autolabel.losses.pixelwise import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.pooling import Scratch, cell_sums, pooled_floor, pooled_labels, pooled_size
 from autolabel.losses.region import RADIUS, WINDOW, Statistics, gradient, information
 from autolabel.losses.strips import POOL, grid_size, strips

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from autolabel.losses.bce import bce_loss
 from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.cross_entropy import cross_entropy
+from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
 from autolabel.models import TrainOutput
 

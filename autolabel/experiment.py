@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from autolabel.config import Experiment
 from autolabel.errors import ConfigError
-from autolabel.given import open_given
+from autolabel.given import read_given
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
@@ -23,14 +23,7 @@ _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
-    try:
-        with open_given(path) as file:
-            raw = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        what = f"cannot read the experiment: {error.strerror}"
-        raise ConfigError(path, what, "give the path of a TOML file") from error
-    if len(raw) > _MAX_BYTES:
-        raise ConfigError(path, "is larger than 1 MB, no experiment is", "give the path of a TOML file")
+    raw = read_given(path, ConfigError, "give the path of a TOML file", at_most=_MAX_BYTES)
     return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
 
 

@@ -28,12 +28,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
     if unsafe is not None:
         raise DataError(root, f"path {path!r} {unsafe}")
     file = roots[root] / path
-    try:
-        return read_given(file)
-    except OSError as error:
-        raise DataError(
-            file, f"cannot be read: {error.strerror or error}", "put it back or build a new manifest"
-        ) from error
+    return read_given(file, DataError, "put it back or build a new manifest")
 
 
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:

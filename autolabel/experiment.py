@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from autolabel.config import Experiment
 from autolabel.errors import ConfigError
 from autolabel.given import read_given
+from autolabel.suggest import did_you_mean
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
@@ -115,8 +115,7 @@ def _explain(error: ValidationError, where: object) -> ConfigError:
     key = ".".join(names)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(names[-1], fields, n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(fields))}"
+        remedy = did_you_mean(names[-1], fields) or f"known keys: {', '.join(sorted(fields))}"
         return ConfigError(where, f"unknown key {key!r}{more}", remedy)
     if first["type"] == "missing":
         return ConfigError(where, f"{key!r} is missing{more}", "add it")

@@ -24,9 +24,8 @@ from autolabel.data.augment import augment
 from autolabel.data.mixing import draw_mix
 from autolabel.data.pairs import Pair, Pairs, train_ids
 from autolabel.data.sampling import EpochSampler, Item, class_centroid
+from autolabel.data.streams import Stream
 from autolabel.threads import OrderedMap
-
-_AUGMENT, _MIX = 3, 5  # streams of random numbers, beside those of sampling.py and training/trainer.py
 
 Sample = tuple[np.ndarray, ...]  # image (h, w, 3), label (h, w) and, where labels are weighed, weights (h, w); uint8
 Batch = tuple[torch.Tensor, ...]  # the same of B samples: (B, h, w, 3), (B, h, w), (B, h, w)
@@ -50,8 +49,8 @@ class CropSet:
     def __getitem__(self, number: int) -> Sample:
         epoch, position = divmod(number, self.sampler.epoch_images)
         items = self._items(epoch)
-        view = self._view(items[position], np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]))
-        self._mix(view, items, np.random.default_rng([self.sampler.seed, _MIX, epoch, position]))
+        view = self._view(items[position], np.random.default_rng([self.sampler.seed, Stream.AUGMENT, epoch, position]))
+        self._mix(view, items, np.random.default_rng([self.sampler.seed, Stream.MIX, epoch, position]))
         image, label = view
         return (image, label[..., 0], label[..., 1]) if self.weighed else view
 

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from autolabel.config import Train
+from autolabel.data.streams import Stream
 from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
 from autolabel.losses import Counts, batch_counts
 from autolabel.models.normalise import normalise
@@ -25,8 +26,6 @@ from autolabel.training.precision import autocast, loss_scaler, weight_type
 from autolabel.training.recompute import recompute_activations
 from autolabel.training.schedule import lr_at
 from autolabel.world import ALONE, World
-
-_STEP = 4  # stream of random numbers, beside those of data.sampling and data.dataset
 
 
 class Loss(Protocol):
@@ -179,5 +178,5 @@ class Trainer:
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
-    key = [seed, _STEP, step, *([rank] if rank else [])]
+    key = [seed, Stream.STEP, step, *([rank] if rank else [])]
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

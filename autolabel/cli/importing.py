@@ -44,7 +44,8 @@ def import_weights(
     if out.is_dir():
         raise ConfigError(out, "is a folder", "give the name of a file with --out")
     class_set = None if classes is None else _class_set(classes)
-    imported = read(_bytes(file), file, choice=Choice(trunk, head, fusion), classes=class_set)
+    data = read_given(file, WeightsError, "give the path of a checkpoint")
+    imported = read(data, file, choice=Choice(trunk, head, fusion), classes=class_set)
     _write(out, imported.data)
     if as_json:
         print_json({"out": str(out), "bytes": len(imported.data), **_result(imported)})
@@ -60,10 +61,6 @@ def _class_set(name: str) -> ClassSet:
         return CLASS_SETS[name]
     text = read_text(Path(name), ConfigError, f"give a class file, or one of {', '.join(CLASS_SETS)}")
     return read_class_set(text, name)
-
-
-def _bytes(file: Path) -> bytes:
-    return read_given(file, WeightsError, "give the path of a checkpoint")
 
 
 def _write(out: Path, data: bytes) -> None:

@@ -17,13 +17,14 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 MAX_JOBS = 4096
 
 
-def _with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
+def with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
+    """The scales themselves. ValueError unless they are distinct and 1.0 is among them."""
     if 1.0 not in scales or len(set(scales)) != len(scales):
         raise ValueError("scales must be distinct and hold 1.0, the output size")
     return scales
 
 
-Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(_with_output_scale)]
+Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(with_output_scale)]
 
 
 Layer = Literal["fine", "auto", "coarse"]

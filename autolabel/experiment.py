@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from autolabel.config import Experiment
 from autolabel.errors import ConfigError
-from autolabel.given import open_given
+from autolabel.given import read_given
+from autolabel.suggest import did_you_mean
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
@@ -23,14 +23,7 @@ _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
-    try:
-        with open_given(path) as file:
-            raw = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        what = f"cannot read the experiment: {error.strerror}"
-        raise ConfigError(path, what, "give the path of a TOML file") from error
-    if len(raw) > _MAX_BYTES:
-        raise ConfigError(path, "is larger than 1 MB, no experiment is", "give the path of a TOML file")
+    raw = read_given(path, ConfigError, "give the path of a TOML file", at_most=_MAX_BYTES)
     return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
 
 
@@ -122,8 +115,7 @@ def _explain(error: ValidationError, where: object) -> ConfigError:
     key = ".".join(names)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(names[-1], fields, n=1)
-        remedy = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(fields))}"
+        remedy = did_you_mean(names[-1], fields) or f"known keys: {', '.join(sorted(fields))}"
         return ConfigError(where, f"unknown key {key!r}{more}", remedy)
     if first["type"] == "missing":
         return ConfigError(where, f"{key!r} is missing{more}", "add it")

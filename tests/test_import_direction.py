@@ -17,7 +17,7 @@ LAYERS = [
     {"data", "models", "labels", "losses", "evaluation"},
     {"store", "experiment", "world", "backends"},
     {"classes", "config", "given", "machine", "progress", "resources", "stopping", "threads"},
-    {"errors", "__init__"},
+    {"errors", "suggest", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
 from autolabel.errors import ConfigError, ManifestError
+from autolabel.suggest import did_you_mean
 
 
 class _File(BaseModel):
@@ -70,8 +70,7 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}"
-    near = difflib.get_close_matches(key, list(_File.model_fields), n=1)
-    return f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    return ", ".join(filter(None, (f"unknown key {key!r}", did_you_mean(key, _File.model_fields))))
 
 
 def default_palette(count: int) -> tuple[Colour, ...]:

@@ -14,7 +14,7 @@ from autolabel.cli.options import echo, json_option, parse_scales, parse_size, p
 from autolabel.config import Infer, Model, Train
 from autolabel.errors import ConfigError, DataError
 from autolabel.experiment import load_experiment
-from autolabel.given import open_given
+from autolabel.given import open_regular, reading
 from autolabel.stages.parts.huggingface import CONFIG
 
 if TYPE_CHECKING:
@@ -97,13 +97,11 @@ def _of_names(named: dict[str, str]) -> Question:
 
 def _of_target(path: Path) -> Question:
     """A folder is an artefact; a text file is an experiment; what holds zero bytes at its start is safetensors."""
-    try:
+    with reading(path, DataError, "give an experiment file or weights"):
         if path.is_dir():
             return _of_weights(path)
-        with open_given(path) as file:
+        with open_regular(path) as file:
             start = file.read(8)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}", "give an experiment file or weights") from error
     return _of_weights(path) if b"\0" in start else _of_experiment(path)
 
 

@@ -142,11 +142,7 @@ def shard_sources(codes: Path) -> list[Source]:
 
 
 def _read(file: Path) -> bytes:
-    try:
-        return read_given(file)
-    except OSError as error:
-        remedy = "give an infer artefact or a codes-*.h5 file"
-        raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error
+    return read_given(file, DataError, "give an infer artefact or a codes-*.h5 file")
 
 
 def _class_names(shard: _Seen, where: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import click
 from autolabel.classes import CLASS_SETS, ClassSet, read_class_set
 from autolabel.cli.options import echo, json_option, print_json, size
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.given import read_given
+from autolabel.given import read_given, read_text
 from autolabel.store import sha256_bytes, sha256_file, write_file
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def import_weights(
     if out.is_dir():
         raise ConfigError(out, "is a folder", "give the name of a file with --out")
     class_set = None if classes is None else _class_set(classes)
-    imported = read(_bytes(file), file, choice=Choice(trunk, head, fusion), classes=class_set)
+    data = read_given(file, WeightsError, "give the path of a checkpoint")
+    imported = read(data, file, choice=Choice(trunk, head, fusion), classes=class_set)
     _write(out, imported.data)
     if as_json:
         print_json({"out": str(out), "bytes": len(imported.data), **_result(imported)})
@@ -58,19 +59,8 @@ def import_weights(
 def _class_set(name: str) -> ClassSet:
     if name in CLASS_SETS:
         return CLASS_SETS[name]
-    try:
-        text = read_given(Path(name)).decode("utf-8")
-    except (OSError, ValueError) as error:
-        known = f"known: {', '.join(CLASS_SETS)}"
-        raise ConfigError(name, "is no known class set and no file that can be read", known) from error
+    text = read_text(Path(name), ConfigError, f"give a class file, or one of {', '.join(CLASS_SETS)}")
     return read_class_set(text, name)
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return read_given(file)
-    except OSError as error:
-        raise WeightsError(file, f"cannot be read: {error.strerror}", "give the path of a checkpoint") from error
 
 
 def _write(out: Path, data: bytes) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from autolabel.cli.launching import launch
-from autolabel.config import MAX_JOBS, Experiment, Runtime
+from autolabel.config import MAX_JOBS, Experiment, Runtime, Scales
 from autolabel.errors import ConfigError, printable
 from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Node, Pipeline
@@ -27,6 +28,7 @@ from autolabel.world import ALONE, World
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
 MAX_SIDE = 32_768  # pixels
+_SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path))
 work_option = click.option(
@@ -157,14 +159,15 @@ def running(
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """Of "0.5,1.0,2.0"."""
+    """The scales in "0.5,1.0,2.0", as an experiment may have them."""
     try:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.5,1.0,2.0") from error
-    if 1.0 not in scales or not all(0 < s <= 8 for s in scales) or len(set(scales)) != len(scales):
-        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them")
-    return scales
+    try:
+        return _SCALES.validate_python(scales)
+    except ValidationError as error:
+        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

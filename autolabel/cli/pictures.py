@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -134,11 +134,5 @@ def read_pictures(source: Source, take: Take) -> Iterator[Picture]:
                 yield Picture(f"{source.folder}/{number:06}" if several else source.name, pixels)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[BinaryIO]:
-    try:
-        stream = open_given(file)
-    except OSError as error:
-        raise DataError(file, f"cannot be read: {error.strerror}", "give image files, videos or folders") from error
-    with stream:
-        yield stream
+def _opened(file: Path) -> BinaryIO:
+    return open_given(file, DataError, "give image files, videos or folders")

@@ -1,4 +1,4 @@
-"""Random scale, crop, flip, colour and blur of one (image, label) pair: a pure function of its random generator.
+"""Random scale, crop, flip, colour and blur of one sample: a pure function of its random generator.
 
 Crop and scale are one `resize(box=...)`, so each picture is sampled once, and only where it is seen; everything that is
 drawn is drawn in one fixed order whatever the settings are, so switching one effect off leaves the others as they were.
@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
 from autolabel.config import Augment
+from autolabel.data.pairs import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
@@ -55,34 +56,38 @@ def draw(settings: Augment, rng: np.random.Generator) -> Draw:
 
 
 def augment(
-    image: np.ndarray,
-    label: np.ndarray,
+    sample: Sample,
     *,
     settings: Augment,
     crop: tuple[int, int],
     centre: tuple[int, int] | None,
     rng: np.random.Generator,
     fill: tuple[int, int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """A random view of image (H, W, 3) and label (H, W) or (H, W, C), both uint8, of size `crop` (h, w).
+) -> Sample:
+    """A random view of a sample, of size `crop` (h, w).
 
     With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
     colour, which is zero once normalised) and the label is ignored.
     """
     drawn = draw(settings, rng)
-    rows = _span(label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
-    columns = _span(label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
-    view = _render(image, rows, columns, drawn)
+    rows = _span(sample.label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
+    columns = _span(sample.label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
+    view = _render(sample.image, rows, columns, drawn)
     if view.size != (crop[1], crop[0]):
         canvas = Image.new("RGB", (crop[1], crop[0]), fill)
         canvas.paste(view, (columns.start, rows.start))
         view = canvas
-    out_label = np.full((*crop, *label.shape[2:]), IGNORE, dtype=np.uint8)
-    # Nearest pixel: any other filter invents class ids.
-    out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
     if drawn.flip:
-        view, out_label = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.ascontiguousarray(out_label[:, ::-1])
-    return np.array(view), out_label
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    def cropped(layer: np.ndarray) -> np.ndarray:
+        out = np.full(crop, IGNORE, dtype=np.uint8)
+        # Nearest pixel: any other filter invents class ids.
+        out[rows.out, columns.out] = layer.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
+        return np.ascontiguousarray(out[:, ::-1]) if drawn.flip else out
+
+    confidence = None if sample.confidence is None else cropped(sample.confidence)
+    return Sample(np.array(view), cropped(sample.label), confidence)
 
 
 @dataclass(frozen=True)

@@ -148,10 +148,7 @@ def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
 
 
 def _read(root: Path, path: str) -> bytes:
-    try:
-        return read_given(root / path)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    return read_given(root / path, DataError, where=path)
 
 
 def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:

@@ -11,9 +11,9 @@ process to process, and all threads share one cache (`benchmarks/training.py`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +22,18 @@ import torch
 from autolabel.config import Augment
 from autolabel.data.augment import augment
 from autolabel.data.mixing import draw_mix
-from autolabel.data.pairs import Pair, Pairs, train_ids
+from autolabel.data.pairs import Pairs, Sample
 from autolabel.data.sampling import EpochSampler, Item, class_centroid
+from autolabel.data.streams import Stream
 from autolabel.threads import OrderedMap
 
-_AUGMENT, _MIX = 3, 5  # streams of random numbers, beside those of sampling.py and training/trainer.py
 
-Sample = tuple[np.ndarray, ...]  # image (h, w, 3), label (h, w) and, where labels are weighed, weights (h, w); uint8
-Batch = tuple[torch.Tensor, ...]  # the same of B samples: (B, h, w, 3), (B, h, w), (B, h, w)
+class Batch(NamedTuple):
+    """B samples in tensors of uint8, fields as of `Sample`."""
+
+    images: torch.Tensor  # (B, h, w, 3)
+    labels: torch.Tensor  # (B, h, w)
+    confidence: torch.Tensor | None  # (B, h, w)
 
 
 @dataclass
@@ -42,7 +46,6 @@ class CropSet:
     crop: tuple[int, int]
     tile: int  # px; see `data.sampling`
     fill: tuple[int, int, int]
-    weighed: bool = False  # whether the labels of `pairs` come with weights
 
     def __post_init__(self) -> None:
         self._items = lru_cache(maxsize=2)(self.sampler.items)  # threads may be in two epochs at once
@@ -50,27 +53,27 @@ class CropSet:
     def __getitem__(self, number: int) -> Sample:
         epoch, position = divmod(number, self.sampler.epoch_images)
         items = self._items(epoch)
-        view = self._view(items[position], np.random.default_rng([self.sampler.seed, _AUGMENT, epoch, position]))
-        self._mix(view, items, np.random.default_rng([self.sampler.seed, _MIX, epoch, position]))
-        image, label = view
-        return (image, label[..., 0], label[..., 1]) if self.weighed else view
+        view = self._view(items[position], np.random.default_rng([self.sampler.seed, Stream.AUGMENT, epoch, position]))
+        self._mix(view, items, np.random.default_rng([self.sampler.seed, Stream.MIX, epoch, position]))
+        return view
 
-    def _view(self, item: Item, rng: np.random.Generator) -> Pair:
-        image, label = self.pairs[item.index]
+    def _view(self, item: Item, rng: np.random.Generator) -> Sample:
+        sample = self.pairs[item.index]
         centre = None
         if item.class_id is not None:
-            centre = class_centroid(train_ids(label), item.class_id, tile=self.tile, which=item.tile)
-        return augment(image, label, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
+            centre = class_centroid(sample.label, item.class_id, tile=self.tile, which=item.tile)
+        return augment(sample, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
 
-    def _mix(self, view: Pair, items: list[Item], rng: np.random.Generator) -> None:
+    def _mix(self, view: Sample, items: list[Item], rng: np.random.Generator) -> None:
         """Paste a part of another sample of the epoch, cropped anew: not of the batch, which is shared and split."""
         mix = draw_mix(self.augment, rng)
         if mix is None:
             return
         pasted = self._view(items[int(rng.integers(len(items)))], rng)
-        mask = mix(train_ids(pasted[1]), rng)
+        mask = mix(pasted.label, rng)
         for below, above in zip(view, pasted, strict=True):
-            below[mask] = above[mask]
+            if below is not None and above is not None:
+                below[mask] = above[mask]
 
 
 class _Place(NamedTuple):
@@ -93,20 +96,25 @@ def batches(
     def make(place: _Place) -> _Place:
         # Copied by numpy: torch would start threads of its own for it.
         for whole, part in zip(place.batch, crops[place.number], strict=True):
-            whole[place.row].numpy()[...] = part
+            if whole is not None and part is not None:
+                whole[place.row].numpy()[...] = part
         return place
 
-    shapes = [(*crops.crop, 3), crops.crop, crops.crop][: 2 + crops.weighed]
-    places = _places(range(start, stop, step), batch, shapes, pin)
+    def empty(count: int) -> Batch:
+        layer = partial(torch.empty, dtype=torch.uint8, pin_memory=pin)
+        size = count, *crops.crop
+        return Batch(layer((*size, 3)), layer(size), layer(size) if crops.pairs.has_confidence else None)
+
+    places = _places(range(start, stop, step), batch, empty)
     with OrderedMap(make, places, workers=workers, ahead=batch + workers) as made:
         for place in made:
-            if place.row == len(place.batch[0]) - 1:
+            if place.row == len(place.batch.images) - 1:
                 yield place.batch
 
 
-def _places(numbers: range, batch: int, shapes: Sequence[tuple[int, ...]], pin: bool) -> Iterator[_Place]:
+def _places(numbers: range, batch: int, empty: Callable[[int], Batch]) -> Iterator[_Place]:
     for first in range(0, len(numbers), batch):
         group = numbers[first : first + batch]
-        whole = tuple(torch.empty((len(group), *shape), dtype=torch.uint8, pin_memory=pin) for shape in shapes)
+        whole = empty(len(group))
         for row, number in enumerate(group):
             yield _Place(number, whole, row)

@@ -10,6 +10,7 @@ from pathlib import Path
 from autolabel.classes import ClassSet
 from autolabel.data.checks import unsafe_path
 from autolabel.errors import DataError
+from autolabel.given import reading
 from autolabel.store.digest import digest_json
 
 
@@ -63,12 +64,8 @@ class SourcePlan:
 
 def file_bytes(root: Path, path: str) -> int:
     """Size of a file below `root`. Raises DataError."""
-    try:
+    with reading(root / path, DataError, "put it back or remove it from the list"):
         return (root / path).stat().st_size
-    except OSError as error:
-        raise DataError(
-            root / path, f"cannot be read: {error.strerror}", "put it back or remove it from the list"
-        ) from error
 
 
 def refuse_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:

@@ -28,12 +28,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
     if unsafe is not None:
         raise DataError(root, f"path {path!r} {unsafe}")
     file = roots[root] / path
-    try:
-        return read_given(file)
-    except OSError as error:
-        raise DataError(
-            file, f"cannot be read: {error.strerror or error}", "put it back or build a new manifest"
-        ) from error
+    return read_given(file, DataError, "put it back or build a new manifest")
 
 
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
@@ -67,9 +62,9 @@ def label_from(data: bytes, row: LabelRow, classes: ClassSet, *, max_pixels: int
     return decode_label(data, where=row.path, classes=classes, encoding=row.encoding, max_pixels=limit)
 
 
-def load_weights(roots: Roots, root: str, path: str, sha256: str, *, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def load_confidence(roots: Roots, root: str, path: str, sha256: str, *, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """(H, W) uint8, what each pixel of a label of this `shape` counts, 255 = 1. Raises DataError."""
-    weights = png.decode(read_verified(roots, root, path, sha256), where=path, max_pixels=shape[0] * shape[1])
-    if weights.shape != shape:
-        raise LabelError(path, f"is {weights.shape}, its label {shape} (height, width)")
-    return weights
+    confidence = png.decode(read_verified(roots, root, path, sha256), where=path, max_pixels=shape[0] * shape[1])
+    if confidence.shape != shape:
+        raise LabelError(path, f"is {confidence.shape}, its label {shape} (height, width)")
+    return confidence

@@ -17,8 +17,7 @@ from functools import cached_property
 
 import numpy as np
 
-# Keep the streams of random numbers drawn from one run seed apart.
-_PERMUTATION, _EPOCH = 1, 2
+from autolabel.data.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class EpochSampler:
         number, begun = self._part_of(epoch)
         part = self.parts[number]
         num_plain = self._num_plain(part)
-        rng = np.random.default_rng([self.seed, _EPOCH, epoch])
+        rng = np.random.default_rng([self.seed, Stream.EPOCH, epoch])
         drawn = _class_items(rng, part, self.epoch_images - num_plain)
         start = self._walked(number) + (epoch - begun) * num_plain
         drawn += [Item(index) for index in self._walk(part.pictures, start, num_plain)]
@@ -110,7 +109,7 @@ class EpochSampler:
         """Pictures start .. start + count of the endless row of their permutations."""
         size = len(pictures)
         rounds = range(start // size, (start + count - 1) // size + 1)
-        order = [np.random.default_rng([self.seed, _PERMUTATION, i]).permutation(size) for i in rounds]
+        order = [np.random.default_rng([self.seed, Stream.PERMUTATION, i]).permutation(size) for i in rounds]
         offset = start - rounds.start * size
         return np.asarray(pictures)[np.concatenate(order)[offset : offset + count]].tolist() if count else []
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from autolabel.errors import LabelError
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, colour type, compression, filter, interlace
 _NONE, _UP = 0, 2
 _PREFER_UP = 1.2  # differences are few and alike, so a change of them costs fewer bits
@@ -31,7 +31,7 @@ def encode(labels: np.ndarray) -> bytes:
     deflate = zlib.compressobj(level=9, memLevel=9, strategy=zlib.Z_RLE)
     data = deflate.compress(rows.data) + deflate.flush()
     header = _HEADER.pack(width, height, 8, 0, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _filtered(labels: np.ndarray) -> np.ndarray:
@@ -61,29 +61,34 @@ def decode(data: bytes, *, where: object = "label PNG", max_pixels: int = 64_000
 
     Any other kind (palette, 16 bit, colour) would not give ids in every reader; it is refused, not converted.
     """
-    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
+    if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
         raise LabelError(where, "not a PNG file")
     width, height, depth, colour, *_ = _HEADER.unpack(data[16:29])
     if (depth, colour) != (8, 0):
         raise LabelError(where, f"bit depth {depth}, colour type {colour}; label maps are 8-bit greyscale")
     if not 0 < width * height <= max_pixels:
         raise LabelError(where, f"{width} x {height} pixels exceed the limit of {max_pixels}")
-    _check_chunks(data, where)
     try:
+        if intact_length(data) < len(data):
+            raise LabelError(where, "damaged PNG: bytes follow its end")
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabelError(where, f"damaged PNG: {error}") from None
 
 
-def _check_chunks(data: bytes, where: object) -> None:
-    """Every chunk's checksum: Pillow looks at those of the header only and reads damaged pixels without a word."""
-    position = len(_SIGNATURE)
-    while position < len(data):
-        (length,) = struct.unpack(">I", data[position : position + 4].rjust(4, b"\xff"))
-        end = position + 8 + length
-        if data[end : end + 4] != struct.pack(">I", zlib.crc32(data[position + 4 : end])):
-            raise LabelError(where, "damaged PNG: a checksum does not hold or the file is cut short")
-        position = end + 4
-    if data[-8:-4] != b"IEND":
-        raise LabelError(where, "damaged PNG: cut short")
+def intact_length(data: bytes) -> int:
+    """Number of bytes of the PNG file at the start of `data`: its signature and its chunks up to IEND.
+
+    Compares the checksum of every chunk: Pillow checks those of the header only and reads damaged pixels without a
+    word. Raises ValueError where a checksum does not hold or the file is cut short.
+    """
+    view, start = memoryview(data), len(SIGNATURE)
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(view[start : start + 4])
+        if end + 4 > len(data) or zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            break
+        if data[start + 4 : start + 8] == b"IEND":
+            return end + 4
+        start = end + 4
+    raise ValueError("a checksum does not hold, or the file is cut short")

@@ -125,17 +125,10 @@ class Shard:
 def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
     """Open a shard from its bytes or its file; DataError, in one line, for any other or damaged file."""
     if isinstance(data, Path):
-        data, where = _read_bytes(data), data
+        data, where = read_given(data, DataError), data
     with _damage(where):
         file = h5py.File.in_memory(data, **_LAYOUT)
     return Shard(file, where)
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return read_given(path)
-    except OSError as error:
-        raise DataError(path, error.strerror or "cannot be read") from None
 
 
 def _read_header(file: h5py.File, where: object) -> tuple[CodeBook, tuple[str, ...]]:

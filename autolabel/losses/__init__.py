@@ -1,8 +1,7 @@
 """Losses on logits and label maps; 255 and whatever is not a class is ignored everywhere."""
 
-from autolabel.losses.bce import bce_loss
 from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.cross_entropy import cross_entropy
+from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
 from autolabel.losses.total import training_loss
 

@@ -13,12 +13,12 @@ class Counts(NamedTuple):
     """Of a whole batch. Counts of its parts, on whatever process, add up field by field."""
 
     images: int
-    valid: torch.Tensor  # 0-dim float64: pixels whose label names a class; with weights, the sum of these pixels' ones
+    valid: torch.Tensor  # 0-dim float64: pixels whose label names a class, or the sum of their confidence
 
 
-def batch_counts(labels: torch.Tensor, num_classes: int, weights: torch.Tensor | None = None) -> Counts:
-    """Of these labels, (B, H, W) integer of any type; `weights` (B, H, W) uint8, 255 = 1."""
+def batch_counts(labels: torch.Tensor, num_classes: int, confidence: torch.Tensor | None = None) -> Counts:
+    """Of these labels, (B, H, W) integer of any type; `confidence` (B, H, W) uint8, 255 = 1."""
     valid = valid_pixels(labels, num_classes)
-    if weights is None:
+    if confidence is None:
         return Counts(len(labels), valid.sum().double())
-    return Counts(len(labels), weights[valid].sum().double() / FULL)
+    return Counts(len(labels), confidence[valid].sum().double() / FULL)

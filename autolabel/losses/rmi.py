@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.bce import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.counts import Counts, batch_counts
+from autolabel.losses.pixelwise import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.pooling import Scratch, cell_sums, pooled_floor, pooled_labels, pooled_size
 from autolabel.losses.region import RADIUS, WINDOW, Statistics, gradient, information
 from autolabel.losses.strips import POOL, grid_size, strips
@@ -23,23 +23,23 @@ BCE_SHARE = 0.5
 
 
 def rmi_loss(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, weights: torch.Tensor | None = None
+    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, confidence: torch.Tensor | None = None
 ) -> torch.Tensor:
     """0.5 BCE + 0.5 RMI; BCE alone where a side is below 8 pixels, too small for one neighbourhood.
 
     RMI is the sum over classes of the mean over the batch of 0.5 logdet(M + ridge) / 9, with
     M = C_yy - C_yp (C_pp + ridge)^-1 C_yp^T of the unnormalised covariances C of neighbourhoods (`losses.region`).
     `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored: they count as label 0
-    with the least probability. `counts` of the batch they are part of, by default their own. `weights` (B, H, W) uint8:
-    what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
+    with the least probability. `counts` of the batch they are part of, by default their own. `confidence` (B, H, W)
+    uint8: what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
     """
-    counts = counts or batch_counts(labels, logits.shape[1], weights)
+    counts = counts or batch_counts(labels, logits.shape[1], confidence)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
-        return bce_loss(logits, labels, counts, weights)
+        return bce_loss(logits, labels, counts, confidence)
     with torch.autocast(logits.device.type, enabled=False):
         bce, rmi = _Sums.apply(logits, labels)
-        if weights is not None:  # a pass of its own
-            bce = summed_bce(logits, labels, weights)
+        if confidence is not None:  # a pass of its own
+            bce = summed_bce(logits, labels, confidence)
         loss = BCE_SHARE * bce / (counts.valid + 1) + (1 - BCE_SHARE) * rmi / (WINDOW * counts.images)
         return loss.to(loss_type(logits))
 

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 
-from autolabel.losses.bce import bce_loss
 from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.cross_entropy import cross_entropy
+from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
 from autolabel.models import TrainOutput
 
@@ -36,21 +35,22 @@ def training_loss(
     aux_weight: float = 0.4,
     scale_weight: float = 0.05,
     counts: Counts | None = None,
-    weights: torch.Tensor | None = None,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(that scale alone).
 
     `labels` (B, H, W) at the size of the output. A scalar; with RMI it may be negative. The defaults
     are the published ones. With the `counts` of a larger batch the value is the share of these images: the shares of
-    its parts add up to its loss, and so do their gradients. `weights` (B, H, W) uint8: what each pixel counts, 255 = 1.
+    its parts add up to its loss, and so do their gradients. `confidence` (B, H, W) uint8: what each pixel
+    counts, 255 = 1.
     """
     assert labels.shape == (output.fused.shape[0], *output.fused.shape[2:]), (labels.shape, output.fused.shape)
-    counts = counts or batch_counts(labels, output.fused.shape[1], weights)
+    counts = counts or batch_counts(labels, output.fused.shape[1], confidence)
     main, side = LOSSES[loss]
-    total = main(output.fused, labels, counts, weights)
+    total = main(output.fused, labels, counts, confidence)
     if output.fused_aux is not None and aux_weight:
-        total = total + aux_weight * side(output.fused_aux, labels, counts, weights)
+        total = total + aux_weight * side(output.fused_aux, labels, counts, confidence)
     if scale_weight:
         for logits in output.per_scale.values():
-            total = total + scale_weight * side(logits, labels, counts, weights)
+            total = total + scale_weight * side(logits, labels, counts, confidence)
     return total

@@ -18,6 +18,6 @@ def targets(labels: torch.Tensor, num_classes: int) -> tuple[torch.Tensor, torch
     return torch.where(valid, labels.long().unsqueeze(1), 0), valid
 
 
-def weighed(valid: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-    """What each pixel counts, (B, 1, H, W): `valid`, or its `weights` (B, H, W) uint8 with 255 = 1 as float64."""
-    return valid if weights is None else valid * (weights.unsqueeze(1).double() / FULL)
+def pixel_weights(valid: torch.Tensor, confidence: torch.Tensor | None) -> torch.Tensor:
+    """What each pixel counts, (B, 1, H, W): `valid`, or its `confidence` (B, H, W) uint8 with 255 = 1 as float64."""
+    return valid if confidence is None else valid * (confidence.unsqueeze(1).double() / FULL)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import TypeVar
 
 from autolabel.errors import ConfigError
+from autolabel.suggest import did_you_mean
 
 Entry = TypeVar("Entry")
 
@@ -15,11 +15,5 @@ def choose(kind: str, name: str, entries: dict[str, Entry], *, also: Iterable[st
     """The entry of that name. ConfigError with the known names otherwise, and `also` what is no entry of this table."""
     if name in entries:
         return entries[name]
-    known = ", ".join([*sorted(entries), *also])
-    raise ConfigError(f"model.{kind}", f"unknown {kind} {name!r}", f"{did_you_mean(name, entries)}known: {known}")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The beginning of a remedy; empty where no known name is near."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
+    known = f"known: {', '.join([*sorted(entries), *also])}"
+    raise ConfigError(f"model.{kind}", f"unknown {kind} {name!r}", f"{did_you_mean(name, entries)} {known}".strip())

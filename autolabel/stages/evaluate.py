@@ -55,8 +55,8 @@ def run(ctx: Context) -> Outcome:
     def look(index: int) -> tuple[np.ndarray, np.ndarray]:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
-        image, label = pairs[index]
-        return predictor.train_ids(image), label
+        sample = pairs[index]
+        return predictor.train_ids(sample.image), sample.label
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     mine = range(ctx.world.rank, len(rows), ctx.world.size)

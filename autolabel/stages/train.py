@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autolabel.config import Train
 from autolabel.errors import ConfigError
@@ -17,10 +17,6 @@ from autolabel.stages.parts import room
 from autolabel.stages.parts.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
 from autolabel.stages.parts.start import Start, initial_identity, is_fresh, start
 from autolabel.world import World
-
-if TYPE_CHECKING:
-    from autolabel.data.manifest_pairs import ManifestPairs
-    from autolabel.data.pairs import Pairs
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -91,7 +87,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     import numpy as np
     import torch
 
-    from autolabel.data.manifest_pairs import ManifestPairs, WeighedPairs
+    from autolabel.data.manifest_pairs import ManifestPairs
     from autolabel.data.rows import ROLES
     from autolabel.data.selection import training_pairs, val_pairs
     from autolabel.models import network_to_bytes
@@ -109,10 +105,8 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     rows = training_pairs(open_manifest(ctx.inputs[manifest_name]), roles)
     pairs = partial(ManifestPairs, roots=ctx.roots(), classes=manifest.classes)
     val = val_pairs(manifest)
-    train = _weighed(ctx, pairs(rows))
     data = TrainingData(
-        train=train,
-        weighed=isinstance(train, WeighedPairs),
+        train=pairs(rows, confidence=_confidence(ctx)),
         val=pairs(val) if val else None,
         class_names=manifest.classes.names,
         epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
@@ -149,13 +143,12 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     return Outcome(meta=meta, provenance={"history": result.history})
 
 
-def _weighed(ctx: Context, pairs: ManifestPairs) -> Pairs:
-    """With what each pixel of an auto label counts, where the settings ask for it and auto labels are read."""
-    from autolabel.data.manifest_pairs import WeighedPairs
-
+def _confidence(ctx: Context) -> Mapping[str, Mapping[str, str]] | None:
+    """Files of the confidence of auto labels, by image id, where the settings ask for it and auto labels are read."""
     if getattr(ctx.settings, "label_weights", "none") == "none" or "labels" not in ctx.inputs:
-        return pairs
-    return WeighedPairs(pairs, json.loads(ctx.inputs["labels"].read(WEIGHTS_INDEX)))
+        return None
+    files: dict[str, dict[str, str]] = json.loads(ctx.inputs["labels"].read(WEIGHTS_INDEX))
+    return files
 
 
 def _say(ctx: Context, text: str) -> None:

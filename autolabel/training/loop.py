@@ -45,7 +45,6 @@ class TrainingData:
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
     layers: Sequence[str] | None = None  # of the label of each training pair: fine, auto, coarse; None = all fine
-    weighed: bool = False  # whether the labels of `train` come with weights
     counts: np.ndarray | None = None  # (N, K) pixels of each class in it; None: all labels are read and counted first
 
 
@@ -175,7 +174,6 @@ def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int)
         crop=settings.crop,
         tile=settings.tile,
         fill=(red, green, blue),
-        weighed=data.weighed,
     )
 
 

@@ -56,7 +56,7 @@ def validate(
             found = iter(read)
             for _ in range(0, len(chosen), world.size):
                 world.check(stop)  # of all ranks, also of one that has no image left
-                for image, label in islice(found, 1):
+                for image, label, _ in islice(found, 1):
                     inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
                     with autocast(device, precision):
                         logits = model(inputs).fused  # (1, K, H, W)

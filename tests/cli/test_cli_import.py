@@ -121,7 +121,7 @@ def test_class_files(checkpoint: Path, tmp_path: Path) -> None:
         assert weights_from_bytes(out.read_bytes(), out)[1].class_names[0] == first
     out = tmp_path / "t.safetensors"
     said = refused(call("import-weights", checkpoint, "--out", out, "--classes", tmp_path / "no"), 2)
-    assert "is no known class set and no file that can be read; known: cityscapes, camvid" in said
+    assert "no: cannot be read: No such file or directory; give a class file, or one of cityscapes, camvid" in said
     config.write_text("{" * 9)
     assert "not valid JSON" in refused(call("import-weights", checkpoint, "--out", out, "--classes", config), 2)
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from autolabel.classes import IGNORE
 from autolabel.config import Augment
 from autolabel.data.augment import augment, colour_matrix, draw
+from autolabel.data.pairs import Sample
 
 OFF = Augment(scale=(1.0, 1.0), flip=0.0, colour=0.0, blur=0.0)
 FILL = (124, 116, 104)
@@ -29,20 +30,25 @@ def ramp(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def view(image: np.ndarray, label: np.ndarray, *, seed: int, **options: object) -> tuple[np.ndarray, np.ndarray]:
-    arguments: dict = {"settings": OFF, "crop": label.shape, "centre": None, "fill": FILL, **options}
-    return augment(image, label, rng=np.random.default_rng(seed), **arguments)
+    seen = view_of(Sample(image, label), seed=seed, **options)
+    return seen.image, seen.label
 
 
-def test_weights_take_the_way_of_their_label() -> None:
+def view_of(sample: Sample, *, seed: int, **options: object) -> Sample:
+    arguments: dict = {"settings": OFF, "crop": sample.label.shape, "centre": None, "fill": FILL, **options}
+    return augment(sample, rng=np.random.default_rng(seed), **arguments)
+
+
+def test_confidence_takes_the_way_of_its_label() -> None:
     image, label = scene(40, 60)
     for seed in range(20):
         options = {"settings": Augment(), "crop": (30, 30), "centre": (7, 50)}
         out_image, out_label = view(image, label, seed=seed, **options)
-        same_image, both = view(image, np.stack([label, label + 1], axis=2), seed=seed, **options)
+        same_image, same_label, confidence = view_of(Sample(image, label, label + 1), seed=seed, **options)
         np.testing.assert_array_equal(same_image, out_image)
-        np.testing.assert_array_equal(both[..., 0], out_label)
+        np.testing.assert_array_equal(same_label, out_label)
         shown = out_label != IGNORE
-        np.testing.assert_array_equal(both[..., 1][shown], out_label[shown] + 1)
+        np.testing.assert_array_equal(confidence[shown], out_label[shown] + 1)
 
 
 def test_with_everything_off_a_full_size_view_is_the_picture() -> None:

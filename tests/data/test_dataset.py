@@ -15,7 +15,7 @@ from autolabel.classes import CLASS_SETS
 from autolabel.config import Augment
 from autolabel.data.dataset import CropSet, batches
 from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.pairs import CachedPairs, Pair, count_classes
+from autolabel.data.pairs import CachedPairs, Sample, count_classes
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sampling import EpochSampler, Part
 
@@ -23,10 +23,12 @@ from autolabel.data.sampling import EpochSampler, Part
 class Arrays:
     """Pictures in memory; counts how often each was asked for."""
 
+    has_confidence = False
+
     def __init__(self, count: int = 4) -> None:
         rng = np.random.default_rng(0)
         self.pairs = [
-            (rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), rng.integers(0, 3, (20, 30), dtype=np.uint8))
+            Sample(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), rng.integers(0, 3, (20, 30), dtype=np.uint8))
             for _ in range(count)
         ]
         self.asked = [0] * count
@@ -35,7 +37,7 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         self.asked[index] += 1
         self.read.release()
         return self.pairs[index]
@@ -54,7 +56,7 @@ def drawn(
     start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
 ) -> list[torch.Tensor]:
     crop_set = crops(seed, augment)
-    return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b]
+    return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b[:2]]
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -124,27 +126,30 @@ def test_a_picture_drawn_twice_gets_two_crops() -> None:
     assert len({image.numpy().tobytes() for image in images}) == 60
 
 
-class Weighed(Arrays):
-    """Weights that tell the class and the picture's number."""
+class Confident(Arrays):
+    """Confidence that tells the class and the picture's number."""
 
-    def __getitem__(self, index: int) -> Pair:
-        image, label = super().__getitem__(index)
-        return image, np.stack([label, 50 * label + index], axis=2)
+    has_confidence = True
+
+    def __getitem__(self, index: int) -> Sample:
+        image, label, _ = super().__getitem__(index)
+        return Sample(image, label, 50 * label + index)
 
 
-def test_weights_travel_with_their_labels_and_change_nothing_else() -> None:
-    plain, weighed = crops(augment=MIXED), crops(augment=MIXED)
-    weighed.pairs, weighed.weighed = Weighed(), True
+def test_confidence_travels_with_its_label_and_change_nothing_else() -> None:
+    plain, confident = crops(augment=MIXED), crops(augment=MIXED)
+    confident.pairs = Confident()
     for number in range(12):
-        (image, label), (same_image, same_label, weights) = plain[number], weighed[number]
+        (image, label, none), (same_image, same_label, confidence) = plain[number], confident[number]
+        assert none is None
         np.testing.assert_array_equal(image, same_image)
         np.testing.assert_array_equal(label, same_label)
         shown = label != 255
-        np.testing.assert_array_equal(weights[shown] // 50, label[shown])
-    batch = next(batches(weighed, start=0, stop=3, batch=3, workers=1))
+        np.testing.assert_array_equal(confidence[shown] // 50, label[shown])
+    batch = next(batches(confident, start=0, stop=3, batch=3, workers=1))
     assert [tuple(maps.shape) for maps in batch] == [(3, 12, 16, 3), (3, 12, 16), (3, 12, 16)]
-    np.testing.assert_array_equal(batch[2][1], weighed[1][2])
-    np.testing.assert_array_equal(count_classes(Weighed(), 3), count_classes(Arrays(), 3))
+    np.testing.assert_array_equal(batch.confidence[1], confident[1].confidence)
+    np.testing.assert_array_equal(count_classes(Confident(), 3), count_classes(Arrays(), 3))
 
 
 def test_shapes_and_types() -> None:

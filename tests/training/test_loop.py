@@ -12,7 +12,7 @@ import torch
 from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 from autolabel.config import Augment
-from autolabel.data.pairs import Pair
+from autolabel.data.pairs import Sample
 from autolabel.errors import ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import mean_iou
@@ -158,14 +158,14 @@ def test_micro_batches_cover_the_batch() -> None:
 
 
 class Unreadable(ArrayPairs):
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         if index == 2:
             raise ImageError("street.png", "changed since the manifest was built", "put it back")
         return super().__getitem__(index)
 
 
 class Broken(ArrayPairs):
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         raise KeyError("our own mistake")
 
 

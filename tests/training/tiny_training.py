@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autolabel.config import Augment, Runtime, Train
-from autolabel.data.pairs import Pair
+from autolabel.data.pairs import Sample
 from autolabel.models import TrainOutput
 from autolabel.stopping import StopFlag
 from autolabel.training import FitResult, TrainingData, fit
@@ -40,6 +40,8 @@ class Tiny(nn.Module):
 class ArrayPairs:
     """Pictures whose colour tells the class, with noise and a band of ignored pixels."""
 
+    has_confidence = False
+
     def __init__(self, count: int = 5, size: tuple[int, int] = (24, 32), seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self.labels = [
@@ -56,8 +58,8 @@ class ArrayPairs:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Pair:
-        return self.images[index], self.labels[index]
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index], self.labels[index])
 
 
 SETTINGS = Train(

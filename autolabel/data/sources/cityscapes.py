@@ -19,7 +19,6 @@ from autolabel.data.sources.listing import by_stem, need_folder
 from autolabel.resources import resource
 
 _IMAGES = "leftImg8bit"
-_ROLES = {"gtFine": "fine", "gtCoarse": "coarse"}
 _REMEDY = "data.root must hold leftImg8bit/, gtFine/ and, for coarse splits, gtCoarse/ as published"
 
 

@@ -15,8 +15,9 @@ from autolabel.classes import ClassSet, parse_class_file
 from autolabel.config import Folder
 from autolabel.data.checks import unsafe_path
 from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_text
-from autolabel.errors import ConfigError, LabelError
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder
+from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.given import read_text
 
 _SPLITS = ("train", "val", "test")
 
@@ -60,7 +61,7 @@ def _check_folders(settings: Folder) -> None:
 
 def _classes(settings: Folder) -> ClassSet:
     file = settings.root / settings.classes
-    return parse_class_file(read_text(file, 'write one: names = ["road", "car", ...]'), file)
+    return parse_class_file(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
 
 
 def _masks(root: Path, folder: str, pictures: dict[str, str]) -> dict[str, str]:

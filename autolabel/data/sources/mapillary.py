@@ -14,8 +14,9 @@ from pathlib import Path
 from autolabel.classes import ClassSet, mapillary_classes
 from autolabel.config import Mapillary
 from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_text
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder
 from autolabel.errors import DataError
+from autolabel.given import read_text
 
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _REMEDY = "data.root must hold Mapillary Vistas as published, in the version data.version names"
@@ -37,7 +38,7 @@ def _classes(settings: Mapillary) -> ClassSet:
     if not file.is_file() and settings.version == "v1.2":
         file = settings.root / "config.json"
     try:
-        return mapillary_classes(json.loads(read_text(file, _REMEDY)), file)
+        return mapillary_classes(json.loads(read_text(file, DataError, _REMEDY)), file)
     except (ValueError, RecursionError) as error:
         raise DataError(file, f"not valid JSON: {error}", _REMEDY) from error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 
 from autolabel.errors import ConfigError
+from autolabel.suggest import did_you_mean
 
 NONE = -1  # a class that is none of ours
 _IGNORED = ("", "ignore")
@@ -54,10 +54,8 @@ def _target(value: str, ours: Sequence[str], where: object) -> int:
 
 def _known(name: str, names: Sequence[str], kind: str, where: object) -> str:
     """The folded name if it is one of `names`."""
-    folded = {_fold(other): other for other in names}
-    if _fold(name) not in folded:
-        close = get_close_matches(_fold(name), folded, n=1)
-        remedy = f"did you mean {folded[close[0]]!r}?" if close else f"it has {_some(names)}"
+    if _fold(name) not in map(_fold, names):
+        remedy = did_you_mean(name, names, fold=_fold) or f"it has {_some(names)}"
         raise ConfigError(where, f"class_map: {name!r} is no {kind}", remedy)
     return _fold(name)
 

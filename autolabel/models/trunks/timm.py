@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.models.choice import did_you_mean
 from autolabel.models.trunks.trunk import Features, Trunk
+from autolabel.suggest import did_you_mean
 
 PIP = "pip install 'autolabel[timm]'"
 COARSER = "_os16"  # ends the name, as those of our own trunks
@@ -63,7 +63,8 @@ def timm_trunk(name: str) -> TimmTrunk:
     architecture = name.removesuffix(COARSER)
     known = timm.list_models()
     if architecture not in known:  # nor does timm then take it for an address or a folder to read weights from
-        remedy = f"{did_you_mean(architecture.partition('.')[0], known)}timm.list_models() lists all {len(known)}"
+        near = did_you_mean(architecture.partition(".")[0], known)
+        remedy = f"{near} timm.list_models() lists all {len(known)}".strip()
         raise ConfigError("model.trunk", f"timm has no network {architecture!r}", remedy)
     plan = _plan(timm, architecture, 8 if name == architecture else 16)
     return TimmTrunk(_create(timm, architecture, plan.way), plan)

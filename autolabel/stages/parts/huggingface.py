@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.given import open_given, read_given
+from autolabel.given import read_given, reading
 from autolabel.store import digest_json, sha256_file
 
 if TYPE_CHECKING:
     from autolabel.models.huggingface import Files
-
-Found = TypeVar("Found")
 
 CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # older and newer name; the first found counts
@@ -24,6 +21,7 @@ _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _LARGEST_JSON = 16 * 2**20
+_REMEDY = "give a folder written by save_pretrained"
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -53,7 +51,7 @@ def identity(name: str) -> str:
     """Digest of the files that are used, wherever they lie."""
     folder = folder_of(name)
     used = [CONFIG, *_processor(folder), *weight_files(folder)]
-    return digest_json({file: _guarded(folder / file, sha256_file) for file in used})
+    return digest_json({file: _digest(folder / file) for file in used})
 
 
 def read_files(name: str) -> Files:
@@ -66,7 +64,7 @@ def read_files(name: str) -> Files:
         where=str(folder),
         config=_small(folder / CONFIG),
         processor=None if processor is None else _small(folder / processor),
-        weights=[partial(_guarded, folder / file, read_given) for file in weight_files(folder)],
+        weights=[partial(read_given, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
     )
 
 
@@ -80,7 +78,7 @@ def weight_files(folder: Path) -> list[str]:
     if pickled:
         remedy = "save it as safetensors: model.save_pretrained(folder) of transformers 5 does"
         raise WeightsError(folder, f"holds {pickled[0]}, and opening that could run a stranger's code", remedy)
-    raise WeightsError(folder, f"holds no {_WHOLE}", "give a folder written by save_pretrained")
+    raise WeightsError(folder, f"holds no {_WHOLE}", _REMEDY)
 
 
 def _shards(index: Path) -> list[str]:
@@ -99,19 +97,9 @@ def _processor(folder: Path) -> list[str]:
 
 
 def _small(file: Path) -> bytes:
-    def read(file: Path) -> bytes:
-        with open_given(file) as stream:
-            return stream.read(_LARGEST_JSON + 1)
-
-    data = _guarded(file, read)
-    if len(data) > _LARGEST_JSON:
-        raise WeightsError(file, "is larger than any such file")
-    return data
+    return read_given(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
 
 
-def _guarded(file: Path, read: Callable[[Path], Found]) -> Found:
-    try:
-        return read(file)
-    except OSError as error:
-        remedy = "give a folder written by save_pretrained"
-        raise WeightsError(file, f"cannot be read: {error.strerror}", remedy) from None
+def _digest(file: Path) -> str:
+    with reading(file, WeightsError, _REMEDY):
+        return sha256_file(file)

@@ -43,10 +43,7 @@ def open_model(artefact: Artefact) -> tuple[Network, NetworkCard]:
 
 def read_weights(path: Path) -> bytes:
     """The bytes of a weights file that a user names. Raises WeightsError."""
-    try:
-        return read_given(path)
-    except OSError as error:
-        raise WeightsError(path, f"cannot be read: {error.strerror}", "give the path of a safetensors file") from error
+    return read_given(path, WeightsError, "give the path of a safetensors file")
 
 
 def need_labels(data: SourcePlan, split: str, roles: Collection[str], remedy: str) -> None:

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from predict_call import picture, predict, refused, results, tiny_weights
 
 from autolabel.store import open_draft
+from tests.cli.predict_call import picture, predict, refused, results, tiny_weights
 
 
 @pytest.fixture(scope="module")

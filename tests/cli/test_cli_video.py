@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from predict_call import picture, predict, refused, results, tiny_weights
+
+from tests.cli.predict_call import picture, predict, refused, results, tiny_weights
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (7, 40, 56, 3), dtype=np.uint8)
 Encode = Callable[..., bytes]

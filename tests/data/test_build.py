@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from joblib import parallel_config
-from picture_files import encoded, header_only_png, ids, palette_png, picture, put, put_image, put_mask
 
 from autolabel.config import Folder
 from autolabel.data.build import Built, build, fingerprint
 from autolabel.data.reading import load_image, load_label
 from autolabel.errors import DataError
+from tests.data.picture_files import encoded, header_only_png, ids, palette_png, picture, put, put_image, put_mask
 
 
 @pytest.fixture

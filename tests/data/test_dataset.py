@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_files import encoded, ids, picture, put
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Augment
@@ -18,6 +17,7 @@ from autolabel.data.manifest_pairs import ManifestPairs
 from autolabel.data.pairs import CachedPairs, Pair, count_classes
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sampling import EpochSampler, Part
+from tests.data.picture_files import encoded, ids, picture, put
 
 
 class Arrays:

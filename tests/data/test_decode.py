@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import encoded, header_only_png, ids, palette_png, picture
 from PIL import Image, ImageFile
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.decode import decode_image, decode_label, image_size
 from autolabel.errors import DataError, ImageError, LabelError
+from tests.data.picture_files import encoded, header_only_png, ids, palette_png, picture
 
 LIMIT = 10_000
 CAMVID = CLASS_SETS["camvid"]

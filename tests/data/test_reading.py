@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import HEIGHT, WIDTH, encoded, ids, picture, put
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.reading import load_image, load_label, read_verified
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import DataError, ImageError, LabelError
+from tests.data.picture_files import HEIGHT, WIDTH, encoded, ids, picture, put
 
 CAMVID = CLASS_SETS["camvid"]
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
 from autolabel.data.sampling import EpochSampler, Part, class_centroid
+from tests.helpers.paths import ROOT
 
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
@@ -59,10 +60,8 @@ def test_items_depend_on_seed_and_epoch_only() -> None:
 
 
 def test_items_are_the_same_in_another_process() -> None:
-    code = "from test_sampling import sampler; print(sampler().items(3))"
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=__file__.rsplit("/", 1)[0], capture_output=True, text=True, check=True
-    )
+    code = "from tests.data.test_sampling import sampler; print(sampler().items(3))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == str(sampler().items(3))
 
 

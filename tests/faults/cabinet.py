@@ -216,7 +216,7 @@ def shard() -> bytes:
 
 
 def _manifest_files() -> dict[str, bytes]:
-    from malformed_manifests import good_manifest
+    from tests.faults.malformed_manifests import good_manifest
 
     return good_manifest().to_files()
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import hostile_names
-import hostile_pictures
-import hostile_places
-import hostile_weights
-from cabinet import cabinet
-from hostile import clear, meet
-from tally import Tally
+from tests.faults import hostile_names, hostile_pictures, hostile_places, hostile_weights
+from tests.faults.cabinet import cabinet
+from tests.faults.hostile import clear, meet
+from tests.faults.tally import Tally
 
 
 def run(number: int, seed: int, folder: Path) -> Tally:

@@ -17,10 +17,9 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tally import Tally
-from workshop import call, committed, damage, digests
-
 from autolabel.store import Artefact
+from tests.faults.tally import Tally
+from tests.faults.workshop import call, committed, damage, digests
 
 MAX_BAD = 2
 INFER_EVERY = 8  # one try in so many damages pictures between manifest and infer

@@ -13,8 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, damage, ended
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, damage, ended
 
 STEPS = ("manifest", "teacher", "infer", "label")
 START_UP = 60  # ticks of CPU time (10 ms each), more than the time before the work begins

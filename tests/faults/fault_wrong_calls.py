@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from cabinet import PLACES, Cabinet, cabinet
-from tally import Tally
+
+from tests.faults.cabinet import PLACES, Cabinet, cabinet
+from tests.faults.tally import Tally
 
 CODES = {0, 1, 2, 3, 4, 5, 75, 130, 143}  # autolabel/errors.py
 SECONDS = 60  # a call that takes longer hangs

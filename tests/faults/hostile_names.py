@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from cabinet import Cabinet, put
-from fault_wrong_calls import inside, snapshot
-from tally import Tally
+from tests.faults.cabinet import Cabinet, put
+from tests.faults.fault_wrong_calls import inside, snapshot
+from tests.faults.tally import Tally
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = (

@@ -10,8 +10,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cabinet import Cabinet, put
-from hostile import EITHER, HARMLESS, REFUSED, Hostile, laid
+from tests.faults.cabinet import Cabinet, put
+from tests.faults.hostile import EITHER, HARMLESS, REFUSED, Hostile, laid
 
 CANARIES = b"<?php system('touch canary'); ?><script>alert(1)</script>"
 LOOK = ("predict", "--teacher", "weights", "thing", "--out", "out", "-q")

@@ -1,6 +1,6 @@
 """The tries of fault_memory.py: the command line in this process, with a fault planted in what it calls.
 
-    python tests/faults/memory_at_work.py WORK FOLDER NUMBER SEED
+    python -m tests.faults.memory_at_work WORK FOLDER NUMBER SEED
 
 `WORK` is the work folder of a workshop. Prints a JSON list of bad outcomes.
 """
@@ -23,7 +23,6 @@ from unittest import mock
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from workshop import Workshop, damage, digests, one_line
 
 import autolabel.stages.infer
 from autolabel.cli.main import cli
@@ -33,6 +32,7 @@ from autolabel.inference.upload import Upload
 from autolabel.stages.parts.opening import WEIGHTS
 from autolabel.store import Artefact
 from autolabel.training.trainer import Trainer
+from tests.faults.workshop import Workshop, damage, digests, one_line
 
 BATCH = 4
 IN_BATCHES = (f"--set=infer.chunk={BATCH}", f"--set=runtime.infer_batch={BATCH}")

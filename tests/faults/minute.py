@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import harness
 import numpy as np
 from PIL import Image
 
@@ -25,6 +24,7 @@ from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Node
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, digest_json, scan
+from tests.faults import harness
 
 _TRAIN = """
 crop = [32, 32]

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import EXPERIMENT, FILTER, build, runner
 
 from autolabel.config import Label
 from autolabel.data.build import plan
 from autolabel.errors import StoreError
 from autolabel.flow.room import check_room, planned
 from autolabel.flow.stage import Room
+from tests.flow.small import EXPERIMENT, FILTER, build, runner
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

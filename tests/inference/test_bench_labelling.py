@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import _codec
+import _decision
+import _dense
+import _skip
 import numpy as np
 import pytest
+from _scopes import SCOPES
 from PIL import Image
 
 from autolabel.config import Model
 from autolabel.data.scenes import render
 from autolabel.models import WeightsCard
 from autolabel.models.weights import weights_to_bytes
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import _codec
-import _decision
-import _dense
-import _skip
-from _scopes import SCOPES
 
 
 def test_fusion_and_decision() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from plain_losses import example, one_hot, plain_total
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autolabel.losses import bce_loss, cross_entropy, rmi_loss
+from tests.losses.plain_losses import example, one_hot, plain_total
 
 Loss = Callable[..., torch.Tensor]
 LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]

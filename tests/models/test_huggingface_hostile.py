@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hf_folders import NAMES, save
 
 from autolabel.errors import AutolabelError, ConfigError, WeightsError
 from autolabel.models import network_from_bytes, network_to_bytes, weights_from_bytes
 from autolabel.models.container import pack
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
+from tests.helpers.hf_folders import NAMES, save
 
 Config = dict[str, Any]
 

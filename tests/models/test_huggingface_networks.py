@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hf_folders import MODELS, NAMES, build, save, transformers
 
 from autolabel.errors import ConfigError
 from autolabel.inference.decision import decide_probabilities
@@ -18,6 +17,7 @@ from autolabel.models import HuggingFaceModel, network_from_bytes, network_to_by
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
 from autolabel.models.huggingface.scores import Logits, Queries, as_probabilities, scores
 from autolabel.training.recompute import recompute_activations
+from tests.helpers.hf_folders import MODELS, NAMES, build, save, transformers
 
 OURS = ("Road", "side walk", "Car", "pole", "SKY")
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import SMALL, network, saved, trunk_entries
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Model
@@ -15,6 +14,7 @@ from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import TrunkCard, build_model, start_from, weights_from_bytes
 from autolabel.models.published import Choice, import_weights
 from autolabel.models.published.recognise import closest_alone
+from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")
 Tensors = dict[str, torch.Tensor]

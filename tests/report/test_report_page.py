@@ -8,17 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_example import SHAPE, example_data, image, maps
 
 from autolabel.report.build import render_report
 from autolabel.report.data import Example, ReportData
 from autolabel.report.sections import SECTIONS
+from tests.helpers.paths import ROOT
+from tests.report.report_example import SHAPE, example_data, image, maps
 
 _VOID = {"meta", "img", "br", "link"}
 
@@ -120,11 +120,11 @@ def test_what_cannot_be_seen_is_spelled_out():
 
 def test_same_data_same_bytes_in_another_process(data):
     code = (
-        "import sys, report_example, autolabel.report.build as b;"
-        "sys.stdout.buffer.write(b.render_report(report_example.example_data()))"
+        "import sys, tests.report.report_example as e, autolabel.report.build as b;"
+        "sys.stdout.buffer.write(b.render_report(e.example_data()))"
     )
-    env = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(Path(__file__).parent)}
-    other = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout
+    env = {**os.environ, "PYTHONHASHSEED": "77"}
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, check=True).stdout
     assert render_report(data) == other
 
 

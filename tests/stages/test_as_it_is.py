@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_to_bytes
+from tests.stages.tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config import Infer, Model, Teacher
 from autolabel.errors import ConfigError
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_to_bytes
 from autolabel.stages.parts.skips import check_skip
+from tests.stages.tiny_pipeline import EXPERIMENT, call
 
 
 def refused(file: Path, work: Path, *overrides: str, code: int, command: str = "run") -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_pipeline import call, call_json
 
 from autolabel.config import Experiment
 from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.load import load_pipeline
+from tests.stages.tiny_pipeline import call, call_json
 
 pytestmark = pytest.mark.xdist_group("fusions")  # one worker builds the fixture
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_folders import NAMES, build, save
 
 from autolabel.errors import WeightsError
 from autolabel.experiment import load_experiment
 from autolabel.models.huggingface import model_as_it_is
 from autolabel.stages.parts.huggingface import folder_of, identity, read_files, weight_files
+from tests.helpers.hf_folders import NAMES, build, save
 
 
 @pytest.fixture(scope="module")

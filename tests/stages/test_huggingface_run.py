@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hf_folders import save
 from PIL import Image
-from tiny_pipeline import call, call_json
 
 from autolabel.data.manifest import Manifest
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import read_shard
 from autolabel.models import network_from_bytes, normalise
+from tests.helpers.hf_folders import save
+from tests.stages.tiny_pipeline import call, call_json
 
 OURS = ("road", "pavement", "building", "sky", "vegetation", "pole", "sign", "car", "person")
 THEIRS = ("Road", "sidewalk", "building", "tree", "bus", "sky")

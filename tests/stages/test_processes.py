@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call, call_json
+
+from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 SECONDS = 200  # ends a hang
 CHECKPOINT = "artefacts/teacher/*.partial/state/checkpoint.pt"

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.errors import ConfigError
 from autolabel.experiment import load_experiment
 from autolabel.flow.load import load_pipeline
+from tests.stages.tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 ROUND = ["infer", "label", "audit", "fuse", "student"]
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tiny_pipeline import Tiny, call_json
+from tests.stages.tiny_pipeline import Tiny, call_json
 
 SCALES = "infer.scales=[0.5, 1.0, 2.0]"
 

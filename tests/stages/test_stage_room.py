@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.config import Teacher
 from autolabel.data.build import plan
@@ -15,6 +14,7 @@ from autolabel.flow.room import estimates, measured
 from autolabel.flow.stage import Ahead, Pictures, Sizes
 from autolabel.stages.parts import room
 from autolabel.store import Artefact, bytes_in
+from tests.stages.tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

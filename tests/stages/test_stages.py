@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call, call_json
 
 from autolabel.data.manifest import Manifest
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import read_shard
+from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")  # one worker builds the fixture
 

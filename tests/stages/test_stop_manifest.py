@@ -6,12 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT
 
 from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.runner import Runner
 from autolabel.stopping import StopFlag, Stopped
+from tests.stages.tiny_pipeline import EXPERIMENT
 
 
 def test_a_stop_is_heeded_between_two_images(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import torch
-from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_from_bytes, weights_to_bytes
+from tests.stages.tiny_pipeline import EXPERIMENT, call
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 

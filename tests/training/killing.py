@@ -1,6 +1,6 @@
 """SIGKILL a real training at random moments, run it again, compare its bits with those of one left alone.
 
-    python tests/training/killing.py KILLS [SEED]
+    python -m tests.training.killing KILLS [SEED]
 
 Once with one and once with two loader threads; bf16, averaged weights, dropout, batch norm, one thread for torch. The
 training is `autolabel run --until teacher`, forked from a process that has the imports behind it.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_folders import MODELS, save
-from tiny_training import NAMES, digest, settings, train
 
 from autolabel.models import HuggingFaceModel, network_to_bytes
 from autolabel.models.huggingface import Files, model_to_train
 from autolabel.stopping import StopFlag, Stopped
+from tests.helpers.hf_folders import MODELS, save
+from tests.training.tiny_training import NAMES, digest, settings, train
 
 KINDS = ("segformer", "upernet-resnet", "upernet-convnextv2")
 

@@ -185,12 +185,12 @@ def test_usage_errors_are_code_2(argument: list[str]) -> None:
 
 
 def test_foreign_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(b"no picture")
+    image = tmp_path / "a.png"
+    image.write_bytes(b"no picture")
     out = tmp_path / "out"
-    assert "not a safetensors file" in one_line(call("predict", "--teacher", picture, picture, "--out", out, "-q"), 3)
-    assert "cannot be read" in one_line(call("predict", "--teacher", tmp_path / "no", picture, "--out", out, "-q"), 3)
-    one_line(call("cut", picture, "--out", out, "-q"), 3)
+    assert "not a safetensors file" in one_line(call("predict", "--teacher", image, image, "--out", out, "-q"), 3)
+    assert "cannot be read" in one_line(call("predict", "--teacher", tmp_path / "no", image, "--out", out, "-q"), 3)
+    one_line(call("cut", image, "--out", out, "-q"), 3)
     one_line(call("cut", tmp_path, "--out", out, "-q"), 3)
     assert not out.exists()
 

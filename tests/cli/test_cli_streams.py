@@ -81,7 +81,7 @@ import os, signal, sys
 import autolabel.experiment
 from autolabel.cli import main
 
-autolabel.experiment.open_given = lambda *given, **more: os.kill(os.getpid(), signal.SIGINT)
+autolabel.experiment.open_given = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["autolabel", "status", "x.toml"]
 main()
 """

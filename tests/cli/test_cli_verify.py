@@ -34,8 +34,8 @@ def test_what_is_damaged_is_put_aside(work: Path) -> None:
     assert (found.exit_code, found.stdout.count("data/file")) == (1, 1)
     assert "put it aside with --set-aside" in found.stderr
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]
-    told = verify(work, "--full", "--set-aside")
-    assert (told.exit_code, told.stdout) == (1, found.stdout)
+    result = verify(work, "--full", "--set-aside")
+    assert (result.exit_code, result.stdout) == (1, found.stdout)
     aside, kept = scan(work / "artefacts")
     assert (aside.node, aside.kind, (aside.path / "data" / "file").read_bytes()) == ("label", "corrupt", b"gooe")
     assert (kept.node, Artefact.open(kept.path).verify(full=True)) == ("report", [])

@@ -15,7 +15,7 @@ from tests.helpers.paths import ROOT
 
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
-    # Class 0 everywhere, class 1 nowhere, class 2 in one picture only.
+    # Class 0 everywhere, class 1 nowhere, class 2 in one image only.
     part = Part(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
     return EpochSampler((part,), seed, epoch_images, class_uniform)
 
@@ -77,7 +77,7 @@ def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> 
 
 
 @pytest.mark.parametrize(("epoch_images", "class_uniform"), [(20, 0.0), (20, 0.5), (3, 0.0), (5, 0.4)])
-def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uniform: float) -> None:
+def test_the_rest_visits_all_images_equally_often(epoch_images: int, class_uniform: float) -> None:
     drawing = sampler(epoch_images=epoch_images, class_uniform=class_uniform)
     seen: Counter[int] = Counter(dict.fromkeys(range(7), 0))
     for epoch in range(9):

@@ -16,7 +16,7 @@ from autolabel.data.plan import SourcePlan
 from autolabel.data.selection import to_label, training_pairs, val_pairs
 from autolabel.data.sources.folder import _held_out
 from autolabel.errors import ConfigError, DataError, LabelError
-from tests.data.picture_files import encoded, ids, palette_png, put, put_image, put_mask
+from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ class Cabinet:
 def cabinet(folder: Path) -> Cabinet:
     """Everything is made below `folder`, which commands have no reason to change."""
     folder.mkdir(parents=True)
-    images, labels = _pictures()
+    images, labels = _image_and_label()
     data = folder / "data"
     for number in range(3):
         put(data / "images" / f"{number}.png", images)
@@ -172,7 +172,7 @@ PLACES = (
 )  # fmt: skip
 
 
-def _pictures() -> tuple[bytes, bytes]:
+def _image_and_label() -> tuple[bytes, bytes]:
     import numpy as np
     from PIL import Image
 

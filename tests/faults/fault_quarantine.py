@@ -1,4 +1,4 @@
-"""Pictures that go bad, before the manifest is made or between manifest and infer, and are repaired again.
+"""Images that go bad, before the manifest is made or between manifest and infer, and are repaired again.
 
 Within `data.max_bad` the run ends with 5, and `quarantine.json` and `retry.txt` name just the bad ones; above it, with
 3 and nothing committed. After a repair the same command gives what it would have given without the damage, also where
@@ -22,7 +22,7 @@ from tests.faults.tally import Tally
 from tests.faults.workshop import call, committed, damage, digests
 
 MAX_BAD = 2
-INFER_EVERY = 8  # one try in so many damages pictures between manifest and infer
+INFER_EVERY = 8  # one try in so many damages images between manifest and infer
 EXPERIMENT = """
 name = "quarantine"
 [data]
@@ -53,7 +53,7 @@ HEIGHT, WIDTH = 32, 40
 
 
 def png(colour: int, channels: int, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """A noisy picture (3 channels) or a label map of class 0 (1 channel), by hand: nothing to import."""
+    """A noisy image (3 channels) or a label map of class 0 (1 channel), by hand: nothing to import."""
     rng = random.Random(colour)
     pixels = bytes(width * channels) if channels == 1 else rng.randbytes(width * channels)
     rows = b"".join(b"\0" + pixels for _ in range(height))
@@ -90,7 +90,7 @@ SAME_SIZE = ("zeros", "bad checksum", "bomb", "JPEG cut short")  # what the mani
 
 
 class Source:
-    """A folder of pictures and the experiment that reads it."""
+    """A folder of images and the experiment that reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.file = folder / "source", folder / "quarantine.toml"

@@ -89,13 +89,13 @@ def _ticks(pid: int) -> int:
 
 def _bad_end(code: int, said: list[str], signum: signal.Signals) -> list[str]:
     """Caught: it says so, and in the end what to do. Before the handler is there, the signal ends it as any program."""
-    told = [
+    messages = [
         f"{signum.name}: {_ANNOUNCED}",
         f"autolabel: stopped by {signum.name}; run the same command again to go on",
     ]
-    if code == 128 + signum and said == told:
+    if code == 128 + signum and said == messages:
         return []
-    if code == 0 and said in ([], told[:1]):
+    if code == 0 and said in ([], messages[:1]):
         return []  # the last step was done by then
     if code == -signum and not said:
         return []

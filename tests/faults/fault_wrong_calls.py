@@ -96,10 +96,10 @@ def _piles(path: tuple[str, ...], command: click.Command, things: Cabinet, rng: 
         takes_files = isinstance(parameter.type, click.Path) or name in ALSO_FILES
         odd = [*things.odd, *PLACES] if takes_files else [*VALUES]
         rng.shuffle(odd)
-        yield [Call(path, name, thing, arguments(command, name, _given(thing, things), things)) for thing in odd]
+        yield [Call(path, name, thing, arguments(command, name, _argument_for(thing, things), things)) for thing in odd]
 
 
-def _given(thing: str, things: Cabinet) -> str:
+def _argument_for(thing: str, things: Cabinet) -> str:
     return THING if thing in things.odd else thing
 
 

@@ -1,4 +1,4 @@
-"""Pictures and classes whose names are attacks, all the way: file, manifest, codes, label files, report, terminal."""
+"""Images and classes whose names are attacks, all the way: file, manifest, codes, label files, report, terminal."""
 
 from __future__ import annotations
 

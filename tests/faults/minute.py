@@ -1,4 +1,4 @@
-"""Minute experiments: real stages on a handful of noise pictures, as cases that a fault can hit one step at a time.
+"""Minute experiments: real stages on a handful of noise images, as cases that a fault can hit one step at a time.
 
 All networks are so small that a whole pipeline takes less than a CPU second, once everything it imports is imported.
 """
@@ -147,16 +147,16 @@ device = "cpu"
 
 
 def write_source(folder: Path, seed: int) -> None:
-    """Noise pictures of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
+    """Noise images of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
     rng = np.random.default_rng(seed)
     for name in ("images", "masks", "coarse"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.toml").write_text('names = ["road", "sky"]')
     num_fine, num_coarse, num_bare = 4, 2, 2 + seed % 2
     for i in range(num_fine + num_coarse + num_bare):
-        picture, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
+        image, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
         mask[: rng.integers(8, 24)] = 1
-        Image.fromarray(picture).save(folder / "images" / f"{i}.png")
+        Image.fromarray(image).save(folder / "images" / f"{i}.png")
         if i < num_fine + num_coarse:
             Image.fromarray(mask).save(folder / ("masks" if i < num_fine else "coarse") / f"{i}.png")
     if seed % 2:

@@ -54,7 +54,7 @@ def test_a_worker_process_that_is_killed(shop: Workshop, ram: Path) -> None:
     assert not fault_workers.run(1, 0, ram, shop).bad
 
 
-def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
+def test_images_that_go_bad_and_are_repaired(ram: Path) -> None:
     assert not fault_quarantine.run(3, 0, ram, infer_every=3).bad
 
 

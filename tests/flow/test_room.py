@@ -50,7 +50,7 @@ def test_what_a_draft_holds_need_not_fit_again(tmp_path: Path, monkeypatch: pyte
         check_room("x", Room(1, 1101), draft)
 
 
-def test_pictures_before_there_is_a_manifest() -> None:
+def test_images_before_there_is_a_manifest() -> None:
     data = EXPERIMENT.data
     sizes = planned(plan(data), data)
     pixels = data.size[0] * data.size[1]

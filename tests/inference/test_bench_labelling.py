@@ -51,12 +51,12 @@ def test_skipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     scene = render(0, 0, size=(96, 128))
     model = _dense.network("hrnet_tiny", scene)
     card = WeightsCard(table=Model(trunk="hrnet_tiny"), class_names=tuple(f"class {k}" for k in range(_dense.CLASSES)))
-    weights, pictures = tmp_path / "weights.safetensors", tmp_path / "pictures"
+    weights, folder = tmp_path / "weights.safetensors", tmp_path / "pictures"
     weights.write_bytes(weights_to_bytes(model, card))
-    pictures.mkdir()
-    Image.fromarray(scene.image).save(pictures / "0.png")
+    folder.mkdir()
+    Image.fromarray(scene.image).save(folder / "0.png")
     monkeypatch.setattr(_skip, "CURVE", (0.0, 0.03, 1.0))
-    result = _skip.measure("cpu", weights=weights, pictures=pictures, work=tmp_path, every=1)
+    result = _skip.measure("cpu", weights=weights, pictures=folder, work=tmp_path, every=1)
     assert [row["skip"] for row in result["skip.curve"]] == [0.0, 0.03, 1.0]
     assert result["skip.curve"][0]["agreement"] > 0.999
     assert result["skip.curve"][0]["skipped"] == 0

@@ -144,8 +144,8 @@ def test_some_tiles(model, images, monkeypatch: pytest.MonkeyPatch) -> None:
     assert count == Skipped(2 * 144 * 240 - (2 * 64 * 64 + 16 * 48), 2 * 144 * 240)
 
 
-def test_context_of_the_whole_picture_is_exact_where_nothing_varies(model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grey picture: a sample of a tile says all of it, but for the picture's borders."""
+def test_context_of_the_whole_image_is_exact_where_nothing_varies(model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grey image: a sample of a tile says all of it, but for the image's borders."""
     needed = torch.ones(1, 8, 12, dtype=torch.bool)
     needed[0, 4, 5] = False
     choose(monkeypatch, needed)
@@ -176,16 +176,16 @@ def test_attention_and_margin_decide(model) -> None:
 
 def test_codes_are_a_function_of_the_image(model, images) -> None:
     card = WeightsCard(table=model.table, class_names=tuple("abcde"))
-    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
     teacher = Teacher(model, card, BOOK, scales=SCALES, flip=True, skip=0.05)
-    first = teacher(pictures[:1])
+    first = teacher(noise[:1])
     counts = teacher.take_skipped()
     assert 0 < counts.skipped < counts.pixels == 2 * 144 * 240
     assert teacher.take_skipped() == Skipped()
-    assert torch.equal(teacher(pictures[:1]), first)
-    assert (teacher(pictures)[0] != first[0]).double().mean() < 1e-3
+    assert torch.equal(teacher(noise[:1]), first)
+    assert (teacher(noise)[0] != first[0]).double().mean() < 1e-3
     plain = Teacher(model, card, BOOK, scales=SCALES, flip=True)
-    assert torch.equal(teacher.dense(pictures), plain(pictures))
+    assert torch.equal(teacher.dense(noise), plain(noise))
     assert torch.equal(
         decide_fused(model.fusion, [plain.evidence.model.raw_maps(images, SCALES)], BOOK)[0],
         decide_fused(model.fusion, [skipping_view(plain.evidence.model, images, SCALES, 1e-9)[0]], BOOK)[0],
@@ -207,15 +207,15 @@ def test_images_come_again_where_memory_ran_out_and_count_once(model, monkeypatc
 
 def test_bf16_and_several_groups_of_tiles(model, monkeypatch: pytest.MonkeyPatch) -> None:
     card = WeightsCard(table=model.table, class_names=tuple("abcde"))
-    pictures = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
+    noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3), dtype=np.uint8))
     teacher = Teacher(model, card, BOOK, scales=SCALES, precision="bf16", skip=0.05)
-    codes = teacher(pictures)
+    codes = teacher(noise)
     counts = teacher.take_skipped()
     assert 0 < counts.skipped < counts.pixels
-    single = Teacher(model, card, BOOK, scales=SCALES, skip=0.05)(pictures)
+    single = Teacher(model, card, BOOK, scales=SCALES, skip=0.05)(noise)
     assert (BOOK.classes_and_bins(codes.numpy())[0] != BOOK.classes_and_bins(single.numpy())[0]).mean() < 0.1
     monkeypatch.setattr(skipping, "_QUANTILES", 5)
-    assert torch.equal(teacher(pictures), codes)
+    assert torch.equal(teacher(noise), codes)
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,10 @@ def test_the_gradient_comes_in_the_form_of_the_logits(loss: Loss) -> None:
     (expected,) = torch.autograd.grad(loss(logits, labels), logits)
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)):
         for layout in (torch.contiguous_format, torch.channels_last):
-            given = logits.detach().to(dtype, memory_format=layout).requires_grad_()
+            inputs = logits.detach().to(dtype, memory_format=layout).requires_grad_()
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                value = loss(given, labels)
-            (gradient,) = torch.autograd.grad(value, given)
+                value = loss(inputs, labels)
+            (gradient,) = torch.autograd.grad(value, inputs)
             assert gradient.dtype == dtype
             assert gradient.is_contiguous(memory_format=layout)
             error = (gradient - expected).abs().max() / expected.abs().max()

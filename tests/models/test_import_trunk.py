@@ -195,7 +195,7 @@ def test_foreign_keys_are_refused() -> None:
         import_weights(saved(entries | foreign), "x")
 
 
-def test_in_place_norms_are_told_apart() -> None:
+def test_in_place_norms_are_distinguished() -> None:
     _, entries = with_classifier("wide_resnet_tiny")
     plain = {key.replace("bn1.0.", "bn1.").replace("bn2.0.", "bn2."): value for key, value in entries.items()}
     with pytest.raises(

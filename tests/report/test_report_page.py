@@ -85,7 +85,7 @@ def test_needs_no_network_and_no_scripts(data):
     assert b"default-src 'none'" in html
 
 
-def test_pictures_say_what_they_are_and_how_large(data):
+def test_images_say_what_they_are_and_how_large(data):
     images = [attrs for tag, attrs in Page(render_report(data)).tags if tag == "img"]
     assert len(images) == 7 + 6  # an example of four labels, three of them judged or overlaid; two scales of attention
     for attrs in images:
@@ -165,9 +165,9 @@ def test_a_missing_part_leaves_its_section_out(data, section):
 def test_an_example_may_lack_a_label(data, missing):
     example = replace(data.examples[0], **{missing: None})
     page = Page(render_report(replace(data, examples=(example,))))
-    pictures = {attrs["alt"] for tag, attrs in page.tags if tag == "img" and "prediction" not in attrs["alt"].lower()}
+    alts = {attrs["alt"] for tag, attrs in page.tags if tag == "img" and "prediction" not in attrs["alt"].lower()}
     names = {"coarse": "Coarse label", "auto": "Auto label", "reference": "street"}
-    assert {name for name in names.values() if name in pictures} == set(names.values()) - {names[missing]}
+    assert {name for name in names.values() if name in alts} == set(names.values()) - {names[missing]}
     assert ("Below each label" in page.text) == (missing != "reference")
 
 
@@ -210,7 +210,7 @@ def test_many_classes_and_networks():
     assert len(html) < 1_000_000
 
 
-def test_large_pictures_are_scaled_down():
+def test_large_images_are_scaled_down():
     big = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), dtype=np.uint8)
     labels = maps(1).repeat(86, axis=0)[:1024].repeat(86, axis=1)[:, :2048]
     example = Example("big", big, labels, labels, labels)

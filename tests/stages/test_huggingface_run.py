@@ -97,8 +97,8 @@ def test_codes_are_the_mean_of_what_all_scales_say(run: Run) -> None:
     seen = 0
     for shard in shards:
         for image_id in shard.ids:
-            picture = np.array(Image.open(run.data("manifest") / manifest.image(image_id).path))
-            images = normalise(torch.from_numpy(picture[None]), card.mean, card.std)
+            pixels = np.array(Image.open(run.data("manifest") / manifest.image(image_id).path))
+            images = normalise(torch.from_numpy(pixels[None]), card.mean, card.std)
             with torch.inference_mode():
                 views = [model.probabilities(images, scale=scale) for scale in (0.5, 1.0)]
                 views += [model.probabilities(images.flip(-1), scale=scale).flip(-1) for scale in (0.5, 1.0)]
@@ -140,15 +140,15 @@ def test_moving_the_folder_makes_nothing_stale(run: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("source", ["folder", "teacher", "student"])
 def test_predict(run: Run, tmp_path: Path, source: str) -> None:
-    picture = tmp_path / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)).save(picture)
-    given = {
+    image_file = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)).save(image_file)
+    teachers = {
         "folder": run.teacher,
         "teacher": run.path("teacher"),
         "student": run.data("student") / "weights.safetensors",
     }
     options = ["--out", tmp_path / "out", "--details", "--scales", "0.5,1", "-q"]
-    call_json("predict", "--teacher", given[source], picture, *options)
+    call_json("predict", "--teacher", teachers[source], image_file, *options)
     label = np.array(Image.open(tmp_path / "out" / "a_label.png"))
     assert label.shape == (37, 53)
     assert label.max() < (len(THEIRS) if source == "folder" else len(OURS)) or 255 in label

@@ -1,4 +1,4 @@
-"""Several processes at one step: stopped, killed, resumed by fewer, on two machines, and with a picture that is bad."""
+"""Several processes at one step: stopped, killed, resumed by fewer, on two machines, and with an image that is bad."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_stopped_then_killed_then_finished_by_one_process(tiny: Tiny, tmp_path: 
         assert values == pytest.approx(expected[step] * len(values), rel=1e-9, abs=1e-9), step
 
 
-def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
+def test_an_image_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
     root, work, file = tmp_path / "data", tmp_path / "work", tmp_path / "x.toml"
     rng = np.random.default_rng(0)
     for name in "abcd":
@@ -130,8 +130,8 @@ def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None
     teacher += "[teacher.model]\ntrunk = 'resnet_tiny'\nhead_channels = 8"
     file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\nval_share = 0.0\n[teacher]\n{teacher}\n")
     assert call("run", *arguments(file, work, "-q", "--until", "manifest", overrides=[])).exit_code == 0
-    picture = root / "images" / "b.png"  # one of the ranks comes to it
-    picture.write_bytes(picture.read_bytes()[:-1] + b"?")
+    image = root / "images" / "b.png"  # one of the ranks comes to it
+    image.write_bytes(image.read_bytes()[:-1] + b"?")
     code, said = TwoRanks(file, work, ["data.val_share=0.0", "runtime.device=cpu"]).ended()
     assert (code, len(said)) == (3, 1), said
     assert "b.png" in said[0]

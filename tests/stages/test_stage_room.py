@@ -29,7 +29,7 @@ def test_no_stage_took_more(tiny: Tiny) -> None:
     assert (rooms["infer"].items, rooms["label"].items, rooms["evaluate-teacher"].items) == (8, 5, 3)
 
 
-def test_the_manifest_says_how_large_the_pictures_are(tiny: Tiny) -> None:
+def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
     sizes = measured(Artefact.open(Path(tiny.states()["manifest"]["path"])))
     assert sizes == Sizes(Pictures(12, 12 * 48 * 80), Pictures(5, 5 * 48 * 80), Pictures(3, 3 * 48 * 80))
 

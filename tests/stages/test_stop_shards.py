@@ -1,4 +1,4 @@
-"""Infer and label take hours over many pictures: they stop between two shards."""
+"""Infer and label take hours over many images: they stop between two shards."""
 
 from __future__ import annotations
 

@@ -84,6 +84,6 @@ def test_the_command_names_them_all(tmp_path: Path) -> None:
     for file in wanted:
         assert str(file).replace("/data/", ": data/").replace("/COMMIT", ": COMMIT") in shown.stdout
     assert "2 artefact(s) checked, 4 problem(s)" in shown.stdout
-    told = json.loads(CliRunner().invoke(cli, [*call, "--json"]).stdout)
-    assert len(told["problems"]) == len(told["damaged"]) == 4
-    assert {row["artefact"] for row in told["damaged"]} == {str(first.path), str(second.path)}
+    report = json.loads(CliRunner().invoke(cli, [*call, "--json"]).stdout)
+    assert len(report["problems"]) == len(report["damaged"]) == 4
+    assert {row["artefact"] for row in report["damaged"]} == {str(first.path), str(second.path)}

@@ -170,7 +170,7 @@ class Broken(ArrayPairs):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_unreadable_picture_is_one_clear_line(workers: int) -> None:
+def test_an_unreadable_image_is_one_clear_line(workers: int) -> None:
     data = TrainingData(Unreadable(), None, NAMES, epoch_images=5)
     with pytest.raises(ImageError, match=r"street\.png: changed since the manifest was built; put it back"):
         train(network(), table=settings(class_uniform=0.0), data=data, workers=workers)

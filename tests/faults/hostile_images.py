@@ -1,4 +1,4 @@
-"""Pictures and label maps that would fill memory, that are broken, or that are not what they seem."""
+"""Images and label maps that would fill memory, that are broken, or that are not what they seem."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _broken(things: Cabinet) -> Iterator[tuple[str, bytes, frozenset[int]]]:
 
 
 def _odd() -> Iterator[tuple[str, bytes, frozenset[int]]]:
-    """Strange, but pictures."""
+    """Strange, but images."""
     for mode in ("L", "LA", "P", "RGBA", "1"):
         yield f"a PNG of mode {mode}", _saved("PNG", mode), HARMLESS
     yield "a JPEG of mode CMYK", _saved("JPEG", "CMYK"), HARMLESS
@@ -126,7 +126,7 @@ def _odd() -> Iterator[tuple[str, bytes, frozenset[int]]]:
     yield "a JPEG turned by EXIF", _saved("JPEG", exif=_turned()), HARMLESS
     yield "a JPEG with a script behind it", _saved("JPEG") + CANARIES, HARMLESS
     yield "a PNG that is a zip file too", _saved("PNG") + b"PK\x05\x06" + bytes(18), HARMLESS
-    frames: Any = [_picture("RGB", seed) for seed in range(3)]
+    frames: Any = [_noise_image("RGB", seed) for seed in range(3)]
     for kind in ("PNG", "WEBP", "GIF", "TIFF"):
         yield f"a {kind} of three frames", _saved(kind, save_all=True, append_images=frames), HARMLESS
     yield (
@@ -162,7 +162,7 @@ def _array(pixels: Any) -> bytes:
     return sink.getvalue()
 
 
-def _picture(mode: str, seed: int = 0) -> Any:
+def _noise_image(mode: str, seed: int = 0) -> Any:
     import numpy as np
     from PIL import Image
 
@@ -174,7 +174,7 @@ def _picture(mode: str, seed: int = 0) -> Any:
 
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     sink = BytesIO()
-    _picture(mode).save(sink, kind, **options)
+    _noise_image(mode).save(sink, kind, **options)
     return sink.getvalue()
 
 

@@ -21,6 +21,7 @@ from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
 from autolabel.models.cards import check_trained
 from autolabel.stages.parts.start import start
+from tests.helpers.experiments import experiment_toml, scenes
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
@@ -138,29 +139,10 @@ def test_a_trunk_starts_a_training(trunk: Path, tmp_path: Path) -> None:
     assert "holds only a trunk" in refused(
         call("predict", "--teacher", out, write_image(tmp_path / "a.png"), "--out", "o"), 3
     )
-    file.write_text(
-        f"""name = "x"
-        [data]
-        source = "synthetic"
-        size = [32, 48]
-        num_fine = 2
-        num_coarse = 2
-        num_val = 1
-        [teacher]
-        weights = "{out}"
-        crop = [32, 48]
-        batch = 2
-        epochs = 1
-        tile = 32
-        [teacher.model]
-        trunk = "resnet_tiny_os16"
-        head = "deeplabv3plus"
-        key_channels = 8
-        attention_channels = 4
-        [student.model]
-        trunk = "hrnet_tiny"
-        """
-    )
+    model = {"trunk": "resnet_tiny_os16", "head": "deeplabv3plus", "key_channels": 8, "attention_channels": 4}
+    teacher = {"weights": str(out), "crop": [32, 48], "batch": 2, "epochs": 1, "tile": 32, "model": model}
+    data, student = scenes(32, 48, fine=2, coarse=2, val=1), {"model": {"trunk": "hrnet_tiny"}}
+    file.write_text(experiment_toml(data=data, teacher=teacher, student=student))
     run = ("run", file, "--work", tmp_path / "w", "--until", "teacher", "-q")
     assert "holds trunk 'resnet_tiny'" in refused(call(*run, "--set", "teacher.model.trunk='xception_tiny'"), 3)
     result = call(*run)

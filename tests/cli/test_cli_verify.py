@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
 from autolabel.store import Artefact, hold, open_draft, scan
+from tests.helpers.experiments import experiment_toml
 
 KEY = "0123456789abcdef" * 4
 
@@ -16,7 +17,7 @@ KEY = "0123456789abcdef" * 4
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """Two artefacts, a bit of the first of which has flipped."""
-    (tmp_path / "x.toml").write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    (tmp_path / "x.toml").write_text(experiment_toml())
     for step in ("label", "report"):
         draft = open_draft(tmp_path / "work" / "artefacts" / step, KEY)
         draft.write("file", b"good")

@@ -10,20 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
+
 KEY = "ab" * 32
-EXPERIMENT = """
-name = "small"
-[data]
-source = "synthetic"
-size = [32, 48]
-num_fine = 2
-num_coarse = 2
-num_val = 1
-[runtime]
-device = "cpu"
-jobs = 1
-threads = 1
-"""
+EXPERIMENT = experiment_toml(name="small", data=scenes(32, 48, fine=2, coarse=2, val=1), runtime=ONE_CORE)
 NAMES = ("lawn", "path", "shed")
 
 

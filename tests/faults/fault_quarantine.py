@@ -20,34 +20,25 @@ from pathlib import Path
 from autolabel.store import Artefact
 from tests.faults.tally import Tally
 from tests.faults.workshop import call, committed, damage, digests
+from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 MAX_BAD = 2
 INFER_EVERY = 8  # one try in so many damages images between manifest and infer
-EXPERIMENT = """
-name = "quarantine"
-[data]
-source = "folder"
-root = "{root}"
-val_share = 0.0
-max_bad = {max_bad}
-[teacher]
-crop = [32, 32]
-batch = 1
-epochs = 1
-epoch_images = 1
-class_uniform = 0.0
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny"
-head_channels = 8
-[infer]
-scales = [1.0]
-chunk = 2
-[runtime]
-threads = 1
-jobs = 2
-device = "cpu"
-"""
+EXPERIMENT = {
+    "name": "quarantine",
+    "data": {"source": "folder", "val_share": 0.0, "max_bad": MAX_BAD},
+    "teacher": {
+        "crop": [32, 32],
+        "batch": 1,
+        "epochs": 1,
+        "epoch_images": 1,
+        "class_uniform": 0.0,
+        "tile": 32,
+        "model": {"trunk": "resnet_tiny", "head_channels": 8},
+    },
+    "infer": {"scales": [1.0], "chunk": 2},
+    "runtime": {**ONE_CORE, "jobs": 2},
+}
 LABELLED, FREE = ("a", "b", "c"), ("d", "e", "f", "g", "h")
 HEIGHT, WIDTH = 32, 40
 
@@ -99,7 +90,7 @@ class Source:
         for name in LABELLED:
             self.put(f"masks/{name}.png", png(0, 1))
         self.put("classes.toml", b'names = ["road", "car"]')
-        self.file.write_text(EXPERIMENT.format(root=self.root, max_bad=MAX_BAD))
+        self.file.write_text(experiment_toml(EXPERIMENT, data={"root": str(self.root)}))
 
     def put(self, name: str, data: bytes) -> None:
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)

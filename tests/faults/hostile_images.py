@@ -12,19 +12,11 @@ from typing import Any
 
 from tests.faults.cabinet import Cabinet, put
 from tests.faults.hostile import EITHER, HARMLESS, REFUSED, Hostile, laid
+from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 CANARIES = b"<?php system('touch canary'); ?><script>alert(1)</script>"
 LOOK = ("predict", "--teacher", "weights", "thing", "--out", "out", "-q")
-EXPERIMENT = """
-name = "x"
-[data]
-source = "folder"
-root = "data"
-[runtime]
-device = "cpu"
-jobs = 1
-threads = 1
-"""
+EXPERIMENT = experiment_toml(data={"source": "folder", "root": "data"}, runtime=ONE_CORE)
 
 
 def cases(things: Cabinet) -> list[Hostile]:

@@ -6,7 +6,6 @@ All networks are so small that a whole pipeline takes less than a CPU second, on
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 import random
 import shutil
@@ -25,20 +24,16 @@ from autolabel.flow.graph import Node
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, digest_json, scan
 from tests.faults import harness
+from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml
 
-_TRAIN = """
-crop = [32, 32]
-batch = 2
-epochs = 1
-loss = "ce"
-tile = 32
-[{0}.model]
-trunk = "resnet_tiny"
-fusion = "single"
-head_channels = 4
-key_channels = 4
-attention_channels = 4
-"""
+_TRAINING = {
+    "crop": [32, 32],
+    "batch": 2,
+    "epochs": 1,
+    "loss": "ce",
+    "tile": 32,
+    "model": {**NARROW, "trunk": "resnet_tiny", "fusion": "single", "head_channels": 4},
+}
 # What a stage may do again for a fault is one of these (P3); what has no items here is begun again as a whole.
 ITEMS = {
     "infer": r"/data/.*\.h5$",
@@ -107,43 +102,26 @@ def text(seed: int) -> str:
     rng = random.Random(seed)
     layers = rng.choice([["fine", "auto"], ["fine", "auto", "coarse"], ["auto"]])
     weights = rng.random() < 0.5
-    return f"""
-name = "minute"
-seed = {seed}
-rounds = {2 if seed % 4 == 1 else 1}
-[data]
-source = "folder"
-root = "source"
-val_share = 0.3
-max_bad = {seed % 2}
-[teacher]
-epoch_images = 6
-checkpoint_every = {1 + seed % 2}
-ema = {rng.choice([0.0, 0.9])}
-{_TRAIN.format("teacher")}
-[student]
-epoch_images = 4
-checkpoint_every = {2 - seed % 2}
-label_weights = "{"probability" if weights else "none"}"
-{_TRAIN.format("student")}
-[infer]
-scales = [1.0]
-chunk = {1 + seed % 3}
-[label]
-threshold = 0.5
-coarse = "{rng.choice(["off", "veto", "fill"])}"
-weights = {str(weights).lower()}
-[fuse]
-layers = {json.dumps(layers)}
-[evaluate]
-predictions = {str(seed % 2 == 0).lower()}
-[report]
-images = 1
-[runtime]
-threads = 1
-jobs = {1 + seed % 2}
-device = "cpu"
-"""
+    teacher = {"epoch_images": 6, "checkpoint_every": 1 + seed % 2, "ema": rng.choice([0.0, 0.9])}
+    student = {
+        "epoch_images": 4,
+        "checkpoint_every": 2 - seed % 2,
+        "label_weights": "probability" if weights else "none",
+    }
+    return experiment_toml(
+        name="minute",
+        seed=seed,
+        rounds=2 if seed % 4 == 1 else 1,
+        data={"source": "folder", "root": "source", "val_share": 0.3, "max_bad": seed % 2},
+        teacher={**_TRAINING, **teacher},
+        student={**_TRAINING, **student},
+        infer={"scales": [1.0], "chunk": 1 + seed % 3},
+        label={"threshold": 0.5, "coarse": rng.choice(["off", "veto", "fill"]), "weights": weights},
+        fuse={"layers": layers},
+        evaluate={"predictions": seed % 2 == 0},
+        report={"images": 1},
+        runtime={**ONE_CORE, "jobs": 1 + seed % 2},
+    )
 
 
 def write_source(folder: Path, seed: int) -> None:

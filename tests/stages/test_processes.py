@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 SECONDS = 200  # ends a hang
@@ -126,9 +127,10 @@ def test_an_image_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, high, shape, np.uint8)).save(root / folder / f"{name}.png")
     (root / "classes.toml").write_text('names = ["road"]')
-    teacher = "batch = 2\nepochs = 1\nclass_uniform = 0.0\ncrop = [32, 32]\nfreeze_norms = true\n"
-    teacher += "[teacher.model]\ntrunk = 'resnet_tiny'\nhead_channels = 8"
-    file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\nval_share = 0.0\n[teacher]\n{teacher}\n")
+    data = {"source": "folder", "root": str(root), "val_share": 0.0}
+    teacher = {"batch": 2, "epochs": 1, "class_uniform": 0.0, "crop": [32, 32], "freeze_norms": True}
+    model = {"trunk": "resnet_tiny", "head_channels": 8}
+    file.write_text(experiment_toml(data=data, teacher={**teacher, "model": model}))
     assert call("run", *arguments(file, work, "-q", "--until", "manifest", overrides=[])).exit_code == 0
     image = root / "images" / "b.png"  # one of the ranks comes to it
     image.write_bytes(image.read_bytes()[:-1] + b"?")

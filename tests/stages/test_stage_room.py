@@ -14,13 +14,14 @@ from autolabel.flow.room import estimates, measured
 from autolabel.flow.stage import Ahead, Pictures, Sizes
 from autolabel.stages.parts import room
 from autolabel.store import Artefact, bytes_in
-from tests.stages.tiny_pipeline import EXPERIMENT, Tiny, call, call_json
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
 
 def test_no_stage_took_more(tiny: Tiny) -> None:
-    experiment = parse_experiment(EXPERIMENT.encode(), where="x", base=Path())
+    experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     paths = {name: Path(step["path"]) for name, step in tiny.states().items()}
     rooms = estimates(load_pipeline(experiment), experiment, Artefact.open(paths["manifest"]))
     assert rooms.keys() == paths.keys()
@@ -35,7 +36,7 @@ def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
 
 
 def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
-    experiment = parse_experiment(EXPERIMENT.encode(), where="x", base=Path())
+    experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     sizes = Sizes(*[Pictures(0, 0)] * 3)
 
     def needed(**settings: object) -> int:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from autolabel.cli.main import cli
 from autolabel.store import Artefact, damage, open_draft
+from tests.helpers.experiments import experiment_toml
 
 FILES = {"a.png": b"aaaa", "b.png": b"bbbb", "deep/c.png": b"cccc", "d.png": b"dddd"}
 
@@ -69,7 +70,7 @@ def test_a_link_in_place_of_an_artefact_is_one_problem(tmp_path: Path) -> None:
 
 def test_the_command_names_them_all(tmp_path: Path) -> None:
     experiment = tmp_path / "x.toml"
-    experiment.write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    experiment.write_text(experiment_toml())
     work = tmp_path / "w"
     first, second = make(work / "artefacts" / "one"), make(work / "artefacts" / "two", "b")
     flip(first.data / "a.png")

@@ -34,11 +34,11 @@ bench: $(READY)
 
 # Twenty SIGKILLs of a training, with one and with two loader threads; the suite does two of each.
 kills: $(READY)
-	$(BIN)/python tests/training/killing.py 20
+	$(BIN)/python -m tests.training.killing 20
 
 # Every fault of tests/faults, many times: up to 90 CPU minutes. SOAK takes options, as in SOAK='--share 0.1'.
 soak: $(READY)
-	$(BIN)/python tests/faults/soak.py $(SOAK)
+	$(BIN)/python -m tests.faults.soak $(SOAK)
 
 # The stamp depends on what defines the environment, so a changed dependency is installed and nothing else is.
 $(READY): pyproject.toml constraints.txt

@@ -18,6 +18,7 @@ import pytest
 from autolabel.backends import BACKENDS, ordered_results, require_backend
 from autolabel.errors import ConfigError
 from autolabel.labels.codecs import require_codec
+from tests.helpers.paths import ROOT
 
 NEEDS = {"dask": "distributed", "ray": "ray"}  # the extra `dist` is not in dev: ray alone is 240 MB
 EVERY = [
@@ -34,7 +35,7 @@ SLOW = """
 import sys
 from functools import partial
 from autolabel.backends import ordered_results
-from test_backends import slow
+from tests.test_backends import slow
 with ordered_results(partial(slow, sys.argv[1]), range(4), backend="loky", jobs=2) as results:
     list(results)
 """
@@ -83,7 +84,7 @@ def test_processes_are_others_know_no_torch_and_end() -> None:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
     with subprocess.Popen(command, start_new_session=True, env=environment, stderr=subprocess.DEVNULL) as process:
         try:

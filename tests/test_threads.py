@@ -36,14 +36,14 @@ def test_order_holds_when_the_first_is_slowest() -> None:
 
 def test_takes_only_as_much_as_it_may() -> None:
     taken = itertools.count()
-    given_out, far = 0, 0
+    yielded, far = 0, 0
     items = (next(taken) for _ in itertools.count())
     with OrderedMap(lambda x: x, items, workers=2, ahead=3) as results:
         for x in results:
-            given_out += 1
+            yielded += 1
             far = max(far, x)
             assert results.ready <= 4
-            if given_out == 100:
+            if yielded == 100:
                 break
     assert next(taken) <= 100 + 3 + 1
     assert pool_threads() == 0
@@ -91,7 +91,7 @@ def test_a_failure_is_raised_as_it_was_and_before_its_turn() -> None:
     """One thread: when item 3 runs, item 2 has failed; item 1 is ready and due, but the failure comes first."""
     enough, failed = threading.Event(), threading.Event()
     error = ValueError("item 2")
-    given_out: list[int] = []
+    yielded: list[int] = []
 
     def source():
         for x in range(50):
@@ -111,13 +111,13 @@ def test_a_failure_is_raised_as_it_was_and_before_its_turn() -> None:
     def consume() -> None:
         with OrderedMap(work, source(), workers=1, ahead=8) as results:
             for x in results:
-                given_out.append(x)
+                yielded.append(x)
                 assert failed.wait(10)
 
     with pytest.raises(ValueError, match="item 2") as caught:
         consume()
     assert caught.value is error
-    assert given_out == [0]
+    assert yielded == [0]
     assert pool_threads() == 0
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from overfitting import ALL_HEADS, Combination, combinations_of, documented, fit_one_batch, marked, small
 
 from autolabel.config import Model
 from autolabel.errors import ConfigError
 from autolabel.models.heads import build_head
 from autolabel.models.trunks import build_trunk
+from tests.models.overfitting import ALL_HEADS, Combination, combinations_of, documented, fit_one_batch, marked, small
 
 FITTING = {
     "timm:test_efficientnet": ALL_HEADS,

@@ -37,7 +37,7 @@ def refused(result: Result, code: int) -> str:
     return result.stderr
 
 
-def picture(file: Path) -> Path:
+def write_image(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 11, 3), dtype=np.uint8)).save(file)
     return file

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
 from autolabel.resources import names, resource
+from tests.helpers.experiments import experiment_toml
 
 
 def call(*args: object) -> Result:
@@ -29,7 +30,7 @@ def one_line(result: Result, code: int) -> str:
     return result.stderr
 
 
-GOOD = 'name = "x"\n[data]\nsource = "synthetic"\n'
+GOOD = experiment_toml()
 
 
 @pytest.fixture
@@ -78,18 +79,18 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         (GOOD + "[label]\nthreshold = nan\n", "label.threshold"),
         (GOOD + "[infer]\nscales = [0.5, 2.0]\n", "hold 1.0"),
         ('name = "x"\n', "'data' is missing"),
-        ('nmae = "x"\n[data]\nsource = "synthetic"\n', "unknown key 'nmae' (and 1 more); did you mean 'name'?"),
+        (experiment_toml(name=None, nmae="x"), "unknown key 'nmae' (and 1 more); did you mean 'name'?"),
         ('name = "x"\n[data]\nroot = "."\n', "'data.source' is missing"),
-        ('name = "x"\n[data]\nsource = "cityscape"\n', "unknown source 'cityscape'; one of 'synthetic', 'camvid'"),
-        ('name = "../x"\n[data]\nsource = "synthetic"\n', "name = '../x'"),
+        (experiment_toml(data={"source": "cityscape"}), "unknown source 'cityscape'; one of 'synthetic', 'camvid'"),
+        (experiment_toml(name="../x"), "name = '../x'"),
         ('pipeline = "teacher"\n' + GOOD, "is not known; one of: ablation, fusions, teacher_student"),
         ("name = \n", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
         ("seed = 1" + "0" * 5000, "is not valid TOML"),
         ("a = " + "[" * 5000, "is not valid TOML"),
         ("seed = 9223372036854775808\n" + GOOD, "seed = 9223372036854775808"),
-        ('name = "x"\n[data]\nsource = "camvid"\nroot = "a\\u0000b"\n', "data.root: 'a\\x00b' is no path"),
-        ('name = "x"\n[data]\nsource = "camvid"\nroot = "loop"\n', "data.root: 'loop' is no path: Symlink loop"),
+        (experiment_toml(data={"source": "camvid", "root": "a\0b"}), "data.root: 'a\\x00b' is no path"),
+        (experiment_toml(data={"source": "camvid", "root": "loop"}), "data.root: 'loop' is no path: Symlink loop"),
         (GOOD + "[runtime]\ndevice = 'gpu'\n", "runtime.device = 'gpu'"),
     ],
 )
@@ -137,7 +138,7 @@ def test_overrides_are_toml(experiment: Path, tmp_path: Path) -> None:
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "absent"\n')
+    file.write_text(experiment_toml(data={"source": "camvid", "root": "absent"}))
     assert str(tmp_path / "absent") in one_line(call("run", file, "--work", tmp_path / "w", "-q"), 3)
     no_name = ["--set", 'data.fine="a\\u0000b"']
     assert "null byte" in one_line(call("run", file, "--work", tmp_path / "w", "-q", *no_name), 3)
@@ -172,7 +173,7 @@ def test_every_shipped_experiment_is_valid(tmp_path: Path, name: str) -> None:
 def test_an_experiment_below_a_folder_that_is_no_text(tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"\xff")
     folder.mkdir()
-    (folder / "x.toml").write_text('name = "x"\n[data]\nsource = "camvid"\nroot = "y"\n')
+    (folder / "x.toml").write_text(experiment_toml(data={"source": "camvid", "root": "y"}))
     assert "is not UTF-8; rename the folder" in one_line(call("status", folder / "x.toml"), 2)
 
 
@@ -185,12 +186,12 @@ def test_usage_errors_are_code_2(argument: list[str]) -> None:
 
 
 def test_foreign_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(b"no picture")
+    image = tmp_path / "a.png"
+    image.write_bytes(b"no picture")
     out = tmp_path / "out"
-    assert "not a safetensors file" in one_line(call("predict", "--teacher", picture, picture, "--out", out, "-q"), 3)
-    assert "cannot be read" in one_line(call("predict", "--teacher", tmp_path / "no", picture, "--out", out, "-q"), 3)
-    one_line(call("cut", picture, "--out", out, "-q"), 3)
+    assert "not a safetensors file" in one_line(call("predict", "--teacher", image, image, "--out", out, "-q"), 3)
+    assert "cannot be read" in one_line(call("predict", "--teacher", tmp_path / "no", image, "--out", out, "-q"), 3)
+    one_line(call("cut", image, "--out", out, "-q"), 3)
     one_line(call("cut", tmp_path, "--out", out, "-q"), 3)
     assert not out.exists()
 

@@ -65,8 +65,8 @@ def test_the_card_says_how_and_it_works(weights: Path, tmp_path: Path, monkeypat
     assert "| 1 | a\\|b\\* |" in card
 
     monkeypatch.chdir(out)
-    picture = np.random.default_rng(0).integers(0, 256, (70, 67, 3), dtype=np.uint8)
-    Image.fromarray(picture).resize((670, 700)).save("picture.jpg")
+    image = np.random.default_rng(0).integers(0, 256, (70, 67, 3), dtype=np.uint8)
+    Image.fromarray(image).resize((670, 700)).save("picture.jpg")
     Image.open("picture.jpg").resize((67, 70)).save("small.png")
     assert (
         call("predict", "--teacher", "model.safetensors", "small.png", "--out", ".", "--scales", "0.5,1").exit_code == 0

@@ -21,6 +21,7 @@ from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
 from autolabel.models.cards import check_trained
 from autolabel.stages.parts.start import start
+from tests.helpers.experiments import experiment_toml, scenes
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
@@ -62,7 +63,7 @@ def refused(result: Result, code: int) -> str:
     return result.stderr
 
 
-def picture(file: Path) -> Path:
+def write_image(file: Path) -> Path:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(file)
     return file
 
@@ -75,7 +76,7 @@ def test_an_imported_teacher_labels(checkpoint: Path, tmp_path: Path) -> None:
     assert result.stdout.startswith(f"{checkpoint}: {network}"), "a network without a published name is said once"
     assert "beside the weights, not used: epoch, arch, optimizer, mean_iu" in result.stdout
     assert f"next: autolabel predict --teacher {out}" in result.stdout
-    labelled = call("predict", "--teacher", out, picture(tmp_path / "a.png"), "--out", tmp_path / "labels", "-q")
+    labelled = call("predict", "--teacher", out, write_image(tmp_path / "a.png"), "--out", tmp_path / "labels", "-q")
     assert labelled.exit_code == 0, labelled.output
     label = np.array(Image.open(tmp_path / "labels" / "a_label.png"))
     assert label.shape == (40, 50)
@@ -87,14 +88,14 @@ def test_json_is_one_object(checkpoint: Path, tmp_path: Path) -> None:
     result = call("import-weights", checkpoint, "--out", out, "--classes", "camvid", "--json")
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
-    told = json.loads(line)
-    assert told["bytes"] == out.stat().st_size
-    assert told["class_names"] == list(CLASS_SETS["camvid"].names)
-    assert told["fresh"] == ["head.classifier (ocr.cls_head)", "head.aux_classifier (ocr.aux_head.2)"]
-    assert told["table"]["key_channels"] == 4
-    assert (told["used"], told["left_out"]) == (len(published_state(build_model(TABLE, 19))), [])
+    report = json.loads(line)
+    assert report["bytes"] == out.stat().st_size
+    assert report["class_names"] == list(CLASS_SETS["camvid"].names)
+    assert report["fresh"] == ["head.classifier (ocr.cls_head)", "head.aux_classifier (ocr.aux_head.2)"]
+    assert report["table"]["key_channels"] == 4
+    assert (report["used"], report["left_out"]) == (len(published_state(build_model(TABLE, 19))), [])
     card = weights_from_bytes(out.read_bytes(), out)[1]
-    assert card.extra["imported"]["sha256"] == told["sha256"]
+    assert card.extra["imported"]["sha256"] == report["sha256"]
 
 
 def test_again_gives_the_same_bytes_and_nothing_is_replaced(checkpoint: Path, tmp_path: Path) -> None:
@@ -136,31 +137,12 @@ def test_a_trunk_starts_a_training(trunk: Path, tmp_path: Path) -> None:
         f'next: an experiment with teacher.weights = "{out}" and teacher.model.trunk = "resnet_tiny"' in result.stdout
     )
     assert "holds only a trunk" in refused(
-        call("predict", "--teacher", out, picture(tmp_path / "a.png"), "--out", "o"), 3
+        call("predict", "--teacher", out, write_image(tmp_path / "a.png"), "--out", "o"), 3
     )
-    file.write_text(
-        f"""name = "x"
-        [data]
-        source = "synthetic"
-        size = [32, 48]
-        num_fine = 2
-        num_coarse = 2
-        num_val = 1
-        [teacher]
-        weights = "{out}"
-        crop = [32, 48]
-        batch = 2
-        epochs = 1
-        tile = 32
-        [teacher.model]
-        trunk = "resnet_tiny_os16"
-        head = "deeplabv3plus"
-        key_channels = 8
-        attention_channels = 4
-        [student.model]
-        trunk = "hrnet_tiny"
-        """
-    )
+    model = {"trunk": "resnet_tiny_os16", "head": "deeplabv3plus", "key_channels": 8, "attention_channels": 4}
+    teacher = {"weights": str(out), "crop": [32, 48], "batch": 2, "epochs": 1, "tile": 32, "model": model}
+    data, student = scenes(32, 48, fine=2, coarse=2, val=1), {"model": {"trunk": "hrnet_tiny"}}
+    file.write_text(experiment_toml(data=data, teacher=teacher, student=student))
     run = ("run", file, "--work", tmp_path / "w", "--until", "teacher", "-q")
     assert "holds trunk 'resnet_tiny'" in refused(call(*run, "--set", "teacher.model.trunk='xception_tiny'"), 3)
     result = call(*run)
@@ -215,7 +197,7 @@ def test_a_malicious_file_in_a_process_of_its_own(checkpoint: Path, tmp_path: Pa
 def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.safetensors"
     assert call("import-weights", checkpoint, "--out", out, "--classes", "camvid").exit_code == 0
-    image = picture(tmp_path / "a.png")
+    image = write_image(tmp_path / "a.png")
     for command in (["predict", "--teacher", out, image], ["export", "model", out]):
         said = refused(call(*command, "--out", tmp_path / "out", "-q"), 3)
         assert "drawn anew and know nothing yet: head.classifier (ocr.cls_head), head.aux_classifier" in said
@@ -223,9 +205,9 @@ def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path
     settings = Teacher(weights=out, model=TABLE, epochs=0)
     with pytest.raises(WeightsError, match="drawn anew and know nothing yet"):
         start(settings, CLASS_SETS["camvid"].names)
-    begun = start(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
-    check_trained(begun.card, "the card of what is trained holds no such mark")
-    assert begun.card.extra["imported"]["layout"]
+    initial = start(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
+    check_trained(initial.card, "the card of what is trained holds no such mark")
+    assert initial.card.extra["imported"]["layout"]
 
 
 @pytest.mark.parametrize(("kind", "name"), [("head", "deeperlab"), ("trunk", "timm:resnet50")])

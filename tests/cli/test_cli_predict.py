@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from predict_call import picture, predict, refused, results, tiny_weights
 
 from autolabel.store import open_draft
+from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
-def test_results_below_the_pictures_are_no_pictures(weights: Path, tmp_path: Path) -> None:
-    picture(tmp_path / "in" / "a.png")
-    picture(tmp_path / "in" / "._a.png")
-    picture(tmp_path / "in" / ".cache" / "b.png")
+def test_results_below_the_images_are_no_images(weights: Path, tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "a.png")
+    write_image(tmp_path / "in" / "._a.png")
+    write_image(tmp_path / "in" / ".cache" / "b.png")
     (tmp_path / "in" / "folder.png").mkdir()
     out = tmp_path / "in" / "out"
     for _ in range(2):
@@ -27,8 +27,8 @@ def test_results_below_the_pictures_are_no_pictures(weights: Path, tmp_path: Pat
         assert results(out) == {"a_label.png", "a_overlay.png"}
 
 
-def test_no_picture_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> None:
-    first, second = picture(tmp_path / "a.png"), picture(tmp_path / "a_label.png")
+def test_no_image_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> None:
+    first, second = write_image(tmp_path / "a.png"), write_image(tmp_path / "a_label.png")
     before = second.read_bytes()
     said = refused(predict(weights, first, second, "--out", tmp_path), 2)
     assert "a_label.png: would be replaced by a result" in said
@@ -36,18 +36,18 @@ def test_no_picture_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> No
     assert predict(weights, first, second, "--out", tmp_path / "out").exit_code == 0
 
 
-def test_every_picture_has_results_of_its_own(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_image_has_results_of_its_own(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stems that meet, also where a path looks like another's stem; names no file system likes."""
     monkeypatch.chdir(tmp_path)
     long, foreign = "n" * 200, os.fsdecode(b"n\xff")
     names = ["x.png", "X.png", "d/x.png", "d/x.png.png", f"{long}.png", "new\nline.png", f"{foreign}.png"]
-    pictures = [picture(Path(name)) for name in names]
-    assert predict(weights, *pictures, "--out", "out", "--json").exit_code == 0
-    assert len(results(Path("out"))) == 2 * len(pictures)
+    images = [write_image(Path(name)) for name in names]
+    assert predict(weights, *images, "--out", "out", "--json").exit_code == 0
+    assert len(results(Path("out"))) == 2 * len(images)
 
 
-def test_what_is_wrong_is_said_before_the_first_picture(weights: Path, tmp_path: Path) -> None:
-    first, out = picture(tmp_path / "a.png"), tmp_path / "out"
+def test_what_is_wrong_is_said_before_the_first_image(weights: Path, tmp_path: Path) -> None:
+    first, out = write_image(tmp_path / "a.png"), tmp_path / "out"
     assert "no such file or folder" in refused(predict(weights, first, tmp_path / "b.png", "--out", out), 3)
     assert "is not a folder" in refused(predict(weights, first, "--out", first), 2)
     assert predict(weights, first, "--out", out, "--threshold", "nan").exit_code == 2
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_before_the_first_picture(weights: Path, tmp_path:
 
 
 def test_weights_of_an_artefact_are_checked(weights: Path, tmp_path: Path) -> None:
-    first, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    first, out = write_image(tmp_path / "a.png"), tmp_path / "out"
     assert "is no teacher or student artefact" in refused(predict(tmp_path, first, "--out", out), 3)
     draft = open_draft(tmp_path / "teacher", "0" * 16)
     draft.write(weights.name, weights.read_bytes())

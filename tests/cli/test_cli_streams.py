@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.experiments import experiment_toml
+
 
 @pytest.fixture
 def broken_pipe() -> Iterator[int]:
@@ -25,7 +27,7 @@ def broken_pipe() -> Iterator[int]:
 def verify(tmp_path: Path) -> list[str]:
     """A command that prints paths below a folder whose name is no text."""
     file = tmp_path / "x.toml"
-    file.write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    file.write_text(experiment_toml())
     work = tmp_path / os.fsdecode(b"w\xff")
     (work / "artefacts" / "manifest" / ("0" * 16)).mkdir(parents=True)
     return [sys.executable, "-m", "autolabel", "verify", str(file), "--work", str(work)]
@@ -45,7 +47,7 @@ def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
 
 
 def test_a_full_disk_behind_stderr_does_not_cost_the_run(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text('name = "x"\n[data]\nsource = "synthetic"\nsize = [8, 8]\n')
+    (tmp_path / "x.toml").write_text(experiment_toml(data={"size": [8, 8]}))
     command = [sys.executable, "-m", "autolabel", "manifest", str(tmp_path / "x.toml"), "--work", str(tmp_path / "w")]
     with Path("/dev/full").open("wb") as full:
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0
@@ -81,7 +83,7 @@ import os, signal, sys
 import autolabel.experiment
 from autolabel.cli import main
 
-autolabel.experiment.open_given = lambda *given, **more: os.kill(os.getpid(), signal.SIGINT)
+autolabel.experiment.open_given = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["autolabel", "status", "x.toml"]
 main()
 """

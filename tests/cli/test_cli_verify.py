@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
 from autolabel.store import Artefact, hold, open_draft, scan
+from tests.helpers.experiments import experiment_toml
 
 KEY = "0123456789abcdef" * 4
 
@@ -16,7 +17,7 @@ KEY = "0123456789abcdef" * 4
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     """Two artefacts, a bit of the first of which has flipped."""
-    (tmp_path / "x.toml").write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    (tmp_path / "x.toml").write_text(experiment_toml())
     for step in ("label", "report"):
         draft = open_draft(tmp_path / "work" / "artefacts" / step, KEY)
         draft.write("file", b"good")
@@ -34,8 +35,8 @@ def test_what_is_damaged_is_put_aside(work: Path) -> None:
     assert (found.exit_code, found.stdout.count("data/file")) == (1, 1)
     assert "put it aside with --set-aside" in found.stderr
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]
-    told = verify(work, "--full", "--set-aside")
-    assert (told.exit_code, told.stdout) == (1, found.stdout)
+    result = verify(work, "--full", "--set-aside")
+    assert (result.exit_code, result.stdout) == (1, found.stdout)
     aside, kept = scan(work / "artefacts")
     assert (aside.node, aside.kind, (aside.path / "data" / "file").read_bytes()) == ("label", "corrupt", b"gooe")
     assert (kept.node, Artefact.open(kept.path).verify(full=True)) == ("report", [])

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from predict_call import picture, predict, refused, results, tiny_weights
+
+from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (7, 40, 56, 3), dtype=np.uint8)
 Encode = Callable[..., bytes]
@@ -29,11 +30,11 @@ def video(encode_video: Encode, tmp_path: Path) -> Path:
 
 
 def label(file: Path) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture)
+    with Image.open(file) as image:
+        return np.asarray(image)
 
 
-def test_every_frame_gets_what_a_picture_gets(weights: Path, video: Path, tmp_path: Path) -> None:
+def test_every_frame_gets_what_an_image_gets(weights: Path, video: Path, tmp_path: Path) -> None:
     assert predict(weights, video, "--every", 3, "--out", tmp_path / "out").exit_code == 0
     names = {f"{n:06}_{kind}.png" for n in (0, 3, 6) for kind in ("label", "overlay")}
     assert results(tmp_path / "out" / "drive_frames") == names
@@ -64,7 +65,7 @@ def test_an_animation_of_the_overlays_in_order(weights: Path, video: Path, tmp_p
 
 def test_a_folder_of_frames_is_a_film_too(weights: Path, tmp_path: Path) -> None:
     for number in range(5):
-        picture(tmp_path / "in" / f"f{number}.png")
+        write_image(tmp_path / "in" / f"f{number}.png")
     options = ["--every", 2, "--max-frames", 2, "--animate"]
     assert predict(weights, tmp_path / "in", *options, "--out", tmp_path / "out").exit_code == 0
     names = {f"f{n}_{kind}.png" for n in (0, 2) for kind in ("label", "overlay")}
@@ -86,7 +87,7 @@ def test_what_is_damaged_is_left_there_and_the_rest_done(weights: Path, video: P
     place = data.rindex(b"IDAT")
     data[place + 50 : place + 70] = bytes(20)
     video.write_bytes(data)
-    good, bad, out = picture(tmp_path / "z.png"), tmp_path / "bad.png", tmp_path / "out"
+    good, bad, out = write_image(tmp_path / "z.png"), tmp_path / "bad.png", tmp_path / "out"
     bad.write_bytes(good.read_bytes()[:60])
     result = predict(weights, bad, video, good, "--animate", "--json", "--out", out)
     assert result.exit_code == 5
@@ -105,29 +106,29 @@ def test_nothing_is_written_of_what_cannot_be_used_at_all(weights: Path, tmp_pat
     assert "bad.png: is no PNG" in refused(predict(weights, bad, "--animate", "--out", out), 3)
     film = tmp_path / "bad.mp4"
     film.write_bytes(b"#EXTM3U\nother.mp4\n")
-    said = refused(predict(weights, picture(tmp_path / "a.png"), film, "--out", out), 3)
+    said = refused(predict(weights, write_image(tmp_path / "a.png"), film, "--out", out), 3)
     assert "bad.mp4: cannot be read as a video" in said, "before the first picture"
     assert not out.exists()
 
 
 def test_no_frame_meets_another_files_results(weights: Path, video: Path, tmp_path: Path) -> None:
-    """Two videos of one name, a picture called as a frame is, and results of an earlier run among what is read."""
+    """Two videos of one name, an image called as a frame is, and results of an earlier run among what is read."""
     (tmp_path / "other").mkdir()
     twin = tmp_path / "other" / "drive.mp4"
     twin.write_bytes(video.read_bytes())
-    named = picture(tmp_path / "drive_frames.png")
+    named = write_image(tmp_path / "drive_frames.png")
     out = tmp_path / "out"
     result = predict(weights, video, twin, named, "--max-frames", 1, "--json", "--out", out)
     files = json.loads(result.stdout)["files"]
     assert len(set(files)) == len(files) == 6
     earlier = out / "drive_frames_overlay.png"
-    frame = picture(out / "drive_frames" / "000000_label.png")
+    frame = write_image(out / "drive_frames" / "000000_label.png")
     assert predict(weights, earlier, "--out", out).exit_code == 0
     assert "would be replaced" in refused(predict(weights, video, frame, "--out", out), 2)
 
 
-def test_a_sheet_for_every_picture(weights: Path, tmp_path: Path) -> None:
-    still, out = picture(tmp_path / "a.png"), tmp_path / "out"
+def test_a_sheet_for_every_image(weights: Path, tmp_path: Path) -> None:
+    still, out = write_image(tmp_path / "a.png"), tmp_path / "out"
     assert predict(weights, still, "--details", "--out", out).exit_code == 0
     kinds = ("label", "overlay", "sheet", "scale1", "attention1")
     assert results(out) == {f"a_{kind}.png" for kind in kinds}

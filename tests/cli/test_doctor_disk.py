@@ -40,7 +40,9 @@ def test_a_lock_that_shuts_nobody_out_is_found(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("call", "name"), [("fsync", "sync"), ("rename", "rename")])
-def test_what_the_system_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str) -> None:
+def test_what_the_system_refuses_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, name: str
+) -> None:
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

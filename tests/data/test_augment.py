@@ -51,7 +51,7 @@ def test_confidence_takes_the_way_of_its_label() -> None:
         np.testing.assert_array_equal(confidence[shown], out_label[shown] + 1)
 
 
-def test_with_everything_off_a_full_size_view_is_the_picture() -> None:
+def test_with_everything_off_a_full_size_view_is_the_image() -> None:
     image, label = scene(40, 60)
     out_image, out_label = view(image, label, seed=1)
     np.testing.assert_array_equal(out_image, image)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from joblib import parallel_config
-from picture_files import encoded, header_only_png, ids, palette_png, picture, put, put_image, put_mask
 
 from autolabel.config import Folder
 from autolabel.data.build import Built, build, fingerprint
 from autolabel.data.reading import load_image, load_label
 from autolabel.errors import DataError
+from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png, put, put_image, put_mask
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_rows_hold_what_the_files_hold(tree: Path) -> None:
         data = (tree / row.path).read_bytes()
         assert (row.sha256, row.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
         assert (row.width, row.height, row.split) == (12, 8, "train")
-        np.testing.assert_array_equal(load_image(row, {"source": tree}), picture(number))
+        np.testing.assert_array_equal(load_image(row, {"source": tree}), noise_image(number))
         label = manifest.label(row.id, "fine")
         found = load_label(label, {"source": tree}, manifest.classes)
         assert label.counts == tuple(int((found == value).sum()) for value in (0, 1, 255)) == (32, 32, 32)
@@ -50,7 +50,7 @@ def test_rows_hold_what_the_files_hold(tree: Path) -> None:
 
 
 FAULTS = {
-    "cannot be decoded": ("images/1.png", encoded(picture(1))[:-20]),
+    "cannot be decoded": ("images/1.png", encoded(noise_image(1))[:-20]),
     "is an empty file": ("images/1.png", b""),
     "is no PNG, JPEG": ("images/1.png", b"<html>404</html>"),
     "30000 x 30000 pixels are more than the limit of 64000000": ("images/1.png", header_only_png(30_000, 30_000)),
@@ -58,7 +58,7 @@ FAULTS = {
     "is 12 x 9, its image images/1.png is 12 x 8": ("masks/1.png", encoded(ids(0, height=9))),
     "is 8 x 12, its image": ("masks/1.png", encoded(ids(0, height=12, width=8))),
     r"id 2, 7 \(first at row 0, column 1\) is not in 'folder'": ("masks/1.png", encoded(ids(0, 2, 7))),
-    "8-bit RGB PNG": ("masks/1.png", encoded(picture(1))),
+    "8-bit RGB PNG": ("masks/1.png", encoded(noise_image(1))),
     "16-bit greyscale PNG": ("masks/1.png", encoded(ids(1).astype(np.uint16))),
     "8-bit palette PNG": ("masks/1.png", palette_png(ids(1))),
     "masks/1.png: is no PNG": ("masks/1.png", encoded(ids(1), "JPEG")),
@@ -94,7 +94,7 @@ def test_more_than_max_bad_end_the_build_with_the_first_named(tree: Path) -> Non
     assert len(made(tree, max_bad=3).manifest.images) == 3
 
 
-def test_a_wholly_wrong_source_is_given_up_early(tree: Path) -> None:
+def test_a_wholly_wrong_source_is_refused_early(tree: Path) -> None:
     for number in range(60):
         put(tree / "images" / f"x{number:02}.png", b"")
     with pytest.raises(DataError, match="cannot be used: 11 or more"):
@@ -121,7 +121,7 @@ def test_fingerprint_follows_content_only(tree: Path, tmp_path: Path) -> None:
 def test_fingerprint_notices_every_change_of_what_is_planned(tree: Path) -> None:
     seen = {fingerprint(settings(tree)), fingerprint(settings(tree).model_copy(update={"val_share": 0.5}))}
     changes = [
-        lambda: put(tree / "images/0.png", encoded(picture(0)) + b"\0"),
+        lambda: put(tree / "images/0.png", encoded(noise_image(0)) + b"\0"),
         lambda: (tree / "masks/2.png").unlink(),
         lambda: put_image(tree / "images/9.png"),
         lambda: put(tree / "classes.toml", b'names = ["lawn", "road"]'),
@@ -142,7 +142,7 @@ def test_progress_goes_to_stderr_and_quiet_is_quiet(tree: Path, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-def test_a_tree_of_unusable_files_is_given_up_early_and_in_silence(
+def test_a_tree_of_unusable_files_is_refused_early_and_in_silence(
     tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(40):

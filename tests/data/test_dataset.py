@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from picture_files import encoded, ids, picture, put
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Augment
@@ -18,10 +17,11 @@ from autolabel.data.manifest_pairs import ManifestPairs
 from autolabel.data.pairs import CachedPairs, Sample, count_classes
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.data.sampling import EpochSampler, Part
+from tests.data.image_files import encoded, ids, noise_image, put
 
 
 class Arrays:
-    """Pictures in memory; counts how often each was asked for."""
+    """Images in memory; counts how often each was asked for."""
 
     has_confidence = False
 
@@ -121,13 +121,13 @@ def test_mixed_samples_are_the_plain_ones_where_nothing_is_pasted() -> None:
     assert (mixed_labels != plain_labels).any()
 
 
-def test_a_picture_drawn_twice_gets_two_crops() -> None:
+def test_an_image_drawn_twice_gets_two_crops() -> None:
     images = torch.cat(drawn(0, 60)[::2])
     assert len({image.numpy().tobytes() for image in images}) == 60
 
 
 class Confident(Arrays):
-    """Confidence that tells the class and the picture's number."""
+    """Confidence that tells the class and the image's number."""
 
     has_confidence = True
 
@@ -187,10 +187,10 @@ def test_classes_are_counted_as_a_manifest_does() -> None:
 
 
 def test_pairs_of_a_manifest(tmp_path: Path) -> None:
-    image, label = encoded(picture()), encoded(ids(0, 3, 11))
+    image, label = encoded(noise_image()), encoded(ids(0, 3, 11))
     put(tmp_path / "x.png", image)
     put(tmp_path / "y.png", label)
-    height, width = picture().shape[:2]
+    height, width = noise_image().shape[:2]
     digests = [hashlib.sha256(data).hexdigest() for data in (image, label)]
     rows = [
         (
@@ -200,5 +200,5 @@ def test_pairs_of_a_manifest(tmp_path: Path) -> None:
     ]
     pairs = ManifestPairs(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
     assert len(pairs) == 1
-    np.testing.assert_array_equal(pairs[0][0], picture())
+    np.testing.assert_array_equal(pairs[0][0], noise_image())
     np.testing.assert_array_equal(pairs[0][1], ids(0, 3, 255))

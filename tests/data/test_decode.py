@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from picture_files import encoded, header_only_png, ids, palette_png, picture
 from PIL import Image, ImageFile
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.decode import decode_image, decode_label, image_size
 from autolabel.errors import DataError, ImageError, LabelError
+from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png
 
 LIMIT = 10_000
 CAMVID = CLASS_SETS["camvid"]
@@ -30,7 +30,7 @@ def label(data: bytes, *, classes=CAMVID, encoding: str = "ids", limit: int = LI
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
 def test_lossless_formats_come_back_exactly(kind: str, options: dict) -> None:
-    pixels = picture(1)
+    pixels = noise_image(1)
     found = image(encoded(pixels, kind, **options))
     np.testing.assert_array_equal(found, pixels)
     assert found.flags.writeable
@@ -45,16 +45,16 @@ def test_jpeg_is_what_pillow_decodes() -> None:
 def test_grey_alpha_and_palette_become_rgb() -> None:
     grey = ids(*range(96))
     np.testing.assert_array_equal(image(encoded(grey)), np.repeat(grey[..., None], 3, axis=2))
-    rgba = np.dstack([picture(2), ids(0, 128, 255)])  # transparent pixels keep their colour
+    rgba = np.dstack([noise_image(2), ids(0, 128, 255)])  # transparent pixels keep their colour
     np.testing.assert_array_equal(image(encoded(rgba)), rgba[..., :3])
-    flat = Image.fromarray(picture(3)).quantize(8)
+    flat = Image.fromarray(noise_image(3)).quantize(8)
     np.testing.assert_array_equal(image(encoded_image(flat)), np.array(flat.convert("RGB")))
     flat.info["transparency"] = bytes([0, 255, 128])
     np.testing.assert_array_equal(image(encoded_image(flat)), np.array(flat.convert("RGBA"))[..., :3])
 
 
 def test_cmyk_jpeg_is_converted() -> None:
-    cmyk = Image.fromarray(picture(4)).convert("CMYK")
+    cmyk = Image.fromarray(noise_image(4)).convert("CMYK")
     assert image(encoded_image(cmyk, "JPEG")).shape == (8, 12, 3)
 
 
@@ -75,12 +75,12 @@ def test_pixels_without_an_agreed_range_are_refused(pixels: np.ndarray) -> None:
 def test_exif_orientation_is_not_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated by 90 degrees
-    assert image(encoded(picture(), "JPEG", exif=exif)).shape == (8, 12, 3)
+    assert image(encoded(noise_image(), "JPEG", exif=exif)).shape == (8, 12, 3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 def test_size_is_read_from_the_header(kind: str) -> None:
-    data = encoded(picture(), kind)
+    data = encoded(noise_image(), kind)
     assert image_size(data, where="x", max_pixels=LIMIT) == (12, 8)
     assert image_size(data, where="x", max_pixels=96) == (12, 8)
     for refuse in (lambda: image_size(data, where="x", max_pixels=95), lambda: image(data, 95)):
@@ -99,7 +99,7 @@ def test_bombs_are_refused_from_their_header_without_a_warning(size: tuple[int, 
 
 
 @pytest.mark.parametrize("size", [(0, 8), (8, 0), (0, 0)])
-def test_pictures_without_pixels_are_refused(size: tuple[int, int]) -> None:
+def test_images_without_pixels_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ImageError):
         image(header_only_png(*size, colour=2))
     with pytest.raises(LabelError):
@@ -109,7 +109,7 @@ def test_pictures_without_pixels_are_refused(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 def test_truncated_files_are_refused(kind: str, share: float) -> None:
-    data = encoded(picture(), kind)
+    data = encoded(noise_image(), kind)
     with pytest.raises(ImageError):
         image(data[: int(len(data) * share)])
 
@@ -124,11 +124,11 @@ def test_other_files_are_refused(data: bytes) -> None:
 
 def test_gif_is_refused_though_pillow_reads_it() -> None:
     with pytest.raises(ImageError, match="no PNG, JPEG, WebP, BMP or TIFF"):
-        image(encoded(picture(), "GIF"))
+        image(encoded(noise_image(), "GIF"))
 
 
 def test_every_flipped_byte_of_a_png_is_noticed() -> None:
-    data = encoded(picture(5))
+    data = encoded(noise_image(5))
     for place in range(len(data)):
         broken = data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
         with pytest.raises(ImageError):
@@ -139,7 +139,7 @@ def test_every_flipped_byte_of_a_png_is_noticed() -> None:
 @given(st.data())
 def test_broken_bytes_decode_or_raise_our_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "TIFF"]))
-    raw = bytearray(encoded(picture(), kind))
+    raw = bytearray(encoded(noise_image(), kind))
     for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=4)):
         raw[place] = value
     raw = raw[: data.draw(st.integers(0, len(raw)))]

@@ -40,7 +40,7 @@ def test_every_frame(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "P"), ("JPEG", "RGB"), ("GIF", "P"), ("TIFF", "L")])
-def test_a_still_picture_is_one_frame(kind: str, mode: str) -> None:
+def test_a_still_image_is_one_frame(kind: str, mode: str) -> None:
     sink = io.BytesIO()
     Image.fromarray(FEW_COLOURS[0]).convert(mode).save(sink, kind)
     several, frames = decode_frames(sink.getvalue(), where="x", max_pixels=117)
@@ -86,7 +86,7 @@ def test_damage_is_one_error(kind: str, draw: st.DataObject) -> None:
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     cut = draw.draw(st.integers(len(data) // 2, len(data)))
     try:
-        for picture in decode_frames(bytes(data[:cut]), where="x", max_pixels=10_000).pictures:
-            assert picture.shape[0] * picture.shape[1] <= 10_000
+        for image in decode_frames(bytes(data[:cut]), where="x", max_pixels=10_000).pictures:
+            assert image.shape[0] * image.shape[1] <= 10_000
     except ImageError:
         pass

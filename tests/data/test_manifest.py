@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifest_rows import SYNTHETIC, K, image_row, label_row
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.checks import unsafe_path
@@ -21,6 +20,7 @@ from autolabel.data.manifest import CLASSES, IMAGES, LABELS, ImageRow, LabelRow,
 from autolabel.data.rows import ENCODINGS, ROLES, SPLITS
 from autolabel.data.tables import IMAGE_SCHEMA, LABEL_SCHEMA
 from autolabel.errors import ManifestError
+from tests.data.manifest_rows import SYNTHETIC, K, image_row, label_row
 
 
 @st.composite

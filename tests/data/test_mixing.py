@@ -14,7 +14,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 def scene(seed: int, size: tuple[int, int] = (12, 20)) -> np.ndarray:
-    """Few classes a picture, and ignored pixels."""
+    """Few classes an image, and ignored pixels."""
     rng = np.random.default_rng(seed)
     return rng.choice([*rng.integers(0, 19, 4), 254, IGNORE], size=size).astype(np.uint8)
 
@@ -45,7 +45,7 @@ def test_classmix_of_nothing_labelled_pastes_nothing() -> None:
 @given(SEEDS)
 @settings(max_examples=60, deadline=None)
 def test_cutmix_against_the_published_box(seed: int) -> None:
-    """`rand_bbox` of the authors: lam is the share of the picture below that is kept."""
+    """`rand_bbox` of the authors: lam is the share of the image below that is kept."""
     label = scene(seed, (30, 50))
     share, y, x = np.random.default_rng(seed).random(3)
     lam = 1 - share

@@ -16,8 +16,8 @@ from autolabel.errors import ConfigError
 
 NAMES = ("road", "car", "train")
 LAYERS = ["fine", "auto", "fine", "auto", "coarse", "auto", "fine"]
-# Every picture shows every class.
-HOLDERS = (np.arange(len(LAYERS)),) * 3
+# Every image shows every class.
+IMAGES_BY_CLASS = (np.arange(len(LAYERS)),) * 3
 FINE = Phase(layers=("fine",))
 
 
@@ -26,7 +26,7 @@ def table(**changes: Any) -> Train:
 
 
 def sampler(settings: Train, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
-    parts = plan_parts(settings, layers=LAYERS, names=NAMES, holders=HOLDERS)
+    parts = plan_parts(settings, layers=LAYERS, names=NAMES, holders=IMAGES_BY_CLASS)
     return EpochSampler(parts, seed, epoch_images, settings.class_uniform)
 
 
@@ -49,7 +49,7 @@ def test_the_published_recipe() -> None:
     assert layers_of([item for item in early if item.class_id is None]) == {"fine"}
     drawn = Counter((NAMES[i.class_id], LAYERS[i.index]) for i in early if i.class_id is not None)
     assert drawn.keys() == {("road", "fine"), ("car", "fine"), ("train", "fine"), ("train", "auto")}
-    assert drawn["train", "auto"] == pytest.approx(38 * 8 / 6, abs=25)  # three pictures of either layer; sigma 7
+    assert drawn["train", "auto"] == pytest.approx(38 * 8 / 6, abs=25)  # three images of either layer; sigma 7
     assert layers_of(drawing.items(38) + drawing.items(39)) == {"fine"}
 
 
@@ -64,14 +64,14 @@ def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform:
     wanted = ["fine"] * first + ["auto"] * 3 + ["fine"] * last
     assert [layers_of(items) for items in epochs] == [{layer} for layer in wanted]
     assert {len(items) for items in epochs} == {epoch_images}
-    # One walk through the fine pictures, and one through the others.
+    # One walk through the fine images, and one through the others.
     seen = Counter(item.index for items in epochs for item in items if item.class_id is None)
     for layer in ("fine", "auto"):
         counts = [seen[index] for index, other in enumerate(LAYERS) if other == layer]
         assert max(counts) - min(counts) <= 1
 
 
-def test_a_later_part_does_not_begin_its_walk_again() -> None:
+def test_a_later_part_does_not_restart_its_walk() -> None:
     phases = (Phase(layers=("fine",), uniform=("auto",), epochs=1), Phase(layers=("fine",)))
     drawing = sampler(table(phases=phases, class_uniform=0.5, epochs=3), epoch_images=2)
     assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.class_id is None} == {0, 2, 6}
@@ -82,7 +82,7 @@ def test_without_class_uniform_draws_no_classes_are_needed() -> None:
     assert (list(parts[0].pictures), parts[0].epochs, parts[0].holders) == ([0, 2, 6], 6, ())
 
 
-def test_a_layer_that_no_picture_has_is_refused() -> None:
+def test_a_layer_that_no_image_has_is_refused() -> None:
     phases = (FINE, Phase(layers=("coarse", "auto"), epochs=1))
     check_phases(table(phases=phases), layers={"fine", "auto"}, names=NAMES)
     with pytest.raises(
@@ -96,7 +96,7 @@ def test_a_layer_that_no_picture_has_is_refused() -> None:
 @pytest.mark.parametrize("epochs", [(6,), (None,), (4, 2), (None, 5), (1, None, 1)])
 def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
     phases = tuple(Phase(layers=("fine",), epochs=number) for number in epochs)
-    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, holders=HOLDERS)
+    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, holders=IMAGES_BY_CLASS)
     assert sum(part.epochs for part in parts) == 6
     assert all(number in (None, part.epochs) for number, part in zip(epochs, parts, strict=True))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import HEIGHT, WIDTH, encoded, ids, picture, put
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.reading import load_image, load_label, read_verified
 from autolabel.data.rows import ImageRow, LabelRow
 from autolabel.errors import DataError, ImageError, LabelError
+from tests.data.image_files import HEIGHT, WIDTH, encoded, ids, noise_image, put
 
 CAMVID = CLASS_SETS["camvid"]
 
@@ -28,11 +28,11 @@ def label_row(data: bytes, pixels: int = WIDTH * HEIGHT) -> LabelRow:
 
 
 def test_an_image_and_its_label(tmp_path: Path) -> None:
-    image, label = encoded(picture()), encoded(ids(0, 3, 11))
+    image, label = encoded(noise_image()), encoded(ids(0, 3, 11))
     put(tmp_path / "a/x.png", image)
     put(tmp_path / "a/y.png", label)
     roots = {"source": tmp_path}
-    np.testing.assert_array_equal(load_image(image_row(image), roots), picture())
+    np.testing.assert_array_equal(load_image(image_row(image), roots), noise_image())
     np.testing.assert_array_equal(load_label(label_row(label), roots, CAMVID), ids(0, 3, 255))
     with pytest.raises(ImageError, match="more than the limit of 10"):
         load_image(image_row(image), roots, max_pixels=10)
@@ -43,14 +43,14 @@ def test_an_image_and_its_label(tmp_path: Path) -> None:
 
 
 def test_a_size_that_is_not_the_manifests_is_refused(tmp_path: Path) -> None:
-    data = encoded(picture())
+    data = encoded(noise_image())
     put(tmp_path / "a/x.png", data)
     with pytest.raises(ImageError, match="is 12 x 8, not 13 x 8"):
         load_image(image_row(data, width=13), {"source": tmp_path})
 
 
 def test_changed_and_missing_files_are_refused(tmp_path: Path) -> None:
-    data = encoded(picture())
+    data = encoded(noise_image())
     file = put(tmp_path / "a/x.png", data[:-1] + b"\0")
     with pytest.raises(DataError, match=r"x\.png: changed since the manifest was built; put it back"):
         load_image(image_row(data), {"source": tmp_path})
@@ -72,7 +72,7 @@ def test_an_undeclared_root_is_refused(tmp_path: Path) -> None:
 
 
 def test_links_inside_a_data_folder_are_followed(tmp_path: Path) -> None:
-    data = encoded(picture())
+    data = encoded(noise_image())
     put(tmp_path / "disk2/x.png", data)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a").symlink_to(tmp_path / "disk2")

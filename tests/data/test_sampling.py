@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
 from autolabel.data.sampling import EpochSampler, Part, class_centroid
+from tests.helpers.paths import ROOT
 
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
-    # Class 0 everywhere, class 1 nowhere, class 2 in one picture only.
+    # Class 0 everywhere, class 1 nowhere, class 2 in one image only.
     part = Part(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
     return EpochSampler((part,), seed, epoch_images, class_uniform)
 
@@ -59,10 +60,8 @@ def test_items_depend_on_seed_and_epoch_only() -> None:
 
 
 def test_items_are_the_same_in_another_process() -> None:
-    code = "from test_sampling import sampler; print(sampler().items(3))"
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=__file__.rsplit("/", 1)[0], capture_output=True, text=True, check=True
-    )
+    code = "from tests.data.test_sampling import sampler; print(sampler().items(3))"
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == str(sampler().items(3))
 
 
@@ -78,7 +77,7 @@ def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> 
 
 
 @pytest.mark.parametrize(("epoch_images", "class_uniform"), [(20, 0.0), (20, 0.5), (3, 0.0), (5, 0.4)])
-def test_the_rest_visits_all_pictures_equally_often(epoch_images: int, class_uniform: float) -> None:
+def test_the_rest_visits_all_images_equally_often(epoch_images: int, class_uniform: float) -> None:
     drawing = sampler(epoch_images=epoch_images, class_uniform=class_uniform)
     seen: Counter[int] = Counter(dict.fromkeys(range(7), 0))
     for epoch in range(9):

@@ -34,7 +34,7 @@ LIGHT = Light(
 
 
 def screen_box(left: float, right: float, low: float, high: float, depth: float) -> np.ndarray:
-    """The polygon that covers these shares of the picture, (column, row), at this depth."""
+    """The polygon that covers these shares of the image, (column, row), at this depth."""
     return CAMERA.unproject(np.array([(left, low), (right, low), (right, high), (left, high)]), depth)[None]
 
 

@@ -1,4 +1,4 @@
-"""Scenes: the same bytes everywhere, the same scene at every size, labels that belong to the picture."""
+"""Scenes: the same bytes everywhere, the same scene at every size, labels that belong to the image."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def test_scenes_differ_in_light_and_layout(scenes: list[Scene]) -> None:
     assert np.std(sky) > 0.02
 
 
-def test_borders_of_labels_are_borders_in_the_picture(scenes: list[Scene]) -> None:
-    """Shifting the label against the picture must make it fit worse: colours inside a class vary more."""
+def test_borders_of_labels_are_borders_in_the_image(scenes: list[Scene]) -> None:
+    """Shifting the label against the image must make it fit worse: colours inside a class vary more."""
 
     def spread(scene: Scene, shift: int) -> float:
         grey, label = scene.image.astype(float).mean(axis=2), np.roll(scene.fine, shift, axis=1)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from manifest_rows import SYNTHETIC, image_row, label_row
 
 from autolabel.data.manifest import Manifest
 from autolabel.data.selection import to_label, training_pairs, val_pairs
 from autolabel.errors import DataError
+from tests.data.manifest_rows import SYNTHETIC, image_row, label_row
 
 MANIFEST = Manifest(
     SYNTHETIC,

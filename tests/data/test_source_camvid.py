@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from picture_files import put, put_image, put_mask
 
 from autolabel.config import CamVid
 from autolabel.data.build import build, fingerprint, plan
 from autolabel.data.selection import to_label, training_pairs, val_pairs
 from autolabel.errors import DataError
+from tests.data.image_files import put, put_image, put_mask
 
 
 @pytest.fixture

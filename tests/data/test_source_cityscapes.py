@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from picture_files import put, put_image, put_mask
 
 from autolabel.config import Cityscapes
 from autolabel.data.build import build, plan
 from autolabel.data.plan import SourcePlan
 from autolabel.errors import DataError
+from tests.data.image_files import put, put_image, put_mask
 
 TRAIN, VAL, EXTRA = "aachen_000000_000019", "munster_000000_000019", "bad-honnef_000000_000000"
 BLACK = "troisdorf_000000_000073"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_files import encoded, ids, palette_png, put, put_image, put_mask
 
 from autolabel.config import Folder
 from autolabel.data.build import build, plan
@@ -17,6 +16,7 @@ from autolabel.data.plan import SourcePlan
 from autolabel.data.selection import to_label, training_pairs, val_pairs
 from autolabel.data.sources.folder import _held_out
 from autolabel.errors import ConfigError, DataError, LabelError
+from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask
 
 
 @pytest.fixture

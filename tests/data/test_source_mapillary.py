@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from picture_files import encoded, ids, palette_png, put, put_image
 
 from autolabel.config import Mapillary
 from autolabel.data.build import build, plan
 from autolabel.data.plan import SourcePlan
 from autolabel.data.reading import load_label
 from autolabel.errors import DataError, ManifestError
+from tests.data.image_files import encoded, ids, palette_png, put, put_image
 
 # Names that differ only in case, as the real keys do.
 SPLITS = {"training": ["Ab-1", "aB-1"], "validation": ["_v"], "testing": ["t1"]}

@@ -45,18 +45,18 @@ def test_containers_and_codecs(encode_video: Encode, container: str, codec: str,
 
 def test_it_is_shown_as_a_player_would(encode_video: Encode) -> None:
     """A phone held upright notes a quarter turn clockwise in the track's header (`tkhd`)."""
-    picture = np.zeros((48, 64, 3), np.uint8)
-    picture[:24, :32] = 255  # the corner that comes to lie at the top right
-    data = encode_video([picture] * 2, "mp4", "libx264")
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = 255  # the corner that comes to lie at the top right
+    data = encode_video([image] * 2, "mp4", "libx264")
     upright, turned = ((0x10000, 0, 0, 0, 0x10000), (0, 0x10000, 0, 0xFFFF0000, 0))
     start = data.index(struct.pack(">5I", *upright), data.index(b"tkhd"))
     data = data[:start] + struct.pack(">5I", *turned) + data[start + 20 :]
     frame = frames_of(data, "mov")[0].astype(int)
     assert frame.shape == (64, 48, 3)
-    np.testing.assert_allclose(frame, np.rot90(picture, -1), atol=60)
+    np.testing.assert_allclose(frame, np.rot90(image, -1), atol=60)
 
 
-def test_a_damaged_frame_is_named_and_those_before_it_are_given(encode_video: Encode) -> None:
+def test_a_damaged_frame_is_named_and_those_before_it_are_yielded(encode_video: Encode) -> None:
     data = bytearray(encode_video(FRAMES))
     place = data.rindex(b"IDAT")
     data[place + 200 : place + 220] = bytes(20)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import hf_folders
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
+from tests.helpers import hf_folders
 
 
 def call(*args: object) -> Result:

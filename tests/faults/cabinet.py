@@ -10,20 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
+
 KEY = "ab" * 32
-EXPERIMENT = """
-name = "small"
-[data]
-source = "synthetic"
-size = [32, 48]
-num_fine = 2
-num_coarse = 2
-num_val = 1
-[runtime]
-device = "cpu"
-jobs = 1
-threads = 1
-"""
+EXPERIMENT = experiment_toml(name="small", data=scenes(32, 48, fine=2, coarse=2, val=1), runtime=ONE_CORE)
 NAMES = ("lawn", "path", "shed")
 
 
@@ -38,7 +28,7 @@ class Cabinet:
 def cabinet(folder: Path) -> Cabinet:
     """Everything is made below `folder`, which commands have no reason to change."""
     folder.mkdir(parents=True)
-    images, labels = _pictures()
+    images, labels = _image_and_label()
     data = folder / "data"
     for number in range(3):
         put(data / "images" / f"{number}.png", images)
@@ -172,7 +162,7 @@ PLACES = (
 )  # fmt: skip
 
 
-def _pictures() -> tuple[bytes, bytes]:
+def _image_and_label() -> tuple[bytes, bytes]:
     import numpy as np
     from PIL import Image
 
@@ -216,7 +206,7 @@ def shard() -> bytes:
 
 
 def _manifest_files() -> dict[str, bytes]:
-    from malformed_manifests import good_manifest
+    from tests.faults.malformed_manifests import good_manifest
 
     return good_manifest().to_files()
 

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, call, damage
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage
 
 DAY = 86_400
 TORN = ("label", "infer")  # steps whose half-made drafts are disturbed

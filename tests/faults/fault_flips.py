@@ -8,14 +8,13 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-import harness
-import minute
 from click.testing import CliRunner
-from fresh import in_fresh_process
-from tally import Tally
 
 from autolabel.cli.inspection import verify
 from autolabel.store import damage, scan
+from tests.faults import harness, minute
+from tests.faults.fresh import in_fresh_process
+from tests.faults.tally import Tally
 
 _CLI_EVERY, _CONSUMER_EVERY, _DRAFT_EVERY = 20, 25, 8
 # Where the draft of a step can be hit: it leaves a journal, files, state.

@@ -5,20 +5,17 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import hostile_names
-import hostile_pictures
-import hostile_places
-import hostile_weights
-from cabinet import cabinet
-from hostile import clear, meet
-from tally import Tally
+from tests.faults import hostile_images, hostile_names, hostile_places, hostile_weights
+from tests.faults.cabinet import cabinet
+from tests.faults.hostile import clear, meet
+from tests.faults.tally import Tally
 
 
 def run(number: int, seed: int, folder: Path) -> Tally:
-    """By turns from weights, pictures, labels, codes and links; then one run over pictures of hostile names."""
+    """By turns from weights, images, labels, codes and links; then one run over images of hostile names."""
     things = cabinet(folder / "things")
     rng = random.Random(seed)
-    piles = [module.cases(things) for module in (hostile_weights, hostile_pictures, hostile_places)]
+    piles = [module.cases(things) for module in (hostile_weights, hostile_images, hostile_places)]
     for pile in piles:
         rng.shuffle(pile)
     turns = [pile[turn] for turn in range(max(map(len, piles))) for pile in piles if turn < len(pile)]

@@ -8,14 +8,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import harness
-import minute
 from click.testing import CliRunner
-from fresh import in_fresh_process
-from tally import Tally
 
 from autolabel.cli.inspection import gc
 from autolabel.store import digest_json, scan, set_aside
+from tests.faults import harness, minute
+from tests.faults.fresh import in_fresh_process
+from tests.faults.tally import Tally
 
 Check = Callable[[Path], None]
 _RARE = 16  # of the points of a whole pipeline, which are those of its steps, one is taken

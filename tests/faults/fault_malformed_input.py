@@ -6,9 +6,8 @@ import os
 import random
 from pathlib import Path
 
-import malformed_configs
-import malformed_manifests
-from tally import Tally
+from tests.faults import malformed_configs, malformed_manifests
+from tests.faults.tally import Tally
 
 
 def run(number: int, seed: int, folder: Path) -> Tally:

@@ -7,19 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop
+from tests.helpers.paths import ROOT
 
-AT_WORK = Path(__file__).with_name("memory_at_work.py")
 SECONDS_EACH = 30  # far more than a try takes: ends a hang
 
 
 def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
     """What must not be imported by the process that runs the faults, torch, is imported by another."""
     shop = shop or Workshop(folder / "shop")
-    command = [sys.executable, str(AT_WORK), str(shop.work), str(folder / "at-work"), str(number), str(seed)]
+    command = [sys.executable, "-m", "tests.faults.memory_at_work"]
+    command += [str(shop.work), str(folder / "at-work"), str(number), str(seed)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS + SECONDS_EACH * number)
+        seconds = HANG_SECONDS + SECONDS_EACH * number
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as error:
         return Tally("memory, nan and loaders", number, (f"hangs; seed {seed}; {error.stderr!r}",))
     if done.returncode:

@@ -13,18 +13,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import fault_flips
-import fault_power
-import harness
-import minute
-import test_kill_store
-from fresh import in_fresh_process
-from tally import Tally
-
 from autolabel.flow import runner
 from autolabel.store import Artefact, artefact, draft, durable, journal
 from autolabel.store.digest import Bytes
 from autolabel.store.effects import effect
+from tests.faults import fault_flips, fault_power, harness, minute, test_kill_store
+from tests.faults.fresh import in_fresh_process
+from tests.faults.tally import Tally
 
 Patches = list[tuple[object, str, Any]]
 _TRIES = 60  # faults of each kind before a mutant counts as missed

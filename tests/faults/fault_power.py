@@ -12,14 +12,11 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
-import harness
-import minute
-import test_kill_store
-from disk import MODES, Disk, Op
-from fresh import in_fresh_process
-from tally import Tally
-
 from autolabel.store.effects import Effect, Phase, observe
+from tests.faults import harness, minute, test_kill_store
+from tests.faults.disk import MODES, Disk, Op
+from tests.faults.fresh import in_fresh_process
+from tests.faults.tally import Tally
 
 # How often each stage is taken; those that keep journals and checkpoints, and the store by itself, most.
 WEIGHTS = {"store": 6, "label": 6, "infer": 3, "teacher": 2, "student": 1}

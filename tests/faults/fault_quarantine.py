@@ -1,4 +1,4 @@
-"""Pictures that go bad, before the manifest is made or between manifest and infer, and are repaired again.
+"""Images that go bad, before the manifest is made or between manifest and infer, and are repaired again.
 
 Within `data.max_bad` the run ends with 5, and `quarantine.json` and `retry.txt` name just the bad ones; above it, with
 3 and nothing committed. After a repair the same command gives what it would have given without the damage, also where
@@ -17,44 +17,34 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tally import Tally
-from workshop import call, committed, damage, digests
-
 from autolabel.store import Artefact
+from tests.faults.tally import Tally
+from tests.faults.workshop import call, committed, damage, digests
+from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 MAX_BAD = 2
-INFER_EVERY = 8  # one try in so many damages pictures between manifest and infer
-EXPERIMENT = """
-name = "quarantine"
-[data]
-source = "folder"
-root = "{root}"
-val_share = 0.0
-max_bad = {max_bad}
-[teacher]
-crop = [32, 32]
-batch = 1
-epochs = 1
-epoch_images = 1
-class_uniform = 0.0
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny"
-head_channels = 8
-[infer]
-scales = [1.0]
-chunk = 2
-[runtime]
-threads = 1
-jobs = 2
-device = "cpu"
-"""
+INFER_EVERY = 8  # one try in so many damages images between manifest and infer
+EXPERIMENT = {
+    "name": "quarantine",
+    "data": {"source": "folder", "val_share": 0.0, "max_bad": MAX_BAD},
+    "teacher": {
+        "crop": [32, 32],
+        "batch": 1,
+        "epochs": 1,
+        "epoch_images": 1,
+        "class_uniform": 0.0,
+        "tile": 32,
+        "model": {"trunk": "resnet_tiny", "head_channels": 8},
+    },
+    "infer": {"scales": [1.0], "chunk": 2},
+    "runtime": {**ONE_CORE, "jobs": 2},
+}
 LABELLED, FREE = ("a", "b", "c"), ("d", "e", "f", "g", "h")
 HEIGHT, WIDTH = 32, 40
 
 
 def png(colour: int, channels: int, *, width: int = WIDTH, height: int = HEIGHT) -> bytes:
-    """A noisy picture (3 channels) or a label map of class 0 (1 channel), by hand: nothing to import."""
+    """A noisy image (3 channels) or a label map of class 0 (1 channel), by hand: nothing to import."""
     rng = random.Random(colour)
     pixels = bytes(width * channels) if channels == 1 else rng.randbytes(width * channels)
     rows = b"".join(b"\0" + pixels for _ in range(height))
@@ -91,7 +81,7 @@ SAME_SIZE = ("zeros", "bad checksum", "bomb", "JPEG cut short")  # what the mani
 
 
 class Source:
-    """A folder of pictures and the experiment that reads it."""
+    """A folder of images and the experiment that reads it."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.file = folder / "source", folder / "quarantine.toml"
@@ -100,7 +90,7 @@ class Source:
         for name in LABELLED:
             self.put(f"masks/{name}.png", png(0, 1))
         self.put("classes.toml", b'names = ["road", "car"]')
-        self.file.write_text(EXPERIMENT.format(root=self.root, max_bad=MAX_BAD))
+        self.file.write_text(experiment_toml(EXPERIMENT, data={"root": str(self.root)}))
 
     def put(self, name: str, data: bytes) -> None:
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)

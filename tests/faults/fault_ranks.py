@@ -16,8 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, call, damage, digests, ended
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage, digests, ended
 
 SEVERAL = 2
 MOMENTS = 5  # 0: once the ranks have begun to start; then after so many shards or steps

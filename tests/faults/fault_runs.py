@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, damage
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, damage
 
 RUNS = 4
 STAGES = ("label", "manifest", "audit", "fuse")

@@ -13,8 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, damage, ended
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, damage, ended
 
 STEPS = ("manifest", "teacher", "infer", "label")
 START_UP = 60  # ticks of CPU time (10 ms each), more than the time before the work begins
@@ -89,13 +89,13 @@ def _ticks(pid: int) -> int:
 
 def _bad_end(code: int, said: list[str], signum: signal.Signals) -> list[str]:
     """Caught: it says so, and in the end what to do. Before the handler is there, the signal ends it as any program."""
-    told = [
+    messages = [
         f"{signum.name}: {_ANNOUNCED}",
         f"autolabel: stopped by {signum.name}; run the same command again to go on",
     ]
-    if code == 128 + signum and said == told:
+    if code == 128 + signum and said == messages:
         return []
-    if code == 0 and said in ([], told[:1]):
+    if code == 0 and said in ([], messages[:1]):
         return []  # the last step was done by then
     if code == -signum and not said:
         return []

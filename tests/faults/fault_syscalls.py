@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tally import Tally
-from workshop import Workshop, call, damage, names, one_line
+from tests.faults.tally import Tally
+from tests.faults.workshop import Workshop, call, damage, names, one_line
 
 CALLS = ("write", "pwrite64", "fsync", "rename", "openat", "mkdir", "unlink", "rmdir", "ftruncate")
 ERRORS = ("ENOSPC", "EIO", "EDQUOT")

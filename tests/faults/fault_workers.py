@@ -10,8 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tally import Tally
-from workshop import HANG_SECONDS, Workshop, call, damage, ended, one_line
+from tests.faults.tally import Tally
+from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage, ended, one_line
 
 BACKEND = ("--set=runtime.backend='loky'", "--jobs=2")
 MOST_TICKS = 40  # of a worker's CPU time (10 ms each): from its start to its work

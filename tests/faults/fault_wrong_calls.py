@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from cabinet import PLACES, Cabinet, cabinet
-from tally import Tally
+
+from tests.faults.cabinet import PLACES, Cabinet, cabinet
+from tests.faults.tally import Tally
 
 CODES = {0, 1, 2, 3, 4, 5, 75, 130, 143}  # autolabel/errors.py
 SECONDS = 60  # a call that takes longer hangs
@@ -95,10 +96,10 @@ def _piles(path: tuple[str, ...], command: click.Command, things: Cabinet, rng: 
         takes_files = isinstance(parameter.type, click.Path) or name in ALSO_FILES
         odd = [*things.odd, *PLACES] if takes_files else [*VALUES]
         rng.shuffle(odd)
-        yield [Call(path, name, thing, arguments(command, name, _given(thing, things), things)) for thing in odd]
+        yield [Call(path, name, thing, arguments(command, name, _argument_for(thing, things), things)) for thing in odd]
 
 
-def _given(thing: str, things: Cabinet) -> str:
+def _argument_for(thing: str, things: Cabinet) -> str:
     return THING if thing in things.odd else thing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import traceback
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import wraps
 from pathlib import Path
 
-from harness import BROKEN
-from tally import Tally
+from tests.faults.harness import BROKEN
+from tests.faults.tally import Tally
 
 Run = Callable[[int, int, Path], Tally]
 
@@ -27,7 +28,7 @@ def in_fresh_process(run: Run) -> Run:
 
 
 def _call(module: str, name: str, number: int, seed: int, folder: Path) -> Tally:
-    function: Run = getattr(__import__(module), name).__wrapped__
+    function: Run = getattr(importlib.import_module(module), name).__wrapped__
     try:
         return function(number, seed, folder)
     except BROKEN:  # in an undisturbed run, say: the soak goes on with the next fault

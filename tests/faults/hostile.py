@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cabinet import Cabinet
-from fault_wrong_calls import SECONDS, Hang, alarm, inside, judge, snapshot
+from tests.faults.cabinet import Cabinet
+from tests.faults.fault_wrong_calls import SECONDS, Hang, alarm, inside, judge, snapshot
 
 CANARY = "canary"  # in the current folder: what a file would make if its code were run
 OUT = "out"  # the only place where a call may write

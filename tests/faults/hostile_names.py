@@ -1,4 +1,4 @@
-"""Pictures and classes whose names are attacks, all the way: file, manifest, codes, label files, report, terminal."""
+"""Images and classes whose names are attacks, all the way: file, manifest, codes, label files, report, terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from cabinet import Cabinet, put
-from fault_wrong_calls import inside, snapshot
-from tally import Tally
+from tests.faults.cabinet import Cabinet, put
+from tests.faults.fault_wrong_calls import inside, snapshot
+from tests.faults.tally import Tally
+from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = (
@@ -18,31 +19,21 @@ NAMES = (
     "a\tb", "\x7f", "😀", "_" + "0" * 40,
 )  # fmt: skip
 CLASSES = ("<b>lawn</b>", "\x1b[31mpath", "</script><script>alert(2)</script>")
-EXPERIMENT = """
-name = "names"
-[data]
-source = "folder"
-root = "data"
-[teacher]
-epochs = 0
-weights = "weights"
-model = {trunk = "resnet_tiny", head = "conv", fusion = "single", key_channels = 8}
-[student]
-epochs = 0
-weights = "weights"
-model = {trunk = "resnet_tiny", head = "conv", fusion = "single", key_channels = 8}
-[infer]
-scales = [1.0]
-chunk = 8
-[label]
-threshold = 0.3
-[report]
-images = 32
-[runtime]
-device = "cpu"
-jobs = 1
-threads = 1
-"""
+TAKEN_AS_IT_IS = {
+    "epochs": 0,
+    "weights": "weights",
+    "model": {"trunk": "resnet_tiny", "head": "conv", "fusion": "single", "key_channels": 8},
+}
+EXPERIMENT = experiment_toml(
+    name="names",
+    data={"source": "folder", "root": "data"},
+    teacher=TAKEN_AS_IT_IS,
+    student=TAKEN_AS_IT_IS,
+    infer={"scales": [1.0], "chunk": 8},
+    label={"threshold": 0.3},
+    report={"images": 32},
+    runtime=ONE_CORE,
+)
 
 
 def run(things: Cabinet, folder: Path) -> Tally:

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cabinet import EXPERIMENT, Cabinet, put, shard
-from hostile import EITHER, Hostile
+from tests.faults.cabinet import EXPERIMENT, Cabinet, put, shard
+from tests.faults.hostile import EITHER, Hostile
 
 CUT = ("cut", "thing", "--out", "out", "-q")
 

@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cabinet import Cabinet
-from hostile import CANARY, Hostile, laid
+from tests.faults.cabinet import Cabinet
+from tests.faults.hostile import CANARY, Hostile, laid
 
 COMMANDS = {
     "import-weights": ("import-weights", "thing", "--out", "out"),

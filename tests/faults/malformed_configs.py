@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.helpers.experiments import experiment_toml
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-GOOD = 'name = "x"\n[data]\nsource = "synthetic"\n'
+GOOD = experiment_toml()
 
 
 @dataclass(frozen=True)

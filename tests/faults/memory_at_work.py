@@ -1,6 +1,6 @@
 """The tries of fault_memory.py: the command line in this process, with a fault planted in what it calls.
 
-    python tests/faults/memory_at_work.py WORK FOLDER NUMBER SEED
+    python -m tests.faults.memory_at_work WORK FOLDER NUMBER SEED
 
 `WORK` is the work folder of a workshop. Prints a JSON list of bad outcomes.
 """
@@ -23,7 +23,6 @@ from unittest import mock
 import safetensors.torch
 import torch
 from click.testing import CliRunner
-from workshop import Workshop, damage, digests, one_line
 
 import autolabel.stages.infer
 from autolabel.cli.main import cli
@@ -33,6 +32,7 @@ from autolabel.inference.upload import Upload
 from autolabel.stages.parts.opening import WEIGHTS
 from autolabel.store import Artefact
 from autolabel.training.trainer import Trainer
+from tests.faults.workshop import Workshop, damage, digests, one_line
 
 BATCH = 4
 IN_BATCHES = (f"--set=infer.chunk={BATCH}", f"--set=runtime.infer_batch={BATCH}")
@@ -53,11 +53,11 @@ class SmallGpu:
         self._teacher, self._fits, self._rng = teacher, fits, rng
         self.num_refused = 0
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
-        if len(pictures) > self._fits or (len(pictures) > 1 and self._rng.random() < 0.2):
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self._fits or (len(images) > 1 and self._rng.random() < 0.2):
             self.num_refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return torch.cat([self._teacher(picture[None]) for picture in pictures])
+        return torch.cat([self._teacher(image[None]) for image in images])
 
 
 class Tries:
@@ -180,7 +180,7 @@ def _dying(original: Callable[..., Any], left: list[int], error: BaseException) 
 
 
 @contextmanager
-def told(bad: list[str], what: str) -> Iterator[None]:
+def recorded(bad: list[str], what: str) -> Iterator[None]:
     """A try that breaks the harness itself is a bad outcome like any other."""
     try:
         yield
@@ -192,7 +192,7 @@ def main(work: Path, folder: Path, number: int, seed: int) -> list[str]:
     tries, bad = Tries(work, folder, seed), list[str]()
     for i in range(number):
         attempt = (tries.memory, tries.nan, tries.loader)[i % 3]
-        with told(bad, f"try {i}, {attempt.__name__}"):
+        with recorded(bad, f"try {i}, {attempt.__name__}"):
             bad += [f"try {i}, {attempt.__name__}: {line}" for line in attempt()]
     return bad
 

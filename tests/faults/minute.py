@@ -1,4 +1,4 @@
-"""Minute experiments: real stages on a handful of noise pictures, as cases that a fault can hit one step at a time.
+"""Minute experiments: real stages on a handful of noise images, as cases that a fault can hit one step at a time.
 
 All networks are so small that a whole pipeline takes less than a CPU second, once everything it imports is imported.
 """
@@ -6,7 +6,6 @@ All networks are so small that a whole pipeline takes less than a CPU second, on
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 import random
 import shutil
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import harness
 import numpy as np
 from PIL import Image
 
@@ -25,20 +23,17 @@ from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Node
 from autolabel.stopping import StopFlag
 from autolabel.store import Artefact, digest_json, scan
+from tests.faults import harness
+from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml
 
-_TRAIN = """
-crop = [32, 32]
-batch = 2
-epochs = 1
-loss = "ce"
-tile = 32
-[{0}.model]
-trunk = "resnet_tiny"
-fusion = "single"
-head_channels = 4
-key_channels = 4
-attention_channels = 4
-"""
+_TRAINING = {
+    "crop": [32, 32],
+    "batch": 2,
+    "epochs": 1,
+    "loss": "ce",
+    "tile": 32,
+    "model": {**NARROW, "trunk": "resnet_tiny", "fusion": "single", "head_channels": 4},
+}
 # What a stage may do again for a fault is one of these (P3); what has no items here is begun again as a whole.
 ITEMS = {
     "infer": r"/data/.*\.h5$",
@@ -107,56 +102,39 @@ def text(seed: int) -> str:
     rng = random.Random(seed)
     layers = rng.choice([["fine", "auto"], ["fine", "auto", "coarse"], ["auto"]])
     weights = rng.random() < 0.5
-    return f"""
-name = "minute"
-seed = {seed}
-rounds = {2 if seed % 4 == 1 else 1}
-[data]
-source = "folder"
-root = "source"
-val_share = 0.3
-max_bad = {seed % 2}
-[teacher]
-epoch_images = 6
-checkpoint_every = {1 + seed % 2}
-ema = {rng.choice([0.0, 0.9])}
-{_TRAIN.format("teacher")}
-[student]
-epoch_images = 4
-checkpoint_every = {2 - seed % 2}
-label_weights = "{"probability" if weights else "none"}"
-{_TRAIN.format("student")}
-[infer]
-scales = [1.0]
-chunk = {1 + seed % 3}
-[label]
-threshold = 0.5
-coarse = "{rng.choice(["off", "veto", "fill"])}"
-weights = {str(weights).lower()}
-[fuse]
-layers = {json.dumps(layers)}
-[evaluate]
-predictions = {str(seed % 2 == 0).lower()}
-[report]
-images = 1
-[runtime]
-threads = 1
-jobs = {1 + seed % 2}
-device = "cpu"
-"""
+    teacher = {"epoch_images": 6, "checkpoint_every": 1 + seed % 2, "ema": rng.choice([0.0, 0.9])}
+    student = {
+        "epoch_images": 4,
+        "checkpoint_every": 2 - seed % 2,
+        "label_weights": "probability" if weights else "none",
+    }
+    return experiment_toml(
+        name="minute",
+        seed=seed,
+        rounds=2 if seed % 4 == 1 else 1,
+        data={"source": "folder", "root": "source", "val_share": 0.3, "max_bad": seed % 2},
+        teacher={**_TRAINING, **teacher},
+        student={**_TRAINING, **student},
+        infer={"scales": [1.0], "chunk": 1 + seed % 3},
+        label={"threshold": 0.5, "coarse": rng.choice(["off", "veto", "fill"]), "weights": weights},
+        fuse={"layers": layers},
+        evaluate={"predictions": seed % 2 == 0},
+        report={"images": 1},
+        runtime={**ONE_CORE, "jobs": 1 + seed % 2},
+    )
 
 
 def write_source(folder: Path, seed: int) -> None:
-    """Noise pictures of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
+    """Noise images of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
     rng = np.random.default_rng(seed)
     for name in ("images", "masks", "coarse"):
         (folder / name).mkdir(parents=True)
     (folder / "classes.toml").write_text('names = ["road", "sky"]')
     num_fine, num_coarse, num_bare = 4, 2, 2 + seed % 2
     for i in range(num_fine + num_coarse + num_bare):
-        picture, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
+        image, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
         mask[: rng.integers(8, 24)] = 1
-        Image.fromarray(picture).save(folder / "images" / f"{i}.png")
+        Image.fromarray(image).save(folder / "images" / f"{i}.png")
         if i < num_fine + num_coarse:
             Image.fromarray(mask).save(folder / ("masks" if i < num_fine else "coarse") / f"{i}.png")
     if seed % 2:

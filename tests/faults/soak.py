@@ -15,22 +15,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-import fault_copies
-import fault_flips
-import fault_hostile_files
-import fault_kills
-import fault_malformed_input
-import fault_memory
-import fault_mutants
-import fault_power
-import fault_quarantine
-import fault_ranks
-import fault_runs
-import fault_signals
-import fault_syscalls
-import fault_workers
-import fault_wrong_calls
-from tally import Fault, Tally
+from tests.faults import (
+    fault_copies,
+    fault_flips,
+    fault_hostile_files,
+    fault_kills,
+    fault_malformed_input,
+    fault_memory,
+    fault_mutants,
+    fault_power,
+    fault_quarantine,
+    fault_ranks,
+    fault_runs,
+    fault_signals,
+    fault_syscalls,
+    fault_workers,
+    fault_wrong_calls,
+)
+from tests.faults.tally import Fault, Tally
+from tests.helpers.paths import ROOT
 
 FAULTS: dict[str, Fault] = {
     "kills": Fault(fault_kills.kills, 2400, least=2000),
@@ -74,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fresh(name: str, seed: int, share: float) -> Tally:
     """In a process of its own, which has run nothing else: some faults fork, others import torch."""
-    command = [sys.executable, __file__, "--one", name, str(seed), str(share)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "tests.faults.soak", "--one", name, str(seed), str(share)]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     lines = done.stdout.splitlines()
     tally = Tally(**json.loads(lines[-1])) if done.returncode == 0 else Tally(name, 0, (f"ended by {done.returncode}",))
     print("\n    ".join([str(tally), *tally.bad[:20]]), flush=True)

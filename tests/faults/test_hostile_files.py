@@ -9,14 +9,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from cabinet import cabinet, shard
-from fault_hostile_files import run
-from hostile import CANARY, HARMLESS, Hostile, laid, meet
-from hostile_names import run as run_names
 
 from autolabel.errors import DataError, StoreError
 from autolabel.labels.shards import read_shard
 from autolabel.store import open_draft
+from tests.faults.cabinet import cabinet, shard
+from tests.faults.fault_hostile_files import run
+from tests.faults.hostile import CANARY, HARMLESS, Hostile, laid, meet
+from tests.faults.hostile_names import run as run_names
 
 KEY = "a" * 64
 

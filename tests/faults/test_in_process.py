@@ -5,14 +5,11 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import fault_flips
-import fault_kills
-import fault_mutants
-import fault_power
-import fresh
 import pytest
-from disk import MODES, Disk, Mode, Op
-from tally import Tally
+
+from tests.faults import fault_flips, fault_kills, fault_mutants, fault_power, fresh
+from tests.faults.disk import MODES, Disk, Mode, Op
+from tests.faults.tally import Tally
 
 TRIES = {
     fault_kills.kills: 40,

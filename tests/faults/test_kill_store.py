@@ -6,10 +6,10 @@ import errno
 from pathlib import Path
 
 import pytest
-from harness import fail_with, run_fault_matrix, run_kill_matrix
 
 from autolabel.store import Artefact, delete, digest_json, hold, open_draft, recover, scan, set_aside, write_file
 from autolabel.store.effects import Effect, Phase, observe
+from tests.faults.harness import fail_with, run_fault_matrix, run_kill_matrix
 
 KEY, DAMAGED, OLD = "a" * 64, "b" * 64, "c" * 64
 ITEMS = {f"auto/{i}.png": bytes([i]) * (i + 1) for i in range(5)}

@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import malformed_configs
-import malformed_manifests
 import pytest
-from fault_malformed_input import run
 
 from autolabel.data import checks
 from autolabel.data.rows import ImageRow
+from tests.faults import malformed_configs, malformed_manifests
+from tests.faults.fault_malformed_input import run
 
 
 def test_malformed_input_is_refused_or_means_what_it_says(ram: Path) -> None:

@@ -6,16 +6,19 @@ import os
 import shutil
 from pathlib import Path
 
-import fault_copies
-import fault_memory
-import fault_quarantine
-import fault_ranks
-import fault_runs
-import fault_signals
-import fault_syscalls
-import fault_workers
 import pytest
-from workshop import Workshop
+
+from tests.faults import (
+    fault_copies,
+    fault_memory,
+    fault_quarantine,
+    fault_ranks,
+    fault_runs,
+    fault_signals,
+    fault_syscalls,
+    fault_workers,
+)
+from tests.faults.workshop import Workshop
 
 pytestmark = pytest.mark.xdist_group("faults")
 
@@ -51,7 +54,7 @@ def test_a_worker_process_that_is_killed(shop: Workshop, ram: Path) -> None:
     assert not fault_workers.run(1, 0, ram, shop).bad
 
 
-def test_pictures_that_go_bad_and_are_repaired(ram: Path) -> None:
+def test_images_that_go_bad_and_are_repaired(ram: Path) -> None:
     assert not fault_quarantine.run(3, 0, ram, infer_every=3).bad
 
 

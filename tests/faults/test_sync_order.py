@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness import Run, run
-from test_kill_store import prepare, scenario
+
+from tests.faults.harness import Run, run
+from tests.faults.test_kill_store import prepare, scenario
 
 
 class Pending:

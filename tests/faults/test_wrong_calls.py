@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import fault_wrong_calls
 import pytest
-from fault_wrong_calls import choose, commands, judge, run
 
 from autolabel.cli.main import cli
 from autolabel.errors import DataError
 from autolabel.given import read_given
+from tests.faults import fault_wrong_calls
+from tests.faults.fault_wrong_calls import choose, commands, judge, run
 
 
 def test_wrong_calls_end_well(ram: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_command_that_fails_is_found(ram: Path, monkeypatch: pytest.MonkeyPatc
 def test_every_parameter_gets_its_turn(ram: Path) -> None:
     import random
 
-    from cabinet import cabinet
+    from tests.faults.cabinet import cabinet
 
     known = {path for path, _ in commands()}
     assert {("run",), ("export", "model"), ("import-weights",)} <= known

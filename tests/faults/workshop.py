@@ -9,54 +9,36 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autolabel.store import Artefact, Found, scan
+from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
 
-EXPERIMENT = """
-name = "faults"
-[data]
-source = "synthetic"
-size = [48, 80]
-num_fine = 2
-num_coarse = 4
-num_val = 2
-[teacher]
-crop = [32, 48]
-batch = 2
-epochs = 1
-epoch_images = 8
-class_uniform = 0.0
-tile = 32
-ema = 0.9
-checkpoint_every = 1
-validate_every = 0
-[teacher.model]
-trunk = "resnet_tiny"
-head_channels = 8
-key_channels = 4
-attention_channels = 4
-[infer]
-scales = [1.0]
-chunk = 1
-[label]
-threshold = 0.4
-coarse = "fill"
-[student]
-crop = [32, 48]
-batch = 2
-epochs = 1
-epoch_images = 2
-tile = 32
-[student.model]
-trunk = "resnet_tiny"
-head_channels = 8
-key_channels = 4
-attention_channels = 4
-[evaluate]
-scales = [1.0]
-[runtime]
-threads = 1
-jobs = 2
-device = "cpu"
-"""
+EXPERIMENT = {
+    "name": "faults",
+    "data": scenes(48, 80, fine=2, coarse=4, val=2),
+    "teacher": {
+        "crop": [32, 48],
+        "batch": 2,
+        "epochs": 1,
+        "epoch_images": 8,
+        "class_uniform": 0.0,
+        "tile": 32,
+        "ema": 0.9,
+        "checkpoint_every": 1,
+        "validate_every": 0,
+        "model": {"trunk": "resnet_tiny", **NARROW},
+    },
+    "infer": {"scales": [1.0], "chunk": 1},
+    "label": {"threshold": 0.4, "coarse": "fill"},
+    "student": {
+        "crop": [32, 48],
+        "batch": 2,
+        "epochs": 1,
+        "epoch_images": 2,
+        "tile": 32,
+        "model": {"trunk": "resnet_tiny", **NARROW},
+    },
+    "evaluate": {"scales": [1.0]},
+    "runtime": {**ONE_CORE, "jobs": 2},
+}
 HANG_SECONDS = 300  # only ends a hang
 
 Names = frozenset[str]
@@ -70,7 +52,7 @@ class Workshop:
         """`start`: a work folder with steps that are done already."""
         self.file, self.work = folder / "faults.toml", folder / "work"
         folder.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(EXPERIMENT)
+        self.file.write_text(experiment_toml(EXPERIMENT))
         if start is None:
             code, said = call(self.command("run", self.work))
             assert code == 0, said

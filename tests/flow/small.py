@@ -1,4 +1,4 @@
-"""A pipeline of toy stages: the flow is tested without torch and without pictures."""
+"""A pipeline of toy stages: the flow is tested without torch and without images."""
 
 from __future__ import annotations
 

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small import FILTER, NUMBERS, SUM, build
 
 from autolabel.config import Fuse, Infer, Label
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key
+from tests.flow.small import FILTER, NUMBERS, SUM, build
 
 
 def test_wiring_is_checked_as_it_is_written() -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from small import NUMBERS, run
-
 from autolabel.config import Experiment, Infer, Label
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.store import Artefact
+from tests.flow.small import NUMBERS, run
 
 
 def _make(ctx: Context) -> Outcome:

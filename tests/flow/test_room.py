@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import EXPERIMENT, FILTER, build, runner
 
 from autolabel.config import Label
 from autolabel.data.build import plan
 from autolabel.errors import StoreError
 from autolabel.flow.room import check_room, planned
 from autolabel.flow.stage import Room
+from tests.flow.small import EXPERIMENT, FILTER, build, runner
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
@@ -50,7 +50,7 @@ def test_what_a_draft_holds_need_not_fit_again(tmp_path: Path, monkeypatch: pyte
         check_room("x", Room(1, 1101), draft)
 
 
-def test_pictures_before_there_is_a_manifest() -> None:
+def test_images_before_there_is_a_manifest() -> None:
     data = EXPERIMENT.data
     sizes = planned(plan(data), data)
     pixels = data.size[0] * data.size[1]

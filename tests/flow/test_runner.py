@@ -2,13 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from small import FILTER, build, run, runner
 
 from autolabel.config import Label, Table
 from autolabel.errors import ConfigError
@@ -17,6 +13,7 @@ from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.flow.status import status
 from autolabel.stopping import Stopped
+from tests.flow.small import FILTER, build, run, runner
 
 
 def states(work: Path, pipeline: object) -> dict[str, str]:

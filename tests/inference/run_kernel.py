@@ -1,16 +1,15 @@
-"""Runs the kernel on the CPU in Triton's interpreter: `TRITON_INTERPRET=1 python run_kernel.py` prints, for every case,
-how many codes differ from those of float64 logits, ties and edges apart."""
+"""Runs the kernel on the CPU in Triton's interpreter.
+
+    TRITON_INTERPRET=1 python -m tests.inference.run_kernel
+
+It prints, for every case, how many codes differ from those of float64 logits, ties and edges apart.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_fused import Lowest, near_a_border, random_maps, single
 
 from autolabel.inference import fused
 from autolabel.inference.decision import decide
@@ -18,6 +17,7 @@ from autolabel.inference.fused import decide_fused, fused_logits
 from autolabel.inference.kernels import decide_terms
 from autolabel.labels.codes import CodeBook
 from autolabel.models.fusion import FUSIONS
+from tests.inference.test_fused import Lowest, near_a_border, random_maps, single
 
 CASES = [  # fusion, scales, size, classes, views, edge below which the second class is kept
     ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1, 0.0),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import _codec
 import _decision
 import _dense
+import numpy as np
+import pytest
 from _scopes import SCOPES
 
 

@@ -38,7 +38,7 @@ CHUNKS = [(0, ROWS[:4]), (1, ROWS[4:8]), (2, ROWS[8:])]
 
 
 def load(row: Row) -> np.ndarray:
-    """A different smooth picture for every id."""
+    """A different smooth image for every id."""
     seed = int(row.id.split()[-1])
     y, x, channel = np.mgrid[: row.height, : row.width, :3]
     return (127 + 127 * np.sin((x * (seed + 1) + y * channel) / 20)).astype(np.uint8)
@@ -170,11 +170,11 @@ class OnGpu:
         self.batches: list[tuple[int, ...]] = []
         self.fits = fits
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
-        if len(pictures) > self.fits:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.fits:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        self.batches.append(tuple(pictures.shape[:3]))
-        return pictures[..., 0] % 60
+        self.batches.append(tuple(images.shape[:3]))
+        return images[..., 0] % 60
 
 
 TWO = [(1, 32, 48), (1, 32, 48)]
@@ -216,12 +216,12 @@ def test_bf16_changes_few_labels() -> None:
     torch.manual_seed(1)
     model = build_model(TABLE, 5).eval()
     card = WeightsCard(table=model.table, class_names=tuple("abcde"))
-    pictures = torch.from_numpy(np.stack([load(row) for row in ROWS if row.height == 32 and row.width == 48]))
+    images = torch.from_numpy(np.stack([load(row) for row in ROWS if row.height == 32 and row.width == 48]))
     with torch.no_grad():  # evidence that varies, unlike a fresh network's
         torch.nn.init.normal_(model.head.classifier.weight)
-        model.head.classifier.bias -= model.evidence(normalise(pictures)).logits.mean(dim=(0, 2, 3))
+        model.head.classifier.bias -= model.evidence(normalise(images)).logits.mean(dim=(0, 2, 3))
     single, half = (
-        Teacher(model, card, BOOK, scales=SCALES, precision=precision)(pictures) // BOOK.bins
+        Teacher(model, card, BOOK, scales=SCALES, precision=precision)(images) // BOOK.bins
         for precision in ("fp32", "bf16")
     )
     assert len(single.unique()) > 1

@@ -16,7 +16,7 @@ from autolabel.labels.codes import CodeBook
 from autolabel.models import NetworkCard, build_model, normalise
 
 CARD = NetworkCard(class_names=("a", "b"), mean=(0.4, 0.5, 0.6))
-PICTURES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 20, 31, 3), dtype=np.uint8))
+IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 20, 31, 3), dtype=np.uint8))
 BOOK = CodeBook(2)
 
 
@@ -37,7 +37,7 @@ class Fake(nn.Module):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
-    images = normalise(PICTURES, CARD.mean, CARD.std)
+    images = normalise(IMAGES, CARD.mean, CARD.std)
     scales, views = (0.5, 1.0, 2.0), []
     for scale in scales:
         views.append(Fake().probabilities(images, scale=scale))
@@ -46,9 +46,9 @@ def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
     p = torch.stack(views).double().mean(0)
     found = ProbabilityEvidence(Fake()).mean(images, scales, flip=flip)
     torch.testing.assert_close(found.double(), p, rtol=1e-5, atol=1e-6)
-    codes = Teacher(Fake(), CARD, BOOK, scales=scales, flip=flip)(PICTURES)
+    codes = Teacher(Fake(), CARD, BOOK, scales=scales, flip=flip)(IMAGES)
     assert torch.equal(codes, decide_probabilities(found, BOOK))
-    labels = Predictor(Fake(), CARD, scales=scales, flip=flip, threshold=0.5).train_ids(PICTURES[0].numpy())
+    labels = Predictor(Fake(), CARD, scales=scales, flip=flip, threshold=0.5).train_ids(IMAGES[0].numpy())
     near = ((p[0, :2].amax(0) - 0.5).abs() < 1e-5).numpy()
     expected = np.where(p[0, :2].amax(0) > 0.5, p[0, :2].argmax(0), 255)
     np.testing.assert_array_equal(labels[~near], expected[~near])
@@ -56,9 +56,9 @@ def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
 
 
 def test_every_scale_alone_counts_the_same() -> None:
-    details = Predictor(Fake(), CARD, scales=(0.5, 1.0)).details(PICTURES[0].numpy())
+    details = Predictor(Fake(), CARD, scales=(0.5, 1.0)).details(IMAGES[0].numpy())
     assert all((weight == 0.5).all() and weight.shape == (20, 31) for weight in details.attention.values())
-    images = normalise(PICTURES[:1], CARD.mean, CARD.std)
+    images = normalise(IMAGES[:1], CARD.mean, CARD.std)
     np.testing.assert_array_equal(details.labels[0.5], Fake().probabilities(images, scale=0.5)[0, :2].argmax(0))
 
 
@@ -66,7 +66,7 @@ def test_every_scale_alone_counts_the_same() -> None:
 def test_what_is_no_probability_is_refused(spoil: float) -> None:
     teacher = Teacher(Fake(spoil), CARD, BOOK, scales=(1.0,))
     with pytest.raises(DataError, match="are not finite, negative or do not sum to 1 at every pixel"):
-        teacher(PICTURES)
+        teacher(IMAGES)
 
 
 def test_the_kind_of_network_says_how_it_is_asked() -> None:

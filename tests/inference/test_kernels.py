@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from test_fused import random_maps, single
-
 from autolabel.inference.fused import decide_fused
 from autolabel.labels.codes import CodeBook
 from autolabel.models.fusion import FUSIONS
+from tests.helpers.paths import ROOT
+from tests.inference.test_fused import random_maps, single
 
 pytest.importorskip("triton")
 
@@ -39,14 +38,14 @@ print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=optio
 
 def run(arguments: list[str], **env: str) -> str:
     result = subprocess.run(
-        [sys.executable, *arguments], env={**os.environ, **env}, capture_output=True, text=True, check=False
+        [sys.executable, *arguments], cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
 def test_codes_in_the_interpreter() -> None:
-    results = json.loads(run([str(Path(__file__).with_name("run_kernel.py"))], TRITON_INTERPRET="1"))
+    results = json.loads(run(["-m", "tests.inference.run_kernel"], TRITON_INTERPRET="1"))
     assert len(results) == 10
     for result in results:
         assert result["compared"] > 0

@@ -10,10 +10,10 @@ import torch
 from autolabel.inference.upload import Upload
 
 
-def test_on_a_cpu_pictures_stay_where_they_are() -> None:
-    pictures = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
+def test_on_a_cpu_images_stay_where_they_are() -> None:
+    images = torch.zeros(2, 4, 5, 3, dtype=torch.uint8)
     upload = Upload(torch.device("cpu"))
-    assert upload(pictures) is upload.pinned(pictures) is pictures
+    assert upload(images) is upload.pinned(images) is images
 
 
 def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,12 +26,12 @@ def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypat
         def wait_stream(self, other: Stream) -> None:
             said.append(f"{self.name} waits for {other.name}")
 
-    class Pictures:
-        def pin_memory(self) -> Pictures:
+    class Images:
+        def pin_memory(self) -> Images:
             said.append("pinned")
             return self
 
-        def to(self, device: torch.device, *, non_blocking: bool) -> Pictures:
+        def to(self, device: torch.device, *, non_blocking: bool) -> Images:
             said.append(f"to {device}, non_blocking={non_blocking}")
             return self
 
@@ -47,13 +47,13 @@ def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypat
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("copies"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("network"))
     monkeypatch.setattr(torch.cuda, "stream", on)
-    Upload(torch.device("cuda:1"))(Pictures())  # type: ignore[arg-type]
+    Upload(torch.device("cuda:1"))(Images())  # type: ignore[arg-type]
     moved = ["on copies", "pinned", "to cuda:1, non_blocking=True", "off copies"]
     assert said == [*moved, "network waits for copies", "kept for network"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_pictures_arrive() -> None:
-    pictures = torch.arange(60, dtype=torch.uint8).view(1, 4, 5, 3)
+def test_images_arrive() -> None:
+    images = torch.arange(60, dtype=torch.uint8).view(1, 4, 5, 3)
     upload = Upload(torch.device("cuda"))
-    assert upload(upload.pinned(pictures)).cpu().equal(pictures)
+    assert upload(upload.pinned(images)).cpu().equal(images)

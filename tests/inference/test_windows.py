@@ -1,4 +1,4 @@
-"""Huge pictures by windows: every pixel kept once, and what the whole picture gives where the network sees little."""
+"""Huge images by windows: every pixel kept once, and what the whole image gives where the network sees little."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_every_pixel_is_kept_once_with_half_an_overlap_around_it(length: int, si
 
 
 class Network(nn.Module):
-    """Two 3x3 convolutions: sees 2 pixels around, or 5 of the picture with the second one at half its size."""
+    """Two 3x3 convolutions: sees 2 pixels around, or 5 of the image with the second one at half its size."""
 
     def __init__(self, *, two_scales: bool) -> None:
         super().__init__()
@@ -46,9 +46,9 @@ class Network(nn.Module):
         self.seen: list[tuple[int, ...]] = []
 
     @torch.inference_mode()
-    def forward(self, pictures: Tensor) -> Tensor:
-        self.seen.append(tuple(pictures.shape[1:3]))
-        values = self.first(pictures.permute(0, 3, 1, 2).double() / 255).sin()
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(tuple(images.shape[1:3]))
+        values = self.first(images.permute(0, 3, 1, 2).double() / 255).sin()
         if self.two_scales:
             half = self.second(nn.functional.avg_pool2d(values, 2)).sin()
             values = values + resize(half, (values.shape[2], values.shape[3]))
@@ -57,32 +57,32 @@ class Network(nn.Module):
         return values.argmax(1).to(torch.uint8)
 
 
-def picture(height: int, width: int, batch: int = 1) -> Tensor:
+def noise_image(height: int, width: int, batch: int = 1) -> Tensor:
     return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (batch, height, width, 3), np.uint8))
 
 
 @pytest.mark.parametrize(("height", "width"), [(37, 53), (20, 53), (37, 9), (21, 41)])
 @pytest.mark.parametrize("size", [(20, 30), (8, 41)])
-def test_codes_are_those_of_the_whole_picture(height: int, width: int, size: tuple[int, int]) -> None:
+def test_codes_are_those_of_the_whole_image(height: int, width: int, size: tuple[int, int]) -> None:
     network = Network(two_scales=False)
-    whole = network(picture(height, width, 2))
+    whole = network(noise_image(height, width, 2))
     assert len(whole.unique()) > 2
     del network.seen[:]
-    assert decide_by_windows(network, picture(height, width, 2), size=size, overlap=5).equal(whole)
+    assert decide_by_windows(network, noise_image(height, width, 2), size=size, overlap=5).equal(whole)
     assert all(h <= size[0] and w <= size[1] for h, w in network.seen)
     assert (len(network.seen) > 1) == (height > size[0] or width > size[1])
 
 
 def test_lower_scales_see_the_same_grid() -> None:
     network = Network(two_scales=True)
-    whole = network(picture(300, 422))
-    assert decide_by_windows(network, picture(300, 422), size=(128, 160), overlap=16).equal(whole)
+    whole = network(noise_image(300, 422))
+    assert decide_by_windows(network, noise_image(300, 422), size=(128, 160), overlap=16).equal(whole)
 
 
 def test_too_small_an_overlap_shows() -> None:
     network = Network(two_scales=False)
-    pictures = picture(37, 53)
-    assert not decide_by_windows(network, pictures, size=(20, 30), overlap=1).equal(network(pictures))
+    images = noise_image(37, 53)
+    assert not decide_by_windows(network, images, size=(20, 30), overlap=1).equal(network(images))
 
 
 class Row:
@@ -96,20 +96,20 @@ class Teacher:
     def __init__(self, device: str, fits: int = 99) -> None:
         self.network, self.device, self.fits = Network(two_scales=False), torch.device(device), fits
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        if len(pictures) > self.fits:
+    def __call__(self, images: Tensor) -> Tensor:
+        if len(images) > self.fits:
             raise torch.OutOfMemoryError
-        return self.network(pictures)
+        return self.network(images)
 
 
 @pytest.mark.parametrize(("device", "fits"), [("cpu", 99), ("cuda", 99), ("cuda", 1)])
-def test_the_engine_takes_large_pictures_by_windows_and_others_whole(device: str, fits: int) -> None:
+def test_the_engine_takes_large_images_by_windows_and_others_whole(device: str, fits: int) -> None:
     rows = [Row("a", 37, 53), Row("b", 20, 30), Row("c", 37, 53), Row("d", 11, 7)]
     teacher = Teacher(device, fits)
     (chunk,) = infer_chunks(
         teacher,  # type: ignore[arg-type]
         [(0, rows)],
-        load=lambda row: picture(row.height, row.width)[0].numpy(),
+        load=lambda row: noise_image(row.height, row.width)[0].numpy(),
         decoders=1,
         window=(20, 30),
         overlap=5,
@@ -117,7 +117,7 @@ def test_the_engine_takes_large_pictures_by_windows_and_others_whole(device: str
     assert max(teacher.network.seen) == (20, 30)
     for row, (name, codes) in zip(rows, chunk.codes, strict=True):
         assert name == row.id
-        np.testing.assert_array_equal(codes, teacher.network(picture(row.height, row.width))[0].numpy())
+        np.testing.assert_array_equal(codes, teacher.network(noise_image(row.height, row.width))[0].numpy())
 
 
 def test_an_overlap_as_large_as_a_window_is_refused() -> None:

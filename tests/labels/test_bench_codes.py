@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import codes as bench
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-import codes as bench
 
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import write_shard

@@ -11,17 +11,17 @@ IMAGE = np.full((2, 2, 3), 100, np.uint8)
 
 
 def test_colours_are_the_palette() -> None:
-    picture = colourise(LABELS, COLOURS)
-    assert (picture.shape, picture.dtype) == ((2, 2, 3), np.uint8)
-    assert picture[0, 0].tolist() == [128, 64, 128]
-    assert picture[1, 1].tolist() == [119, 11, 32]
+    image = colourise(LABELS, COLOURS)
+    assert (image.shape, image.dtype) == ((2, 2, 3), np.uint8)
+    assert image[0, 0].tolist() == [128, 64, 128]
+    assert image[1, 1].tolist() == [119, 11, 32]
 
 
 def test_overlay_blends_and_leaves_ignored_pixels() -> None:
-    picture = overlay(IMAGE, LABELS, COLOURS)
-    assert picture.dtype == np.uint8
-    assert picture[0, 0].tolist() == [114, 82, 114]
-    assert picture[1, 0].tolist() == [100, 100, 100]
+    image = overlay(IMAGE, LABELS, COLOURS)
+    assert image.dtype == np.uint8
+    assert image[0, 0].tolist() == [114, 82, 114]
+    assert image[1, 0].tolist() == [100, 100, 100]
     np.testing.assert_array_equal(overlay(IMAGE, LABELS, COLOURS, 0.0), IMAGE)
     full = overlay(IMAGE, LABELS, COLOURS, 1.0)
     np.testing.assert_array_equal(full[LABELS != 255], COLOURS[LABELS[LABELS != 255]])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from autolabel.errors import DataError
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import FORMAT, read_shard, write_shard
+from tests.helpers.paths import ROOT
 
 NAMES = tuple(f"class {i} é" for i in range(19))
 
@@ -63,12 +64,8 @@ def test_file_and_bytes(tmp_path: Path) -> None:
 
 
 def test_same_bytes_in_another_process() -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
-        "import hashlib, test_labels_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
-    )
-    here = str(Path(__file__).parent)
-    done = subprocess.run([sys.executable, "-c", code, here], check=True, capture_output=True, text=True)
+    code = "import hashlib, tests.labels.test_labels_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == hashlib.sha256(SHARD).hexdigest()
 
 

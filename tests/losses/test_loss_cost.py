@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from plain_losses import example, one_hot, plain_total
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autolabel.losses import bce_loss, cross_entropy, rmi_loss
+from tests.losses.plain_losses import example, one_hot, plain_total
 
 Loss = Callable[..., torch.Tensor]
 LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]
@@ -72,10 +72,10 @@ def test_the_gradient_comes_in_the_form_of_the_logits(loss: Loss) -> None:
     (expected,) = torch.autograd.grad(loss(logits, labels), logits)
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)):
         for layout in (torch.contiguous_format, torch.channels_last):
-            given = logits.detach().to(dtype, memory_format=layout).requires_grad_()
+            inputs = logits.detach().to(dtype, memory_format=layout).requires_grad_()
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                value = loss(given, labels)
-            (gradient,) = torch.autograd.grad(value, given)
+                value = loss(inputs, labels)
+            (gradient,) = torch.autograd.grad(value, inputs)
             assert gradient.dtype == dtype
             assert gradient.is_contiguous(memory_format=layout)
             error = (gradient - expected).abs().max() / expected.abs().max()

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_losses import example, one_hot, plain_bce, plain_total
 
 from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
 from autolabel.losses.pooling import pooled_labels
 from autolabel.models import TrainOutput
+from tests.losses.plain_losses import example, one_hot, plain_bce, plain_total
 
 Loss = Callable[..., torch.Tensor]
 LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]

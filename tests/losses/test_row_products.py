@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from autolabel.losses.row_products import FAST, PLAIN, triton_kernels
+from tests.helpers.paths import ROOT
 
 
 def maps(count: int, height: int, width: int) -> list[torch.Tensor]:
@@ -48,7 +49,7 @@ def test_against_loops(size: tuple[int, int, int]) -> None:
 
 _INTERPRETED = """
 import torch
-from test_row_products import *
+from tests.losses.test_row_products import *
 fast = triton_kernels(torch.device("cpu"))
 assert fast is not PLAIN  # they agreed on two maps of 5x90
 for size in ((1, 3, 3), (1, 3, 140)):
@@ -56,7 +57,7 @@ for size in ((1, 3, 3), (1, 3, 140)):
     torch.testing.assert_close(fast.products(p, y), PLAIN.products(p, y))
     torch.testing.assert_close(fast.spread(p, y, weights, shifts), PLAIN.spread(p, y, weights, shifts))
 
-from plain_losses import example, plain_total
+from tests.losses.plain_losses import example, plain_total
 from autolabel.losses import rmi_loss, row_products
 FAST["cpu"] = triton_kernels
 assert row_products.kernels(torch.device("cpu")) is not PLAIN
@@ -70,7 +71,7 @@ torch.testing.assert_close(torch.autograd.grad(got, logits), torch.autograd.grad
 def test_triton_kernels_in_the_interpreter() -> None:
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    subprocess.run([sys.executable, "-c", _INTERPRETED], cwd=Path(__file__).parent, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", _INTERPRETED], cwd=ROOT, env=environment, check=True)
 
 
 @pytest.mark.parametrize("architecture", [80, 90])

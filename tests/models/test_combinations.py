@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from overfitting import (
+
+from autolabel.config import Model
+from autolabel.errors import ConfigError
+from autolabel.models import SegmentationModel
+from autolabel.models.fusion import FUSIONS as KNOWN_FUSIONS
+from autolabel.models.heads import HEADS, HeadOutput, build_head
+from autolabel.models.trunks import TRUNKS, build_trunk
+from tests.models.overfitting import (
     FITTING,
     FUSIONS,
     Combination,
@@ -18,13 +25,6 @@ from overfitting import (
     pairs,
     small,
 )
-
-from autolabel.config import Model
-from autolabel.errors import ConfigError
-from autolabel.models import SegmentationModel
-from autolabel.models.fusion import FUSIONS as KNOWN_FUSIONS
-from autolabel.models.heads import HEADS, HeadOutput, build_head
-from autolabel.models.trunks import TRUNKS, build_trunk
 
 COMBINATIONS = combinations_of(FITTING)
 PAIRS = covering(COMBINATIONS)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import network, published, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.errors import WeightsError
 from autolabel.models.published import import_weights
+from tests.models.checkpoints import network, published, saved
 
 
 class Runs:

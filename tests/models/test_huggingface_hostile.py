@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hf_folders import NAMES, save
 
 from autolabel.errors import AutolabelError, ConfigError, WeightsError
 from autolabel.models import network_from_bytes, network_to_bytes, weights_from_bytes
 from autolabel.models.container import pack
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
+from tests.helpers.hf_folders import NAMES, save
 
 Config = dict[str, Any]
 
@@ -39,9 +39,9 @@ def files(
     return Files("folder", json.dumps(config).encode(), None, [lambda: data])
 
 
-def refused(given: Files, kind: type[AutolabelError] = WeightsError) -> str:
+def refused(contents: Files, kind: type[AutolabelError] = WeightsError) -> str:
     with pytest.raises(kind) as caught:
-        model_as_it_is(given, NAMES, {})
+        model_as_it_is(contents, NAMES, {})
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -95,7 +95,7 @@ def test_code_and_hub_names_in_a_config_are_never_followed(mask2former: Path, mo
         raise AssertionError("a connection")
 
     monkeypatch.setattr("socket.socket.connect", connect)
-    given = {
+    extra = {
         "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "a/b--evil.Model"},
         "attn_implementation": "kernels-community/evil",
         "_attn_implementation_internal": "kernels-community/evil",
@@ -105,8 +105,8 @@ def test_code_and_hub_names_in_a_config_are_never_followed(mask2former: Path, mo
         "transformers_weights": "../x.safetensors",
         "dtype": "float16",
     }
-    _, card, _ = model_as_it_is(files(mask2former, lambda config: config.update(given)), NAMES, {})
-    assert not given.keys() & card.huggingface.keys()
+    _, card, _ = model_as_it_is(files(mask2former, lambda config: config.update(extra)), NAMES, {})
+    assert not extra.keys() & card.huggingface.keys()
 
 
 def changed(folder: Path, **tensors: torch.Tensor | None) -> bytes:
@@ -156,7 +156,7 @@ def test_a_softmax_over_one_class_says_nothing(tmp_path: Path) -> None:
 
 
 def test_image_statistics_that_are_none(segformer: Path) -> None:
-    given = files(segformer)
+    contents = files(segformer)
     for text, says in (
         (b'{"image_mean": [0.5]}', "no usable numbers"),
         (b'{"image_std": [0, 1, 1]}', "no usable numbers"),
@@ -164,7 +164,7 @@ def test_image_statistics_that_are_none(segformer: Path) -> None:
         (b'{"rescale_factor": 0}', "no usable numbers"),
         (b'{"do_flip_channel_order": true}', "wants blue, green, red"),
     ):
-        assert says in refused(given._replace(processor=text))
+        assert says in refused(contents._replace(processor=text))
 
 
 def test_architectures_that_are_not_trained_here(mask2former: Path, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_our_own_files_are_checked_too(segformer: Path) -> None:
 
 
 def test_a_network_that_builds_but_cannot_run(segformer: Path) -> None:
-    given = files(segformer, lambda config: config.update(strides=[64, 2, 2, 2]))
-    opened = model_as_it_is(given, NAMES, {})
+    contents = files(segformer, lambda config: config.update(strides=[64, 2, 2, 2]))
+    opened = model_as_it_is(contents, NAMES, {})
     with pytest.raises(WeightsError, match="SegFormer: cannot process an image of 64 x 64: ") as caught:
         opened.model.probabilities(torch.zeros(1, 3, 64, 64))
     assert "\n" not in str(caught.value)

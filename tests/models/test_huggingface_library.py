@@ -6,10 +6,10 @@ import sys
 from contextlib import suppress
 
 import pytest
-from hf_folders import logging
 
 from autolabel.errors import ConfigError
 from autolabel.models.huggingface.transformers_library import transformers
+from tests.helpers.hf_folders import logging
 
 
 @pytest.mark.parametrize("missing", ["transformers", "scipy", "scipy.optimize"])

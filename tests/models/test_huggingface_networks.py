@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hf_folders import MODELS, NAMES, build, save, transformers
 
 from autolabel.errors import ConfigError
 from autolabel.inference.decision import decide_probabilities
@@ -18,6 +17,7 @@ from autolabel.models import HuggingFaceModel, network_from_bytes, network_to_by
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
 from autolabel.models.huggingface.scores import Logits, Queries, as_probabilities, scores
 from autolabel.training.recompute import recompute_activations
+from tests.helpers.hf_folders import MODELS, NAMES, build, save, transformers
 
 OURS = ("Road", "side walk", "Car", "pole", "SKY")
 
@@ -34,9 +34,9 @@ def pixels(height: int, width: int, batch: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("kind", MODELS)
 @torch.inference_mode()
 def test_probabilities_of_any_size_and_scale_become_valid_codes(kind: str, tmp_path: Path) -> None:
-    model, card, lacking = model_as_it_is(files(save(tmp_path, kind)), OURS, {"sidewalk": "side walk"})
+    model, card, missing = model_as_it_is(files(save(tmp_path, kind)), OURS, {"sidewalk": "side walk"})
     assert card.train_ids == (0, 1, 2, 4, -1)
-    assert lacking == ("pole",)
+    assert missing == ("pole",)
     book = CodeBook(len(OURS))
     for height, width, scale in ((1, 1, 1.0), (37, 53, 2.0), (64, 96, 0.5)):
         images = normalise(pixels(height, width), card.mean, card.std)
@@ -106,15 +106,15 @@ def test_oneformer_is_asked_for_the_semantic_task(tmp_path: Path) -> None:
 def test_windows_are_those_of_the_library(kind: str, size: tuple[int, int], tmp_path: Path) -> None:
     edges = {"shortest_edge": 32, "longest_edge": None}
     processor = transformers.EomtImageProcessorPil(size=edges, do_split_image=True, do_pad=False)
-    picture = pixels(*size)[0].numpy()
-    inputs = processor(picture, return_tensors="pt")
+    image = pixels(*size)[0].numpy()
+    inputs = processor(image, return_tensors="pt")
     output = build(kind)(inputs["pixel_values"])
     output.patch_offsets = inputs["patch_offsets"]
     (expected,) = processor.post_process_semantic_segmentation(
         output, target_sizes=[size], size=edges, return_segmentation_scores=True
     )
     model, card, _ = model_as_it_is(files(save(tmp_path, kind)), None, {})
-    found = model.probabilities(normalise(torch.from_numpy(picture[None]), card.mean, card.std))
+    found = model.probabilities(normalise(torch.from_numpy(image[None]), card.mean, card.std))
     compare(found, expected.segmentation_scores)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 import safetensors.torch
 import torch
-from checkpoints import SMALL, network, saved, trunk_entries
 
 from autolabel.classes import CLASS_SETS
 from autolabel.config import Model
@@ -15,6 +14,7 @@ from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import TrunkCard, build_model, start_from, weights_from_bytes
 from autolabel.models.published import Choice, import_weights
 from autolabel.models.published.recognise import closest_alone
+from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")
 Tensors = dict[str, torch.Tensor]
@@ -195,7 +195,7 @@ def test_foreign_keys_are_refused() -> None:
         import_weights(saved(entries | foreign), "x")
 
 
-def test_in_place_norms_are_told_apart() -> None:
+def test_in_place_norms_are_distinguished() -> None:
     _, entries = with_classifier("wide_resnet_tiny")
     plain = {key.replace("bn1.0.", "bn1.").replace("bn2.0.", "bn2."): value for key, value in entries.items()}
     with pytest.raises(

@@ -10,10 +10,10 @@ from autolabel.models.normalise import MEAN, STD
 
 @pytest.mark.parametrize("planar", [False, True])
 def test_against_float64(planar: bool) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
-    expected = ((pictures / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
-    given = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy() if planar else pictures)
-    got = normalise(given)
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    expected = ((images / 255 - MEAN) / STD).transpose(0, 3, 1, 2)
+    inputs = torch.from_numpy(images.transpose(0, 3, 1, 2).copy() if planar else images)
+    got = normalise(inputs)
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), expected, atol=1e-5)
 

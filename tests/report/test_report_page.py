@@ -8,17 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_example import SHAPE, example_data, image, maps
 
 from autolabel.report.build import render_report
 from autolabel.report.data import Example, ReportData
 from autolabel.report.sections import SECTIONS
+from tests.helpers.paths import ROOT
+from tests.report.report_example import SHAPE, example_data, image, maps
 
 _VOID = {"meta", "img", "br", "link"}
 
@@ -85,7 +85,7 @@ def test_needs_no_network_and_no_scripts(data):
     assert b"default-src 'none'" in html
 
 
-def test_pictures_say_what_they_are_and_how_large(data):
+def test_images_say_what_they_are_and_how_large(data):
     images = [attrs for tag, attrs in Page(render_report(data)).tags if tag == "img"]
     assert len(images) == 7 + 6  # an example of four labels, three of them judged or overlaid; two scales of attention
     for attrs in images:
@@ -120,11 +120,11 @@ def test_what_cannot_be_seen_is_spelled_out():
 
 def test_same_data_same_bytes_in_another_process(data):
     code = (
-        "import sys, report_example, autolabel.report.build as b;"
-        "sys.stdout.buffer.write(b.render_report(report_example.example_data()))"
+        "import sys, tests.report.report_example as e, autolabel.report.build as b;"
+        "sys.stdout.buffer.write(b.render_report(e.example_data()))"
     )
-    env = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(Path(__file__).parent)}
-    other = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True).stdout
+    env = {**os.environ, "PYTHONHASHSEED": "77"}
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, check=True).stdout
     assert render_report(data) == other
 
 
@@ -164,9 +164,9 @@ def test_a_missing_part_leaves_its_section_out(data, section):
 def test_an_example_may_lack_a_label(data, missing):
     example = replace(data.examples[0], **{missing: None})
     page = Page(render_report(replace(data, examples=(example,))))
-    pictures = {attrs["alt"] for tag, attrs in page.tags if tag == "img" and "prediction" not in attrs["alt"].lower()}
+    alts = {attrs["alt"] for tag, attrs in page.tags if tag == "img" and "prediction" not in attrs["alt"].lower()}
     names = {"coarse": "Coarse label", "auto": "Auto label", "reference": "street"}
-    assert {name for name in names.values() if name in pictures} == set(names.values()) - {names[missing]}
+    assert {name for name in names.values() if name in alts} == set(names.values()) - {names[missing]}
     assert ("Below each label" in page.text) == (missing != "reference")
 
 
@@ -209,7 +209,7 @@ def test_many_classes_and_networks():
     assert len(html) < 1_000_000
 
 
-def test_large_pictures_are_scaled_down():
+def test_large_images_are_scaled_down():
     big = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), dtype=np.uint8)
     labels = maps(1).repeat(86, axis=0)[:1024].repeat(86, axis=1)[:, :2048]
     example = Example("big", big, labels, labels, labels)

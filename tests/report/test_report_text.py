@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from report_example import example_data
 
 from autolabel.report import text
 from autolabel.report.summary import best, headline, story
+from tests.report.report_example import example_data
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def panel(sheet: np.ndarray, row: int, column: int) -> np.ndarray:
     return sheet[y : y + 60, x : x + 400]
 
 
-def test_panels_hold_the_pictures_as_they_are() -> None:
+def test_panels_hold_the_images_as_they_are() -> None:
     weights = np.linspace(0, 1, 60 * 400, dtype=np.float32).reshape(60, 400)
     sheet = scale_sheet(IMAGE, LABELS, views(weights), COLOURS)
     np.testing.assert_array_equal(panel(sheet, 0, 0), IMAGE)
@@ -46,7 +46,7 @@ def test_weights_beyond_one_are_shown_for_what_they_are(low: float, high: float,
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3)])
-def test_pictures_of_any_shape(shape: tuple[int, int]) -> None:
+def test_images_of_any_shape(shape: tuple[int, int]) -> None:
     labels, image = np.zeros(shape, np.uint8), np.zeros((*shape, 3), np.uint8)
     weights = np.full(shape, np.nan, np.float32)
     sheet = scale_sheet(image, labels, [ScaleView(1.0, labels, weights)], COLOURS, width=640)

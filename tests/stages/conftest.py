@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from tiny_pipeline import Tiny
+
+from tests.stages.tiny_pipeline import Tiny
 
 
 @pytest.fixture(scope="session")

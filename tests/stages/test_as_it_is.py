@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_to_bytes
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("tiny")
 def test_weights_give_the_codes_that_their_training_gave(tiny: Tiny, tmp_path: Path) -> None:
     weights = tiny.data("teacher") / "weights.safetensors"
     file = tmp_path / "tiny.toml"
-    file.write_text(EXPERIMENT.replace("[teacher]\n", f"[teacher]\nweights = '{weights}'\n"))
+    file.write_text(experiment_toml(TINY, teacher={"weights": str(weights)}))
     options = ["--work", tmp_path / "w", "--until", "infer", "-q", "--set", "teacher.epochs=0"]
     call_json("run", file, *options)
     (teacher,) = (tmp_path / "w" / "artefacts" / "teacher").iterdir()
@@ -36,7 +37,7 @@ def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
     card = WeightsCard(table=table, class_names=("road", "sky"))
     (tmp_path / "weights.safetensors").write_bytes(weights_to_bytes(build_model(table, 2), card))
     file = tmp_path / "x.toml"
-    file.write_text(EXPERIMENT.replace("[teacher]\n", "[teacher]\nweights = 'weights.safetensors'\n"))
+    file.write_text(experiment_toml(TINY, teacher={"weights": "weights.safetensors"}))
     result = call("run", file, "--work", tmp_path / "w", "-q", "--set", "teacher.epochs=0")
     assert "is for the classes road, sky; train it (epochs above 0), or take weights" in result.stderr
     assert result.exit_code == 3

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_to_bytes
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, call
 
 
 def refused(file: Path, work: Path, *overrides: str, code: int, command: str = "run") -> str:
@@ -27,7 +28,7 @@ def refused(file: Path, work: Path, *overrides: str, code: int, command: str = "
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "x.toml"
-    path.write_text(EXPERIMENT)
+    path.write_text(experiment_toml(TINY))
     return path
 
 
@@ -69,7 +70,7 @@ def test_a_back_end_whose_library_is_missing(file: Path, tmp_path: Path, monkeyp
 
 
 def test_epochs_as_long_as_there_are_fine_labels(file: Path, tmp_path: Path) -> None:
-    file.write_text(EXPERIMENT.replace("epoch_images = 8\n", ""))
+    file.write_text(experiment_toml(TINY, teacher={"epoch_images": None}, student={"epoch_images": None}))
     says = "teacher.batch: a batch of 5 is more than the 4 images of all epochs"
     assert says in refused(file, tmp_path / "w", "teacher.batch=5", code=2)
 
@@ -104,7 +105,9 @@ def test_data_without_the_labels_a_stage_needs(tmp_path: Path) -> None:
         Image.new("RGB", (9, 7)).save(root / "images" / f"{name}.png")
         Image.new("L", (9, 7)).save(root / "masks" / f"{name}.png")
     (root / "classes.toml").write_text('names = ["road"]')
-    file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\n[teacher.model]\ntrunk = 'hrnet_tiny'\n")
+    file.write_text(
+        experiment_toml(data={"source": "folder", "root": str(root)}, teacher={"model": {"trunk": "hrnet_tiny"}})
+    )
     says = "no val image has a label of fine; hold a few finely labelled images out"
     assert says in refused(file, tmp_path / "w", "data.val_share=0.0", code=3)
     says = "no train image has a label of coarse; choose other layers for teacher.labels"

@@ -7,43 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_pipeline import call, call_json
 
 from autolabel.config import Experiment
 from autolabel.experiment import load_experiment
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.load import load_pipeline
+from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
+from tests.stages.tiny_pipeline import call, call_json
 
 pytestmark = pytest.mark.xdist_group("fusions")  # one worker builds the fixture
 
-EXPERIMENT = """
-name = "fusions"
-pipeline = "fusions"
-[data]
-source = "synthetic"
-size = [48, 80]
-num_fine = 4
-num_coarse = 0
-num_val = 2
-[teacher]
-crop = [32, 32]
-batch = 2
-epochs = 1
-epoch_images = 4
-optimizer = "adamw"
-lr = 1e-3
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny_os16"
-head = "deeplabv3plus"
-key_channels = 4
-attention_channels = 4
-[runtime]
-threads = 1
-jobs = 1
-device = "cpu"
-"""
+EXPERIMENT = {
+    "name": "fusions",
+    "pipeline": "fusions",
+    "data": scenes(48, 80, fine=4, coarse=0, val=2),
+    "teacher": {
+        "crop": [32, 32],
+        "batch": 2,
+        "epochs": 1,
+        "epoch_images": 4,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "tile": 32,
+        "model": {
+            "trunk": "resnet_tiny_os16",
+            "head": "deeplabv3plus",
+            "key_channels": 4,
+            "attention_channels": 4,
+        },
+    },
+    "runtime": ONE_CORE,
+}
 THREE, FOUR = [0.5, 1.0, 2.0], [0.25, 0.5, 1.0, 2.0]
 # Table 3 of the method: train scales, eval scales.
 TABLE_3 = [([1.0], [1.0]), ([1.0], THREE), (THREE, THREE), ([0.5, 1.0], THREE), ([0.5, 1.0], FOUR)]
@@ -52,7 +47,7 @@ TABLE_3 = [([1.0], [1.0]), ([1.0], THREE), (THREE, THREE), ([0.5, 1.0], THREE), 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("fusions") / "fusions.toml"
-    file.write_text(EXPERIMENT)
+    file.write_text(experiment_toml(EXPERIMENT))
     return file
 
 

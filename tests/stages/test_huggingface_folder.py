@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_folders import NAMES, build, save
 
 from autolabel.errors import WeightsError
 from autolabel.experiment import load_experiment
 from autolabel.models.huggingface import model_as_it_is
 from autolabel.stages.parts.huggingface import folder_of, identity, read_files, weight_files
+from tests.helpers.experiments import experiment_toml
+from tests.helpers.hf_folders import NAMES, build, save
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_hub_ids_come_from_the_local_cache_only(saved: Path, tmp_path: Path, mon
 
 def test_a_relative_folder_lies_beside_the_experiment_and_a_hub_id_stays(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text("name = 'x'\n[data]\nsource = 'synthetic'\n[teacher]\nhuggingface = 'model'\n")
+    file.write_text(experiment_toml(teacher={"huggingface": "model"}))
     assert load_experiment(file).teacher.huggingface == str(folder)
     assert load_experiment(file, ["teacher.huggingface=nvidia/b0"]).teacher.huggingface == "nvidia/b0"
     assert load_experiment(file, [f"student.huggingface={folder}"]).student.huggingface == str(folder)

@@ -8,58 +8,49 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hf_folders import save
 from PIL import Image
-from tiny_pipeline import call, call_json
 
 from autolabel.data.manifest import Manifest
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import read_shard
 from autolabel.models import network_from_bytes, normalise
+from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
+from tests.helpers.hf_folders import save
+from tests.stages.tiny_pipeline import call, call_json
 
 OURS = ("road", "pavement", "building", "sky", "vegetation", "pole", "sign", "car", "person")
 THEIRS = ("Road", "sidewalk", "building", "tree", "bus", "sky")
-EXPERIMENT = """
-name = "hf"
-[data]
-source = "synthetic"
-size = [64, 96]
-num_fine = 2
-num_coarse = 3
-num_val = 2
-[teacher]
-huggingface = "teacher"
-epochs = 0
-class_map = {sidewalk = "pavement", tree = "vegetation", bus = "car"}
-[infer]
-scales = [0.5, 1.0]
-flip = true
-chunk = 2
-[label]
-threshold = 0.3
-[student]
-huggingface = "student"
-crop = [32, 48]
-batch = 2
-epochs = 1
-epoch_images = 4
-optimizer = "adamw"
-lr = 1e-3
-tile = 32
-ema = 0.5
-checkpoint_every = 1
-[runtime]
-threads = 1
-jobs = 2
-device = "cpu"
-"""
+EXPERIMENT = {
+    "name": "hf",
+    "data": scenes(64, 96, fine=2, coarse=3, val=2),
+    "teacher": {
+        "huggingface": "teacher",
+        "epochs": 0,
+        "class_map": {"sidewalk": "pavement", "tree": "vegetation", "bus": "car"},
+    },
+    "infer": {"scales": [0.5, 1.0], "flip": True, "chunk": 2},
+    "label": {"threshold": 0.3},
+    "student": {
+        "huggingface": "student",
+        "crop": [32, 48],
+        "batch": 2,
+        "epochs": 1,
+        "epoch_images": 4,
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "tile": 32,
+        "ema": 0.5,
+        "checkpoint_every": 1,
+    },
+    "runtime": {**ONE_CORE, "jobs": 2},
+}
 
 
 class Run:
     def __init__(self, folder: Path, teacher: str, student: str) -> None:
         self.file, self.work = folder / "hf.toml", folder / "work"
         self.teacher, self.student = folder / "teacher", folder / "student"
-        self.file.write_text(EXPERIMENT)
+        self.file.write_text(experiment_toml(EXPERIMENT))
         save(self.teacher, teacher, THEIRS)
         save(self.student, student, ("car", "sky"))
         self.result = call_json("run", self.file, "--work", self.work, "-q")
@@ -97,8 +88,8 @@ def test_codes_are_the_mean_of_what_all_scales_say(run: Run) -> None:
     seen = 0
     for shard in shards:
         for image_id in shard.ids:
-            picture = np.array(Image.open(run.data("manifest") / manifest.image(image_id).path))
-            images = normalise(torch.from_numpy(picture[None]), card.mean, card.std)
+            pixels = np.array(Image.open(run.data("manifest") / manifest.image(image_id).path))
+            images = normalise(torch.from_numpy(pixels[None]), card.mean, card.std)
             with torch.inference_mode():
                 views = [model.probabilities(images, scale=scale) for scale in (0.5, 1.0)]
                 views += [model.probabilities(images.flip(-1), scale=scale).flip(-1) for scale in (0.5, 1.0)]
@@ -140,15 +131,15 @@ def test_moving_the_folder_makes_nothing_stale(run: Run, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("source", ["folder", "teacher", "student"])
 def test_predict(run: Run, tmp_path: Path, source: str) -> None:
-    picture = tmp_path / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)).save(picture)
-    given = {
+    image_file = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)).save(image_file)
+    teachers = {
         "folder": run.teacher,
         "teacher": run.path("teacher"),
         "student": run.data("student") / "weights.safetensors",
     }
     options = ["--out", tmp_path / "out", "--details", "--scales", "0.5,1", "-q"]
-    call_json("predict", "--teacher", given[source], picture, *options)
+    call_json("predict", "--teacher", teachers[source], image_file, *options)
     label = np.array(Image.open(tmp_path / "out" / "a_label.png"))
     assert label.shape == (37, 53)
     assert label.max() < (len(THEIRS) if source == "folder" else len(OURS)) or 255 in label
@@ -158,8 +149,8 @@ def test_predict(run: Run, tmp_path: Path, source: str) -> None:
 def test_a_student_can_be_the_next_teacher(run: Run, tmp_path: Path) -> None:
     weights = run.data("student") / "weights.safetensors"
     file = tmp_path / "next.toml"
-    head = EXPERIMENT.partition("class_map")[0].replace('huggingface = "teacher"', f"weights = '{weights}'")
-    file.write_text(head)
+    teacher = {"weights": str(weights), "epochs": 0}
+    file.write_text(experiment_toml(name="hf", data=EXPERIMENT["data"], teacher=teacher))
     call_json("run", file, "--work", tmp_path / "w", "--until", "teacher", "-q")
     (made,) = (tmp_path / "w" / "artefacts" / "teacher").glob("*/data/weights.safetensors")
     assert made.read_bytes() == weights.read_bytes()
@@ -171,7 +162,7 @@ def test_a_student_can_be_the_next_teacher(run: Run, tmp_path: Path) -> None:
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
     file = tmp_path / "hf.toml"
-    file.write_text(EXPERIMENT)
+    file.write_text(experiment_toml(EXPERIMENT))
     save(tmp_path / "teacher", "mask2former", THEIRS)
     save(tmp_path / "student", "segformer", THEIRS)
     return file
@@ -204,7 +195,7 @@ def test_refused_before_anything_runs(alone: Path, overrides: list[str], code: i
 
 def test_settings_that_need_a_hugging_face_model_or_weights(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text("name = 'x'\n[data]\nsource = 'synthetic'\nnum_fine = 2\nnum_coarse = 1\nnum_val = 1\n")
+    file.write_text(experiment_toml(data={"num_fine": 2, "num_coarse": 1, "num_val": 1}))
     for override, says in (
         (
             "teacher.epochs=0",

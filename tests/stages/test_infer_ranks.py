@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import Tiny, call
 
 from autolabel.store import Artefact
 from autolabel.store.journal import parse
+from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import Tiny, call_json
+
+from tests.stages.tiny_pipeline import Tiny, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import Tiny, call
+
+from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

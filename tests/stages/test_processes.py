@@ -1,4 +1,4 @@
-"""Several processes at one step: stopped, killed, resumed by fewer, on two machines, and with a picture that is bad."""
+"""Several processes at one step: stopped, killed, resumed by fewer, on two machines, and with an image that is bad."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call, call_json
+
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 SECONDS = 200  # ends a hang
 CHECKPOINT = "artefacts/teacher/*.partial/state/checkpoint.pt"
@@ -117,7 +119,7 @@ def test_stopped_then_killed_then_finished_by_one_process(tiny: Tiny, tmp_path: 
         assert values == pytest.approx(expected[step] * len(values), rel=1e-9, abs=1e-9), step
 
 
-def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
+def test_an_image_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
     root, work, file = tmp_path / "data", tmp_path / "work", tmp_path / "x.toml"
     rng = np.random.default_rng(0)
     for name in "abcd":
@@ -125,12 +127,13 @@ def test_a_picture_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None
             (root / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, high, shape, np.uint8)).save(root / folder / f"{name}.png")
     (root / "classes.toml").write_text('names = ["road"]')
-    teacher = "batch = 2\nepochs = 1\nclass_uniform = 0.0\ncrop = [32, 32]\nfreeze_norms = true\n"
-    teacher += "[teacher.model]\ntrunk = 'resnet_tiny'\nhead_channels = 8"
-    file.write_text(f"name = 'x'\n[data]\nsource = 'folder'\nroot = '{root}'\nval_share = 0.0\n[teacher]\n{teacher}\n")
+    data = {"source": "folder", "root": str(root), "val_share": 0.0}
+    teacher = {"batch": 2, "epochs": 1, "class_uniform": 0.0, "crop": [32, 32], "freeze_norms": True}
+    model = {"trunk": "resnet_tiny", "head_channels": 8}
+    file.write_text(experiment_toml(data=data, teacher={**teacher, "model": model}))
     assert call("run", *arguments(file, work, "-q", "--until", "manifest", overrides=[])).exit_code == 0
-    picture = root / "images" / "b.png"  # one of the ranks comes to it
-    picture.write_bytes(picture.read_bytes()[:-1] + b"?")
+    image = root / "images" / "b.png"  # one of the ranks comes to it
+    image.write_bytes(image.read_bytes()[:-1] + b"?")
     code, said = TwoRanks(file, work, ["data.val_share=0.0", "runtime.device=cpu"]).ended()
     assert (code, len(said)) == (3, 1), said
     assert "b.png" in said[0]

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import Tiny, call
 
 from autolabel.experiment import load_experiment
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.load import load_pipeline
 from autolabel.store import Artefact, Draft, find, open_draft
+from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.errors import ConfigError
 from autolabel.experiment import load_experiment
 from autolabel.flow.load import load_pipeline
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 
 ROUND = ["infer", "label", "audit", "fuse", "student"]
 
@@ -21,7 +22,7 @@ ROUND = ["infer", "label", "audit", "fuse", "student"]
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "x.toml"
-    path.write_text(EXPERIMENT)
+    path.write_text(experiment_toml(TINY))
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT, Tiny, call, call_json
 
 from autolabel.config import Teacher
 from autolabel.data.build import plan
@@ -15,12 +14,14 @@ from autolabel.flow.room import estimates, measured
 from autolabel.flow.stage import Ahead, Pictures, Sizes
 from autolabel.stages.parts import room
 from autolabel.store import Artefact, bytes_in
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
 
 def test_no_stage_took_more(tiny: Tiny) -> None:
-    experiment = parse_experiment(EXPERIMENT.encode(), where="x", base=Path())
+    experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     paths = {name: Path(step["path"]) for name, step in tiny.states().items()}
     rooms = estimates(load_pipeline(experiment), experiment, Artefact.open(paths["manifest"]))
     assert rooms.keys() == paths.keys()
@@ -29,13 +30,13 @@ def test_no_stage_took_more(tiny: Tiny) -> None:
     assert (rooms["infer"].items, rooms["label"].items, rooms["evaluate-teacher"].items) == (8, 5, 3)
 
 
-def test_the_manifest_says_how_large_the_pictures_are(tiny: Tiny) -> None:
+def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
     sizes = measured(Artefact.open(Path(tiny.states()["manifest"]["path"])))
     assert sizes == Sizes(Pictures(12, 12 * 48 * 80), Pictures(5, 5 * 48 * 80), Pictures(3, 3 * 48 * 80))
 
 
 def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
-    experiment = parse_experiment(EXPERIMENT.encode(), where="x", base=Path())
+    experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     sizes = Sizes(*[Pictures(0, 0)] * 3)
 
     def needed(**settings: object) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call, call_json
 
 from autolabel.data.manifest import Manifest
 from autolabel.labels.codes import CodeBook
 from autolabel.labels.shards import read_shard
+from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 pytestmark = pytest.mark.xdist_group("tiny")  # one worker builds the fixture
 
@@ -36,9 +36,9 @@ def test_labels_are_grey_pngs_of_the_images_sizes_and_agree_with_the_codes(tiny:
     codes = {image_id: shard.codes(image_id) for shard in shards for image_id in shard.ids}
     assert {row.image_id for row in labels.labels} == set(codes)
     for row in labels.labels:
-        with Image.open(tiny.data("label") / row.path) as picture:
-            assert picture.mode == "L"
-            label = np.array(picture)
+        with Image.open(tiny.data("label") / row.path) as opened:
+            assert opened.mode == "L"
+            label = np.array(opened)
         image = data.image(row.image_id)
         assert label.shape == (image.height, image.width)
         coarse_row = data.label(row.image_id, "coarse")
@@ -67,9 +67,9 @@ def test_the_audit_measures_what_is_there(tiny: Tiny) -> None:
         assert truth_row is not None
         truth.append(np.array(Image.open(tiny.data("manifest") / truth_row.path)))
         labels.append(np.array(Image.open(tiny.data("label") / row.path)))
-    given, right = np.stack(labels), np.stack(truth)
-    both = (given != 255) & (right != 255)
-    assert audit["auto_truth"]["accuracy"] == pytest.approx((given == right)[both].mean())
+    produced, right = np.stack(labels), np.stack(truth)
+    both = (produced != 255) & (right != 255)
+    assert audit["auto_truth"]["accuracy"] == pytest.approx((produced == right)[both].mean())
     assert audit["evidence"]["images"] == 3
 
 
@@ -135,7 +135,7 @@ def test_cut_refuses_what_is_no_edge(tiny: Tiny, tmp_path: Path) -> None:
     assert not (tmp_path / "cut").exists()
 
 
-def test_predict_labels_pictures_of_any_size(tiny: Tiny, tmp_path: Path) -> None:
+def test_predict_labels_images_of_any_size(tiny: Tiny, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "in").mkdir()
     for name, shape in (("a.png", (37, 53, 3)), ("b.jpg", (5, 3, 3)), ("c.png", (1, 1, 4)), ("d.png", (40, 41))):

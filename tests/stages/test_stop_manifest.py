@@ -6,17 +6,18 @@ import signal
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT
 
 from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.runner import Runner
 from autolabel.stopping import StopFlag, Stopped
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY
 
 
 def test_a_stop_is_heeded_between_two_images(tmp_path: Path) -> None:
     """To render all these would take an hour."""
-    raw = EXPERIMENT.replace("num_coarse = 5", "num_coarse = 20000").encode()
+    raw = experiment_toml(TINY, data={"num_coarse": 20000}).encode()
     experiment = parse_experiment(raw, where="x", base=tmp_path)
     stop = StopFlag()
 

@@ -1,4 +1,4 @@
-"""Infer and label take hours over many pictures: they stop between two shards."""
+"""Infer and label take hours over many images: they stop between two shards."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import Tiny
 
 from autolabel.experiment import parse_experiment
 from autolabel.flow.load import load_pipeline
 from autolabel.flow.runner import Runner
 from autolabel.stages import infer
 from autolabel.stopping import StopFlag, Stopped
+from tests.stages.tiny_pipeline import Tiny
 
 
 @pytest.mark.parametrize(

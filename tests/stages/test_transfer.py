@@ -6,18 +6,19 @@ import json
 from pathlib import Path
 
 import torch
-from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config import Model
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.weights import weights_from_bytes, weights_to_bytes
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, call
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
 
 def test_all_but_the_class_layers_is_taken_over_and_said(tmp_path: Path) -> None:
     file, weights = tmp_path / "x.toml", tmp_path / "vistas.safetensors"
-    file.write_text(EXPERIMENT)
+    file.write_text(experiment_toml(TINY))
     source = build_model(TABLE, 5)
     weights.write_bytes(weights_to_bytes(source, WeightsCard(table=TABLE, class_names=tuple("abcde"))))
     changes = [f"teacher.weights='{weights}'", "teacher.lr=1e-30", "teacher.epoch_images=2", "teacher.ema=0.0"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_pipeline import Tiny, call
 
 from autolabel.labels.shards import read_shard
 from autolabel.labels.weights import weight_table
+from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -8,58 +8,29 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
+from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
 
-EXPERIMENT = """
-name = "tiny"
-[data]
-source = "synthetic"
-size = [48, 80]
-num_fine = 4
-num_coarse = 5
-num_val = 3
-[teacher]
-crop = [32, 48]
-batch = 2
-epochs = 1
-epoch_images = 8
-optimizer = "adamw"
-lr = 1e-3
-tile = 32
-ema = 0.9
-checkpoint_every = 1
-[teacher.model]
-trunk = "hrnet_tiny"
-head_channels = 8
-key_channels = 4
-attention_channels = 4
-[infer]
-scales = [0.5, 1.0]
-chunk = 2
-[label]
-threshold = 0.4
-coarse = "fill"
-[student]
-crop = [32, 48]
-batch = 2
-epochs = 1
-epoch_images = 8
-optimizer = "adamw"
-lr = 1e-3
-tile = 32
-checkpoint_every = 1
-[student.model]
-trunk = "hrnet_tiny"
-head_channels = 8
-key_channels = 4
-attention_channels = 4
-[evaluate]
-scales = [0.5, 1.0]
-predictions = true
-[runtime]
-threads = 1
-jobs = 2
-device = "cpu"
-"""
+TRAINING = {
+    "crop": [32, 48],
+    "batch": 2,
+    "epochs": 1,
+    "epoch_images": 8,
+    "optimizer": "adamw",
+    "lr": 1e-3,
+    "tile": 32,
+    "checkpoint_every": 1,
+    "model": {"trunk": "hrnet_tiny", **NARROW},
+}
+TINY = {
+    "name": "tiny",
+    "data": scenes(48, 80, fine=4, coarse=5, val=3),
+    "teacher": {**TRAINING, "ema": 0.9},
+    "infer": {"scales": [0.5, 1.0], "chunk": 2},
+    "label": {"threshold": 0.4, "coarse": "fill"},
+    "student": TRAINING,
+    "evaluate": {"scales": [0.5, 1.0], "predictions": True},
+    "runtime": {**ONE_CORE, "jobs": 2},
+}
 
 
 def call(*args: object) -> Result:
@@ -79,7 +50,7 @@ def call_json(*args: object) -> dict:
 class Tiny:
     def __init__(self, folder: Path) -> None:
         self.folder, self.file, self.work = folder, folder / "tiny.toml", folder / "work"
-        self.file.write_text(EXPERIMENT)
+        self.file.write_text(experiment_toml(TINY))
         self.result = call_json("run", self.file, "--work", self.work, "-q")
 
     def states(self, *options: str) -> dict[str, dict]:

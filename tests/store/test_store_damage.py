@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from autolabel.cli.main import cli
 from autolabel.store import Artefact, damage, open_draft
+from tests.helpers.experiments import experiment_toml
 
 FILES = {"a.png": b"aaaa", "b.png": b"bbbb", "deep/c.png": b"cccc", "d.png": b"dddd"}
 
@@ -69,7 +70,7 @@ def test_a_link_in_place_of_an_artefact_is_one_problem(tmp_path: Path) -> None:
 
 def test_the_command_names_them_all(tmp_path: Path) -> None:
     experiment = tmp_path / "x.toml"
-    experiment.write_text('name = "x"\n[data]\nsource = "synthetic"\n')
+    experiment.write_text(experiment_toml())
     work = tmp_path / "w"
     first, second = make(work / "artefacts" / "one"), make(work / "artefacts" / "two", "b")
     flip(first.data / "a.png")
@@ -84,6 +85,6 @@ def test_the_command_names_them_all(tmp_path: Path) -> None:
     for file in wanted:
         assert str(file).replace("/data/", ": data/").replace("/COMMIT", ": COMMIT") in shown.stdout
     assert "2 artefact(s) checked, 4 problem(s)" in shown.stdout
-    told = json.loads(CliRunner().invoke(cli, [*call, "--json"]).stdout)
-    assert len(told["problems"]) == len(told["damaged"]) == 4
-    assert {row["artefact"] for row in told["damaged"]} == {str(first.path), str(second.path)}
+    report = json.loads(CliRunner().invoke(cli, [*call, "--json"]).stdout)
+    assert len(report["problems"]) == len(report["damaged"]) == 4
+    assert {row["artefact"] for row in report["damaged"]} == {str(first.path), str(second.path)}

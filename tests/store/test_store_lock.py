@@ -37,7 +37,7 @@ def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
     return pid, from_child, to_child
 
 
-def test_the_second_run_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_the_second_run_reports_who_holds_it(tmp_path: Path) -> None:
     with hold(tmp_path / "work" / ".lock"):
         holder = rf"pid {os.getpid()} on .*: {re.escape(' '.join(sys.argv))}"
         with pytest.raises(Locked, match=holder) as refused, hold(tmp_path / "work/.lock"):

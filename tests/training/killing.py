@@ -1,6 +1,6 @@
 """SIGKILL a real training at random moments, run it again, compare its bits with those of one left alone.
 
-    python tests/training/killing.py KILLS [SEED]
+    python -m tests.training.killing KILLS [SEED]
 
 Once with one and once with two loader threads; bf16, averaged weights, dropout, batch norm, one thread for torch. The
 training is `autolabel run --until teacher`, forked from a process that has the imports behind it.
@@ -21,38 +21,26 @@ import autolabel.stages
 import autolabel.training.loop  # noqa: F401  # what a run would import by itself
 from autolabel.cli.main import cli
 from autolabel.store import Artefact
+from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
 
 # Crops of 64 px: oneDNN's bf16 convolutions of smaller maps do not repeat themselves.
-EXPERIMENT = """
-name = "killed"
-[data]
-source = "synthetic"
-size = [64, 96]
-num_fine = 4
-num_coarse = 1
-num_val = 2
-[teacher]
-crop = [64, 64]
-batch = 2
-epochs = {epochs}
-epoch_images = 10
-lr = 0.01
-tile = 32
-precision = "bf16"
-ema = 0.9
-validate_every = 2
-checkpoint_every = 2
-[teacher.model]
-trunk = "resnet_tiny"
-head_channels = 8
-key_channels = 4
-attention_channels = 4
-[runtime]
-threads = 1
-jobs = 1
-device = "cpu"
-workers = {workers}
-"""
+EXPERIMENT = {
+    "name": "killed",
+    "data": scenes(64, 96, fine=4, coarse=1, val=2),
+    "teacher": {
+        "crop": [64, 64],
+        "batch": 2,
+        "epoch_images": 10,
+        "lr": 0.01,
+        "tile": 32,
+        "precision": "bf16",
+        "ema": 0.9,
+        "validate_every": 2,
+        "checkpoint_every": 2,
+        "model": {"trunk": "resnet_tiny", **NARROW},
+    },
+    "runtime": ONE_CORE,
+}
 MOST_STEPS = 5  # between two kills
 SECONDS = 300  # end a hang
 
@@ -99,7 +87,8 @@ def kill(folder: Path, rng: random.Random) -> None:
 def prepare(folder: Path, *, kills: int, workers: int) -> None:
     folder.mkdir()
     steps_an_epoch, steps = 5, (MOST_STEPS + 1) * kills + 5
-    text = EXPERIMENT.format(epochs=-(-steps // steps_an_epoch), workers=workers)
+    epochs = -(-steps // steps_an_epoch)
+    text = experiment_toml(EXPERIMENT, teacher={"epochs": epochs}, runtime={"workers": workers})
     (folder / "killed.toml").write_text(text)
 
 

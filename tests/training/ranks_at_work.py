@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 from torch import nn
 
 from autolabel.config import Model
@@ -25,6 +24,7 @@ from autolabel.stopping import StopFlag, Stopped
 from autolabel.training import TrainingData
 from autolabel.training.trainer import Trainer
 from autolabel.world import ALONE, World, joined
+from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 # As the promise has it: the same global batch, norms frozen, no dropout.
 EXACT = settings(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from tiny_training import digest, network
 
 from autolabel.training.ema import Ema
+from tests.training.tiny_training import digest, network
 
 
 def test_against_a_float64_loop() -> None:

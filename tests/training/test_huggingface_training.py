@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hf_folders import MODELS, save
-from tiny_training import NAMES, digest, settings, train
 
 from autolabel.models import HuggingFaceModel, network_to_bytes
 from autolabel.models.huggingface import Files, model_to_train
 from autolabel.stopping import StopFlag, Stopped
+from tests.helpers.hf_folders import MODELS, save
+from tests.training.tiny_training import NAMES, digest, settings, train
 
 KINDS = ("segformer", "upernet-resnet", "upernet-convnextv2")
 
@@ -70,8 +70,8 @@ def test_rows_of_the_classifier_stay_with_their_class(tmp_path: Path) -> None:
         files(save(tmp_path, "upernet-resnet", ("car", "tree", "road"))), ("car", "tree", "road"), {}
     )
     torch.manual_seed(0)
-    model, card, lacking = model_to_train(files(tmp_path), NAMES, {})
-    assert (lacking, card.train_ids, card.class_names) == (("sky",), (0, 1, 2), NAMES)
+    model, card, missing = model_to_train(files(tmp_path), NAMES, {})
+    assert (missing, card.train_ids, card.class_names) == (("sky",), (0, 1, 2), NAMES)
     assert json.loads(json.dumps(card.huggingface))["id2label"] == {"0": "road", "1": "sky", "2": "car"}
     for head in ("decode_head", "auxiliary_head"):
         old, new = (getattr(m.network, head).classifier for m in (theirs.model, model))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+
+from tests.helpers.paths import ROOT
 
 
 def test_killed_at_random_moments_the_training_ends_in_the_same_bits() -> None:
     run = subprocess.run(
-        [sys.executable, Path(__file__).with_name("killing.py"), "2"], capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.training.killing", "2"], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("the same bits") == 2

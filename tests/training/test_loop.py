@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 from autolabel.config import Augment
 from autolabel.data.pairs import Sample
@@ -21,6 +19,8 @@ from autolabel.stopping import StopFlag
 from autolabel.training import TrainingData, num_steps
 from autolabel.training.loop import validation_due
 from autolabel.training.validate import chosen_images, validate
+from tests.helpers.paths import ROOT
+from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 
 def test_it_learns() -> None:
@@ -45,7 +45,7 @@ def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
 
 _IN_A_PROCESS = """
 import torch
-from tiny_training import *
+from tests.training.tiny_training import *
 from autolabel.config import Model
 from autolabel.models import build_model
 torch.manual_seed(0)
@@ -59,10 +59,10 @@ print(digest(model))
 
 
 def test_two_processes_with_two_threads_give_the_same_bits() -> None:
-    here, patient = Path(__file__).parent, {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # for a busy machine
+    patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # for a busy machine
     runs = [
         subprocess.run(
-            [sys.executable, "-c", _IN_A_PROCESS], cwd=here, env=patient, capture_output=True, check=True
+            [sys.executable, "-c", _IN_A_PROCESS], cwd=ROOT, env=patient, capture_output=True, check=True
         ).stdout
         for _ in range(2)
     ]
@@ -170,7 +170,7 @@ class Broken(ArrayPairs):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_unreadable_picture_is_one_clear_line(workers: int) -> None:
+def test_an_unreadable_image_is_one_clear_line(workers: int) -> None:
     data = TrainingData(Unreadable(), None, NAMES, epoch_images=5)
     with pytest.raises(ImageError, match=r"street\.png: changed since the manifest was built; put it back"):
         train(network(), table=settings(class_uniform=0.0), data=data, workers=workers)
@@ -178,7 +178,7 @@ def test_an_unreadable_picture_is_one_clear_line(workers: int) -> None:
 
 _FAILS = """
 import sys
-from test_loop import *
+from tests.training.test_loop import *
 kept = []
 try:
     train(network(), table=settings(class_uniform=0.0), data=TrainingData(Broken(), None, NAMES, 5), workers=2)
@@ -189,5 +189,5 @@ sys.exit(7)
 
 
 def test_a_process_that_fails_with_loaders_at_work_can_end() -> None:
-    run = subprocess.run([sys.executable, "-c", _FAILS], cwd=Path(__file__).parent, timeout=60)
+    run = subprocess.run([sys.executable, "-c", _FAILS], cwd=ROOT, timeout=60)
     assert run.returncode == 7

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from ranks_at_work import STEPS, dropout_of, exact_run
-from tiny_training import network, settings, train
 
 from autolabel.config import Runtime, Teacher
 from autolabel.errors import ConfigError
 from autolabel.training.norms import prepare_norms, statistics_differ
 from autolabel.world import ALONE, World, of_environment
+from tests.helpers.paths import ROOT
+from tests.training.ranks_at_work import STEPS, dropout_of, exact_run
+from tests.training.tiny_training import network, settings, train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--log-dir=/dev/null"]
 
@@ -32,7 +33,7 @@ def folder(alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
     """Where two ranks have been at work."""
     path = tmp_path_factory.mktemp("ranks")
     (path / "one-rank.pt").write_bytes(alone["saved"][39])
-    subprocess.run([*TORCHRUN, "ranks_at_work.py", str(path)], cwd=Path(__file__).parent, check=True, timeout=300)
+    subprocess.run([*TORCHRUN, "-m", "tests.training.ranks_at_work", str(path)], cwd=ROOT, check=True, timeout=300)
     return path
 
 

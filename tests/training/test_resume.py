@@ -4,12 +4,10 @@ import io
 import multiprocessing
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 from autolabel.config import Augment, Model, Phase
 from autolabel.errors import CorruptArtefact, TrainingDiverged
@@ -19,6 +17,8 @@ from autolabel.stopping import StopFlag, Stopped
 from autolabel.training import TrainingData
 from autolabel.training.state import parts
 from autolabel.training.trainer import Trainer
+from tests.helpers.paths import ROOT
+from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 NUM_STEPS = 7  # 3 epochs of 5 images in batches of 2
 
@@ -109,12 +109,10 @@ def test_stopping_ends_the_loader_processes() -> None:
 def test_in_a_new_process() -> None:
     weights, _, saved = uninterrupted()
     code = (
-        "import sys; from tiny_training import *; model = network(seed=5);"
+        "import sys; from tests.training.tiny_training import *; model = network(seed=5);"
         "train(model, resume=sys.stdin.buffer.read()); print(digest(model))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], input=saved[2], cwd=Path(__file__).parent, capture_output=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], input=saved[2], cwd=ROOT, capture_output=True, check=True)
     assert run.stdout.decode().strip() == weights
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_training import NAMES, digest, network, settings
 from torch import nn
 
 from autolabel.errors import AutolabelError, TrainingDiverged
@@ -18,6 +17,7 @@ from autolabel.models.normalise import MEAN, STD
 from autolabel.training.optim import parameter_groups
 from autolabel.training.state import parts
 from autolabel.training.trainer import Loss, Trainer
+from tests.training.tiny_training import NAMES, digest, network, settings
 
 cross_entropy = partial(training_loss, loss="ce")
 

@@ -1,4 +1,4 @@
-"""A network, pictures and settings small enough to train hundreds of steps in a test."""
+"""A network, images and settings small enough to train hundreds of steps in a test."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Tiny(nn.Module):
 
 
 class ArrayPairs:
-    """Pictures whose colour tells the class, with noise and a band of ignored pixels."""
+    """Images whose colour tells the class, with noise and a band of ignored pixels."""
 
     has_confidence = False
 

@@ -1,4 +1,4 @@
-"""Small picture files for the tests of data sources."""
+"""Small image files for the tests of data sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 WIDTH, HEIGHT = 12, 8
 
 
-def picture(seed: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def noise_image(seed: int = 0, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -55,7 +55,7 @@ def put(file: Path, data: bytes) -> Path:
 
 def put_image(file: Path, seed: int = 0) -> Path:
     kind = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF"}
-    return put(file, encoded(picture(seed), kind[file.suffix.lower()]))
+    return put(file, encoded(noise_image(seed), kind[file.suffix.lower()]))
 
 
 def put_mask(file: Path, *values: int) -> Path:

@@ -1,4 +1,4 @@
-"""Pictures and label maps that would fill memory, that are broken, or that are not what they seem."""
+"""Images and label maps that would fill memory, that are broken, or that are not what they seem."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cabinet import Cabinet, put
-from hostile import EITHER, HARMLESS, REFUSED, Hostile, laid
+from tests.faults.cabinet import Cabinet, put
+from tests.faults.hostile import EITHER, HARMLESS, REFUSED, Hostile, laid
+from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 CANARIES = b"<?php system('touch canary'); ?><script>alert(1)</script>"
 LOOK = ("predict", "--teacher", "weights", "thing", "--out", "out", "-q")
-EXPERIMENT = """
-name = "x"
-[data]
-source = "folder"
-root = "data"
-[runtime]
-device = "cpu"
-jobs = 1
-threads = 1
-"""
+EXPERIMENT = experiment_toml(data={"source": "folder", "root": "data"}, runtime=ONE_CORE)
 
 
 def cases(things: Cabinet) -> list[Hostile]:
@@ -117,7 +109,7 @@ def _broken(things: Cabinet) -> Iterator[tuple[str, bytes, frozenset[int]]]:
 
 
 def _odd() -> Iterator[tuple[str, bytes, frozenset[int]]]:
-    """Strange, but pictures."""
+    """Strange, but images."""
     for mode in ("L", "LA", "P", "RGBA", "1"):
         yield f"a PNG of mode {mode}", _saved("PNG", mode), HARMLESS
     yield "a JPEG of mode CMYK", _saved("JPEG", "CMYK"), HARMLESS
@@ -126,7 +118,7 @@ def _odd() -> Iterator[tuple[str, bytes, frozenset[int]]]:
     yield "a JPEG turned by EXIF", _saved("JPEG", exif=_turned()), HARMLESS
     yield "a JPEG with a script behind it", _saved("JPEG") + CANARIES, HARMLESS
     yield "a PNG that is a zip file too", _saved("PNG") + b"PK\x05\x06" + bytes(18), HARMLESS
-    frames: Any = [_picture("RGB", seed) for seed in range(3)]
+    frames: Any = [_noise_image("RGB", seed) for seed in range(3)]
     for kind in ("PNG", "WEBP", "GIF", "TIFF"):
         yield f"a {kind} of three frames", _saved(kind, save_all=True, append_images=frames), HARMLESS
     yield (
@@ -162,7 +154,7 @@ def _array(pixels: Any) -> bytes:
     return sink.getvalue()
 
 
-def _picture(mode: str, seed: int = 0) -> Any:
+def _noise_image(mode: str, seed: int = 0) -> Any:
     import numpy as np
     from PIL import Image
 
@@ -174,7 +166,7 @@ def _picture(mode: str, seed: int = 0) -> Any:
 
 def _saved(kind: str, mode: str = "RGB", **options: Any) -> bytes:
     sink = BytesIO()
-    _picture(mode).save(sink, kind, **options)
+    _noise_image(mode).save(sink, kind, **options)
     return sink.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Pictures, decoded again and compared with what they show."""
+"""Images, decoded again and compared with what they show."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 labels = hnp.arrays(np.uint8, shapes, elements=st.sampled_from([0, 1, 2, 254, 255]))
 
 
-def decoded(picture):
-    head, data = picture.uri.split(",")
+def decoded(embedded):
+    head, data = embedded.uri.split(",")
     image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
     assert head == f"data:image/{image.format.lower()};base64"
-    assert image.size == (picture.width, picture.height)
+    assert image.size == (embedded.width, embedded.height)
     return np.array(image.convert("RGB"))
 
 
@@ -71,19 +71,19 @@ def test_verdict_equals_a_loop(values, random):
         if random.random() < 0.5:
             flat[index] = random.choice([0, 1, 255])
     shown = decoded(verdict(values, reference))
-    for pixel, given_, is_ in zip(shown.reshape(-1, 3).tolist(), values.ravel(), reference.ravel(), strict=True):
-        if is_ == 255:
+    for pixel, value, true in zip(shown.reshape(-1, 3).tolist(), values.ravel(), reference.ravel(), strict=True):
+        if true == 255:
             assert tuple(pixel) == VERDICT_COLOURS["unjudged"]
-        elif given_ == 255:
+        elif value == 255:
             assert tuple(pixel) in HATCH
         else:
-            assert tuple(pixel) == VERDICT_COLOURS["right" if given_ == is_ else "wrong"]
+            assert tuple(pixel) == VERDICT_COLOURS["right" if value == true else "wrong"]
 
 
 @pytest.mark.parametrize(("shape", "size"), [((100, 2000), (640, 32)), ((2000, 641), (640, 1997)), ((5, 7), (7, 5))])
 def test_only_scales_down_and_keeps_the_aspect(shape, size):
-    picture = photo(np.zeros((*shape, 3), np.uint8))
-    assert (picture.width, picture.height) == size
+    embedded = photo(np.zeros((*shape, 3), np.uint8))
+    assert (embedded.width, embedded.height) == size
 
 
 def test_photo_looks_like_the_image():

@@ -55,7 +55,9 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> No
                 channels = build_head(built, 19, table).channels
                 assert all(fusion.head is None or fusion.head(channels, table) for fusion in KNOWN_FUSIONS.values())
                 continue
-            refused = rf"model\.head: '{head}' does not fit trunk '{trunk}': it joins low-level .*; heads for it"
+            refused = (
+                rf"model\.head: '{head}' does not fit trunk '{trunk}': it (joins low-level|brings) .*; heads for it"
+            )
             with pytest.raises(ConfigError, match=refused):
                 build_head(built, 19, table)
 

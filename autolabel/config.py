@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
@@ -35,6 +35,14 @@ def _beside_cutmix(classmix: float, info: ValidationInfo) -> float:
     if classmix + info.data.get("cutmix", 0.0) > 1:
         raise ValueError("cutmix and classmix exclude each other: their probabilities add up to 1 at most")
     return classmix
+
+
+def _random_is_none(weights: object) -> object:
+    """ "random" says aloud what leaving `weights` out means; both are the same experiment."""
+    return None if weights == "random" else weights
+
+
+InitialWeights = Annotated[Literal["imagenet"] | Path | None, BeforeValidator(_random_is_none)]
 
 
 class Table(BaseModel):
@@ -153,7 +161,9 @@ class Train(Table):
     """How a network is trained; teacher and student share it."""
 
     model: Model = Model()
-    weights: Path | None = None  # start from these instead of random ones; their digest enters the stage key
+    # A weights file to start from, "imagenet" (a package holds the trunk's weights: extra `pretrained`) or "random",
+    # the default. Not the path but the digest enters the stage key.
+    weights: InitialWeights = None
     huggingface: str | None = None  # or from this folder, or hub id in the local cache; then `model` has no say
     class_map: dict[str, str] = {}  # its class name -> ours, "" = none; names that read the same need no entry
     crop: tuple[Positive, Positive] = (1024, 2048)  # height, width

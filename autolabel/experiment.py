@@ -18,6 +18,7 @@ from autolabel.suggest import did_you_mean
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
 _PATHS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
+_WEIGHTS_KEYWORDS = ("imagenet", "random")  # in place of the path of a weights file; ./imagenet is a file
 _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a hub id looks like a relative path
 
 
@@ -59,7 +60,9 @@ def _anchor_paths(document: dict[str, Any], base: Path) -> None:
 
 
 def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
-    """The absolute path; a hub id stays as it is, unless it is a folder's name too."""
+    """The absolute path; a keyword stays as it is, and a hub id unless it is a folder's name too."""
+    if setting[-1] == "weights" and value in _WEIGHTS_KEYWORDS:
+        return value
     path = _anchored(value, base, ".".join(setting))
     return value if setting in _FOLDERS_OR_IDS and not Path(path).is_dir() else path
 

@@ -13,10 +13,10 @@ from tests.models.overfitting import ALL_HEADS, Combination, combinations_of, do
 
 FITTING = {
     "timm:test_efficientnet": ALL_HEADS,
-    "timm:test_convnext2": ("ocr", "conv", "deeplabv3plus", "deeperlab"),  # nothing of stride 2
+    "timm:test_convnext2": ("ocr", "conv", "deeplabv3plus", "fpn", "deeperlab"),  # nothing of stride 2
 }
 OTHER = {
-    "timm:swin_tiny_patch4_window7_224": ("ocr", "conv", "deeplabv3plus"),  # stride 32, nothing of stride 2
+    "timm:swin_tiny_patch4_window7_224": ("ocr", "conv", "deeplabv3plus", "fpn"),  # stride 32, nothing of stride 2
     "timm:vit_small_patch16_224": ("ocr", "conv"),  # stride 16, nothing else
 }
 DOCUMENTED = {trunk: heads for trunk, heads in documented().items() if trunk.startswith("timm:")}

@@ -21,12 +21,12 @@ NAMES = ("road", "building", "car")
     ("name", "stride", "channels", "taps"),
     [
         ("efficientnet_b4", 8, 448, {2: 24, 4: 32}),
-        ("efficientnet_b4_os16", 16, 448, {2: 24, 4: 32}),
+        ("efficientnet_b4_os16", 16, 448, {2: 24, 4: 32, 8: 56}),
         ("tf_efficientnet_b4", 8, 448, {2: 24, 4: 32}),
         ("resnet18", 8, 512, {2: 64, 4: 64}),
         ("mobilenetv3_small_050", 8, 288, {2: 16, 4: 8}),
         ("test_convnext", 8, 64, {4: 24}),
-        ("test_mambaout", 32, 64, {4: 16}),  # channels last
+        ("test_mambaout", 32, 64, {4: 16, 8: 32, 16: 48}),  # channels last
         ("efficientvit_m0", 64, 192, {}),
         ("test_vit", 16, 64, {}),
     ],

@@ -13,6 +13,7 @@ from autolabel.models import SegmentationModel
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.layers import ConvNorm, SeparableConv
 from autolabel.models.model import to_channels_last
+from autolabel.models.trunks.efficientnet import SameConvNorm
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.wide_resnet import PreActivationBlock
 
@@ -40,7 +41,7 @@ def prepare(
 
 def _fold_norms(model: nn.Module) -> None:
     for module in model.modules():
-        if isinstance(module, ConvNorm):
+        if isinstance(module, ConvNorm | SameConvNorm):
             _fold(module, "conv", module)
         elif isinstance(module, SeparableConv):
             _fold(module, "depthwise", module)

@@ -76,9 +76,9 @@ def run(ctx: Context) -> Outcome:
         return Outcome(meta={})
     result = evaluation_result(matrix, names)
     ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    trained_on = ctx.inputs["model"].meta["trained_on"]
-    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows), "trained_on": trained_on}
-    return Outcome(meta=meta)
+    about_model = {key: value for key, value in ctx.inputs["model"].meta.items() if key in ("trained_on", "pretrained")}
+    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
+    return Outcome(meta=meta | about_model)
 
 
 EVALUATE = Stage(

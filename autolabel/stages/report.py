@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
     from autolabel.data.rows import ImageRow
     from autolabel.report.data import AttentionExample, Example, Scores
+    from autolabel.store import Artefact
 
 REPORT_FILE = "report.html"
 
@@ -144,9 +145,17 @@ def _stages(ctx: Context) -> tuple[Any, ...]:
     from autolabel.report.data import StageRecord
 
     return tuple(
-        StageRecord(stage=name, key=artefact.path.name, digest=artefact.digest)
+        StageRecord(stage=name, key=artefact.path.name, digest=artefact.digest, note=_origin(artefact))
         for name, artefact in sorted(ctx.inputs.items())
     )
+
+
+def _origin(artefact: Artefact) -> str:
+    """Of a network and what measures it: where its first weights come from, and their licence."""
+    from autolabel.models.pretrained import origin
+
+    found = origin(artefact.meta)
+    return f"started from {found}" if found else ""
 
 
 REPORT = Stage(

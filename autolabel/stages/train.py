@@ -18,7 +18,11 @@ from autolabel.stages.parts.opening import TRAINED_ON, WEIGHTS, need_labels, ope
 from autolabel.stages.parts.start import Start, initial_identity, is_fresh, start
 from autolabel.world import World
 
+if TYPE_CHECKING:
+    from autolabel.models import NetworkCard
+
 CHECKPOINT = "checkpoint.pt"
+PRETRAINED = "pretrained"  # in the remarks of a card, and in what is said of every artefact made from it
 
 
 def identity(settings: Train) -> dict[str, Any]:
@@ -139,6 +143,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         "images": len(rows),
         "trained_on": " + ".join(role for role in ROLES if layers[role]),
         "miou": result.metrics.get("miou"),
+        **_pretrained(card),
     }
     return Outcome(meta=meta, provenance={"history": result.history})
 
@@ -168,7 +173,12 @@ def _as_it_is(ctx: Context, begun: Start) -> Outcome:
     ctx.draft.write(WEIGHTS, network_to_bytes(begun.model, begun.card))
     _write_trained_on(ctx, ())
     meta = {"steps": 0, "images": 0, "trained_on": "unknown data", "miou": None}
-    return Outcome(meta={**meta, "never_predicted": list(begun.lacking)})
+    return Outcome(meta={**meta, "never_predicted": list(begun.lacking), **_pretrained(begun.card)})
+
+
+def _pretrained(card: NetworkCard) -> dict[str, Any]:
+    """Where its first weights come from and under which licence, if that is known."""
+    return {key: value for key, value in card.extra.items() if key == PRETRAINED}
 
 
 def _write_trained_on(ctx: Context, digests: Iterable[str]) -> None:

@@ -56,7 +56,9 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> No
                 attentions = {name: fusion.head(channels, table) for name, fusion in KNOWN_FUSIONS.items()}
                 assert {name for name, module in attentions.items() if module} == {"hierarchical", "explicit"}
                 continue
-            refused = rf"model\.head: '{head}' does not fit trunk '{trunk}': it joins low-level .*; heads for it"
+            refused = (
+                rf"model\.head: '{head}' does not fit trunk '{trunk}': it (joins low-level|brings) .*; heads for it"
+            )
             with pytest.raises(ConfigError, match=refused):
                 build_head(built, 19, table)
 

@@ -15,9 +15,12 @@ from autolabel.models import build_model
 from autolabel.models.cost import Cost, Parts, count_labelling, count_training
 from autolabel.models.resize import scaled_size
 from autolabel.models.trunks import TRUNKS
+from autolabel.models.trunks.efficientnet import SqueezeExcite
 
 CITYSCAPES = (1024, 2048)
-EACH = sorted(TRUNKS.keys() - {"hrnet_w48", "hrnet_w32"})  # these two: the blocks of W18, only wider
+# The others have the blocks of a smaller member of their family, only wider and more of them.
+LARGER = {name for name in TRUNKS if name.startswith("efficientnet_") and "lite0" not in name and "tiny" not in name}
+EACH = sorted(TRUNKS.keys() - {"hrnet_w48", "hrnet_w32"} - LARGER | {"efficientnet_b0"})
 PUBLISHED = {"trunk": "hrnet_w48", "head": "ocr", "fusion": "hierarchical"}
 SMALL = {"head_channels": 32, "key_channels": 32, "attention_channels": 16}
 
@@ -64,8 +67,10 @@ def test_every_trunk_costs_its_share_of_pixels(trunk: str, size: tuple[int, int]
     with torch.device("meta"):
         network = TRUNKS[trunk]().eval()
     half, one, two = flops(0.5), flops(1.0), flops(2.0)
-    assert (half + one) / one == pytest.approx(1.25, rel=0 if size == CITYSCAPES else 0.02)
-    assert (half + one + two) / one == pytest.approx(5.25, rel=0 if size == CITYSCAPES else 0.02)
+    # Squeeze-and-excitation costs the same at every size.
+    apart = 0.02 if size != CITYSCAPES else 1e-3 if any(isinstance(m, SqueezeExcite) for m in network.modules()) else 0
+    assert (half + one) / one == pytest.approx(1.25, rel=apart)
+    assert (half + one + two) / one == pytest.approx(5.25, rel=apart)
 
 
 @pytest.mark.parametrize(

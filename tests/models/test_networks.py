@@ -71,7 +71,16 @@ def test_other_trunks_have_the_published_sizes(trunk: str, channels: int, parame
 
 @pytest.mark.parametrize(
     ("trunk", "stride"),
-    [("resnet_tiny", 8), ("resnet_tiny_os16", 16), ("wide_resnet_tiny", 8), ("xception_tiny", 8), ("hrnet_tiny", 4)],
+    [
+        ("resnet_tiny", 8),
+        ("resnet_tiny_os16", 16),
+        ("wide_resnet_tiny", 8),
+        ("xception_tiny", 8),
+        ("hrnet_tiny", 4),
+        ("efficientnet_tiny_os8", 8),
+        ("efficientnet_lite0", 32),
+        ("efficientnet_b0_os16", 16),
+    ],
 )
 def test_features_have_the_stride_and_channels_they_say(trunk: str, stride: int) -> None:
     network = TRUNKS[trunk]().eval()
@@ -178,7 +187,7 @@ def test_table_is_complete() -> None:
     [
         (
             {"trunk": "hrnet_w84"},
-            r"model.trunk: unknown trunk 'hrnet_w84'; did you mean 'hrnet_w48'\? known: hrnet_tiny",
+            r"model.trunk: unknown trunk 'hrnet_w84'; did you mean 'hrnet_w48'\? known: eff.* hrnet_tiny",
         ),
         (
             {"trunk": "hrnet_tiny", "head": "orc"},

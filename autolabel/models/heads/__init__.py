@@ -13,6 +13,7 @@ from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeper import DeeperHead
 from autolabel.models.heads.deeperlab import LOW_STRIDE, DeeperLabHead
 from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
+from autolabel.models.heads.fpn import FINEST, FPNHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.trunks import Trunk
@@ -40,6 +41,11 @@ def _ocr(trunk: Trunk, num_classes: int, table: Model) -> Head:
     return OCRHead(trunk, num_classes, **widths, dropout=table.dropout)
 
 
+def _fpn(trunk: Trunk, num_classes: int, table: Model) -> Head:
+    """Half as wide: 128 channels in the published semantic branch, where a pyramid's level has 256."""
+    return FPNHead(trunk, num_classes, width=max(1, table.key_channels // 2))
+
+
 def _plain(kind: Callable[..., Head], trunk: Trunk, num_classes: int, table: Model) -> Head:
     return kind(trunk, num_classes, width=table.key_channels)
 
@@ -48,6 +54,7 @@ HEADS: dict[str, Kind] = {
     "ocr": Kind(_ocr),
     "conv": Kind(partial(_plain, ConvHead)),
     "deeplabv3plus": Kind(partial(_plain, DeepLabV3PlusHead), lambda trunk: (trunk.fine,)),
+    "fpn": Kind(_fpn, lambda trunk: (FINEST,)),
     "deeper": Kind(partial(_plain, DeeperHead), lambda trunk: (2, 4)),
     # A trunk's pixel becomes a block of stride 4, and the channels are multiplied by its area: at stride 32 by 64.
     "deeperlab": Kind(partial(_plain, DeeperLabHead), lambda trunk: (LOW_STRIDE,), coarsest=16),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -37,6 +38,7 @@ USUAL = CLASS_SETS["cityscapes"]  # the classes of published checkpoints that ha
 UNLIKE = 0.1  # less alike than this is not called close
 SEED = 0  # of layers that a file does not give
 NO_CHOICE = Choice()
+NOTHING: Mapping[str, JsonValue] = MappingProxyType({})
 
 
 class Notes(NamedTuple):
@@ -62,13 +64,19 @@ class Imported(NamedTuple):
 
 
 def import_weights(
-    data: bytes, where: object, *, choice: Choice = NO_CHOICE, classes: ClassSet | None = None
+    data: bytes,
+    where: object,
+    *,
+    choice: Choice = NO_CHOICE,
+    classes: ClassSet | None = None,
+    about: Mapping[str, JsonValue] = NOTHING,
 ) -> Imported:
     """The weights of a checkpoint of a published layout, or of a trunk trained on ImageNet.
 
     Which network it is shows in its keys and shapes, unless `choice` says so. `classes` names its classes (those of
     Cityscapes where there are 19); where it has another number of them, the layers that end in class logits are drawn
-    anew. The same bytes give the same file. WeightsError: no file that can be used; ConfigError: no choice that can.
+    anew. `about` joins the remarks on a trunk's card. The same bytes give the same file. WeightsError: no file that can
+    be used; ConfigError: no choice that can.
     """
     check_choice(choice)
     entries = entries_of(read_checkpoint(data, where), where, size=len(data))
@@ -76,7 +84,7 @@ def import_weights(
     network = closest_network(shapes_of(entries.weights), choice)
     if network is not None:
         return _import_network(entries, network, where, digest=digest, classes=classes)
-    return _import_trunk(entries, choice, where, digest=digest, classes=classes)
+    return _import_trunk(entries, choice, where, digest=digest, classes=classes, about=about)
 
 
 def _import_network(
@@ -105,7 +113,13 @@ def _import_network(
 
 
 def _import_trunk(
-    entries: Entries, choice: Choice, where: object, *, digest: str, classes: ClassSet | None
+    entries: Entries,
+    choice: Choice,
+    where: object,
+    *,
+    digest: str,
+    classes: ClassSet | None,
+    about: Mapping[str, JsonValue],
 ) -> Imported:
     weights = without_prefixes(entries.weights, TRUNK_PREFIXES, where)
     layout = closest_alone(shapes_of(weights), choice)
@@ -125,7 +139,8 @@ def _import_trunk(
         beside=entries.beside,
         counters=len(absent_counters(kept, expected)),
     )
-    card = TrunkCard(trunk=layout.trunk, extra=notes.remarks(digest))
+    extra = notes.remarks(digest) | dict(about)
+    card = TrunkCard(trunk=layout.trunk, mean=layout.mean, std=layout.std, extra=extra)
     return Imported(trunk_to_bytes(state, card), card, notes)
 
 

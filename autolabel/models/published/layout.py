@@ -16,8 +16,9 @@ from autolabel.models.heads.deeper import DeeperHead
 from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.model import SegmentationModel
-from autolabel.models.published import attention, conv, deeplab, hrnet, ocr, resnet, wide_resnet, xception
-from autolabel.models.published.rows import Row
+from autolabel.models.published import attention, conv, deeplab, efficientnet, hrnet, ocr, resnet, wide_resnet, xception
+from autolabel.models.published.rows import AnyRow, Row
+from autolabel.models.trunks.efficientnet import EfficientNet
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.resnet import ResNet
 from autolabel.models.trunks.wide_resnet import WideResNet
@@ -30,6 +31,7 @@ TRUNKS: Layouts = {
     ResNet: resnet.TRUNK,
     WideResNet: wide_resnet.TRUNK,
     Xception: xception.TRUNK,
+    EfficientNet: efficientnet.TRUNK,
 }
 HEADS: Layouts = {
     OCRHead: ocr.HEAD,
@@ -104,7 +106,7 @@ def published_names(model: SegmentationModel) -> dict[str, str]:
     return names_of(model, _rows(model))
 
 
-def names_of(module: nn.Module, rows: tuple[Row, ...], prefix: str = "") -> dict[str, str]:
+def names_of(module: nn.Module, rows: tuple[AnyRow, ...], prefix: str = "") -> dict[str, str]:
     """Of a part of a network, whose keys begin with `prefix`."""
     named = module.named_modules(prefix=prefix.removesuffix("."))
     layers = {path: _name(path, rows) for path, layer in named if isinstance(layer, LAYERS)}
@@ -123,9 +125,9 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
     return (*trunk, *HEADS[type(model.head)], *FUSIONS[type(model.attention)])
 
 
-def _name(path: str, rows: tuple[Row, ...]) -> str:
+def _name(path: str, rows: tuple[AnyRow, ...]) -> str:
     """By the first pattern that fits the whole path."""
     for pattern, name in rows:
         if match := re.fullmatch(pattern, path):
-            return match.expand(name)
+            return match.expand(name) if isinstance(name, str) else name(match)
     raise AssertionError(f"no published name for {path}")

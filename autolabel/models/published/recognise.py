@@ -16,6 +16,8 @@ from autolabel.models.published.trunks import TrunkLayout, trunk_layouts
 from autolabel.models.trunks import TRUNKS as BUILDERS
 
 TRUNK_PREFIXES = ("backbone.", "trunk.")
+# A trunk dilated instead of strided has the same entries: the plain one stands for it.
+NOT_DILATED = [name for name in BUILDERS if name.rpartition("_os")[0] not in BUILDERS]
 
 
 class HeadClues(NamedTuple):
@@ -90,8 +92,7 @@ class Network(NamedTuple):
 
 def check_choice(choice: Choice) -> None:
     """ConfigError for names that are not known, or of which no layout is."""
-    with_layout = {name: name for name in BUILDERS if trunk_layouts(name)}
-    known: dict[str, dict[str, Any]] = {"trunk": with_layout, "head": HEADS, "fusion": ALL_FUSIONS}
+    known: dict[str, dict[str, Any]] = {"trunk": BUILDERS, "head": HEADS, "fusion": ALL_FUSIONS}
     ours: dict[str, Collection[str]] = {"trunk": BUILDERS, "head": ALL_HEADS, "fusion": ALL_FUSIONS}
     for kind, name in choice._asdict().items():
         if name in ours[kind] and name not in known[kind]:
@@ -122,7 +123,7 @@ def closest_network(shapes: Shapes, choice: Choice) -> Network | None:
 
 def closest_alone(shapes: Shapes, choice: Choice) -> TrunkLayout:
     """The layout that is nearest to a file of a trunk alone."""
-    names = [choice.trunk] if choice.trunk else BUILDERS
+    names = [choice.trunk] if choice.trunk else NOT_DILATED
     return _closest(shapes, [layout for name in names for layout in trunk_layouts(name)])
 
 
@@ -140,7 +141,7 @@ def alike(shapes: Shapes, others: Shapes) -> float:
 
 def _published(*, taps: bool) -> list[TrunkLayout]:
     """The layout that every trunk has inside a network."""
-    found = [layouts[0] for name in BUILDERS if (layouts := trunk_layouts(name))]
+    found = [layouts[0] for name in NOT_DILATED if (layouts := trunk_layouts(name))]
     return [layout for layout in found if layout.taps or not taps]
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 Row = tuple[str, str]
+AnyRow = tuple[str, str | Callable[[re.Match[str]], str]]  # the name, or what makes it of the path
 
 
 def conv_norms(*rows: tuple[str, str, str]) -> tuple[Row, ...]:

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-from autolabel.models.published import resnet
+from autolabel.models.normalise import MEAN, STD
+from autolabel.models.published import efficientnet, resnet
 from autolabel.models.published.entries import Shapes
 from autolabel.models.published.layout import TRUNK_NAME, TRUNKS, names_of
-from autolabel.models.published.rows import Row
+from autolabel.models.published.rows import AnyRow
 from autolabel.models.trunk_weights import PREFIX
 from autolabel.models.trunks import TRUNKS as BUILDERS
+from autolabel.models.trunks.efficientnet import EfficientNet
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.resnet import ResNet
 from autolabel.models.trunks.wide_resnet import WideResNet
 
+Three = tuple[float, float, float]
+
 # Beside the names a trunk has inside a published network.
-OTHER: dict[type, tuple[tuple[Row, ...], ...]] = {ResNet: (resnet.IMAGENET,)}
+OTHER: dict[type, Callable[[Any], tuple[AnyRow, ...]]] = {
+    ResNet: lambda trunk: resnet.IMAGENET,
+    EfficientNet: efficientnet.timm_rows,
+}
+
+# Where it is not that of ImageNet: how images were normalised.
+NORMALISATION: dict[type, Callable[[Any], tuple[Three, Three]]] = {EfficientNet: efficientnet.normalisation}
 
 # What classifies images there, and is left out.
 CLASSIFIERS = ("classifier.", "fc.", "last_linear.")
 MORE_CLASSIFIERS: dict[type, tuple[str, ...]] = {
     HRNet: ("incre_modules.", "downsamp_modules.", "final_layer.", "last_layer."),
     WideResNet: ("bn_out.",),
+    EfficientNet: efficientnet.CLASSIFIERS,
 }
 
 # An entry that tells a relative which does not fit, and why it does not.
@@ -43,6 +54,8 @@ class TrunkLayout(NamedTuple):
     state: Mapping[str, torch.Tensor]  # under our keys, without memory
     classifiers: tuple[str, ...]  # beginnings of keys
     taps: bool  # gives low-level features apart
+    mean: Three = MEAN
+    std: Three = STD
 
     @property
     def shapes(self) -> Shapes:
@@ -60,9 +73,10 @@ def trunk_layouts(name: str) -> tuple[TrunkLayout, ...]:
     state = trunk.state_dict(prefix=PREFIX)
     classifiers = CLASSIFIERS + MORE_CLASSIFIERS.get(kind, ())
     found = []
-    for rows in (TRUNKS[kind], *OTHER.get(kind, ())):
+    mean, std = NORMALISATION[kind](trunk) if kind in NORMALISATION else (MEAN, STD)
+    for rows in (TRUNKS[kind], *((OTHER[kind](trunk),) if kind in OTHER else ())):
         names = {key: their.removeprefix(f"{TRUNK_NAME}.") for key, their in names_of(trunk, rows, PREFIX).items()}
-        found.append(TrunkLayout(name, names, state, classifiers, bool(trunk.taps)))
+        found.append(TrunkLayout(name, names, state, classifiers, bool(trunk.taps), mean, std))
     return tuple(found)
 
 

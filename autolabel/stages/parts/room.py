@@ -7,6 +7,7 @@ not end on a full disk. Where nothing says how large the pictures are (before th
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from autolabel.config import Model, Synthetic, Train
@@ -71,7 +72,7 @@ def _network_bytes(settings: Train, num_classes: int) -> int:
 
         folder = folder_of(settings.huggingface)
         return sum(_size(folder / name) for name in weight_files(folder))
-    if settings.weights is not None and settings.model == Model():
+    if isinstance(settings.weights, Path) and settings.model == Model():
         return _size(settings.weights)
     import torch
 

@@ -27,10 +27,28 @@ def initial_identity(settings: Train) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     found = {}
     if settings.weights is not None:
-        found["weights"] = sha256_bytes(read_weights(settings.weights))
+        found["weights"] = _digest(settings, settings.weights)
     if settings.huggingface is not None:
         found["huggingface"] = huggingface.identity(settings.huggingface)
     return found
+
+
+def _digest(settings: Train, weights: Path | str) -> str:
+    """Of ImageNet weights the pinned one: the key is known before their package is installed."""
+    if isinstance(weights, Path):
+        return sha256_bytes(read_weights(weights))
+    from autolabel.models.pretrained import package_for
+
+    return package_for(settings.model.trunk, settings.place("weights")).sha256
+
+
+def _read_initial(settings: Train, weights: Path | str) -> bytes:
+    """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
+    if isinstance(weights, Path):
+        return read_weights(weights)
+    from autolabel.models.pretrained import imagenet_weights
+
+    return imagenet_weights(settings.model.trunk, settings.place("weights"))
 
 
 def check_settings(settings: Train) -> None:
@@ -79,12 +97,12 @@ def _from_huggingface(settings: Train, name: str, class_names: tuple[str, ...]) 
     return Start(model, card, lacking, note)
 
 
-def _from_weights(settings: Train, path: Path, class_names: tuple[str, ...]) -> Start:
+def _from_weights(settings: Train, path: Path | str, class_names: tuple[str, ...]) -> Start:
     from autolabel.models import HuggingFaceCard, start_from
     from autolabel.models.cards import check_trained, read_card
     from autolabel.models.start import knows_other_classes
 
-    data = read_weights(path)
+    data = _read_initial(settings, path)
     card = read_card(data, path)
     foreign = isinstance(card, HuggingFaceCard)
     if foreign or settings.epochs == 0:
@@ -98,7 +116,7 @@ def _from_weights(settings: Train, path: Path, class_names: tuple[str, ...]) -> 
     return Start(model, begun, note=note)
 
 
-def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path) -> None:
+def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path | str) -> None:
     """Weights that are taken as they are must have just the experiment's classes."""
     found = getattr(card, "class_names", ())
     if found != class_names:
@@ -106,7 +124,7 @@ def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path) -> N
         raise WeightsError(path, what[:200], "train it (epochs above 0), or take weights made for these classes")
 
 
-def _from_foreign_weights(settings: Train, data: bytes, path: Path) -> Start:
+def _from_foreign_weights(settings: Train, data: bytes, path: Path | str) -> Start:
     """What was a Hugging Face model goes on as one."""
     from autolabel.models.huggingface import check_trainable, huggingface_from_bytes
 

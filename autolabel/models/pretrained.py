@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.given import open_given
+from autolabel.given import read_given
 from autolabel.store import sha256_bytes
 
 KEYWORD = "imagenet"  # the value of `weights` that names them
@@ -118,11 +118,7 @@ def _installed_file(package: Package, where: object) -> Path:
 
 def _read(package: Package, path: Path) -> bytes:
     """No more than the file has, and only if it is the published one."""
-    try:
-        with open_given(path) as file:
-            data = file.read(package.bytes + 1)
-    except OSError as error:
-        raise WeightsError(path, f"cannot be read: {error.strerror}", _again(package)) from error
+    data = read_given(path, WeightsError, _again(package), at_most=package.bytes)
     if sha256_bytes(data) != package.sha256:
         raise WeightsError(path, "is not the file that was published: its sha256 differs", _again(package))
     return data

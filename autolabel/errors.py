@@ -15,7 +15,7 @@
     ├── ExportError                1  a network could not be exported, or came out different
     └── Locked                    75  another run holds the work folder
 
-Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.stopping`).
+Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.signals`).
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from _measure import time_ratio
 from _scopes import THRESHOLD
 from PIL import Image
 
-from autolabel.data.scenes import render
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codecs import CODECS, Codec
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import Teacher
+from autolabel.labels.codebook import CodeBook
+from autolabel.labels.png import CODECS, Codec
 from autolabel.models import WeightsCard
+from streetscenes import render
 
 SCALES = (0.25, 0.5, 1.0)
 CAMVID = Path(__file__).parents[2] / "shared" / "camvid" / "trainannot"

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from _measure import Work, memory_ratio, time_ratio
 
-from autolabel.config import Model, Train
+from autolabel.config.schema import Model, Train
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.cost import count_training
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.flops import count_training
+from autolabel.models.layers import MEAN, STD
 from autolabel.training.trainer import Trainer
 
 CLASSES = 19

@@ -8,8 +8,8 @@ import torch
 from _measure import Work, memory_ratio, time_ratio
 from torch import Tensor
 
-from autolabel.inference.fused import decide_fused
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.fused_decision import decide_fused
+from autolabel.labels.codebook import CodeBook
 from autolabel.models.fusion import FUSIONS, RawMaps
 from autolabel.models.resize import scaled_size
 

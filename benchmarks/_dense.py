@@ -13,12 +13,12 @@ from _scopes import SCOPES, Case
 from PIL import Image
 from torch import Tensor, nn
 
-from autolabel.data.scenes import Scene, render
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import Teacher
+from autolabel.labels.codebook import CodeBook
 from autolabel.models import SegmentationModel, WeightsCard, build_model, normalise
-from autolabel.models.cost import count_labelling
+from autolabel.models.flops import count_labelling
 from autolabel.models.layers import Readout
+from streetscenes import Scene, render
 
 SCALES = (0.5, 1.0, 2.0)
 CLASSES = 19

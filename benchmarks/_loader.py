@@ -17,16 +17,15 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Augment, Train
+from autolabel.config.schema import Augment, Train
 from autolabel.data.augment import Draw, draw
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.phases import plan_parts
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sampling import EpochSampler
-from autolabel.data.scenes import render
+from autolabel.data.crops import CropSet, batches
+from autolabel.data.loaders import ManifestPairs
+from autolabel.data.sampling import EpochSampler, plan_parts
+from autolabel.data.schema import ImageRow, LabelRow
+from autolabel.hardware import usable_cores
 from autolabel.labels import png
-from autolabel.machine import usable_cores
+from streetscenes import render
 
 SIZE = CROP = (1024, 2048)
 PICTURES, SAMPLES, BATCH = 3, 12, 4

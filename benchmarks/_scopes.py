@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from autolabel.data.decode import decode_image
-from autolabel.inference.teacher import Teacher
+from autolabel.inference.model import Teacher
 from autolabel.labels import png
 from autolabel.labels.shards import write_shard
 from autolabel.models import SegmentationModel, normalise

@@ -29,8 +29,8 @@ from _codec import network_codes
 from _dense import CLASSES
 from PIL import Image
 
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import Teacher
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models import network_from_bytes
 

@@ -15,10 +15,10 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, build_model
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import recompute_activations
 
 
 def fresh(trunk: str) -> SegmentationModel:

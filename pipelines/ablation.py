@@ -1,7 +1,7 @@
 """Table 4 of the method: one teacher, one seed, students that differ only in the labels they learn from."""
 
 from autolabel import stages
-from autolabel.config import Experiment, Fuse, Table
+from autolabel.config.schema import Experiment, Fuse, Table
 from autolabel.flow.graph import Pipeline
 
 

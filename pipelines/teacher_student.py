@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from autolabel import stages
-from autolabel.config import Experiment, Table
+from autolabel.config.schema import Experiment, Table
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Node, Pipeline
 

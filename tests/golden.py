@@ -30,11 +30,11 @@ from click.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever else is installed
 
 from autolabel.cli.main import cli
+from autolabel.config.load import load_experiment
 from autolabel.data import build as manifest_build
 from autolabel.errors import ConfigError
-from autolabel.experiment import load_experiment
+from autolabel.flow.graph import load_pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.load import load_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING = """

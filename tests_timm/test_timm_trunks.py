@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError
-from autolabel.inference.prepare import prepare
+from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss
 from autolabel.models import WeightsCard, build_model, weights_from_bytes, weights_to_bytes
 from autolabel.models.trunks import build_trunk

@@ -1,9 +1,13 @@
-"""Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas."""
+"""Classes that a user names.
+
+Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -11,6 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
 from autolabel.errors import ConfigError, ManifestError
 from autolabel.suggest import did_you_mean
+
+
+def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
+    """The train id of the class that the setting `where` names. Raises ConfigError."""
+    if name not in names:
+        remedy = did_you_mean(name, names) or f"classes are {', '.join(names)}"
+        raise ConfigError(where, f"no class is named {name!r}", remedy)
+    return names.index(name)
 
 
 class _File(BaseModel):

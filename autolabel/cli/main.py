@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import costing, exporting, importing, inspection, people, running, setup
+from autolabel.cli import cost, export, import_weights, predict, run, setup, status
 from autolabel.errors import AutolabelError, ToldAlready
-from autolabel.machine import share_cores
+from autolabel.hardware import share_cores
 from autolabel.progress import tell
-from autolabel.stopping import Stopped
+from autolabel.signals import Stopped
 
 
 class WrongUsage(click.ClickException):
@@ -97,7 +97,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, running, inspection, people, importing, exporting, costing):
+for family in (setup, run, status, predict, import_weights, export, cost):
     for command in family.COMMANDS:
         cli.add_command(command)
 

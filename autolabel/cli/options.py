@@ -13,17 +13,16 @@ from typing import Any, TypeVar
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from autolabel.cli.launching import launch
-from autolabel.config import MAX_JOBS, Experiment, Runtime, Scales
+from autolabel.cli.launch import launch
+from autolabel.config.load import load_experiment
+from autolabel.config.schema import MAX_JOBS, Experiment, Runtime, Scales
+from autolabel.distributed import ALONE, World
 from autolabel.errors import ConfigError, printable
-from autolabel.experiment import load_experiment
-from autolabel.flow.graph import Node, Pipeline
-from autolabel.flow.load import load_pipeline
+from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
 from autolabel.progress import tell
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 from autolabel.store import hold
-from autolabel.world import ALONE, World
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1

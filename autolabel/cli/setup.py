@@ -19,10 +19,10 @@ from autolabel.cli.options import (
     work_folder,
     work_option,
 )
-from autolabel.cli.running import run_project
-from autolabel.config import Data
+from autolabel.cli.run import run_project
+from autolabel.config.load import is_utf8, parse_experiment
+from autolabel.config.schema import Data
 from autolabel.errors import ConfigError
-from autolabel.experiment import is_utf8, parse_experiment
 from autolabel.resources import resource
 from autolabel.store import write_file
 
@@ -88,7 +88,7 @@ def _look(data: Data) -> str:
 @json_option
 def doctor(work: Path | None, as_json: bool) -> None:
     """Check this machine: Python, torch, device, cores, the work folder's disk, a self-test. No network."""
-    from autolabel.cli.checks import check_machine
+    from autolabel.cli.doctor import check_machine
 
     checks = check_machine(work_folder(work or Path("work")))
     if as_json:

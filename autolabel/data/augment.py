@@ -2,19 +2,25 @@
 
 Crop and scale are one `resize(box=...)`, so each picture is sampled once, and only where it is seen; everything that is
 drawn is drawn in one fixed order whatever the settings are, so switching one effect off leaves the others as they were.
+
+CutMix and ClassMix: a part of one sample is pasted onto another, its label with it.
+
+Which pixels is decided by the pasted sample's label (h, w) uint8 and a random generator alone. What is ignored in it
+stays ignored where it lands: nothing is learnt from it, and no label of the picture below shines through.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
-from autolabel.data.pairs import Sample
+from autolabel.config.schema import Augment
+from autolabel.data.loaders import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
@@ -156,3 +162,39 @@ def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:
     matrix = drawn.brightness * drawn.contrast * hue @ saturation
     offset = np.full((3, 1), drawn.brightness * (1 - drawn.contrast) * mean)
     return tuple(np.hstack([matrix, offset]).ravel().tolist())
+
+
+def cutmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(h, w) bool: a box of the crop's shape and a share of its area uniform in 0..1, about a random centre, cut off at
+    the border (Yun et al., arXiv 1905.04899, section 3.1 with alpha = 1)."""
+    share, *centre = rng.random(3)
+    mask = np.zeros(label.shape, dtype=bool)
+    mask[tuple(_side(n, math.sqrt(share), at) for n, at in zip(label.shape, centre, strict=True))] = True
+    return mask
+
+
+def _side(length: int, share: float, centre: float) -> slice:
+    middle, half = int(centre * length), int(share * length) // 2
+    return slice(max(0, middle - half), min(length, middle + half))
+
+
+def classmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(h, w) bool: all pixels of half of the classes present, rounded up (Olsson et al., arXiv 2007.07936).
+
+    Ignored pixels are of no class: they are never pasted.
+    """
+    present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE])
+    table = np.zeros(256, dtype=bool)
+    table[rng.permutation(present)[: (len(present) + 1) // 2]] = True
+    return table[label]
+
+
+Mix = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def draw_mix(settings: Augment, rng: np.random.Generator) -> Mix | None:
+    """What is done to a sample, if anything."""
+    u = rng.random()
+    if u < settings.cutmix:
+        return cutmix
+    return classmix if u < settings.cutmix + settings.classmix else None

@@ -1,4 +1,6 @@
-"""From data settings to a manifest.
+"""Open the files of one planned image, judge them, and describe them as manifest rows.
+
+From data settings to a manifest.
 
 `plan` lists what a source holds and `fingerprint` names it for the stage key, both without opening a picture. `build`
 then reads every file once. A file that cannot be used puts its image in quarantine, with the reason; more of them than
@@ -13,19 +15,73 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autolabel import config
-from autolabel.backends import given_up
-from autolabel.data.plan import PlannedImage, SourcePlan
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
-from autolabel.errors import DataError
-from autolabel.given import read_given
-from autolabel.progress import Progress
-from autolabel.store.digest import digest_json
+import numpy as np
 
-if TYPE_CHECKING:  # `status` wants plan and fingerprint, and no library for pictures and tables
-    from autolabel.data.examine import Rules
+from autolabel.classes import IGNORE, ClassSet
+from autolabel.config import schema
+from autolabel.data.decode import decode_image, decode_label
+from autolabel.data.schema import ImageRow, LabelRow
+from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan
+from autolabel.errors import DataError, LabelError
+from autolabel.parallel import given_up
+from autolabel.progress import Progress
+from autolabel.store.files import digest_json, sha256_bytes
+from autolabel.user_files import read_given
+
+if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What every file of a source is judged by, and what its rows have in common."""
+
+    classes: ClassSet
+    root: str  # name of the root in the rows
+    provenance: str
+    max_pixels: int
+
+
+def examine(image: PlannedImage, read: Callable[[str], bytes], rules: Rules) -> tuple[ImageRow, tuple[LabelRow, ...]]:
+    """Read each file once, decode it, and count. Raises DataError for anything that training could not use."""
+    data = read(image.path)
+    height, width, _ = decode_image(data, where=image.path, max_pixels=rules.max_pixels).shape
+    row = ImageRow(
+        id=image.id,
+        split=image.split,
+        group=image.group,
+        root=rules.root,
+        path=image.path,
+        sha256=sha256_bytes(data),
+        bytes=len(data),
+        width=width,
+        height=height,
+    )
+    return row, tuple(_label_row(row, label, read(label.path), rules) for label in image.labels)
+
+
+def _label_row(image: ImageRow, label: PlannedLabel, data: bytes, rules: Rules) -> LabelRow:
+    train_ids = decode_label(
+        data, where=label.path, classes=rules.classes, encoding=label.encoding, max_pixels=rules.max_pixels
+    )
+    height, width = train_ids.shape
+    if (width, height) != (image.width, image.height):
+        what = f"is {width} x {height}, its image {image.path} is {image.width} x {image.height}"
+        raise LabelError(label.path, what, "label maps must have the size of their image")
+    counts = np.bincount(train_ids.ravel(), minlength=256)
+    return LabelRow(
+        image_id=image.id,
+        role=label.role,
+        encoding=label.encoding,
+        root=rules.root,
+        path=label.path,
+        sha256=sha256_bytes(data),
+        bytes=len(data),
+        counts=(*counts[: rules.classes.num_classes].tolist(), int(counts[IGNORE])),
+        provenance=rules.provenance,
+    )
+
 
 PLANS: dict[str, Callable[[Any], SourcePlan]] = {
     "synthetic": synthetic.plan,
@@ -63,23 +119,23 @@ class _Outcome:
     files: dict[str, bytes]
 
 
-def plan(settings: config.Data) -> SourcePlan:
+def plan(settings: schema.Data) -> SourcePlan:
     """What the source holds, checked as far as names go. Raises DataError."""
     return PLANS[settings.source](settings)
 
 
-def fingerprint(settings: config.Data) -> str:
+def fingerprint(settings: schema.Data) -> str:
     """Digest of what the manifest will be made from: content only, no times and no absolute paths.
 
     For rendered scenes the settings, else names and sizes of all files. Raises DataError.
     """
-    if isinstance(settings, config.Synthetic):
+    if isinstance(settings, schema.Synthetic):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
     return plan(settings).fingerprint()
 
 
 def build(
-    settings: config.Data,
+    settings: schema.Data,
     *,
     write_many: WriteMany,
     jobs: int = 0,
@@ -114,23 +170,22 @@ def build(
     return Built(_manifest(planned, good), tuple(bad), planned.excluded)
 
 
-def any_usable(settings: config.Data, ids: Set[str]) -> bool:
+def any_usable(settings: schema.Data, ids: Set[str]) -> bool:
     """Whether one of these images of the source can be used, now that it is opened again."""
     planned = plan(settings)
     rules = _rules(settings, planned)
     return any(_open(image, planned.root, rules).rows for image in planned.images if image.id in ids)
 
 
-def _rules(settings: config.Data, planned: SourcePlan) -> Rules:
-    from autolabel.data.examine import Rules
+def _rules(settings: schema.Data, planned: SourcePlan) -> Rules:
 
-    root = "data" if isinstance(settings, config.Synthetic) else "source"
+    root = "data" if isinstance(settings, schema.Synthetic) else "source"
     return Rules(planned.classes, root, settings.source, settings.max_pixels)
 
 
-def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: schema.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, planned)
-    if isinstance(settings, config.Synthetic):
+    if isinstance(settings, schema.Synthetic):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
@@ -139,7 +194,6 @@ def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], 
 
 
 def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
-    from autolabel.data.examine import examine
 
     try:
         return _Outcome(image, examine(image, partial(_read, root), rules), "", {})
@@ -151,8 +205,7 @@ def _read(root: Path, path: str) -> bytes:
     return read_given(root / path, DataError, where=path)
 
 
-def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
-    from autolabel.data.examine import examine
+def _render(settings: schema.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
 
     files = synthetic.files(settings, number, image)
     return _Outcome(image, examine(image, files.__getitem__, rules), "", files)

@@ -11,11 +11,10 @@ from torch import nn
 from autolabel.errors import ConfigError
 from autolabel.export.program import smallest_side
 from autolabel.models import Network, NetworkCard, WeightsCard
-from autolabel.models.at_scales import AtScales
-from autolabel.models.cards import HuggingFaceCard
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.network import SMALLEST
-from autolabel.models.model import SegmentationModel
+from autolabel.models.model import AtScales, SegmentationModel
+from autolabel.models.weights_file import HuggingFaceCard
 
 
 class Exportable(NamedTuple):

@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import __version__
-from autolabel.config import Experiment, Runtime
+from autolabel.config.schema import Experiment, Runtime
+from autolabel.distributed import ALONE, World
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact
-from autolabel.flow.ahead import check_ahead
-from autolabel.flow.following import task
+from autolabel.flow.disk_space import check_room, manifest_of, measured, need, planned
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.room import check_room, manifest_of, measured, need, planned
+from autolabel.flow.preflight import check_ahead
 from autolabel.flow.stage import Context, Sizes
-from autolabel.stopping import StopFlag
+from autolabel.flow.worker import task
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path, partial_path
-from autolabel.world import ALONE, World
 
 if TYPE_CHECKING:
-    from autolabel.data.plan import SourcePlan
+    from autolabel.data.sources.base import SourcePlan
 
 
 @dataclass(frozen=True)

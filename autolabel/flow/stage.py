@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autolabel.config import Experiment, Runtime, Table
-from autolabel.stopping import StopFlag
+from autolabel.config.schema import Experiment, Runtime, Table
+from autolabel.distributed import ALONE, World
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft
-from autolabel.world import ALONE, World
 
 if TYPE_CHECKING:
-    from autolabel.data.plan import SourcePlan
+    from autolabel.data.sources.base import SourcePlan
 
 
 @dataclass(frozen=True)

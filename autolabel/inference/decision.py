@@ -1,4 +1,4 @@
-"""The decision: from fused logits to codes, in the one stated form (`autolabel.labels.codes.RULE`).
+"""The decision: from fused logits to codes, in the one stated form (`autolabel.labels.codebook.RULE`).
 
 A pixel of class c exceeds t iff sum_k exp(l_k - l_c) < 1/t, in float32, summed in class order; ties go to the lower
 class id. Rows are decided in strips: no softmax of full size is ever held, and the result depends on neither strip
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import DataError
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 
 _DTYPES = {1: torch.uint8, 2: torch.uint16}
 _STRIP_PIXELS = {"cpu": 1 << 15}  # fits the cache

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import ImageError
-from autolabel.inference.teacher import Halving, Teacher
-from autolabel.inference.windows import decide_by_windows
-from autolabel.threads import OrderedMap
+from autolabel.inference.model import Halving, Teacher
+from autolabel.inference.sliding_window import decide_by_windows
+from autolabel.parallel import OrderedMap
 
 
 class Row(Protocol):

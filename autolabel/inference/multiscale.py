@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from autolabel.inference.fused import fused_logits
+from autolabel.inference.fused_decision import fused_logits
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import RawMaps
 

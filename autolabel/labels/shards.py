@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from autolabel.errors import DataError
-from autolabel.given import read_given
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
+from autolabel.user_files import read_given
 
 FORMAT = "autolabel codes"
 FORMAT_VERSION = 1  # of codes without second classes; 2 with them

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.strips import strips
-from autolabel.losses.valid import FULL, pixel_weights, targets
+from autolabel.losses.masking import FULL, Counts, batch_counts, pixel_weights, targets
+from autolabel.losses.tiling import strips
 from autolabel.models.layers import at_least_float32
 
 

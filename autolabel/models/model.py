@@ -1,4 +1,7 @@
-"""Trunk x head x fusion: one network."""
+"""Trunk x head x fusion: one network.
+
+A network together with the scales it labels at: one module, for export and for counting.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError
-from autolabel.models.choice import choose
 from autolabel.models.fusion import FUSIONS, RawMaps, ScaleMaps
 from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
-from autolabel.models.padding import cut_back, pad_to_multiple
-from autolabel.models.resize import resize, scaled_size
+from autolabel.models.registry import choose
+from autolabel.models.resize import cut_back, pad_to_multiple, resize, scaled_size
 from autolabel.models.trunks import build_trunk
 
 Pass = tuple[RawMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
@@ -147,3 +149,19 @@ def _settings(table: dict[str, Any] | Model) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(".".join(["model", *map(str, first["loc"])]), first["msg"]) from None
+
+
+class AtScales(nn.Module):
+    """Normalised images (B, 3, H, W) -> fused logits (B, K, H, W): what labelling without flip decides on.
+
+    ConfigError for scales that the network's fusion cannot fuse.
+    """
+
+    def __init__(self, model: SegmentationModel, scales: Sequence[float]) -> None:
+        super().__init__()
+        model.fusion.check(scales)
+        self.model = model
+        self.scales = tuple(sorted(map(float, scales), reverse=True))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.fusion.fuse(self.model.scale_maps(images, self.scales))

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.given import read_given
 from autolabel.store import sha256_bytes
+from autolabel.user_files import read_given
 
 KEYWORD = "imagenet"  # the value of `weights` that names them
 

@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.agreement import ComparisonResult
-from autolabel.audit.change import ChangeResult
+from autolabel.audit.comparison import ChangeResult, ComparisonResult
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
-from autolabel.audit.evidence import EvidenceResult
 from autolabel.audit.footprint import FootprintResult
+from autolabel.audit.threshold_curve import EvidenceResult
 from autolabel.evaluation.iou import EvaluationResult
 
 Colour = tuple[int, int, int]

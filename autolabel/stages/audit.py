@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from autolabel.artifacts import TRAINED_ON, open_manifest, shard_index
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import usable_cores
+from autolabel.hardware import usable_cores
 from autolabel.stages.label import LEDGER
-from autolabel.stages.parts.opening import TRAINED_ON, open_manifest, shard_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ def run(ctx: Context) -> Outcome:
 
 def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any]) -> dict[str, Any]:
     """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
-    from autolabel.audit.agreement import Comparison
+    from autolabel.audit.comparison import Comparison
     from autolabel.audit.coverage import IgnoredLedger
 
     names = data.classes.names
@@ -91,7 +91,7 @@ def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, An
 
 def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
     """Precision and kept share at every bin edge, on images that have fine labels and trained nobody."""
-    from autolabel.audit.evidence import Evidence
+    from autolabel.audit.threshold_curve import Evidence
 
     evidence = Evidence(data.classes.names, index["book"]["edges"])
     found = False
@@ -107,10 +107,10 @@ def _images(
     ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any], *, split: str, roles: tuple[str, ...]
 ) -> Iterator[Labelled]:
     """Every coded image of a split, in order; loaded by threads, a few images ahead."""
-    from autolabel.data.reading import load_label
-    from autolabel.labels.codes import CodeBook
+    from autolabel.data.loaders import load_label
+    from autolabel.labels.codebook import CodeBook
     from autolabel.labels.shards import Shard, read_shard
-    from autolabel.threads import OrderedMap
+    from autolabel.parallel import OrderedMap
 
     book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
     roots = ctx.roots()

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autolabel.artifacts import open_manifest
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import usable_cores
+from autolabel.hardware import usable_cores
 from autolabel.stages.audit import AUDIT_FILE
-from autolabel.stages.parts.opening import open_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +20,9 @@ SETS = ("before", "after")
 
 def run(ctx: Context) -> Outcome:
     """Every image that both sets label; how right either is against the hidden truth stands in its audit."""
-    from autolabel.audit.change import Change
-    from autolabel.data.reading import load_label
-    from autolabel.threads import OrderedMap
+    from autolabel.audit.comparison import Change
+    from autolabel.data.loaders import load_label
+    from autolabel.parallel import OrderedMap
 
     manifests = {name: open_manifest(ctx.inputs[name]) for name in SETS}
     classes = open_manifest(ctx.inputs["data"]).classes

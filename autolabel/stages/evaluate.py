@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autolabel.config import Evaluate
+from autolabel.artifacts import need_labels, open_manifest, open_model
+from autolabel.config.schema import Evaluate
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
-from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import need_labels, open_manifest, open_model
+from autolabel.hardware import resolve_device, usable_cores
+from autolabel.stages import disk_estimates
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -31,15 +31,15 @@ def run(ctx: Context) -> Outcome:
     import numpy as np
     import torch
 
-    from autolabel.data.manifest_pairs import ManifestPairs
-    from autolabel.data.selection import val_pairs
+    from autolabel.data.loaders import ManifestPairs
+    from autolabel.data.manifest import val_pairs
     from autolabel.errors import DataError
     from autolabel.evaluation.confusion import confusion_matrix
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
-    from autolabel.inference.predict import Predictor
+    from autolabel.inference.predictor import Predictor
+    from autolabel.parallel import OrderedMap
     from autolabel.progress import Progress
-    from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
     rows = val_pairs(manifest)
@@ -90,5 +90,5 @@ EVALUATE = Stage(
     identity,
     check,
     parallel=True,
-    room=room.evaluate,
+    room=disk_estimates.evaluate,
 )

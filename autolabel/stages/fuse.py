@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from autolabel.artifacts import need_labels, open_manifest
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.stages.parts.opening import need_labels, open_manifest
 
 
 def check(ahead: Ahead) -> None:
@@ -16,8 +16,7 @@ def check(ahead: Ahead) -> None:
 
 def run(ctx: Context) -> Outcome:
     """A manifest with one label an image: the first of the wanted layers that the image has."""
-    from autolabel.data.manifest import Manifest
-    from autolabel.data.selection import training_pairs
+    from autolabel.data.manifest import Manifest, training_pairs
 
     data = open_manifest(ctx.inputs["data"])
     auto = open_manifest(ctx.inputs["labels"]).labels if "labels" in ctx.inputs else ()

@@ -9,15 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.config import Experiment
+from autolabel.artifacts import SHARD_INDEX, open_manifest, open_model, quarantined, read_quarantine, write_quarantine
+from autolabel.config.schema import Experiment
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, roots_of
-from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages.parts import room
-from autolabel.stages.parts.chunks import Chunk, Row, SharedChunks
-from autolabel.stages.parts.opening import SHARD_INDEX, open_manifest, open_model
-from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
-from autolabel.stages.parts.queues import Queues
+from autolabel.hardware import resolve_device, usable_cores
+from autolabel.inference.throughput import Queues
+from autolabel.stages import disk_estimates
+from autolabel.stages.chunk_scheduler import Chunk, Row, SharedChunks
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autolabel.data.manifest import Manifest
-    from autolabel.data.rows import ImageRow
+    from autolabel.data.schema import ImageRow
     from autolabel.inference.engine import ChunkCodes, Stats
-    from autolabel.inference.teacher import Teacher
-    from autolabel.labels.codes import CodeBook
+    from autolabel.inference.model import Teacher
+    from autolabel.labels.codebook import CodeBook
 
 PATIENCE = 10.0  # s that a stop waits for the end of a chunk; whoever asked may have no more than half a minute
 
 
 def check(ahead: Ahead) -> None:
     """The bins must fit the classes."""
-    from autolabel.labels.codes import CodeBook
+    from autolabel.labels.codebook import CodeBook
 
     CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
 
@@ -46,8 +45,8 @@ def run(ctx: Context) -> Outcome:
     Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
     """
     from autolabel.inference.engine import infer_chunks
-    from autolabel.labels.codes import CodeBook
-    from autolabel.threads import OrderedMap
+    from autolabel.labels.codebook import CodeBook
+    from autolabel.parallel import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
     book = CodeBook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
@@ -96,7 +95,7 @@ def run(ctx: Context) -> Outcome:
 
 def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
     """A picture that has changed or gone since the manifest was built is as bad as one that cannot be decoded."""
-    from autolabel.data.reading import load_image
+    from autolabel.data.loaders import load_image
 
     try:
         return load_image(row, roots=roots)
@@ -115,7 +114,7 @@ def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefac
 
 
 def _teacher(ctx: Context, book: CodeBook) -> Teacher:
-    from autolabel.inference.teacher import Teacher
+    from autolabel.inference.model import Teacher
 
     model, card = open_model(ctx.inputs["model"])
     return Teacher(
@@ -156,7 +155,7 @@ class _Bar:
 
 def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
     """First the images to label, then the validation images."""
-    from autolabel.data.selection import to_label
+    from autolabel.data.manifest import to_label
 
     chunks = []
     for prefix, split, rows in (("codes", "train", to_label(manifest)), ("val", "val", manifest.split("val"))):
@@ -214,5 +213,5 @@ INFER = Stage(
     check=check,
     parallel=True,
     mended=mended,
-    room=room.infer,
+    room=disk_estimates.infer,
 )

@@ -6,13 +6,13 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from autolabel.artifacts import open_manifest, shard_index
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import open_manifest, shard_index
+from autolabel.stages import disk_estimates
 
 if TYPE_CHECKING:
     from autolabel.classes import ClassSet
-    from autolabel.config import Label
+    from autolabel.config.schema import Label
     from autolabel.data.manifest import LabelRow, Manifest
 
 LEDGER = "ledger.json"  # why pixels are ignored, a row an image
@@ -21,9 +21,9 @@ WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weig
 
 def check(ahead: Ahead) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
-    from autolabel.backends import require_backend
-    from autolabel.labels.codecs import require_codec
-    from autolabel.labels.codes import CodeBook, thresholds_per_class
+    from autolabel.labels.codebook import CodeBook, thresholds_per_class
+    from autolabel.labels.png import require_codec
+    from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
     book = CodeBook(len(names), ahead.inputs["codes"].edges)
@@ -34,8 +34,8 @@ def check(ahead: Ahead) -> None:
 
 def run(ctx: Context) -> Outcome:
     """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
-    from autolabel.backends import ordered_results
-    from autolabel.labels.codes import CodeBook, thresholds_per_class
+    from autolabel.labels.codebook import CodeBook, thresholds_per_class
+    from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
     from autolabel.store import safe_names
 
@@ -72,7 +72,7 @@ class _Task(NamedTuple):
 
 
 def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
-    from autolabel.data.reading import read_verified
+    from autolabel.data.loaders import read_verified
 
     ids = shard["ids"] if ctx.settings.coarse != "off" else ()
     rows = [row for row in (manifest.label(image_id, "coarse") for image_id in ids) if row is not None]
@@ -81,8 +81,8 @@ def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
 
 
 def _cut(task: _Task, *, classes: ClassSet, lut: Any, settings: Label) -> list[Any]:
-    from autolabel.data.reading import label_from
-    from autolabel.labels.cutting import cut_shard
+    from autolabel.data.loaders import label_from
+    from autolabel.labels.threshold import cut_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
     return cut_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
@@ -132,7 +132,7 @@ def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Out
 
 
 def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
-    from autolabel.data.rows import LabelRow
+    from autolabel.data.schema import LabelRow
 
     return LabelRow(
         image_id=row["id"],
@@ -147,4 +147,4 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=room.label)
+LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=disk_estimates.label)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from autolabel.config import Experiment
+from autolabel.artifacts import quarantined, read_quarantine, write_quarantine
+from autolabel.config.schema import Experiment
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.parts import room
-from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
+from autolabel.stages import disk_estimates
 from autolabel.store import Artefact
 
 
@@ -56,4 +56,4 @@ def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
     return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
 
 
-MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended, room=room.manifest)
+MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended, room=disk_estimates.manifest)

@@ -6,17 +6,17 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autolabel.artifacts import open_manifest, open_model
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import pin_threads, resolve_device
+from autolabel.hardware import pin_threads, resolve_device
+from autolabel.stages import disk_estimates
 from autolabel.stages.audit import AUDIT_FILE
 from autolabel.stages.compare import COMPARISON_FILE
 from autolabel.stages.evaluate import EVALUATION_FILE
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import open_manifest, open_model
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-    from autolabel.data.rows import ImageRow
+    from autolabel.data.schema import ImageRow
     from autolabel.report.data import AttentionExample, Example, Scores
     from autolabel.store import Artefact
 
@@ -91,7 +91,7 @@ def _choose(labels: Manifest, count: int) -> list[ImageRow]:
 
 
 def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> Example:
-    from autolabel.data.reading import load_image, load_label
+    from autolabel.data.loaders import load_image, load_label
     from autolabel.report.data import Example
 
     roots = ctx.roots()
@@ -110,8 +110,8 @@ def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> E
 
 def _attention(ctx: Context, rows: list[ImageRow]) -> tuple[AttentionExample, ...]:
     """What the teacher saw at each scale, and how much each scale counted (Figure 5 of the method)."""
-    from autolabel.data.reading import load_image
-    from autolabel.inference.predict import Predictor
+    from autolabel.data.loaders import load_image
+    from autolabel.inference.predictor import Predictor
     from autolabel.report.data import AttentionExample, ScaleView
 
     model, card = open_model(ctx.inputs["model"])
@@ -172,5 +172,5 @@ REPORT = Stage(
         "comparisons.*": "comparison",
     },
     run,
-    room=room.report,
+    room=disk_estimates.report,
 )

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autolabel.config import Table
+from autolabel.artifacts import open_model
+from autolabel.config.schema import Table
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.parts.opening import open_model
 
 TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
 HEADER = ("", "train scales", "eval scales", "mIoU", "trunk cost", "network cost")  # of `cells`
@@ -54,7 +54,7 @@ def run(ctx: Context) -> Outcome:
 def _training(artefact: Any, crop: tuple[int, int]) -> dict[str, Any]:
     """The scales a network is trained on, and the FLOPs of a forward pass over them (backward: in proportion)."""
     from autolabel.models import WeightsCard
-    from autolabel.models.cost import count_training
+    from autolabel.models.flops import count_training
 
     _, card = open_model(artefact)
     assert isinstance(card, WeightsCard), "a model table excludes all others"

@@ -8,15 +8,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autolabel.config import Train
+from autolabel.artifacts import TRAINED_ON, WEIGHTS, need_labels, open_manifest
+from autolabel.config.schema import Train
+from autolabel.distributed import World
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
 from autolabel.progress import tell
+from autolabel.stages import disk_estimates
+from autolabel.stages.initial_model import Start, initial_identity, is_fresh, start
 from autolabel.stages.label import WEIGHTS_INDEX
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import TRAINED_ON, WEIGHTS, need_labels, open_manifest
-from autolabel.stages.parts.start import Start, initial_identity, is_fresh, start
-from autolabel.world import World
 
 if TYPE_CHECKING:
     from autolabel.models import NetworkCard
@@ -50,7 +50,7 @@ def check_student(ahead: Ahead) -> None:
 
 
 def _check(ahead: Ahead, layers: tuple[str, ...]) -> None:
-    from autolabel.data.phases import check_phases
+    from autolabel.data.sampling import check_phases
 
     check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
     _check_batch(ahead, layers)
@@ -91,9 +91,9 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     import numpy as np
     import torch
 
-    from autolabel.data.manifest_pairs import ManifestPairs
-    from autolabel.data.rows import ROLES
-    from autolabel.data.selection import training_pairs, val_pairs
+    from autolabel.data.loaders import ManifestPairs
+    from autolabel.data.manifest import training_pairs, val_pairs
+    from autolabel.data.schema import ROLES
     from autolabel.models import network_to_bytes
     from autolabel.training.loop import TrainingData, fit
 
@@ -191,7 +191,15 @@ def _write_trained_on(ctx: Context, digests: Iterable[str]) -> None:
 
 
 TEACHER = Stage(
-    "teacher", 2, "weights", {"data": "manifest"}, run_teacher, identity, check_teacher, parallel=True, room=room.train
+    "teacher",
+    2,
+    "weights",
+    {"data": "manifest"},
+    run_teacher,
+    identity,
+    check_teacher,
+    parallel=True,
+    room=disk_estimates.train,
 )
 STUDENT = Stage(
     "student",
@@ -202,5 +210,5 @@ STUDENT = Stage(
     identity,
     check_student,
     parallel=True,
-    room=room.train,
+    room=disk_estimates.train,
 )

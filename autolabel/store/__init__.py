@@ -22,10 +22,9 @@ How a stage uses it, under `hold(work / ".lock")`:
 """
 
 from autolabel.store.artefact import Artefact, damage, find, recover
-from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
-from autolabel.store.files import bytes_in
+from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
 from autolabel.store.gc import Found, delete, scan, set_aside
 from autolabel.store.journal import Journal

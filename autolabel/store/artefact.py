@@ -25,8 +25,7 @@ from typing import Any, TypeVar
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
-from autolabel.store.digest import sha256_bytes
-from autolabel.store.files import list_files, read_regular, sha256_all
+from autolabel.store.files import list_files, read_regular, sha256_all, sha256_bytes
 from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
 
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"

@@ -18,11 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 from autolabel.errors import StoreError
-from autolabel.store.digest import Bytes
-from autolabel.store.effects import effect
-from autolabel.store.files import folders_of
+from autolabel.store.files import Bytes, folders_of
+from autolabel.store.hooks import effect
 from autolabel.store.names import check_name
-from autolabel.store.refusals import refusals, refused_link
+from autolabel.store.os_errors import refusals, refused_link
 
 TEMPORARY = ".tmp-"  # no safe name starts with a dot
 

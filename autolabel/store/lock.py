@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autolabel.errors import Locked
 from autolabel.store import durable
-from autolabel.store.digest import canonical_json
+from autolabel.store.files import canonical_json
 
 _READS, _PAUSE_SECONDS = 50, 0.01  # until a holder has written who it is
 

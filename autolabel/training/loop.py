@@ -13,23 +13,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Runtime, Train
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.pairs import CachedPairs, Pairs, count_classes
-from autolabel.data.phases import plan_parts
-from autolabel.data.sampling import EpochSampler
+from autolabel.config.schema import Runtime, Train
+from autolabel.data.crops import CropSet, batches
+from autolabel.data.loaders import CachedPairs, Pairs, count_classes
+from autolabel.data.sampling import EpochSampler, plan_parts
+from autolabel.distributed import ALONE, World
 from autolabel.errors import ConfigError
 from autolabel.evaluation.iou import EvaluationResult
+from autolabel.hardware import pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
-from autolabel.machine import pin_threads, resolve_device, usable_cores
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.layers import MEAN, STD
 from autolabel.progress import Progress, tell
-from autolabel.stopping import StopFlag, Stopped
-from autolabel.training.precision import check_precision
-from autolabel.training.state import restore, to_bytes
+from autolabel.signals import StopFlag, Stopped
+from autolabel.training.checkpoint import restore, to_bytes
+from autolabel.training.optim import check_precision
 from autolabel.training.trainer import Trainer
 from autolabel.training.validate import validate
-from autolabel.world import ALONE, World
 
 _OWN_STATISTICS = "batch norm sees a process's own images only; rank 0's statistics are kept"
 

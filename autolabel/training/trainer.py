@@ -14,18 +14,23 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autolabel.config import Train
+from autolabel.config.schema import Train
 from autolabel.data.streams import Stream
+from autolabel.distributed import ALONE, World
 from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
 from autolabel.losses import Counts, batch_counts
-from autolabel.models.normalise import normalise
-from autolabel.training.ema import Ema
-from autolabel.training.norms import prepare_norms, statistics_differ
-from autolabel.training.optim import build_optimizer
-from autolabel.training.precision import autocast, loss_scaler, weight_type
-from autolabel.training.recompute import recompute_activations
-from autolabel.training.schedule import lr_at
-from autolabel.world import ALONE, World
+from autolabel.models.layers import normalise
+from autolabel.training.activation_checkpointing import recompute_activations
+from autolabel.training.optim import (
+    Ema,
+    autocast,
+    build_optimizer,
+    loss_scaler,
+    lr_at,
+    prepare_norms,
+    statistics_differ,
+    weight_type,
+)
 
 
 class Loss(Protocol):

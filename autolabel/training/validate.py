@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.data.pairs import Pairs
+from autolabel.data.loaders import Pairs
+from autolabel.distributed import ALONE, World
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import EvaluationResult, evaluation_result
-from autolabel.models.normalise import normalise
-from autolabel.stopping import StopFlag
-from autolabel.threads import OrderedMap
-from autolabel.training.precision import autocast, weight_type
-from autolabel.world import ALONE, World
+from autolabel.models.layers import normalise
+from autolabel.parallel import OrderedMap
+from autolabel.signals import StopFlag
+from autolabel.training.optim import autocast, weight_type
 
 _READERS = 2  # threads that read images while the network looks at another
 

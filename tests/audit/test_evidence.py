@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.audit.evidence import Evidence
+from autolabel.audit.threshold_curve import Evidence
 
 NAMES = ["road", "car", "train"]
 EDGES = (0.5, 0.7, 0.9)

@@ -10,9 +10,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 
 
 def tiny_weights(folder: Path) -> Path:

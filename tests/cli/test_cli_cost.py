@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.container import pack
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
+from autolabel.models.weights_file import pack
 from autolabel.resources import resource
 
 

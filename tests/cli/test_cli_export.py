@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.export import compare
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 from autolabel.store import open_draft
 
 NAMES = ("road", "a|b*", "<c>\n")

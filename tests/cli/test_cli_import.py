@@ -16,11 +16,11 @@ from PIL import Image
 
 from autolabel.classes import CLASS_SETS
 from autolabel.cli.main import cli
-from autolabel.config import Model, Teacher
+from autolabel.config.schema import Model, Teacher
 from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
-from autolabel.models.cards import check_trained
-from autolabel.stages.parts.start import start
+from autolabel.models.weights_file import check_trained
+from autolabel.stages.initial_model import start
 from tests.helpers.experiments import experiment_toml, scenes
 
 TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)

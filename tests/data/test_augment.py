@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
+from autolabel.config.schema import Augment
 from autolabel.data.augment import augment, colour_matrix, draw
-from autolabel.data.pairs import Sample
+from autolabel.data.loaders import Sample
 
 OFF = Augment(scale=(1.0, 1.0), flip=0.0, colour=0.0, blur=0.0)
 FILL = (124, 116, 104)

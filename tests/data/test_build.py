@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from autolabel.config import Folder
+from autolabel.config.schema import Folder
 from autolabel.data.build import Built, build, fingerprint
-from autolabel.data.reading import load_image, load_label
+from autolabel.data.loaders import load_image, load_label
 from autolabel.errors import DataError
 from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png, put, put_image, put_mask
 

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Augment
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.pairs import CachedPairs, Sample, count_classes
-from autolabel.data.rows import ImageRow, LabelRow
+from autolabel.config.schema import Augment
+from autolabel.data.crops import CropSet, batches
+from autolabel.data.loaders import CachedPairs, ManifestPairs, Sample, count_classes
 from autolabel.data.sampling import EpochSampler, Part
+from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
 
 

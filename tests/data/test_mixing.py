@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
-from autolabel.data.mixing import classmix, cutmix, draw_mix
+from autolabel.config.schema import Augment
+from autolabel.data.augment import classmix, cutmix, draw_mix
 
 SEEDS = st.integers(0, 10_000)
 

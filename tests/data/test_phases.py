@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autolabel.config import Phase, Train
-from autolabel.data.phases import check_phases, plan_parts
-from autolabel.data.sampling import EpochSampler, Item
+from autolabel.config.schema import Phase, Train
+from autolabel.data.sampling import EpochSampler, Item, check_phases, plan_parts
 from autolabel.errors import ConfigError
 
 NAMES = ("road", "car", "train")

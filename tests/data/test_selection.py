@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autolabel.data.manifest import Manifest
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import Manifest, to_label, training_pairs, val_pairs
 from autolabel.errors import DataError
 from tests.data.manifest_rows import SYNTHETIC, image_row, label_row
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import CamVid
+from autolabel.config.schema import CamVid
 from autolabel.data.build import build, fingerprint, plan
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import to_label, training_pairs, val_pairs
 from autolabel.errors import DataError
 from tests.data.image_files import put, put_image, put_mask
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Cityscapes
+from autolabel.config.schema import Cityscapes
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
+from autolabel.data.sources.base import SourcePlan
 from autolabel.errors import DataError
 from tests.data.image_files import put, put_image, put_mask
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.config import Folder
+from autolabel.config.schema import Folder
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import to_label, training_pairs, val_pairs
+from autolabel.data.sources.base import SourcePlan
 from autolabel.data.sources.folder import _held_out
 from autolabel.errors import ConfigError, DataError, LabelError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolabel.config import Mapillary
+from autolabel.config.schema import Mapillary
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
-from autolabel.data.reading import load_label
+from autolabel.data.loaders import load_label
+from autolabel.data.sources.base import SourcePlan
 from autolabel.errors import DataError, ManifestError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image
 

@@ -7,12 +7,12 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from autolabel.config import Synthetic
+from autolabel.config.schema import Synthetic
 from autolabel.data.build import Built, build, fingerprint
 from autolabel.data.decode import decode_image
-from autolabel.data.scenes import render
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import to_label, training_pairs, val_pairs
 from autolabel.data.sources import synthetic
+from streetscenes import render
 
 
 def settings(**change: int) -> Synthetic:

@@ -14,7 +14,7 @@ from autolabel.export.compare import Difference, check, compare
 from autolabel.export.onnx_model import load_onnx, onnx_model, require_onnx
 from autolabel.export.program import DEEPEST, load_program, smallest_side, torch_program
 from autolabel.models import build_model
-from autolabel.models.at_scales import AtScales
+from autolabel.models.model import AtScales
 
 SMALL = {"head_channels": 16, "key_channels": 16, "attention_channels": 8}
 

@@ -179,10 +179,10 @@ def _weights() -> tuple[bytes, bytes, bytes]:
     """Of a small network of ours, of a trunk alone, and of the network as others publish it."""
     import torch
 
-    from autolabel.config import Model
+    from autolabel.config.schema import Model
     from autolabel.models import WeightsCard, build_model, published_state, weights_to_bytes
-    from autolabel.models.cards import TrunkCard
-    from autolabel.models.trunk_weights import trunk_to_bytes
+    from autolabel.models.checkpoint import trunk_to_bytes
+    from autolabel.models.weights_file import TrunkCard
 
     torch.manual_seed(0)
     table = Model(trunk="resnet_tiny", head="conv", fusion="single", key_channels=8)
@@ -197,7 +197,7 @@ def _weights() -> tuple[bytes, bytes, bytes]:
 def shard() -> bytes:
     import numpy as np
 
-    from autolabel.labels.codes import CodeBook
+    from autolabel.labels.codebook import CodeBook
     from autolabel.labels.shards import write_shard
 
     book = CodeBook(len(NAMES), None)

@@ -52,7 +52,7 @@ def run(things: Cabinet, folder: Path) -> Tally:
 
 
 def _lay(things: Cabinet, folder: Path) -> None:
-    from autolabel.config import Model
+    from autolabel.config.schema import Model
     from autolabel.models import WeightsCard, build_model, weights_to_bytes
 
     root = things.good["root"]

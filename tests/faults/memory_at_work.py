@@ -25,11 +25,11 @@ import torch
 from click.testing import CliRunner
 
 import autolabel.stages.infer
+from autolabel.artifacts import WEIGHTS
 from autolabel.cli.main import cli
-from autolabel.data.dataset import CropSet
+from autolabel.data.crops import CropSet
 from autolabel.errors import ImageError
-from autolabel.inference.upload import Upload
-from autolabel.stages.parts.opening import WEIGHTS
+from autolabel.inference.model import Upload
 from autolabel.store import Artefact
 from autolabel.training.trainer import Trainer
 from tests.faults.workshop import Workshop, damage, digests, one_line

@@ -19,9 +19,9 @@ from PIL import Image
 
 import autolabel
 from autolabel.cli.options import How, Opened, opened, running
-from autolabel.experiment import load_experiment
+from autolabel.config.load import load_experiment
 from autolabel.flow.graph import Node
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, digest_json, scan
 from tests.faults import harness
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml

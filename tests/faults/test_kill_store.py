@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.store import Artefact, delete, digest_json, hold, open_draft, recover, scan, set_aside, write_file
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store.hooks import Effect, Phase, observe
 from tests.faults.harness import fail_with, run_fault_matrix, run_kill_matrix
 
 KEY, DAMAGED, OLD = "a" * 64, "b" * 64, "c" * 64

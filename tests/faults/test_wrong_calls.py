@@ -9,7 +9,7 @@ import pytest
 
 from autolabel.cli.main import cli
 from autolabel.errors import DataError
-from autolabel.given import read_given
+from autolabel.user_files import read_given
 from tests.faults import fault_wrong_calls
 from tests.faults.fault_wrong_calls import choose, commands, judge, run
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.config import Experiment, Fuse, Infer, Label, Runtime, Synthetic
+from autolabel.config.schema import Experiment, Fuse, Infer, Label, Runtime, Synthetic
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.runner import Runner
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 
 
 def count_run(ctx: Context) -> None:

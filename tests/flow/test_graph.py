@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autolabel.config import Fuse, Infer, Label
+from autolabel.config.schema import Fuse, Infer, Label
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key

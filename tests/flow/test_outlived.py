@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Experiment, Infer, Label
+from autolabel.config.schema import Experiment, Infer, Label
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.store import Artefact

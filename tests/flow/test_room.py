@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from autolabel.config import Label
+from autolabel.config.schema import Label
 from autolabel.data.build import plan
 from autolabel.errors import StoreError
-from autolabel.flow.room import check_room, planned
+from autolabel.flow.disk_space import check_room, planned
 from autolabel.flow.stage import Room
 from tests.flow.small import EXPERIMENT, FILTER, build, runner
 

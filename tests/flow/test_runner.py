@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Label, Table
+from autolabel.config.schema import Label, Table
 from autolabel.errors import ConfigError
-from autolabel.flow.clean import unreferenced
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.flow.status import status
-from autolabel.stopping import Stopped
+from autolabel.flow.status import status, unreferenced
+from autolabel.signals import Stopped
 from tests.flow.small import FILTER, build, run, runner
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.cli.running import print_summary
-from autolabel.config import Evaluate, Synthetic
+from autolabel.cli.run import print_summary
+from autolabel.config.schema import Evaluate, Synthetic
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Outcome, Stage
 from autolabel.flow.summary import failed_gates, summarise

@@ -11,11 +11,11 @@ import json
 
 import torch
 
-from autolabel.inference import fused
+from autolabel.inference import fused_decision
 from autolabel.inference.decision import decide
-from autolabel.inference.fused import decide_fused, fused_logits
-from autolabel.inference.kernels import decide_terms
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.fused_cuda import decide_terms
+from autolabel.inference.fused_decision import decide_fused, fused_logits
+from autolabel.labels.codebook import CodeBook
 from autolabel.models.fusion import FUSIONS
 from tests.inference.test_fused import Lowest, near_a_border, random_maps, single
 
@@ -60,7 +60,7 @@ def broken() -> dict[str, int]:
 
 def unstated() -> dict[str, int]:
     """A fusion that states no terms, where the kernel could run: decided by its own formula."""
-    fused._has_kernel = lambda logits: True
+    fused_decision._has_kernel = lambda logits: True
     book = CodeBook(5)
     maps = random_maps((0.5, 1.0, 2.0), (16, 20))
     dense = fused_logits(Lowest(), [maps])

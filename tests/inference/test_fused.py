@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autolabel.inference import fused
+from autolabel.inference import fused_decision
 from autolabel.inference.decision import decide
-from autolabel.inference.fused import decide_fused, fused_logits, fused_rows
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.fused_decision import decide_fused, fused_logits, fused_rows
+from autolabel.labels.codebook import CodeBook
 from autolabel.models import build_model
 from autolabel.models.fusion import FUSIONS, Fusion, RawMaps, ScaleMaps
 from autolabel.models.resize import resize, scaled_size
@@ -113,7 +113,7 @@ def test_a_batch_gives_the_codes_of_its_images(monkeypatch: pytest.MonkeyPatch) 
     book = CodeBook(19)
     maps = single(random_maps((0.5, 1.0, 2.0), (40, 64), classes=19, batch=3))
     whole = decide_fused(FUSIONS["hierarchical"], [maps], book)
-    monkeypatch.setattr(fused, "strips", lambda height, width, device: ((t, t + 1) for t in range(height)))
+    monkeypatch.setattr(fused_decision, "strips", lambda height, width, device: ((t, t + 1) for t in range(height)))
     assert torch.equal(decide_fused(FUSIONS["hierarchical"], [maps], book), whole)
     for i in range(3):
         one = [m._replace(logits=m.logits[i : i + 1], attention=m.attention[i : i + 1]) for m in maps]
@@ -140,7 +140,7 @@ def test_memory_is_that_of_strips() -> None:
     rows = fused_rows(FUSIONS["hierarchical"], [maps])
     compute = rows.rows
     rows.rows = lambda top, bottom: asked.append(bottom - top) or compute(top, bottom)  # type: ignore[method-assign]
-    fused._decide_rows(rows, CodeBook(19))
+    fused_decision._decide_rows(rows, CodeBook(19))
     assert sum(asked) == 256
     assert max(asked) * 512 <= 1 << 16
 
@@ -157,7 +157,7 @@ def test_on_cuda_a_fusion_without_terms_is_decided_by_its_own_formula(
     fusion: Fusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(FUSIONS, "lowest", fusion)
-    monkeypatch.setattr(fused, "_has_kernel", lambda logits: True)
+    monkeypatch.setattr(fused_decision, "_has_kernel", lambda logits: True)
     small = {"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}
     added = build_model({**small, "fusion": "lowest"}, 5).fusion
     book, maps = CodeBook(5), random_maps((0.5, 1.0, 2.0), (24, 36))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from autolabel.errors import DataError
 from autolabel.inference.decision import decide, decide_probabilities
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 
 MARGIN = 1e-5  # relative: nearer to an edge or a tie, float32 may round to the other side
 

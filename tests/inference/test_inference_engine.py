@@ -13,10 +13,9 @@ import torch
 from autolabel.errors import AutolabelError, ImageError
 from autolabel.inference.decision import decide
 from autolabel.inference.engine import ChunkCodes, Stats, infer_chunks
+from autolabel.inference.model import Halving, Teacher, Upload
 from autolabel.inference.multiscale import multiscale_logits
-from autolabel.inference.teacher import Halving, Teacher
-from autolabel.inference.upload import Upload
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import write_shard
 from autolabel.models import WeightsCard, build_model, normalise
 

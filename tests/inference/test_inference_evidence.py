@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from autolabel.errors import DataError
 from autolabel.inference.decision import decide_probabilities
-from autolabel.inference.evidence import LogitEvidence, ProbabilityEvidence, evidence_of
-from autolabel.inference.predict import Predictor
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import LogitEvidence, ProbabilityEvidence, Teacher, evidence_of
+from autolabel.inference.predictor import Predictor
+from autolabel.labels.codebook import CodeBook
 from autolabel.models import NetworkCard, build_model, normalise
 
 CARD = NetworkCard(class_names=("a", "b"), mean=(0.4, 0.5, 0.6))

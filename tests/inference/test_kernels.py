@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.inference.fused import decide_fused
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.fused_decision import decide_fused
+from autolabel.labels.codebook import CodeBook
 from autolabel.models.fusion import FUSIONS
 from tests.helpers.paths import ROOT
 from tests.inference.test_fused import random_maps, single
@@ -23,7 +23,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from autolabel.inference.kernels import _FIELDS, _decide
+from autolabel.inference.fused_cuda import _FIELDS, _decide
 types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
 constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
 source = ASTSource(

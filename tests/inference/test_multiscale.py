@@ -7,7 +7,7 @@ import torch
 
 from autolabel.errors import ConfigError
 from autolabel.inference import multiscale_logits
-from autolabel.inference.evidence import LogitEvidence
+from autolabel.inference.model import LogitEvidence
 from autolabel.models import SegmentationModel, build_model
 from autolabel.models.fusion import ScaleMaps
 from autolabel.models.resize import resize, scaled_size

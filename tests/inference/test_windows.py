@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from autolabel.config import Infer
+from autolabel.config.schema import Infer
 from autolabel.inference.engine import infer_chunks
-from autolabel.inference.upload import Upload
-from autolabel.inference.windows import decide_by_windows, windows
+from autolabel.inference.model import Upload
+from autolabel.inference.sliding_window import decide_by_windows, windows
 from autolabel.models.resize import resize
 
 

@@ -6,7 +6,7 @@ import codes as bench
 import numpy as np
 import pytest
 
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import write_shard
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, DataError
-from autolabel.labels.codes import DEFAULT_EDGES, CodeBook, default_edges, thresholds_per_class
+from autolabel.labels.codebook import DEFAULT_EDGES, CodeBook, default_edges, thresholds_per_class
 
 
 def expected_table(book: CodeBook, thresholds: list[float]) -> np.ndarray:

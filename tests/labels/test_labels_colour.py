@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from autolabel.classes import CLASS_SETS
-from autolabel.labels.colour import colourise, heat, heat_limits, overlay
+from autolabel.labels.visualize import colourise, heat, heat_limits, overlay
 
 COLOURS = CLASS_SETS["cityscapes"].colours()
 LABELS = np.array([[0, 13], [255, 18]], np.uint8)

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, DataError, LabelError
 from autolabel.labels import png
-from autolabel.labels.codes import CodeBook
-from autolabel.labels.cut import POLICIES, REASONS, cut, reasons
-from autolabel.labels.cutting import count_pixels, cut_shard
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import write_shard
+from autolabel.labels.threshold import POLICIES, REASONS, count_pixels, cut, cut_shard, reasons
 
 BOOKS = [CodeBook(3), CodeBook(19), CodeBook(40)]
 
@@ -120,5 +119,5 @@ def test_counts_end_with_ignore() -> None:
 
 
 def test_labels_need_no_torch() -> None:
-    code = "import sys, autolabel.labels.cutting, autolabel.labels.colour; sys.exit('torch' in sys.modules)"
+    code = "import sys, autolabel.labels.threshold, autolabel.labels.visualize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.errors import DataError
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import FORMAT, read_shard, write_shard
 from tests.helpers.paths import ROOT
 

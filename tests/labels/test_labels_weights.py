@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.labels import png
-from autolabel.labels.codecs import CODECS
-from autolabel.labels.codes import CodeBook
-from autolabel.labels.cut import cut
-from autolabel.labels.cutting import cut_shard
+from autolabel.labels.codebook import CodeBook
+from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import cut, cut_shard, weight_table
 
 
 @given(

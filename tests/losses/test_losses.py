@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
-from autolabel.losses.pooling import pooled_labels
+from autolabel.losses.rmi import pooled_labels
 from autolabel.models import TrainOutput
 from tests.losses.plain_losses import example, one_hot, plain_bce, plain_total
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.data.scenes import Label, render
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, build_model, normalise
+from streetscenes import Label, render
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 FUSIONS = ("explicit", "hierarchical", "average", "single")

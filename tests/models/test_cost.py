@@ -9,10 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from autolabel.errors import ConfigError
-from autolabel.inference.prepare import prepare
+from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.cost import Cost, Parts, count_labelling, count_training
+from autolabel.models.flops import Cost, Parts, count_labelling, count_training
 from autolabel.models.resize import scaled_size
 from autolabel.models.trunks import TRUNKS
 from autolabel.models.trunks.efficientnet import SqueezeExcite

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import SegmentationModel, build_model
-from autolabel.models.heads.deeperlab import DeeperLabHead
+from autolabel.models.heads.deeplabv3plus import DeeperLabHead
 from autolabel.models.trunks import build_trunk
 
 Map = npt.NDArray[np.float64]  # (C, H, W)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.inference.prepare import prepare
+from autolabel.inference.optimize import prepare
 from autolabel.models import build_model
-from autolabel.models.cost import count_training
+from autolabel.models.flops import count_training
 from autolabel.models.trunks import TRUNKS
 from autolabel.models.trunks.efficientnet import EfficientNet, EfficientNetShape, SameConvNorm, Stage
 

@@ -13,8 +13,8 @@ import torch
 
 from autolabel.errors import AutolabelError, ConfigError, WeightsError
 from autolabel.models import network_from_bytes, network_to_bytes, weights_from_bytes
-from autolabel.models.container import pack
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
+from autolabel.models.weights_file import pack
 from tests.helpers.hf_folders import NAMES, save
 
 Config = dict[str, Any]

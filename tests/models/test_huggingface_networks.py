@@ -11,12 +11,12 @@ import torch
 
 from autolabel.errors import ConfigError
 from autolabel.inference.decision import decide_probabilities
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.losses import training_loss
 from autolabel.models import HuggingFaceModel, network_from_bytes, network_to_bytes, normalise
 from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
 from autolabel.models.huggingface.scores import Logits, Queries, as_probabilities, scores
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import recompute_activations
 from tests.helpers.hf_folders import MODELS, NAMES, build, save, transformers
 
 OURS = ("Road", "side walk", "Car", "pole", "SKY")

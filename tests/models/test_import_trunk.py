@@ -9,11 +9,11 @@ import safetensors.torch
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import TrunkCard, build_model, start_from, weights_from_bytes
 from autolabel.models.published import Choice, import_weights
-from autolabel.models.published.recognise import closest_alone
+from autolabel.models.published.detect import closest_alone
 from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")

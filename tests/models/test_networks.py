@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel, build_model
 from autolabel.models.trunks import TRUNKS

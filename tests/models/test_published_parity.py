@@ -12,10 +12,10 @@ import torch
 
 from autolabel.inference import multiscale_logits
 from autolabel.inference.decision import decide
-from autolabel.inference.fused import decide_fused
+from autolabel.inference.fused_decision import decide_fused
 from autolabel.inference.multiscale import raw_views
-from autolabel.inference.prepare import prepare
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.optimize import prepare
+from autolabel.labels.codebook import CodeBook
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, TrainOutput, build_model, load_published, published_keys
 from autolabel.models.fusion import FUSIONS, ScaleMaps

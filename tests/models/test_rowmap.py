@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autolabel.models.lazy_rows import Held, RowMap
+from autolabel.models.resample import Taps, bilinear
 from autolabel.models.resize import resize
-from autolabel.models.rowmap import Held, RowMap
-from autolabel.models.taps import Taps, bilinear
 
 LENGTHS = st.integers(1, 40)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import WeightsError
 from autolabel.models import (
     SegmentationModel,

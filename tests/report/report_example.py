@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from autolabel.audit.agreement import Comparison
-from autolabel.audit.change import Change
+from autolabel.audit.comparison import Change, Comparison
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
-from autolabel.audit.evidence import Evidence
 from autolabel.audit.footprint import Footprint
+from autolabel.audit.threshold_curve import Evidence
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autolabel.labels.colour import colourise, heat, overlay
+from autolabel.labels.visualize import colourise, heat, overlay
+from autolabel.report.contact_sheet import scale_rows, scale_sheet
 from autolabel.report.data import ScaleView
-from autolabel.report.sheet import scale_rows, scale_sheet
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
 IMAGE = np.random.default_rng(1).integers(0, 256, (60, 400, 3), dtype=np.uint8)

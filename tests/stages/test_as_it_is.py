@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from tiny_pipeline import Tiny
 
+from autolabel.data.loaders import load_label, read_verified
 from autolabel.data.manifest import Manifest
-from autolabel.data.reading import load_label, read_verified
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import read_shard, write_shard
-from autolabel.models.weights import weights_from_bytes
+from autolabel.models.checkpoint import weights_from_bytes
 from autolabel.store import Artefact
 
 pytestmark = pytest.mark.xdist_group("tiny")

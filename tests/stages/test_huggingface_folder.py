@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from autolabel.config.load import load_experiment
 from autolabel.errors import WeightsError
-from autolabel.experiment import load_experiment
 from autolabel.models.huggingface import model_as_it_is
-from autolabel.stages.parts.huggingface import folder_of, identity, read_files, weight_files
+from autolabel.stages.initial_model import folder_of, identity, read_files, weight_files
 from tests.helpers.experiments import experiment_toml
 from tests.helpers.hf_folders import NAMES, build, save
 

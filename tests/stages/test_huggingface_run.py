@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from autolabel.data.manifest import Manifest
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import read_shard
 from autolabel.models import network_from_bytes, normalise
 from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes

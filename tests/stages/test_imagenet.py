@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tiny_pipeline import EXPERIMENT, call
 
-from autolabel.config import Teacher
-from autolabel.experiment import load_experiment
+from autolabel.config.load import load_experiment
+from autolabel.config.schema import Teacher
 from autolabel.models import weights_from_bytes
 from autolabel.models.pretrained import PACKAGES
 from autolabel.stages.train import identity

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import read_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import weight_table
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 WEIGHED = ["label.weights=true", "label.threshold=0", "label.coarse='off'"]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Teacher
+from autolabel.config.load import parse_experiment
+from autolabel.config.schema import Teacher
 from autolabel.data.build import plan
-from autolabel.experiment import parse_experiment
-from autolabel.flow.load import load_pipeline
-from autolabel.flow.room import estimates, measured
+from autolabel.flow.disk_space import estimates, measured
+from autolabel.flow.graph import load_pipeline
 from autolabel.flow.stage import Ahead, Pictures, Sizes
-from autolabel.stages.parts import room
+from autolabel.stages import disk_estimates
 from autolabel.store import Artefact, bytes_in
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
@@ -41,7 +41,9 @@ def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
 
     def needed(**settings: object) -> int:
         teacher = Teacher.model_validate(experiment.teacher.model_dump() | settings)
-        return (room.train(Ahead(teacher, {}, plan(experiment.data)), sizes).bytes or 0) - 64 * room.FILE
+        return (
+            disk_estimates.train(Ahead(teacher, {}, plan(experiment.data)), sizes).bytes or 0
+        ) - 64 * disk_estimates.FILE
 
     weights = needed(epochs=0)
     assert 100_000 < weights < 3_000_000

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from autolabel.data.manifest import Manifest
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import CodeBook
 from autolabel.labels.shards import read_shard
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 

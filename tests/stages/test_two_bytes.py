@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from autolabel.labels.shards import read_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import weight_table
 from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")

@@ -13,7 +13,7 @@ import pytest
 
 from autolabel.errors import Locked
 from autolabel.store import hold
-from autolabel.store.digest import canonical_json
+from autolabel.store.files import canonical_json
 
 # from 3.12 on, forking beside a test runner's threads warns
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
+from autolabel.distributed import ALONE, World, joined
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.normalise import MEAN, STD
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.models.layers import MEAN, STD
+from autolabel.signals import StopFlag, Stopped
 from autolabel.training import TrainingData
 from autolabel.training.trainer import Trainer
-from autolabel.world import ALONE, World, joined
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 # As the promise has it: the same global batch, norms frozen, no dropout.

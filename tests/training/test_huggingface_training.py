@@ -10,7 +10,7 @@ import torch
 
 from autolabel.models import HuggingFaceModel, network_to_bytes
 from autolabel.models.huggingface import Files, model_to_train
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.signals import StopFlag, Stopped
 from tests.helpers.hf_folders import MODELS, save
 from tests.training.tiny_training import NAMES, digest, settings, train
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.config import Augment
-from autolabel.data.pairs import Sample
+from autolabel.config.schema import Augment
+from autolabel.data.loaders import Sample
 from autolabel.errors import ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import mean_iou
-from autolabel.models.normalise import MEAN, STD, normalise
-from autolabel.stopping import StopFlag
+from autolabel.models.layers import MEAN, STD, normalise
+from autolabel.signals import StopFlag
 from autolabel.training import TrainingData, num_steps
 from autolabel.training.loop import validation_due
 from autolabel.training.validate import chosen_images, validate
@@ -46,7 +46,7 @@ def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
 _IN_A_PROCESS = """
 import torch
 from tests.training.tiny_training import *
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import build_model
 torch.manual_seed(0)
 model = build_model(Model(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)

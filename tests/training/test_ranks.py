@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config import Runtime, Teacher
+from autolabel.config.schema import Runtime, Teacher
+from autolabel.distributed import ALONE, World, of_environment
 from autolabel.errors import ConfigError
-from autolabel.training.norms import prepare_norms, statistics_differ
-from autolabel.world import ALONE, World, of_environment
+from autolabel.training.optim import prepare_norms, statistics_differ
 from tests.helpers.paths import ROOT
 from tests.training.ranks_at_work import STEPS, dropout_of, exact_run
 from tests.training.tiny_training import network, settings, train

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.trunks import TRUNKS
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import recompute_activations
 
 TINY = sorted(name for name in TRUNKS if "tiny" in name)
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config import Augment, Model, Phase
+from autolabel.config.schema import Augment, Model, Phase
 from autolabel.errors import CorruptArtefact, TrainingDiverged
 from autolabel.models import build_model
-from autolabel.models.normalise import MEAN, STD
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.models.layers import MEAN, STD
+from autolabel.signals import StopFlag, Stopped
 from autolabel.training import TrainingData
-from autolabel.training.state import parts
+from autolabel.training.checkpoint import parts
 from autolabel.training.trainer import Trainer
 from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train

@@ -13,9 +13,9 @@ from torch import nn
 from autolabel.errors import AutolabelError, TrainingDiverged
 from autolabel.losses import Counts, training_loss
 from autolabel.models import TrainOutput
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.layers import MEAN, STD
+from autolabel.training.checkpoint import parts
 from autolabel.training.optim import parameter_groups
-from autolabel.training.state import parts
 from autolabel.training.trainer import Loss, Trainer
 from tests.training.tiny_training import NAMES, digest, network, settings
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Augment, Runtime, Train
-from autolabel.data.pairs import Sample
+from autolabel.config.schema import Augment, Runtime, Train
+from autolabel.data.loaders import Sample
+from autolabel.distributed import ALONE, World
 from autolabel.models import TrainOutput
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 from autolabel.training import FitResult, TrainingData, fit
-from autolabel.world import ALONE, World
 
 NAMES = ("road", "sky", "car")
 

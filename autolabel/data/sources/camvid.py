@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import CamVid
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.config.schema import CamVid
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan, refuse_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_names
 
 # list -> (image folder, split, (label folder, role, must be there))

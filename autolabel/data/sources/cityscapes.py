@@ -13,8 +13,8 @@ import tomllib
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Cityscapes
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.config.schema import Cityscapes
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan, refuse_any
 from autolabel.data.sources.listing import by_stem, need_folder
 from autolabel.resources import resource
 

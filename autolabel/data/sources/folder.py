@@ -12,12 +12,12 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from autolabel.classes import ClassSet, parse_class_file
-from autolabel.config import Folder
-from autolabel.data.checks import unsafe_path
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.config.schema import Folder
+from autolabel.data.schema import unsafe_path
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan, refuse_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder
 from autolabel.errors import ConfigError, DataError, LabelError
-from autolabel.given import read_text
+from autolabel.user_files import read_text
 
 _SPLITS = ("train", "val", "test")
 

@@ -12,11 +12,11 @@ import json
 from pathlib import Path
 
 from autolabel.classes import ClassSet, mapillary_classes
-from autolabel.config import Mapillary
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
+from autolabel.config.schema import Mapillary
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan, refuse_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder
 from autolabel.errors import DataError
-from autolabel.given import read_text
+from autolabel.user_files import read_text
 
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _REMEDY = "data.root must hold Mapillary Vistas as published, in the version data.version names"

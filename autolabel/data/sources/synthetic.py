@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Synthetic
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan
+from autolabel.config.schema import Synthetic
+from autolabel.data.sources.base import PlannedImage, PlannedLabel, SourcePlan
 
 _FINE_TOWNS = ("arden", "brookhaven", "cresthill")
 _COARSE_TOWNS = ("dunmore", "eastvale", "fairwater", "glenrock", "hartwell")
@@ -43,9 +43,9 @@ def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> Plan
 
 def files(settings: Synthetic, number: int, image: PlannedImage) -> dict[str, bytes]:
     """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
-    from autolabel.data.scenes import render
-    from autolabel.labels.colour import picture_png
     from autolabel.labels.png import encode
+    from autolabel.labels.visualize import picture_png
+    from streetscenes import render
 
     scene = render(settings.seed, number, size=settings.size)
     maps = {"fine": scene.fine, "coarse": scene.coarse, "truth": scene.fine}

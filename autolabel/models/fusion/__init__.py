@@ -5,11 +5,10 @@ A new fusion is a subclass of `Fusion` in a module of its own and one entry of `
 
 from __future__ import annotations
 
-from autolabel.models.fusion.attention import ScaleAttention
 from autolabel.models.fusion.average import Average
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
 from autolabel.models.fusion.explicit import Explicit, ExplicitAttention
-from autolabel.models.fusion.hierarchical import Hierarchical, fuse_pair
+from autolabel.models.fusion.hierarchical import Hierarchical, ScaleAttention, fuse_pair
 
 FUSIONS: dict[str, Fusion] = {
     "hierarchical": Hierarchical(),

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError
+from autolabel.models.resample import Taps
 from autolabel.models.resize import resize
-from autolabel.models.taps import Taps
 
 Axes = tuple[Taps, Taps]  # down, across
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
 from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size
 from autolabel.models.layers import Conv, at_least_float32

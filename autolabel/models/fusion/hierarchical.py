@@ -1,4 +1,6 @@
-"""Hierarchical multi-scale attention (arXiv 2005.10821): a scale's attention weighs it against the next higher scale.
+"""Scale attention: how much of a pixel's class evidence this scale is trusted with (arXiv 2005.10821, section 3).
+
+Hierarchical multi-scale attention (arXiv 2005.10821): a scale's attention weighs it against the next higher scale.
 
 The maps are each at their own scale's image size. The product of attention and logits is resized, not its factors.
 """
@@ -10,11 +12,24 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from autolabel.config import Model
-from autolabel.models.fusion.attention import ScaleAttention
+from autolabel.config.schema import Model
 from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
 from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size, product_term
+from autolabel.models.layers import ConvNorm, Readout, at_least_float32
 from autolabel.models.resize import resize
+
+
+class ScaleAttention(nn.Module):
+    """(B, `inputs`, h, w) -> (B, 1, h, w) in (0, 1): two 3x3 convolutions, one 1x1 without bias, sigmoid."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, channels, 3)
+        self.second = ConvNorm(channels, channels, 3)
+        self.last = Readout(channels, 1, bias=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(at_least_float32(self.last(self.second(self.first(features)))))
 
 
 def fuse_pair(low_logits: torch.Tensor, low_attention: torch.Tensor, high_logits: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from autolabel.models.fusion.base import Axes, RawMaps, Term
-from autolabel.models.taps import bilinear, identity
+from autolabel.models.resample import bilinear, identity
 
 
 def by_descending_scale(view: Sequence[RawMaps]) -> list[RawMaps]:

@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError
-from autolabel.models.choice import choose
 from autolabel.models.heads.conv import ConvHead
-from autolabel.models.heads.deeper import DeeperHead
-from autolabel.models.heads.deeperlab import LOW_STRIDE, DeeperLabHead
-from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
+from autolabel.models.heads.deeplabv3plus import LOW_STRIDE, DeeperHead, DeeperLabHead, DeepLabV3PlusHead
 from autolabel.models.heads.fpn import FINEST, FPNHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
+from autolabel.models.registry import choose
 from autolabel.models.trunks import Trunk
 
 

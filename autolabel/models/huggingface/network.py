@@ -10,7 +10,7 @@ from torch import nn
 
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface.architectures import Architecture
-from autolabel.models.huggingface.classes import NONE
+from autolabel.models.huggingface.class_mapping import NONE
 from autolabel.models.huggingface.scores import Logits, Output, as_probabilities, scores
 from autolabel.models.layers import at_least_float32
 from autolabel.models.model import TrainOutput

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from functools import partial
 
-from autolabel.models.normalise import MEAN, STD
-from autolabel.models.published.rows import AnyRow, conv_norms
+from autolabel.models.layers import MEAN, STD
+from autolabel.models.published.keymaps import AnyRow, conv_norms
 from autolabel.models.trunks.efficientnet import EfficientNet, InvertedResidual, SameConvNorm
 
 Three = tuple[float, float, float]

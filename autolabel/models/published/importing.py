@@ -10,15 +10,11 @@ import torch
 from pydantic import JsonValue
 
 from autolabel.classes import CLASS_SETS, ClassSet
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.models.cards import TrunkCard, WeightsCard
-from autolabel.models.checks import listed
+from autolabel.models.checkpoint import carry_over, class_layers, trunk_to_bytes, weights_to_bytes
 from autolabel.models.model import SegmentationModel, build_model
-from autolabel.models.published.entries import Entries, Shapes, entries_of, shapes_of, without_prefixes
-from autolabel.models.published.layout import absent_counters, ours, published_keys, published_names
-from autolabel.models.published.reading import read_checkpoint
-from autolabel.models.published.recognise import (
+from autolabel.models.published.detect import (
     TRUNK_PREFIXES,
     Choice,
     Network,
@@ -26,12 +22,12 @@ from autolabel.models.published.recognise import (
     check_choice,
     closest_alone,
     closest_network,
+    why_not,
 )
-from autolabel.models.published.trunks import why_not
-from autolabel.models.start import carry_over, class_layers
-from autolabel.models.trunk_weights import trunk_to_bytes
+from autolabel.models.published.layout import absent_counters, ours, published_keys, published_names
+from autolabel.models.published.read import Entries, Shapes, entries_of, read_checkpoint, shapes_of, without_prefixes
 from autolabel.models.trunks import TRUNKS
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.weights_file import TrunkCard, WeightsCard, listed
 from autolabel.store import sha256_bytes
 
 USUAL = CLASS_SETS["cityscapes"]  # the classes of published checkpoints that have as many

@@ -9,37 +9,40 @@ import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.models.checks import REMEDY, check_entries
 from autolabel.models.fusion import ExplicitAttention, ScaleAttention
 from autolabel.models.heads.conv import ConvHead
-from autolabel.models.heads.deeper import DeeperHead
-from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
+from autolabel.models.heads.deeplabv3plus import DeeperHead, DeepLabV3PlusHead
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.model import SegmentationModel
-from autolabel.models.published import attention, conv, deeplab, efficientnet, hrnet, ocr, resnet, wide_resnet, xception
-from autolabel.models.published.rows import AnyRow, Row
+from autolabel.models.published import efficientnet, keymaps
+from autolabel.models.published.keymaps import AnyRow, Row
 from autolabel.models.trunks.efficientnet import EfficientNet
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.resnet import ResNet
 from autolabel.models.trunks.wide_resnet import WideResNet
 from autolabel.models.trunks.xception import Xception
+from autolabel.models.weights_file import REMEDY, check_entries
 
 Layouts = dict[type, tuple[Row, ...]]
 
 TRUNKS: Layouts = {
-    HRNet: hrnet.TRUNK,
-    ResNet: resnet.TRUNK,
-    WideResNet: wide_resnet.TRUNK,
-    Xception: xception.TRUNK,
+    HRNet: keymaps.HRNET,
+    ResNet: keymaps.RESNET,
+    WideResNet: keymaps.WIDE_RESNET,
+    Xception: keymaps.XCEPTION,
     EfficientNet: efficientnet.TRUNK,
 }
 HEADS: Layouts = {
-    OCRHead: ocr.HEAD,
-    ConvHead: conv.HEAD,
-    DeepLabV3PlusHead: deeplab.DEEPLABV3PLUS,
-    DeeperHead: deeplab.DEEPER,
+    OCRHead: keymaps.OCR_HEAD,
+    ConvHead: keymaps.CONV_HEAD,
+    DeepLabV3PlusHead: keymaps.DEEPLABV3PLUS,
+    DeeperHead: keymaps.DEEPER,
 }
-FUSIONS: Layouts = {type(None): (), ScaleAttention: attention.SCALE, ExplicitAttention: attention.EXPLICIT}
+FUSIONS: Layouts = {
+    type(None): (),
+    ScaleAttention: keymaps.SCALE_ATTENTION,
+    ExplicitAttention: keymaps.EXPLICIT_ATTENTION,
+}
 
 TRUNK_NAME = "backbone"
 OTHER_TRUNK_NAMES: dict[type, str] = {DeeperHead: "trunk"}

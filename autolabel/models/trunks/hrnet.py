@@ -13,7 +13,7 @@ from torch import nn
 
 from autolabel.models.layers import ConvNorm, start_as_identity
 from autolabel.models.resize import resize
-from autolabel.models.trunks.bottleneck import EXPANSION, Bottleneck
+from autolabel.models.trunks.resnet import EXPANSION, Bottleneck
 from autolabel.models.trunks.trunk import Features, Trunk
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from autolabel.report.data import ReportData
 from autolabel.report.sections.footprint import footprint
+from autolabel.report.sections.images import attention, examples
 from autolabel.report.sections.labels import balance, thresholds, worth
-from autolabel.report.sections.pictures import attention, examples
 from autolabel.report.sections.results import results
 from autolabel.report.sections.rounds import rounds
 from autolabel.report.sections.run import run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autolabel.audit.agreement import ComparisonResult
-from autolabel.audit.evidence import EvidenceResult
+from autolabel.audit.comparison import ComparisonResult
+from autolabel.audit.threshold_curve import EvidenceResult
 from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, confusions

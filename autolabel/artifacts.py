@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import DataError, WeightsError
 from autolabel.store import Artefact, Draft
-from autolabel.user_files import read_given
+from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-    from autolabel.data.sources.base import SourcePlan
+    from autolabel.data.sources.base import SourceListing
     from autolabel.models import Network, NetworkCard
 
 
@@ -51,10 +51,10 @@ def open_model(artefact: Artefact) -> tuple[Network, NetworkCard]:
 
 def read_weights(path: Path) -> bytes:
     """The bytes of a weights file that a user names. Raises WeightsError."""
-    return read_given(path, WeightsError, "give the path of a safetensors file")
+    return read_user_file(path, WeightsError, "give the path of a safetensors file")
 
 
-def need_labels(data: SourcePlan, split: str, roles: Collection[str], remedy: str) -> None:
+def require_labels(data: SourceListing, split: str, roles: Collection[str], remedy: str) -> None:
     """DataError unless some image of the split has a label of one of the roles."""
     if not any(label.role in roles for image in data.images if image.split == split for label in image.labels):
         raise DataError(data.root, f"no {split} image has a label of {' or '.join(roles)}", remedy)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from autolabel.config.schema import Runtime
-from autolabel.errors import AutolabelError, ConfigError, ToldAlready
+from autolabel.config.schema import RuntimeConfig
+from autolabel.errors import AlreadyReported, AutolabelError, ConfigError
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.signals import StopFlag, Stopped
 
@@ -46,7 +46,7 @@ class Counter:
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """`local_*`: among the ranks of this machine."""
 
     rank: int = 0
@@ -57,10 +57,10 @@ class World:
     meeting: Any = None  # torch.distributed.ProcessGroup for `meet`; None in a world of one
 
     @property
-    def is_first(self) -> bool:
+    def is_rank0(self) -> bool:
         return self.rank == 0
 
-    def place(self, runtime: Runtime) -> Runtime:
+    def runtime_for_rank(self, runtime: RuntimeConfig) -> RuntimeConfig:
         """What of the machine is this rank's: one CUDA device, its share of the cores. No collective."""
         if self.size == 1:
             return runtime
@@ -74,7 +74,7 @@ class World:
         update = {"device": device, "jobs": runtime.jobs or cores, "threads": runtime.threads or cores}
         return runtime.model_copy(update=update)
 
-    def share(self, batch: int, *, where: str = "batch") -> int:
+    def local_batch_size(self, batch: int, *, where: str = "batch") -> int:
         """How many images of a global batch are this rank's. No collective.
 
         ConfigError, naming the setting `where`: it cannot be shared evenly.
@@ -84,7 +84,7 @@ class World:
             raise ConfigError(where, what, "change one of them")
         return batch // self.size
 
-    def total(self, values: torch.Tensor) -> torch.Tensor:
+    def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over ranks of a CPU tensor, on every rank; the argument is overwritten."""
         if self.size > 1:
             import torch.distributed as dist
@@ -92,7 +92,7 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def highest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         if self.size == 1:
             return value
         import torch
@@ -102,7 +102,7 @@ class World:
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return int(found)
 
-    def from_first(self, data: bytes | None) -> bytes | None:
+    def broadcast_bytes(self, data: bytes | None) -> bytes | None:
         """What rank 0 gives; the others' argument is ignored."""
         if self.size == 1:
             return data
@@ -115,12 +115,12 @@ class World:
         if size < 0:
             return None
         buffer = torch.empty(int(size), dtype=torch.uint8)
-        if data is not None and self.is_first:
+        if data is not None and self.is_rank0:
             buffer.copy_(torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy()))
         dist.broadcast(buffer, 0)
         return buffer.numpy().tobytes()
 
-    def copy_from_first(self, tensors: list[torch.Tensor]) -> None:
+    def broadcast_tensors(self, tensors: list[torch.Tensor]) -> None:
         """Overwrite floating-point tensors of one type and device with those of rank 0."""
         if self.size == 1 or not tensors:
             return
@@ -134,7 +134,7 @@ class World:
 
     def asked_to_stop(self, stop: StopFlag) -> int:
         """The signal that any rank has got, 0 if none: the same answer on all of them."""
-        return self.highest(stop.signum or 0 if stop() else 0)
+        return self.all_reduce_max(stop.signum or 0 if stop() else 0)
 
     def check(self, stop: StopFlag) -> None:
         """Raise Stopped on every rank where any has been asked to stop."""
@@ -146,7 +146,7 @@ class World:
         """Starts at 0 the first time that a job asks for the name. No collective."""
         return Counter(self.store, f"counter/{name}")
 
-    def meet(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def barrier(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Wait until all ranks are here, however long their work takes; calls `meanwhile` over and over.
 
         Raises Stopped; ends at once where a rank dies.
@@ -163,12 +163,12 @@ class World:
         arrival.wait()
         meanwhile()
 
-    def tell(self, number: int, message: bytes | None) -> None:
+    def send(self, number: int, message: bytes | None) -> None:
         """Rank 0: the `number`-th message to the others; None = there will be no more. No collective."""
         if self.size > 1:
             self.store.set(f"message/{number}", _NO_MESSAGE if message is None else message)
 
-    def hear(self, number: int, stop: StopFlag) -> bytes | None:
+    def receive(self, number: int, stop: StopFlag) -> bytes | None:
         """The others: wait for the `number`-th message, for as long as rank 0 needs. No collective."""
         while not self.store.check([f"message/{number}"]):
             stop.check()
@@ -176,7 +176,7 @@ class World:
         message: bytes = self.store.get(f"message/{number}")
         return None if message == _NO_MESSAGE else message
 
-    def first_to_fail(self) -> bool:
+    def claim_first_failure(self) -> bool:
         """Whether no rank has failed before. No collective."""
         try:
             return self.size == 1 or self.store.add("failures", 1) == 1
@@ -184,45 +184,45 @@ class World:
             return True
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def of_environment(environ: Mapping[str, str]) -> World:
+def from_env(environ: Mapping[str, str]) -> ProcessGroup:
     """What torchrun says in the environment of its processes, before they have met; otherwise a world of one."""
     if "TORCHELASTIC_RUN_ID" not in environ or int(environ["WORLD_SIZE"]) == 1:
-        return ALONE
+        return SINGLE_PROCESS
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return World(*(int(environ[name]) for name in names))
+    return ProcessGroup(*(int(environ[name]) for name in names))
 
 
 @contextmanager
-def joined(stop: StopFlag) -> Iterator[World]:
+def init(stop: StopFlag) -> Iterator[ProcessGroup]:
     """The world that this process belongs to, once all of its ranks are there.
 
     One line for the whole job: of what the ranks raise the first AutolabelError passes; the rest, and being stopped,
-    become ToldAlready.
+    become AlreadyReported.
     """
-    world = of_environment(os.environ)
+    world = from_env(os.environ)
     if world.size == 1:
         yield world
         return
     _die_with_parent()
     try:
-        world = _met(world)
+        world = _connected(world)
         yield world
     except AutolabelError as error:
-        if world.first_to_fail():
+        if world.claim_first_failure():
             raise
-        raise ToldAlready(error.exit_code) from error
+        raise AlreadyReported(error.exit_code) from error
     except Stopped as stopped:
-        raise ToldAlready(128 + stopped.signum) from stopped
+        raise AlreadyReported(128 + stopped.signum) from stopped
     except RuntimeError as error:
-        if not _is_lost_contact(error):
+        if not _is_lost_peer(error):
             raise
-        raise _lost_contact(world, error, stop) from error
+        raise _lost_peer(world, error, stop) from error
 
 
-def _met(world: World) -> World:
+def _connected(world: ProcessGroup) -> ProcessGroup:
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
@@ -235,23 +235,23 @@ def _met(world: World) -> World:
     dist.init_process_group(backend, store=group, rank=world.rank, world_size=world.size, timeout=_HANG)
     meeting = dist.new_group(backend="gloo", timeout=_PATIENCE)
     ours = dist.PrefixStore("autolabel", store)
-    return World(world.rank, world.size, world.local_rank, world.local_size, ours, meeting)
+    return ProcessGroup(world.rank, world.size, world.local_rank, world.local_size, ours, meeting)
 
 
-def _is_lost_contact(error: RuntimeError) -> bool:
+def _is_lost_peer(error: RuntimeError) -> bool:
     """gloo raises plain RuntimeErrors, which name its source files; all else of torch.distributed has a class."""
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
-def _lost_contact(world: World, error: RuntimeError, stop: StopFlag) -> Exception:
+def _lost_peer(world: ProcessGroup, error: RuntimeError, stop: StopFlag) -> Exception:
     """Whoever started this rank ends it in a moment if another one here has failed, and says so: then be silent."""
     end = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < end and not stop():
         time.sleep(_POLL_SECONDS)
-    if stop() or not world.first_to_fail():
-        return ToldAlready(1)
+    if stop() or not world.claim_first_failure():
+        return AlreadyReported(1)
     reason = str(error).splitlines()[0]
     return AutolabelError(f"rank {world.rank}", f"lost contact with another ({reason})", "run the same command again")
 

@@ -45,7 +45,7 @@ def pin_threads(threads: int) -> None:
     torch.set_num_threads(threads or usable_cores())
 
 
-def share_cores() -> None:
+def limit_openmp_spin() -> None:
     """Keep idle OpenMP threads from spinning; call before torch is imported.
 
     Small networks on a CPU pass thousands of barriers a second. By default threads spin there for milliseconds; where

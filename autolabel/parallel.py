@@ -97,7 +97,7 @@ def _loky(jobs: int) -> Iterator[dict[str, Any]]:
 
     unfinished = True
     try:
-        yield {"n_jobs": jobs or usable_cores(), "initializer": _stay_with, "initargs": (os.getpid(),)}
+        yield {"n_jobs": jobs or usable_cores(), "initializer": _exit_with_parent, "initargs": (os.getpid(),)}
         unfinished = False
     except BrokenProcessPool as error:
         remedy = "run the same command again to go on, with fewer --jobs if memory ran out"
@@ -106,7 +106,7 @@ def _loky(jobs: int) -> Iterator[dict[str, Any]]:
         get_reusable_executor().shutdown(wait=True, kill_workers=unfinished)
 
 
-def _stay_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """A worker leaves Ctrl-C to its parent, and does not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -184,12 +184,12 @@ def ordered_results(
 
     chosen = _JOBLIB[backend]
     with chosen.start(jobs) as config, joblib.parallel_config(backend, **config):
-        results = _in_rounds(function, items, _AHEAD * joblib.effective_n_jobs(config["n_jobs"]), chosen.return_as)
-        with given_up(results):
+        results = _in_batches(function, items, _AHEAD * joblib.effective_n_jobs(config["n_jobs"]), chosen.return_as)
+        with closing_quietly(results):
             yield results
 
 
-def _in_rounds(
+def _in_batches(
     function: Callable[[Item], Result], items: Iterable[Item], size: int, return_as: str
 ) -> Generator[Result, None, None]:
     """joblib takes items as fast as workers finish, however slowly results are taken: it gets `size` at a time."""
@@ -202,12 +202,12 @@ def _in_rounds(
             if return_as == "list":
                 yield from found
                 continue
-            with given_up(found):
+            with closing_quietly(found):
                 yield from found
 
 
 @contextmanager
-def given_up(results: Generator[Any, None, None]) -> Iterator[None]:
+def closing_quietly(results: Generator[Any, None, None]) -> Iterator[None]:
     """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
     try:
         yield

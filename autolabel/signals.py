@@ -25,7 +25,7 @@ class StopFlag:
         self.signum: int | None = None
         self._since = 0.0  # s, of the monotonic clock
 
-    def ask(self, signum: int) -> None:
+    def request(self, signum: int) -> None:
         self._since = time.monotonic()
         self.signum = signum
 
@@ -51,7 +51,7 @@ def catch_signals(*, quiet: bool = False) -> Iterator[StopFlag]:
     flag = StopFlag()
 
     def handler(signum: int, frame: FrameType | None) -> None:
-        flag.ask(signum)
+        flag.request(signum)
         signal.signal(signum, signal.SIG_DFL)
         if quiet:
             return

@@ -32,13 +32,13 @@ def open_regular(path: Path) -> BufferedReader:
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
 
 
-def open_given(path: Path, error_type: type[AutolabelError], remedy: str = "") -> BufferedReader:
+def open_user_file(path: Path, error_type: type[AutolabelError], remedy: str = "") -> BufferedReader:
     """As `open_regular`; raises `error_type` instead of OSError."""
     with reading(path, error_type, remedy):
         return open_regular(path)
 
 
-def read_given(
+def read_user_file(
     path: Path, error_type: type[AutolabelError], remedy: str = "", *, at_most: int | None = None, where: object = None
 ) -> bytes:
     """All bytes of a regular file. Raises `error_type`, also for a file of more than `at_most` bytes.
@@ -56,7 +56,7 @@ def read_given(
 def read_text(path: Path, error_type: type[AutolabelError], remedy: str = "") -> str:
     """The UTF-8 text of a regular file. Raises `error_type`."""
     try:
-        return read_given(path, error_type, remedy).decode("utf-8")
+        return read_user_file(path, error_type, remedy).decode("utf-8")
     except UnicodeDecodeError as error:
         raise error_type(path, "is not UTF-8 text", remedy) from error
 

@@ -1,7 +1,7 @@
 """Label files against Pillow's default PNG of the same maps: bytes a label, and CPU time, as Pillow / ours.
 
 The maps are what a network says of street scenes of 1024 x 2048: its features are random, its classifier is fitted to
-each scene (`_dense.network`), labels are cut at 0.5. CamVid's annotations count besides where they lie beside the
+each scene (`_dense.network`), labels are cut at 0.5. CamVidConfig's annotations count besides where they lie beside the
 checkout (`codec.camvid_*`).
 """
 
@@ -20,8 +20,8 @@ from _measure import time_ratio
 from _scopes import THRESHOLD
 from PIL import Image
 
-from autolabel.inference.model import Teacher
-from autolabel.labels.codebook import CodeBook
+from autolabel.inference.model import InferenceModel
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS, Codec
 from autolabel.models import WeightsCard
 from streetscenes import render
@@ -43,14 +43,14 @@ def measure(*, size: Size = (1024, 2048), images: int = 2, rounds: int = 3) -> d
 
 def network_map(index: int, size: Size) -> np.ndarray:
     """(H, W) train ids of scene `index`."""
-    return CodeBook(CLASSES).lut(THRESHOLD)[network_codes(index, size)]
+    return Codebook(CLASSES).lut(THRESHOLD)[network_codes(index, size)]
 
 
 def network_codes(index: int, size: Size) -> np.ndarray:
     """(H, W) codes by a network that was fitted to the scene at half its size."""
     model = network("hrnet_tiny", render(0, index, size=(size[0] // 2, size[1] // 2)))
     card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
-    teacher = Teacher(model, card, CodeBook(CLASSES), scales=SCALES)
+    teacher = InferenceModel(model, card, Codebook(CLASSES), scales=SCALES)
     return teacher(torch.from_numpy(render(0, index, size=size).image[None]))[0].numpy()
 
 

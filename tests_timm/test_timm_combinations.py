@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models.heads import build_head
 from autolabel.models.trunks import build_trunk
@@ -31,7 +31,7 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str, heads
     with torch.device("meta"):
         built = build_trunk(trunk)
         for head in ALL_HEADS:
-            table = Model(trunk=trunk, head=head)
+            table = ModelConfig(trunk=trunk, head=head)
             if head in heads:
                 assert build_head(built, 19, table).channels
                 continue

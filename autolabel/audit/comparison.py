@@ -104,7 +104,7 @@ def top_confusions(
     ]
 
 
-class ChangeResult(TypedDict):
+class LabelDiffResult(TypedDict):
     """Shares are of all pixels unless said otherwise; None means not defined."""
 
     images: int
@@ -121,7 +121,7 @@ class ChangeResult(TypedDict):
     iou: dict[str, float | None]  # by class: pixels of it in both, among those of it in either
 
 
-class Change:
+class LabelDiff:
     """Compares two label maps of the same image; one `add` an image."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -138,11 +138,11 @@ class Change:
         self._matrix += np.bincount((old * count + new).ravel(), minlength=count**2).reshape(count, count)
         self._images += 1
 
-    def result(self) -> ChangeResult:
+    def result(self) -> LabelDiffResult:
         matrix, both = self._matrix, self._matrix[:-1, :-1]
         pixels, hits = matrix.sum(), np.diagonal(both)
         before, after = matrix[:-1].sum(axis=1), matrix[:, :-1].sum(axis=0)  # (K,)
-        return ChangeResult(
+        return LabelDiffResult(
             images=self._images,
             pixels=int(pixels),
             coverage_before=share(before.sum(), pixels),

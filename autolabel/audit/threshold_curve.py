@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from autolabel.evaluation.numbers import number, ratio, share
 
 
-class ClassEvidence(TypedDict):
+class ClassPoint(TypedDict):
     kept: float | None  # share of the pixels given this class that have p > threshold
     precision: float | None  # share of those kept that are right
 
 
-class ThresholdEvidence(TypedDict):
+class ThresholdPoint(TypedDict):
     threshold: float
     pixels: int  # kept
     kept: float | None  # share of labelled pixels with p > threshold
     precision: float | None  # P[right | p > threshold]
-    classes: dict[str, ClassEvidence]
+    classes: dict[str, ClassPoint]
 
 
-class SecondEvidence(TypedDict):
+class SecondClassPoint(TypedDict):
     """Of the second most probable classes, where they were kept."""
 
     kept: float | None  # share of labelled pixels that have one
@@ -32,14 +32,14 @@ class SecondEvidence(TypedDict):
     right: float | None  # share of these whose second class is right
 
 
-class EvidenceResult(TypedDict):
+class ThresholdCurveResult(TypedDict):
     images: int
     pixels: int  # labelled ones
-    thresholds: list[ThresholdEvidence]  # 0 first (every prediction kept), then every bin edge, ascending
-    second: NotRequired[SecondEvidence]  # where the codes hold second classes
+    thresholds: list[ThresholdPoint]  # 0 first (every prediction kept), then every bin edge, ascending
+    second: NotRequired[SecondClassPoint]  # where the codes hold second classes
 
 
-class Evidence:
+class ThresholdCurve:
     """Precision and kept share at every bin edge, from codes and fine labels of the same images."""
 
     def __init__(self, names: Sequence[str], edges: Sequence[float]) -> None:
@@ -74,26 +74,26 @@ class Evidence:
         self._images += 1
         self._pixels += int(np.count_nonzero(labelled))
 
-    def result(self) -> EvidenceResult:
+    def result(self) -> ThresholdCurveResult:
         # p > edges[i] means bin >= i + 1, so summing from the last bin down gives every threshold at once.
         above = self._counts[:, :, ::-1].cumsum(axis=2)[:, :, ::-1]  # (2, K, bins)
         thresholds = [self._at(t, above[:, :, b], above[:, :, 0]) for b, t in enumerate([0.0, *self._edges])]
-        result = EvidenceResult(images=self._images, pixels=self._pixels, thresholds=thresholds)
+        result = ThresholdCurveResult(images=self._images, pixels=self._pixels, thresholds=thresholds)
         if self._seconds is not None:
             kept, wrong, right = self._seconds.tolist()
-            result["second"] = SecondEvidence(kept=share(kept, self._pixels), wrong=wrong, right=share(right, wrong))
+            result["second"] = SecondClassPoint(kept=share(kept, self._pixels), wrong=wrong, right=share(right, wrong))
         return result
 
-    def _at(self, threshold: float, counts: NDArray[np.int64], everything: NDArray[np.int64]) -> ThresholdEvidence:
+    def _at(self, threshold: float, counts: NDArray[np.int64], everything: NDArray[np.int64]) -> ThresholdPoint:
         kept = counts.sum(axis=0)  # (K,)
         shares, precisions = ratio(kept, everything.sum(axis=0)), ratio(counts[1], kept)
-        return ThresholdEvidence(
+        return ThresholdPoint(
             threshold=float(threshold),
             pixels=int(kept.sum()),
             kept=share(kept.sum(), self._pixels),
             precision=share(counts[1].sum(), kept.sum()),
             classes={
-                name: ClassEvidence(kept=number(part), precision=number(right))
+                name: ClassPoint(kept=number(part), precision=number(right))
                 for name, part, right in zip(self._names, shares.tolist(), precisions.tolist(), strict=True)
             },
         )

@@ -12,7 +12,7 @@ import click
 
 from autolabel.cli.options import echo, json_option, parse_scales, parse_size, print_json
 from autolabel.config.load import load_experiment
-from autolabel.config.schema import Infer, Model, Train
+from autolabel.config.schema import InferConfig, ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, DataError
 from autolabel.stages.initial_model import CONFIG
 from autolabel.user_files import open_regular, reading
@@ -25,10 +25,10 @@ BASELINE = "single"  # what relative costs are relative to
 
 
 @dataclass(frozen=True)
-class Question:
+class CostQuery:
     """Which networks are counted, on what image."""
 
-    table: Model
+    table: ModelConfig
     fusions: tuple[str, ...]
     classes: int
     size: tuple[int, int]  # height, width
@@ -45,8 +45,8 @@ class Row:
 
 @click.command()
 @click.argument("target", required=False, type=click.Path(path_type=Path))
-@click.option("--trunk", help=f"Default: {Model().trunk}.")
-@click.option("--head", help=f"Default: {Model().head}.")
+@click.option("--trunk", help=f"Default: {ModelConfig().trunk}.")
+@click.option("--head", help=f"Default: {ModelConfig().head}.")
 @click.option("--fusion", help="Default: all.")
 @click.option("--classes", type=click.IntRange(1, 65_535), help=f"Default: those of the weights, else {CLASSES}.")
 @click.option(
@@ -74,7 +74,7 @@ def cost(
     size = parse_size(size_text) if size_text is not None else None
     scales = parse_scales(scales_text) if scales_text is not None else None
     found = _of_target(target) if target is not None else _of_names(named)
-    question = Question(
+    question = CostQuery(
         found.table, found.fusions, classes or found.classes, size or found.size, scales or found.scales
     )
     rows = _rows(question)
@@ -85,17 +85,17 @@ def cost(
             echo(line)
 
 
-def _of_names(named: dict[str, str]) -> Question:
+def _of_names(named: dict[str, str]) -> CostQuery:
     from autolabel.models.fusion import FUSIONS
     from autolabel.models.registry import choose
 
-    table = Model.model_validate(named)
+    table = ModelConfig.model_validate(named)
     choose("fusion", table.fusion, FUSIONS)  # before anything is counted
     fusions = (table.fusion,) if "fusion" in named else tuple(reversed(FUSIONS))  # the simplest first
-    return Question(table, fusions, CLASSES, Train().crop, Infer().scales)
+    return CostQuery(table, fusions, CLASSES, TrainConfig().crop, InferConfig().scales)
 
 
-def _of_target(path: Path) -> Question:
+def _of_target(path: Path) -> CostQuery:
     """A folder is an artefact; a text file is an experiment; what holds zero bytes at its start is safetensors."""
     with reading(path, DataError, "give an experiment file or weights"):
         if path.is_dir():
@@ -105,7 +105,7 @@ def _of_target(path: Path) -> Question:
     return _of_weights(path) if b"\0" in start else _of_experiment(path)
 
 
-def _of_weights(path: Path) -> Question:
+def _of_weights(path: Path) -> CostQuery:
     from autolabel.cli.predict import read_model
     from autolabel.models import HuggingFaceCard, weights_from_bytes
     from autolabel.models.weights_file import read_card
@@ -116,27 +116,27 @@ def _of_weights(path: Path) -> Question:
     if isinstance(read_card(data, path), HuggingFaceCard):
         raise _not_ours(path, "holds a Hugging Face network")
     model, card = weights_from_bytes(data, path)
-    return Question(card.table, (card.table.fusion,), model.num_classes, Train().crop, Infer().scales)
+    return CostQuery(card.table, (card.table.fusion,), model.num_classes, TrainConfig().crop, InferConfig().scales)
 
 
 def _not_ours(path: Path, what: str) -> ConfigError:
     return ConfigError(path, what, "cost counts networks of ours alone: a trunk, a head and a fusion")
 
 
-def _of_experiment(path: Path) -> Question:
+def _of_experiment(path: Path) -> CostQuery:
     experiment = load_experiment(path)
     if experiment.teacher.huggingface is not None:
         raise _not_ours(path, "its teacher is a Hugging Face network")
     table, crop = experiment.teacher.model, experiment.teacher.crop
-    return Question(table, (table.fusion,), CLASSES, crop, experiment.infer.scales)
+    return CostQuery(table, (table.fusion,), CLASSES, crop, experiment.infer.scales)
 
 
-def _rows(question: Question) -> list[Row]:
+def _rows(question: CostQuery) -> list[Row]:
     """A row for each fusion, before them the baseline."""
     return [_row(question, fusion) for fusion in dict.fromkeys((BASELINE, *question.fusions))]
 
 
-def _row(question: Question, fusion: str) -> Row:
+def _row(question: CostQuery, fusion: str) -> Row:
     from autolabel.inference.optimize import prepare
     from autolabel.models.flops import count_labelling, count_training
 
@@ -152,7 +152,7 @@ def _row(question: Question, fusion: str) -> Row:
     return Row(fusion, training, labelling, prepared)
 
 
-def _as_json(question: Question, rows: list[Row]) -> dict[str, Any]:
+def _as_json(question: CostQuery, rows: list[Row]) -> dict[str, Any]:
     def of(cost: Cost, baseline: Cost) -> dict[str, Any]:
         relative = {"trunk": cost.flops.trunk / baseline.flops.trunk, "total": cost.flops.total / baseline.flops.total}
         flops = cost.flops._asdict() | {"total": cost.flops.total}
@@ -176,7 +176,7 @@ def _as_json(question: Question, rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _text(question: Question, rows: list[Row]) -> Iterator[str]:
+def _text(question: CostQuery, rows: list[Row]) -> Iterator[str]:
     height, width = question.size
     table = question.table
     yield f"{table.trunk} + {table.head}, {question.classes} classes, an image of {height} x {width}"

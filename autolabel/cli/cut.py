@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from autolabel.errors import ConfigError, DataError
-from autolabel.labels.codebook import CodeBook, thresholds_per_class
+from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.png import require_codec
 from autolabel.labels.shards import read_shard
-from autolabel.labels.threshold import CutLabel, cut_shard
+from autolabel.labels.threshold import LabelledImage, threshold_shard
 from autolabel.parallel import ordered_results, require_backend
 from autolabel.progress import Progress
 from autolabel.store import (
@@ -27,13 +27,13 @@ from autolabel.store import (
     write_file,
     write_files,
 )
-from autolabel.user_files import read_given
+from autolabel.user_files import read_user_file
 
 INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
-BEGUN = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
+BEGIN_MARK = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
 
 
-class Source(NamedTuple):
+class ShardSource(NamedTuple):
     """A shard of codes that is read whenever it is asked for: only a few are in memory at once."""
 
     where: str
@@ -44,12 +44,12 @@ class _Seen(NamedTuple):
     """What a first look at a shard tells; every image of it decodes."""
 
     sha256: str
-    book: CodeBook
+    book: Codebook
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
 
 
-def cut_codes(
+def cut_shards(
     codes: Path,
     out: Path,
     *,
@@ -75,7 +75,7 @@ def cut_codes(
     names = safe_names(ids, suffix=".png")
     _begin(out.absolute(), names)
     rows: list[dict[str, Any]] = []
-    cut = partial(cut_shard, lut=lut, coarse_by_id={}, codec=codec)
+    cut = partial(threshold_shard, lut=lut, coarse_by_id={}, codec=codec)
     again = (_read_again(source, look) for source, look in zip(sources, seen, strict=True))
     with (
         Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
@@ -88,20 +88,20 @@ def cut_codes(
     settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec}
     index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
     write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
-    remove_file(out.absolute() / BEGUN)
+    remove_file(out.absolute() / BEGIN_MARK)
     pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
     total = sum(row["bytes"] for row in rows)
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
 
 
-def _look(source: Source) -> _Seen:
+def _look(source: ShardSource) -> _Seen:
     data = source.read()
     shard = read_shard(data, where=source.where)
     shard.check()
     return _Seen(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
 
 
-def _read_again(source: Source, seen: _Seen) -> bytes:
+def _read_again(source: ShardSource, seen: _Seen) -> bytes:
     data = source.read()
     if sha256_bytes(data) != seen.sha256:
         raise DataError(source.where, "changed while it was being cut", "run the same command again")
@@ -111,11 +111,11 @@ def _read_again(source: Source, seen: _Seen) -> bytes:
 def _begin(out: Path, names: Mapping[str, str]) -> None:
     """Take an empty folder, or one in which a cut of the same images was cut short. ConfigError for any other."""
     begun = json.dumps(sorted(names)).encode()
-    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGUN, begun))):
+    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, begun))):
         raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
     if out.exists():
         remove_temporaries(out)
-    write_file(out / BEGUN, begun)
+    write_file(out / BEGIN_MARK, begun)
 
 
 def _is_empty(folder: Path) -> bool:
@@ -127,22 +127,22 @@ def _holds(file: Path, data: bytes) -> bool:
     return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
 
 
-def shard_sources(codes: Path) -> list[Source]:
+def shard_sources(codes: Path) -> list[ShardSource]:
     """The shards of images to label: those of an infer artefact, checked as they are read, or a single file."""
     if (codes / "COMMIT").is_file():
         artefact = Artefact.open(codes)
-        found = [Source(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
+        found = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
     elif codes.is_dir():
-        found = [Source(str(file), partial(_read, file)) for file in sorted(codes.glob("codes-*.h5"))]
+        found = [ShardSource(str(file), partial(_read, file)) for file in sorted(codes.glob("codes-*.h5"))]
     else:
-        found = [Source(str(codes), partial(_read, codes))]
+        found = [ShardSource(str(codes), partial(_read, codes))]
     if not found:
         raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
     return found
 
 
 def _read(file: Path) -> bytes:
-    return read_given(file, DataError, "give an infer artefact or a codes-*.h5 file")
+    return read_user_file(file, DataError, "give an infer artefact or a codes-*.h5 file")
 
 
 def _class_names(shard: _Seen, where: str) -> tuple[str, ...]:
@@ -156,6 +156,6 @@ def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
         raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
 
 
-def _row(item: CutLabel, name: str) -> dict[str, Any]:
+def _row(item: LabelledImage, name: str) -> dict[str, Any]:
     pixels = int(np.sum(item.counts))
     return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}

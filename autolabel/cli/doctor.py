@@ -23,7 +23,7 @@ from pathlib import Path
 
 from autolabel.errors import AutolabelError
 from autolabel.hardware import usable_cores
-from autolabel.store import hold, make_folder, open_draft, write_file
+from autolabel.store import hold_lock, make_folder, open_draft, write_file
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ def _self_test(base: Path) -> Check:
     import numpy as np
 
     from autolabel.labels import png
-    from autolabel.store import hold, write_file
+    from autolabel.store import hold_lock, write_file
 
     label = (np.arange(64 * 48).reshape(48, 64) % 256).astype(np.uint8)
     try:
         with tempfile.TemporaryDirectory(dir=base) as folder:
-            with hold(Path(folder) / "lock"):
+            with hold_lock(Path(folder) / "lock"):
                 write_file(Path(folder) / "label.png", png.encode(label))
             same = np.array_equal(png.decode((Path(folder) / "label.png").read_bytes()), label)
     except Exception as error:  # whatever fails here is the finding
@@ -107,11 +107,11 @@ def _self_test(base: Path) -> Check:
     return Check("self-test", same, "a label was written, locked, read back and decoded" if same else "bytes differ")
 
 
-LITTLE = 1e9  # bytes; a run of any size wants more
-FEW = 10_000  # files
+LOW_DISK_BYTES = 1e9  # bytes; a run of any size wants more
+LOW_FILE_COUNT = 10_000  # files
 OTHER_PLACE = "use another --work, on a local disk"
 KEY = "0" * 64
-TRY_THE_LOCK = """
+LOCK_SCRIPT = """
 import fcntl, os, sys
 try:
     fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,7 +122,7 @@ except BlockingIOError:
 
 def check_disk(base: Path) -> list[Check]:
     """Every check by itself; all in a scratch folder below `base`, which is gone afterwards."""
-    checks = [_room(base), _files(base)]
+    checks = [_disk_space(base), _files(base)]
     with ExitStack() as stack:
         try:
             scratch = Path(
@@ -136,15 +136,17 @@ def check_disk(base: Path) -> list[Check]:
                 *checks,
                 Check("writable", False, what, "check its permissions and its space, or use another --work"),
             ]
-        return [*checks, *(_tried(name, scratch / name, check) for name, check in TRIES.items())]
+        return [*checks, *(_run_test(name, scratch / name, check) for name, check in DISK_TESTS.items())]
 
 
-def _room(base: Path) -> Check:
+def _disk_space(base: Path) -> Check:
     try:
         free = shutil.disk_usage(base).free
     except OSError as error:
         return Check("disk", False, f"{base}: {error.strerror}", OTHER_PLACE)
-    return Check("disk", free > LITTLE, f"{free / 1e9:.1f} GB free at {base}", "free some space, or use another --work")
+    return Check(
+        "disk", free > LOW_DISK_BYTES, f"{free / 1e9:.1f} GB free at {base}", "free some space, or use another --work"
+    )
 
 
 def _files(base: Path) -> Check:
@@ -156,10 +158,10 @@ def _files(base: Path) -> Check:
     if not about.f_files:
         return Check("files", True, "no fixed number")
     found = f"{about.f_favail:,} more can be made at {base}"
-    return Check("files", about.f_favail > FEW, found, "delete files there, or use another --work")
+    return Check("files", about.f_favail > LOW_FILE_COUNT, found, "delete files there, or use another --work")
 
 
-def _tried(name: str, folder: Path, check: Callable[[Path], Check]) -> Check:
+def _run_test(name: str, folder: Path, check: Callable[[Path], Check]) -> Check:
     try:
         make_folder(folder)
         return check(folder)
@@ -172,9 +174,9 @@ def _tried(name: str, folder: Path, check: Callable[[Path], Check]) -> Check:
 def _lock(folder: Path) -> Check:
     """In a second process: some network file systems lock for one machine alone, or pretend to."""
     file = folder / "lock"
-    with hold(file):
-        held = subprocess.run([sys.executable, "-c", TRY_THE_LOCK, str(file)], capture_output=True, check=False)
-    free = subprocess.run([sys.executable, "-c", TRY_THE_LOCK, str(file)], capture_output=True, check=False)
+    with hold_lock(file):
+        held = subprocess.run([sys.executable, "-c", LOCK_SCRIPT, str(file)], capture_output=True, check=False)
+    free = subprocess.run([sys.executable, "-c", LOCK_SCRIPT, str(file)], capture_output=True, check=False)
     works = (held.returncode, free.returncode) == (75, 0)
     found = (
         "a lock (flock) shuts out a second process" if works else "a lock (flock) does not shut out a second process"
@@ -195,7 +197,7 @@ def _rename(folder: Path) -> Check:
     return Check("rename", whole and not left, found, OTHER_PLACE)
 
 
-def _sync(folder: Path) -> Check:
+def _fsync_works(folder: Path) -> Check:
     """Of a file and of the folder that names it."""
     for path, flags in ((folder / "file", os.O_RDWR), (folder, os.O_RDONLY | os.O_DIRECTORY)):
         if path != folder:
@@ -241,4 +243,4 @@ def _names(folder: Path) -> Check:
     return Check("names", True, f"{found}; either will do")
 
 
-TRIES = {"lock": _lock, "rename": _rename, "sync": _sync, "links": _links, "names": _names}
+DISK_TESTS = {"lock": _lock, "rename": _rename, "sync": _fsync_works, "links": _links, "names": _names}

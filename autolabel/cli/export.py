@@ -14,7 +14,7 @@ from autolabel.stages.initial_model import CONFIG
 from autolabel.store import Artefact, write_folder
 
 if TYPE_CHECKING:
-    from autolabel.export.model import Made
+    from autolabel.export.model import ExportedForm
     from autolabel.models import Network, NetworkCard
 
 
@@ -61,15 +61,15 @@ def _export(
     quiet: bool,
 ) -> dict[str, Any]:
     """Everything is checked before the first form is made; returns what `--json` prints."""
-    from autolabel.export.model import Handover, check_formats, describe, folder, make
+    from autolabel.export.model import ExportInput, check_formats, describe, folder, make
     from autolabel.export.network import exportable
 
     if out.exists() or out.is_symlink():
         raise ConfigError(out, "exists already", "give a new folder with --out")
     check_formats(formats, image_size)
     data, model, card = _open(weights)
-    handover = Handover(exportable(model, card, scales, weights), card, data, scales, image_size)
-    made: list[Made] = []
+    handover = ExportInput(exportable(model, card, scales, weights), card, data, scales, image_size)
+    made: list[ExportedForm] = []
     with Progress(total=len(formats), desc="export", unit="form", quiet=quiet) as bar:
         for name in formats:
             made.append(make(name, handover))

@@ -13,7 +13,7 @@ from autolabel.classes import CLASS_SETS, ClassSet, read_class_set
 from autolabel.cli.options import echo, json_option, print_json, size
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.store import sha256_bytes, sha256_file, write_file
-from autolabel.user_files import read_given, read_text
+from autolabel.user_files import read_text, read_user_file
 
 if TYPE_CHECKING:
     from autolabel.models.published.importing import Imported, Notes
@@ -44,7 +44,7 @@ def import_weights(
     if out.is_dir():
         raise ConfigError(out, "is a folder", "give the name of a file with --out")
     class_set = None if classes is None else _class_set(classes)
-    data = read_given(file, WeightsError, "give the path of a checkpoint")
+    data = read_user_file(file, WeightsError, "give the path of a checkpoint")
     imported = read(data, file, choice=Choice(trunk, head, fusion), classes=class_set)
     _write(out, imported.data)
     if as_json:

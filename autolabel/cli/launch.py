@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from autolabel.errors import AutolabelError, ToldAlready
-from autolabel.progress import tell
+from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.progress import print_err
 from autolabel.signals import StopFlag, Stopped, announcement
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LOCALHOST = "127.0.0.1"
 def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: StopFlag) -> None:
     """Run `autolabel ARGUMENTS` in `num_processes` ranks and wait for them.
 
-    ToldAlready: a rank failed and said why. AutolabelError: one was killed. Stopped: a signal came; the ranks had 30
+    AlreadyReported: a rank failed and said why. AutolabelError: one was killed. Stopped: a signal came; the ranks had 30
     seconds for their checkpoint.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -85,7 +85,7 @@ def _signals_raised() -> Iterator[None]:
     def handler(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
             signal.signal(s, signal.SIG_DFL)  # dying takes the ranks with us
-        tell(announcement(signum))
+        print_err(announcement(signum))
         raise SignalException(f"received {signum}", signal.Signals(signum))
 
     caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -117,7 +117,7 @@ def _failure(error: ChildFailedError, step: str) -> Exception:
     if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # sent to a rank, and so all have stopped
         return Stopped(first.exitcode - 128)
     if first.exitcode > 0:
-        return ToldAlready(first.exitcode)
+        return AlreadyReported(first.exitcode)
     name = signal.Signals(-first.exitcode).name
     smaller = "runtime.infer_batch" if step.startswith("infer") else "runtime.micro_batch"
     remedy = f"run the same command again to go on, with a smaller {smaller} if memory ran out"

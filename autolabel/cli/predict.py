@@ -27,19 +27,19 @@ from autolabel.cli.options import (
 )
 from autolabel.cli.predict_inputs import (
     ANIMATION,
-    Picture,
-    Source,
-    Take,
+    Frame,
+    FrameSelection,
+    MediaFile,
     check_out,
-    expected_pictures,
+    expected_images,
     find_sources,
-    read_pictures,
+    read_images,
 )
 from autolabel.errors import DataError, ItemsFailed, WeightsError
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
-from autolabel.labels.visualize import heat, heat_limits, overlay, picture_png
-from autolabel.progress import Progress, tell
+from autolabel.labels.visualize import grayscale, grayscale_limits, image_png, overlay
+from autolabel.progress import Progress, print_err
 from autolabel.report.animation import Animation
 from autolabel.report.contact_sheet import scale_sheet
 from autolabel.report.data import ScaleView
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Film:
+class AnimationOptions:
     """How the frames become one animated WebP."""
 
     fps: float
@@ -60,13 +60,13 @@ class Film:
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictOptions:
     scales: tuple[float, ...]
     flip: bool
     threshold: float
     details: bool
-    take: Take
-    film: Film | None
+    take: FrameSelection
+    film: AnimationOptions | None
     device: str
     quiet: bool
 
@@ -77,13 +77,13 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictSummary:
     files: list[list[Path]]  # of each picture
     animation: Path | None
     failed: list[DataError]  # of each file that could not be used, or not to its end
 
 
-def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Request) -> Predicted:
+def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: PredictOptions) -> PredictSummary:
     """Label pictures, animations and videos: NAME_label.png, NAME_overlay.png, with `details` what each scale saw.
 
     What can be known is checked before anything is written: raises WeightsError, ImageError, DataError, ConfigError.
@@ -94,7 +94,7 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Re
 
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
-    expected = sum(expected_pictures(source, request.take) for source in sources)
+    expected = sum(expected_images(source, request.take) for source in sources)
     model, card = open_network(weights)
     predictor = Predictor(
         model,
@@ -104,35 +104,35 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Re
         threshold=request.threshold,
         device=resolve_device(request.device),
     )
-    labeller = _Labeller(predictor, _colours(card.class_names), out, request)
+    labeller = _LabelWriter(predictor, _colours(card.class_names), out, request)
     with Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar:
         for source in sources:
             labeller.label(source, bar)
     return labeller.finish()
 
 
-class _Labeller:
+class _LabelWriter:
     """Writes the results of each picture as it comes, so that what has been done stays."""
 
-    def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: Request) -> None:
+    def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: PredictOptions) -> None:
         self._predictor, self._colours, self._out, self._request = predictor, colours, out, request
         self._written: list[list[Path]] = []
         self._failed: list[DataError] = []
         film = request.film
         self._animation = None if film is None else Animation(width=film.width, fps=film.fps)
 
-    def label(self, source: Source, bar: Progress) -> None:
+    def label(self, source: MediaFile, bar: Progress) -> None:
         try:
-            for picture in read_pictures(source, self._request.take):
+            for picture in read_images(source, self._request.take):
                 self._label(picture)
                 bar.update()
         except DataError as error:
             self._failed.append(error)
 
-    def _label(self, picture: Picture) -> None:
+    def _label(self, picture: Frame) -> None:
         labels = self._predictor.train_ids(picture.pixels)
         shown = overlay(picture.pixels, labels, self._colours)
-        products = {"label": png.encode(labels), "overlay": picture_png(shown)}
+        products = {"label": png.encode(labels), "overlay": image_png(shown)}
         if self._request.details:
             products |= _details(self._predictor, picture.pixels, labels, self._colours)
         rows = [(f"{picture.name}_{kind}.png", data) for kind, data in products.items()]
@@ -141,7 +141,7 @@ class _Labeller:
         if self._animation is not None:
             self._animation.add(shown)
 
-    def finish(self) -> Predicted:
+    def finish(self) -> PredictSummary:
         """The first failure is raised where there is nothing else to tell."""
         if self._failed and not self._written:
             raise self._failed[0]
@@ -149,18 +149,18 @@ class _Labeller:
         if self._animation is not None:
             film = self._out / ANIMATION
             write_file(film.absolute(), *self._animation.chunks())
-        return Predicted(self._written, film, self._failed)
+        return PredictSummary(self._written, film, self._failed)
 
 
 def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
     """Each scale's prediction over the picture and its attention, and all of them on one sheet."""
     details = predictor.details(picture)
-    limits = heat_limits(details.attention.values())
+    limits = grayscale_limits(details.attention.values())
     views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]
-    found = {"sheet": picture_png(scale_sheet(picture, labels, views, colours))}
+    found = {"sheet": image_png(scale_sheet(picture, labels, views, colours))}
     for view in views:
-        found[f"scale{view.scale:g}"] = picture_png(overlay(picture, view.prediction, colours))
-        found[f"attention{view.scale:g}"] = picture_png(heat(view.weight, limits))
+        found[f"scale{view.scale:g}"] = image_png(overlay(picture, view.prediction, colours))
+        found[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
     return found
 
 
@@ -257,24 +257,24 @@ def predict(
     quiet: bool,
 ) -> None:
     """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay each."""
-    from autolabel.cli.predict_inputs import Take
+    from autolabel.cli.predict_inputs import FrameSelection
 
     if threshold and not 0.001 <= threshold <= 0.999999:
         raise click.BadParameter(f"--threshold {threshold:g}: 0, or a probability from 0.001 to 0.999999")
-    request = Request(
+    request = PredictOptions(
         scales=parse_scales(scales),
         flip=flip,
         threshold=threshold,
         details=details,
-        take=Take(every, max_frames),
-        film=Film(fps, width) if animate else None,
+        take=FrameSelection(every, max_frames),
+        film=AnimationOptions(fps, width) if animate else None,
         device=device or "auto",
         quiet=quiet,
     )
-    _tell_predicted(predict_files(weights, images, out, request), out, as_json=as_json)
+    _print_summary(predict_files(weights, images, out, request), out, as_json=as_json)
 
 
-def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
+def _print_summary(result: PredictSummary, out: Path, *, as_json: bool) -> None:
     """ItemsFailed at the end where a file could not be used."""
     files = [str(path) for paths in result.files for path in paths]
     if as_json:
@@ -286,7 +286,7 @@ def _tell_predicted(result: Predicted, out: Path, *, as_json: bool) -> None:
         if result.animation:
             echo(f"animation {result.animation}")
     for error in result.failed:
-        tell(f"autolabel: {error}")
+        print_err(f"autolabel: {error}")
     if result.failed:
         raise ItemsFailed(out, f"finished, but {len(result.failed)} file(s) could not be used to the end")
 
@@ -313,10 +313,10 @@ def cut(
     quiet: bool,
 ) -> None:
     """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
-    from autolabel.cli.cut import cut_codes
+    from autolabel.cli.cut import cut_shards
 
     per_class = dict(_class_threshold(text) for text in class_thresholds)
-    result = cut_codes(
+    result = cut_shards(
         codes,
         out,
         threshold=threshold,

@@ -13,19 +13,19 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from autolabel.config.schema import SourceTable
+from autolabel.config.schema import SourceConfig
 from autolabel.data.media import CONTAINERS, decode_frames, decode_video, expected_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.errors import ConfigError, DataError
 from autolabel.store import safe_names
-from autolabel.user_files import open_given
+from autolabel.user_files import open_user_file
 
-MAX_PIXELS = SourceTable().max_pixels
+MAX_PIXELS = SourceConfig().max_pixels
 ANIMATION = "animation.webp"
 
 
 @dataclass(frozen=True)
-class Take:
+class FrameSelection:
     """Which frames of a video, or files of a folder: each `every`-th from the first on, `most` at most."""
 
     every: int = 1
@@ -37,7 +37,7 @@ class Take:
 
 
 @dataclass(frozen=True)
-class Source:
+class MediaFile:
     """One file. The results of a still picture are called NAME_label.png, of a frame NAME_frames/000012_label.png."""
 
     file: Path
@@ -53,34 +53,34 @@ class Source:
         return f"{self.name}_frames"
 
 
-class Picture(NamedTuple):
+class Frame(NamedTuple):
     name: str  # of its results, without _label.png
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
 
 
-def find_sources(paths: tuple[Path, ...], out: Path, take: Take) -> list[Source]:
+def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> list[MediaFile]:
     """Files as they are given, and the pictures below folders in the order of their names. Nothing is opened.
 
     Raises DataError for what is not there, ConfigError for a file named twice.
     """
     files = [file for path in paths for file in _files(path, out, take)]
     names = _names(files)
-    return [Source(file, names[file]) for file in files]
+    return [MediaFile(file, names[file]) for file in files]
 
 
-def _files(path: Path, out: Path, take: Take) -> list[Path]:
+def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
     """The path itself, or all pictures below it but hidden ones and those of an earlier run in `out`."""
     if not path.exists():
         raise DataError(path, "no such file or folder", "give image files, videos or folders")
     if not path.is_dir():
         return [path]
-    inside = sorted(_pictures_below(path, out.resolve()))
+    inside = sorted(_images_below(path, out.resolve()))
     if not inside:
         raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
     return inside[take.slice]
 
 
-def _pictures_below(path: Path, out: Path) -> Iterator[Path]:
+def _images_below(path: Path, out: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path):  # many times faster than Path.rglob: `path` may be a whole disk
         visible = (name for name in folders if name[0] != ".")
         folders[:] = [name for name in visible if name != out.name or Path(folder, name).resolve() != out]
@@ -98,7 +98,7 @@ def _names(files: list[Path]) -> dict[Path, str]:
     return {file: names[ids[file]] for file in files}
 
 
-def check_out(out: Path, sources: list[Source], kinds: Collection[str]) -> None:
+def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> None:
     """ConfigError where the results cannot lie in `out`, or one of them would take the place of a source."""
     if out.exists() and not out.is_dir():
         raise ConfigError(out, "is not a folder", "give another --out")
@@ -112,7 +112,7 @@ def check_out(out: Path, sources: list[Source], kinds: Collection[str]) -> None:
             raise ConfigError(source.file, "would be replaced by a result", remedy)
 
 
-def expected_pictures(source: Source, take: Take) -> int:
+def expected_images(source: MediaFile, take: FrameSelection) -> int:
     """About how many pictures a source gives. Raises what its header gives reason for, of videos."""
     if source.container is None:
         return 1
@@ -121,7 +121,7 @@ def expected_pictures(source: Source, take: Take) -> int:
     return len(range(count)[take.slice])
 
 
-def read_pictures(source: Source, take: Take) -> Iterator[Picture]:
+def read_images(source: MediaFile, take: FrameSelection) -> Iterator[Frame]:
     """The pictures of a source, one by one. Raises DataError, of a damaged frame when its turn comes."""
     with _opened(source.file) as file:
         if source.container is not None:
@@ -130,8 +130,8 @@ def read_pictures(source: Source, take: Take) -> Iterator[Picture]:
             several, frames = decode_frames(file.read(), where=source.file, max_pixels=MAX_PIXELS)
         with closing(frames):
             for number, pixels in islice(enumerate(frames), 0, take.slice.stop, take.every):
-                yield Picture(f"{source.folder}/{number:06}" if several else source.name, pixels)
+                yield Frame(f"{source.folder}/{number:06}" if several else source.name, pixels)
 
 
 def _opened(file: Path) -> BinaryIO:
-    return open_given(file, DataError, "give image files, videos or folders")
+    return open_user_file(file, DataError, "give image files, videos or folders")

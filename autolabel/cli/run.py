@@ -10,27 +10,27 @@ from typing import Any
 import click
 
 from autolabel.cli.options import (
-    How,
-    Opened,
-    Ranks,
+    LaunchPlan,
+    Project,
+    RunOptions,
     echo,
     experiment_options,
     json_option,
-    open_experiment,
+    open_project,
     print_json,
     run_options,
     running,
     size,
 )
 from autolabel.config.schema import MAX_JOBS
-from autolabel.distributed import World, joined, of_environment
-from autolabel.errors import ConfigError, GateFailed, ItemsFailed
+from autolabel.distributed import ProcessGroup, from_env, init
+from autolabel.errors import ConfigError, ItemsFailed, QualityGateFailed
 from autolabel.flow.disk_space import estimates
-from autolabel.flow.runner import Done
-from autolabel.flow.stage import Room
+from autolabel.flow.runner import StepResult
+from autolabel.flow.stage import DiskEstimate
 from autolabel.flow.status import StepStatus, status
 from autolabel.flow.summary import failed_gates, summarise
-from autolabel.flow.worker import follow
+from autolabel.flow.worker import run_worker
 from autolabel.signals import catch_signals
 from autolabel.stages.table import HEADER, cells
 from autolabel.store import Artefact
@@ -51,10 +51,10 @@ def run(
     dry_run: bool,
     nproc: int,
     as_json: bool,
-    how: How,
+    how: RunOptions,
 ) -> None:
     """Bring every step of EXPERIMENT up to date, from data to report."""
-    project = open_experiment(experiment, work=work, overrides=overrides)
+    project = open_project(experiment, work=work, overrides=overrides)
     if dry_run:
         print_plan(project, until, as_json=as_json)
         return
@@ -62,18 +62,20 @@ def run(
     run_project(project, how, until=until, as_json=as_json, ranks=ranks)
 
 
-def _ranks(number: int, experiment: Path, project: Opened, overrides: tuple[str, ...], how: How) -> Ranks:
+def _ranks(number: int, experiment: Path, project: Project, overrides: tuple[str, ...], how: RunOptions) -> LaunchPlan:
     """ConfigError where this machine has no place for so many."""
-    World(number - 1, number, number - 1, number).place(how.runtime(project.experiment.runtime))
+    ProcessGroup(number - 1, number, number - 1, number).runtime_for_rank(how.runtime(project.experiment.runtime))
     options = [f"--work={project.work}", *(f"--set={override}" for override in overrides), *how.options()]
-    return Ranks(number, lambda node: [node.stage.name, f"--only={node.name}", *options, "--", str(experiment)])
+    return LaunchPlan(number, lambda node: [node.stage.name, f"--only={node.name}", *options, "--", str(experiment)])
 
 
-def run_project(project: Opened, how: How, *, until: str | None, as_json: bool, ranks: Ranks | None = None) -> None:
+def run_project(
+    project: Project, how: RunOptions, *, until: str | None, as_json: bool, ranks: LaunchPlan | None = None
+) -> None:
     """Run, print the result, and end with the exit code it deserves."""
     pipeline = project.pipeline
     targets = pipeline.select(until) if until else list(pipeline.nodes.values())
-    with catch_signals() as stop, joined(stop) as world:
+    with catch_signals() as stop, init(stop) as world:
         if world.size > 1:
             raise ConfigError("torchrun", "can start one stage, not a run", "use `autolabel run --nproc N`")
         with running(project, how, stop, ranks=ranks) as runner:
@@ -81,7 +83,7 @@ def run_project(project: Opened, how: How, *, until: str | None, as_json: bool, 
     finish(project, done, as_json=as_json)
 
 
-def finish(project: Opened, done: list[Done], *, as_json: bool) -> None:
+def finish(project: Project, done: list[StepResult], *, as_json: bool) -> None:
     """Print what was achieved; raise when a gate failed or items were quarantined."""
     artefacts = {item.node.name: item.artefact for item in done}
     summary = summarise(project.pipeline, artefacts)
@@ -92,7 +94,7 @@ def finish(project: Opened, done: list[Done], *, as_json: bool) -> None:
         print_summary(summary, made)
     gates = failed_gates(project.pipeline, artefacts)
     if gates:
-        raise GateFailed("quality gate", gates[0], "train longer, or lower the gate")
+        raise QualityGateFailed("quality gate", gates[0], "train longer, or lower the gate")
     bad = {name: count for name, a in artefacts.items() if (count := a.provenance.get("bad_items", 0))}
     if bad:
         name, count = next(iter(bad.items()))
@@ -150,7 +152,7 @@ def _share(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
 
 
-def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
+def print_plan(project: Project, until: str | None, *, as_json: bool) -> None:
     """What a run would do: each step, its state and the reason, how much it works on and about what it takes."""
     steps = status(project.pipeline, project.work)
     manifest = next((step.path for step in steps if step.stage == "manifest" and step.state == "fresh"), None)
@@ -169,7 +171,7 @@ def print_plan(project: Opened, until: str | None, *, as_json: bool) -> None:
         echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}{takes}")
 
 
-def _planned(step: StepStatus, room: Room | None) -> dict[str, Any]:
+def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
     """`items` and `disk_bytes` are None where nothing says so yet, and of what is kept."""
     fresh = step.state == "fresh"
     known = None if fresh else room
@@ -195,13 +197,18 @@ def stage_command(stage: str, help_text: str) -> click.Command:
     @json_option
     @run_options
     def command(
-        experiment: Path, work: Path | None, overrides: tuple[str, ...], only: str | None, as_json: bool, how: How
+        experiment: Path,
+        work: Path | None,
+        overrides: tuple[str, ...],
+        only: str | None,
+        as_json: bool,
+        how: RunOptions,
     ) -> None:
-        with catch_signals(quiet=of_environment(os.environ).size > 1) as stop, joined(stop) as world:
-            if not world.is_first:
-                follow(world, stop)
+        with catch_signals(quiet=from_env(os.environ).size > 1) as stop, init(stop) as world:
+            if not world.is_rank0:
+                run_worker(world, stop)
                 return
-            project = open_experiment(experiment, work=work, overrides=overrides)
+            project = open_project(experiment, work=work, overrides=overrides)
             targets = project.pipeline.select(only or stage)
             with running(project, how, stop, world=world) as runner:
                 done = runner.run_only(targets)

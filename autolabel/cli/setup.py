@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 
 from autolabel.cli.options import (
-    How,
+    RunOptions,
     echo,
     json_option,
-    opened,
+    load_project,
     print_json,
     run_options,
     set_option,
@@ -32,11 +32,11 @@ from autolabel.store import write_file
 @set_option
 @json_option
 @run_options
-def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: How) -> None:
+def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: RunOptions) -> None:
     """Run the whole pipeline on synthetic street scenes: minutes on a CPU."""
     raw = resource("configs", "demo.toml")
     experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
-    run_project(opened(experiment, work), how, until=None, as_json=as_json)
+    run_project(load_project(experiment, work), how, until=None, as_json=as_json)
 
 
 @click.command()

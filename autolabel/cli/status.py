@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from autolabel.cli.options import echo, experiment_options, json_option, open_experiment, print_json, size
+from autolabel.cli.options import echo, experiment_options, json_option, open_project, print_json, size
 from autolabel.errors import CorruptArtefact
 from autolabel.flow.status import status as read_status
 from autolabel.flow.status import unreferenced
-from autolabel.store import damage, delete, hold, scan, set_aside
+from autolabel.store import delete, find_problems, hold_lock, scan, set_aside
 
 
 @click.command()
@@ -20,7 +20,7 @@ from autolabel.store import damage, delete, hold, scan, set_aside
 @json_option
 def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why: bool, as_json: bool) -> None:
     """Show which steps of EXPERIMENT are up to date."""
-    project = open_experiment(experiment, work=work, overrides=overrides)
+    project = open_project(experiment, work=work, overrides=overrides)
     steps = read_status(project.pipeline, project.work)
     if as_json:
         rows = [
@@ -54,8 +54,8 @@ def verify(
     experiment: Path, work: Path | None, overrides: tuple[str, ...], full: bool, aside: bool, as_json: bool
 ) -> None:
     """Check every committed artefact in the work folder; name every damaged file."""
-    project = open_experiment(experiment, work=work, overrides=overrides)
-    with hold(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
+    project = open_project(experiment, work=work, overrides=overrides)
+    with hold_lock(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
         checked, problems = _damaged(project.work, full=full)
         for path in dict.fromkeys(path for path, _ in problems) if aside else ():
             set_aside(path)
@@ -75,7 +75,7 @@ def verify(
 def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
     """How many artefacts there are; each problem and whose it is."""
     paths = [found.path for found in scan(work / "artefacts") if found.kind == "committed"]
-    return len(paths), [(path, problem) for path in paths for problem in damage(path, full=full)]
+    return len(paths), [(path, problem) for path in paths for problem in find_problems(path, full=full)]
 
 
 @click.command()
@@ -84,8 +84,8 @@ def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
 @json_option
 def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what EXPERIMENT, as it stands now, no longer refers to."""
-    project = open_experiment(experiment, work=work, overrides=overrides)
-    with hold(project.work / "lock") if project.work.is_dir() else nullcontext():
+    project = open_project(experiment, work=work, overrides=overrides)
+    with hold_lock(project.work / "lock") if project.work.is_dir() else nullcontext():
         items = unreferenced(project.pipeline, project.work)
         sizes = {item.path: item.num_bytes() for item in items}
         total = sum(sizes.values())

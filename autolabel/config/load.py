@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import read_given
+from autolabel.user_files import read_user_file
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: written relative to the experiment file, overridden relative to the current folder.
@@ -24,7 +24,7 @@ _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
-    raw = read_given(path, ConfigError, "give the path of a TOML file", at_most=_MAX_BYTES)
+    raw = read_user_file(path, ConfigError, "give the path of a TOML file", at_most=_MAX_BYTES)
     return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
 
 

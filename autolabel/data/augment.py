@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
-from autolabel.config.schema import Augment
+from autolabel.config.schema import AugmentConfig
 from autolabel.data.loaders import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -30,7 +30,7 @@ _ROUNDING = 1e-6  # px: a border that rounding moved adds no row of the view
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentParams:
     """Every random number of one sample."""
 
     scale: float
@@ -43,13 +43,13 @@ class Draw:
     blur_sigma: float  # px; 0 = none
 
 
-def draw(settings: Augment, rng: np.random.Generator) -> Draw:
+def draw_params(settings: AugmentConfig, rng: np.random.Generator) -> AugmentParams:
     u = rng.random(9)
     jitter = settings.colour * (2 * u[4:8] - 1)
     low, high = settings.scale
     sharpest, softest = settings.blur_sigma
     sigma = sharpest + (softest - sharpest) * rng.random()
-    return Draw(
+    return AugmentParams(
         scale=low + (high - low) * u[0],
         position=(u[1], u[2]),
         flip=bool(u[3] < settings.flip),
@@ -64,7 +64,7 @@ def draw(settings: Augment, rng: np.random.Generator) -> Draw:
 def augment(
     sample: Sample,
     *,
-    settings: Augment,
+    settings: AugmentConfig,
     crop: tuple[int, int],
     centre: tuple[int, int] | None,
     rng: np.random.Generator,
@@ -75,7 +75,7 @@ def augment(
     With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
     colour, which is zero once normalised) and the label is ignored.
     """
-    drawn = draw(settings, rng)
+    drawn = draw_params(settings, rng)
     rows = _span(sample.label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
     columns = _span(sample.label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
     view = _render(sample.image, rows, columns, drawn)
@@ -137,7 +137,7 @@ def _span(length: int, crop: int, scale: float, position: float, centre: int | N
     return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 
-def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> Image.Image:
+def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: AugmentParams) -> Image.Image:
     view = Image.fromarray(image).resize(
         (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
     )
@@ -149,7 +149,7 @@ def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> Imag
     return view
 
 
-def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:
+def colour_matrix(drawn: AugmentParams, mean: float) -> tuple[float, ...]:
     """The jitter as the 3 x 4 matrix of an affine map of RGB, row by row.
 
     saturation * colour + (1 - saturation) * luma, the hue turned in YIQ, contrast about the mean luma `mean`,
@@ -192,7 +192,7 @@ def classmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 Mix = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
-def draw_mix(settings: Augment, rng: np.random.Generator) -> Mix | None:
+def draw_mix(settings: AugmentConfig, rng: np.random.Generator) -> Mix | None:
     """What is done to a sample, if anything."""
     u = rng.random()
     if u < settings.cutmix:

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from autolabel.config.schema import Augment
+from autolabel.config.schema import AugmentConfig
 from autolabel.data.augment import augment, draw_mix
-from autolabel.data.loaders import Pairs, Sample
-from autolabel.data.sampling import EpochSampler, Item, class_centroid
+from autolabel.data.loaders import Sample, SegmentationDataset
+from autolabel.data.sampling import EpochSampler, SampleSpec, class_centroid
 from autolabel.data.streams import Stream
 from autolabel.parallel import OrderedMap
 
@@ -36,12 +36,12 @@ class Batch(NamedTuple):
 
 
 @dataclass
-class CropSet:
+class CropDataset:
     """Augmented crops by their number in the training. Threads may share it."""
 
-    pairs: Pairs
+    pairs: SegmentationDataset
     sampler: EpochSampler
-    augment: Augment
+    augment: AugmentConfig
     crop: tuple[int, int]
     tile: int  # px; see `data.sampling`
     fill: tuple[int, int, int]
@@ -56,14 +56,14 @@ class CropSet:
         self._mix(view, items, np.random.default_rng([self.sampler.seed, Stream.MIX, epoch, position]))
         return view
 
-    def _view(self, item: Item, rng: np.random.Generator) -> Sample:
+    def _view(self, item: SampleSpec, rng: np.random.Generator) -> Sample:
         sample = self.pairs[item.index]
         centre = None
         if item.class_id is not None:
             centre = class_centroid(sample.label, item.class_id, tile=self.tile, which=item.tile)
         return augment(sample, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
 
-    def _mix(self, view: Sample, items: list[Item], rng: np.random.Generator) -> None:
+    def _mix(self, view: Sample, items: list[SampleSpec], rng: np.random.Generator) -> None:
         """Paste a part of another sample of the epoch, cropped anew: not of the batch, which is shared and split."""
         mix = draw_mix(self.augment, rng)
         if mix is None:
@@ -84,7 +84,7 @@ class _Place(NamedTuple):
 
 
 def batches(
-    crops: CropSet, *, start: int, stop: int, step: int = 1, batch: int, workers: int, pin: bool = False
+    crops: CropDataset, *, start: int, stop: int, step: int = 1, batch: int, workers: int, pin: bool = False
 ) -> Generator[Batch]:
     """Every `step`-th sample of start .. stop in batches of `batch`, made by `workers` threads behind the loop.
 

@@ -36,7 +36,7 @@ _GREY, _PALETTE = 0, 3
 
 def image_size(data: bytes, *, where: object, max_pixels: int) -> tuple[int, int]:
     """(width, height) from the header alone. Raises ImageError."""
-    return open_picture(data, where, max_pixels, ImageError).size
+    return open_image(data, where, max_pixels, ImageError).size
 
 
 def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.uint8]:
@@ -45,7 +45,7 @@ def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.u
     Grey, palette and CMYK pictures become RGB, alpha is dropped, 16-bit RGB keeps its high bytes. 16-bit or float
     greyscale is refused: its range is not known.
     """
-    picture = open_picture(data, where, max_pixels, ImageError)
+    picture = open_image(data, where, max_pixels, ImageError)
     check_data(data, where, ImageError)
     return rgb_pixels(picture, where)
 
@@ -57,7 +57,7 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
     """
     legal, to_train = _tables(classes, encoding)
     _check_label_header(data, where, palette=encoding == "palette_ids")
-    picture = open_picture(data, where, max_pixels, LabelError)
+    picture = open_image(data, where, max_pixels, LabelError)
     check_data(data, where, LabelError)
     ids = _pixels(picture, where, LabelError, mode=picture.mode)
     if not legal[np.flatnonzero(picture.histogram())].all():
@@ -75,7 +75,7 @@ def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArra
     return legal, to_train
 
 
-def open_picture(
+def open_image(
     data: bytes, where: object, max_pixels: int, error_type: type[DataError], readers: Readers = READERS
 ) -> ImageFile.ImageFile:
     """A picture of which only the header has been read, and found within bounds. Raises `error_type`."""

@@ -21,7 +21,7 @@ from autolabel.data.schema import ImageRow, LabelRow, unsafe_path
 from autolabel.errors import DataError, ImageError, LabelError
 from autolabel.labels import png
 from autolabel.store.files import sha256_bytes
-from autolabel.user_files import read_given
+from autolabel.user_files import read_user_file
 
 Roots = Mapping[str, Path]  # name of a root -> folder
 
@@ -34,7 +34,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
     if unsafe is not None:
         raise DataError(root, f"path {path!r} {unsafe}")
     file = roots[root] / path
-    return read_given(file, DataError, "put it back or build a new manifest")
+    return read_user_file(file, DataError, "put it back or build a new manifest")
 
 
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
@@ -91,7 +91,7 @@ class Sample(NamedTuple):
         return sum(array.nbytes for array in self if array is not None)
 
 
-class Pairs(Protocol):
+class SegmentationDataset(Protocol):
     """A sequence of samples. All of them come with confidence, or none does."""
 
     @property
@@ -102,11 +102,11 @@ class Pairs(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
-class CachedPairs:
+class CachedDataset:
     """Keeps decoded samples up to `limit` bytes: a small data set is decoded once. Nothing is ever evicted. Threads may
     share it."""
 
-    def __init__(self, pairs: Pairs, *, limit: int = CACHE_BYTES) -> None:
+    def __init__(self, pairs: SegmentationDataset, *, limit: int = CACHE_BYTES) -> None:
         self.pairs, self.room = pairs, limit
         self._kept: dict[int, Sample] = {}
         self._lock = threading.Lock()
@@ -129,13 +129,13 @@ class CachedPairs:
         return sample
 
 
-def count_classes(pairs: Pairs, num_classes: int) -> np.ndarray:
+def count_classes(pairs: SegmentationDataset, num_classes: int) -> np.ndarray:
     """(N, K) pixels of each class in each label: for pairs in memory; a manifest has them counted."""
     labels = (pairs[index].label for index in range(len(pairs)))
     return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] for label in labels])
 
 
-class ManifestPairs:
+class ManifestDataset:
     """Samples of a manifest, read with their digests checked.
 
     `confidence`: path and sha256 of an auto label's map of confidence, by image id. Samples then come with confidence:

@@ -171,10 +171,10 @@ def _read_classes(data: bytes) -> ClassSet:
     return ClassSet.from_dict(table, CLASSES)
 
 
-Pair = tuple[ImageRow, LabelRow]
+RowPair = tuple[ImageRow, LabelRow]
 
 
-def training_pairs(manifest: Manifest, roles: Sequence[str]) -> list[Pair]:
+def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
     """Train images with the first label of `roles` that each has; images without one are left out.
 
     Raises DataError where no image has one, and for role truth, which must never be trained on.
@@ -189,12 +189,12 @@ def training_pairs(manifest: Manifest, roles: Sequence[str]) -> list[Pair]:
     return pairs
 
 
-def val_pairs(manifest: Manifest) -> list[Pair]:
+def val_rows(manifest: Manifest) -> list[RowPair]:
     """Images of split val with their fine labels."""
     return [(row, label) for row in manifest.split("val") if (label := manifest.label(row.id, "fine")) is not None]
 
 
-def to_label(manifest: Manifest) -> list[ImageRow]:
+def unlabelled_images(manifest: Manifest) -> list[ImageRow]:
     """The images a teacher shall label: split train, no fine label."""
     return [row for row in manifest.split("train") if manifest.label(row.id, "fine") is None]
 

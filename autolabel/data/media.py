@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, ImageFile, TiffImagePlugin
 
-from autolabel.data.decode import READERS, Readers, check_data, check_size, decoding, open_picture, rgb_pixels
+from autolabel.data.decode import READERS, Readers, check_data, check_size, decoding, open_image, rgb_pixels
 from autolabel.errors import ConfigError, ImageError
 
 # File name suffix -> FFmpeg's name of the container.
@@ -118,22 +118,22 @@ _MOVING: Readers = (*READERS, (lambda data: data[:6] in (b"GIF87a", b"GIF89a"), 
 _SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101  # TIFF 6.0, section 8: NewSubfileType
 
 
-class Frames(NamedTuple):
+class FrameSequence(NamedTuple):
     several: bool  # whether the file holds more than one
     pictures: Generator[NDArray[np.uint8]]  # (H, W, 3) RGB, decoded when asked for, which may raise ImageError
 
 
-def decode_frames(data: bytes, *, where: object, max_pixels: int) -> Frames:
+def decode_frames(data: bytes, *, where: object, max_pixels: int) -> FrameSequence:
     """All frames of an animated PNG, WebP or GIF, all pages of a TIFF; of a still picture that one.
 
     Each as `decode_image` gives it; pages may differ in size. The overviews and masks that a TIFF holds beside a large
     picture are no pages. Raises ImageError.
     """
-    picture = open_picture(data, where, max_pixels, ImageError, _MOVING)
+    picture = open_image(data, where, max_pixels, ImageError, _MOVING)
     check_data(data, where, ImageError)
     with decoding(where, "broken header", ImageError):
         numbers = _pages(picture) if isinstance(picture, TiffImagePlugin.TiffImageFile) else _numbers(picture)
-    return Frames(len(numbers) > 1, _decoded(picture, numbers, where, max_pixels))
+    return FrameSequence(len(numbers) > 1, _decoded(picture, numbers, where, max_pixels))
 
 
 def _numbers(picture: ImageFile.ImageFile) -> Sequence[int]:

@@ -24,13 +24,13 @@ from functools import cached_property
 import numpy as np
 
 from autolabel.classes import id_of_name
-from autolabel.config.schema import Phase, Train
+from autolabel.config.schema import PhaseConfig, TrainConfig
 from autolabel.data.streams import Stream
 from autolabel.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Item:
+class SampleSpec:
     """One training sample: which picture, and for a class-uniform draw the class that its crop must show."""
 
     index: int
@@ -60,17 +60,17 @@ def class_centroid(label: np.ndarray, class_id: int, *, tile: int, which: float)
 
 
 @dataclass(frozen=True)
-class Part:
+class SamplingPhase:
     """What some epochs in a row draw from."""
 
     epochs: int
     pictures: Sequence[int]  # drawn evenly
-    holders: tuple[np.ndarray, ...]  # drawn class-uniformly: for every class the pictures that hold it
+    images_by_class: tuple[np.ndarray, ...]  # drawn class-uniformly: for every class the pictures that hold it
 
     @cached_property
     def present(self) -> list[int]:
         """The classes that can be drawn."""
-        return [class_id for class_id, pictures in enumerate(self.holders) if len(pictures)]
+        return [class_id for class_id, pictures in enumerate(self.images_by_class) if len(pictures)]
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,19 @@ class EpochSampler:
     pictures share a walk.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[SamplingPhase, ...]
     seed: int
     epoch_images: int
     class_uniform: float
 
-    def items(self, epoch: int) -> list[Item]:
+    def items(self, epoch: int) -> list[SampleSpec]:
         number, begun = self._part_of(epoch)
         part = self.parts[number]
         num_plain = self._num_plain(part)
         rng = np.random.default_rng([self.seed, Stream.EPOCH, epoch])
         drawn = _class_items(rng, part, self.epoch_images - num_plain)
         start = self._walked(number) + (epoch - begun) * num_plain
-        drawn += [Item(index) for index in self._walk(part.pictures, start, num_plain)]
+        drawn += [SampleSpec(index) for index in self._walk(part.pictures, start, num_plain)]
         return [drawn[i] for i in rng.permutation(len(drawn))]
 
     def _part_of(self, epoch: int) -> tuple[int, int]:
@@ -106,7 +106,7 @@ class EpochSampler:
             begun += part.epochs
         return len(self.parts) - 1, begun
 
-    def _num_plain(self, part: Part) -> int:
+    def _num_plain(self, part: SamplingPhase) -> int:
         return self.epoch_images - (round(self.class_uniform * self.epoch_images) if part.present else 0)
 
     def _walked(self, number: int) -> int:
@@ -123,16 +123,16 @@ class EpochSampler:
         return np.asarray(pictures)[np.concatenate(order)[offset : offset + count]].tolist() if count else []
 
 
-def _class_items(rng: np.random.Generator, part: Part, count: int) -> list[Item]:
+def _class_items(rng: np.random.Generator, part: SamplingPhase, count: int) -> list[SampleSpec]:
     items = []
     for of_class, of_pictures, tile in rng.random((count, 3)).tolist():
         class_id = part.present[int(of_class * len(part.present))]
-        holders = part.holders[class_id]
-        items.append(Item(int(holders[int(of_pictures * len(holders))]), class_id, tile))
+        images_by_class = part.images_by_class[class_id]
+        items.append(SampleSpec(int(images_by_class[int(of_pictures * len(images_by_class))]), class_id, tile))
     return items
 
 
-def check_phases(settings: Train, *, layers: Collection[str], names: Sequence[str]) -> None:
+def check_phases(settings: TrainConfig, *, layers: Collection[str], names: Sequence[str]) -> None:
     """ConfigError where a phase has none of the `layers` that there are, or no class is named so."""
     for number, phase in enumerate(settings.phases, start=1):
         for wanted in (phase.layers, phase.uniform or phase.layers):
@@ -143,27 +143,29 @@ def check_phases(settings: Train, *, layers: Collection[str], names: Sequence[st
         id_of_name(name, names, where=settings.place("uniform_classes"))
 
 
-def plan_parts(
-    settings: Train, *, layers: Sequence[str], names: Sequence[str], holders: tuple[np.ndarray, ...]
-) -> tuple[Part, ...]:
-    """What is drawn when. `layers`: of every picture that is trained on; `holders`: for each class those of them that
+def plan_phases(
+    settings: TrainConfig, *, layers: Sequence[str], names: Sequence[str], images_by_class: tuple[np.ndarray, ...]
+) -> tuple[SamplingPhase, ...]:
+    """What is drawn when. `layers`: of every picture that is trained on; `images_by_class`: for each class those of them that
     hold it, or none at all. Raises ConfigError as `check_phases` does."""
     check_phases(settings, layers=set(layers), names=names)
-    everything = Phase(layers=("fine", "auto", "coarse"), epochs=settings.epochs)
+    everything = PhaseConfig(layers=("fine", "auto", "coarse"), epochs=settings.epochs)
     phases = settings.phases or (everything,)
     given = sum(phase.epochs or 0 for phase in phases)
     return tuple(
-        Part(
+        SamplingPhase(
             epochs=phase.epochs or settings.epochs - given,
             pictures=[index for index, layer in enumerate(layers) if layer in phase.layers],
-            holders=_drawable(holders, layers, phase.uniform or phase.layers, settings.uniform_classes, names),
+            images_by_class=_drawable(
+                images_by_class, layers, phase.uniform or phase.layers, settings.uniform_classes, names
+            ),
         )
         for phase in phases
     )
 
 
 def _drawable(
-    holders: tuple[np.ndarray, ...],
+    images_by_class: tuple[np.ndarray, ...],
     layers: Sequence[str],
     wanted: Collection[str],
     chosen: Collection[str] | None,
@@ -173,4 +175,6 @@ def _drawable(
     of_wanted = np.array([layer in wanted for layer in layers])
     of_fine = of_wanted & np.array([layer == "fine" for layer in layers])
     allowed = [of_wanted if chosen is None or name in chosen else of_fine for name in names]
-    return tuple(pictures[mask[pictures]] for pictures, mask in zip(holders, allowed, strict=bool(holders)))
+    return tuple(
+        pictures[mask[pictures]] for pictures, mask in zip(images_by_class, allowed, strict=bool(images_by_class))
+    )

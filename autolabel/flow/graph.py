@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
-from autolabel.config.schema import Experiment, Table
+from autolabel.config.schema import Config, Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Stage
 from autolabel.resources import folder
@@ -22,7 +22,7 @@ class Node:
 
     name: str
     stage: Stage
-    settings: Table
+    settings: Config
     seed: int
     inputs: Mapping[str, Node]
 
@@ -35,7 +35,7 @@ class Pipeline:
     headline: Node | None = None  # the evaluation whose mIoU stands for the student
 
     def add(
-        self, name: str, stage: Stage, settings: Table, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
+        self, name: str, stage: Stage, settings: Config, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
     ) -> Node:
         """Add a step; raises ConfigError when an input is missing, unknown or of the wrong kind."""
         if name in self.nodes:

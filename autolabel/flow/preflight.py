@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from autolabel.config.schema import Experiment
 from autolabel.flow.graph import Node
-from autolabel.flow.stage import Ahead
+from autolabel.flow.stage import PreflightContext
 
 if TYPE_CHECKING:
-    from autolabel.data.sources.base import SourcePlan
+    from autolabel.data.sources.base import SourceListing
 
 
-def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes: int = 1) -> SourcePlan:
+def preflight(experiment: Experiment, nodes: Iterable[Node], *, num_processes: int = 1) -> SourceListing:
     """Raise what the first of the steps would refuse once its turn has come; returns what the source holds.
 
     Raises ConfigError and DataError.
@@ -23,5 +23,5 @@ def check_ahead(experiment: Experiment, nodes: Iterable[Node], *, num_processes:
     data = plan(experiment.data)
     for node in nodes:
         given = {name: source.settings for name, source in node.inputs.items()}
-        node.stage.check(Ahead(node.settings, given, data, num_processes, experiment.runtime))
+        node.stage.check(PreflightContext(node.settings, given, data, num_processes, experiment.runtime))
     return data

@@ -14,7 +14,7 @@ from typing import Any
 from autolabel.errors import AutolabelError, CorruptArtefact
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key
-from autolabel.store import Artefact, Found, find, scan
+from autolabel.store import Artefact, WorkFolderItem, find, scan
 from autolabel.store.artefact import partial_path
 
 
@@ -100,7 +100,7 @@ def _readable(node: Node, key: str) -> str:
     return f"{node.name} {key}"
 
 
-def unreferenced(pipeline: Pipeline, work: Path) -> list[Found]:
+def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
     """What may go: all but the artefacts of up-to-date steps, and whatever belongs to a step still to be done.
 
     A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back.

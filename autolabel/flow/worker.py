@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from autolabel.config.schema import Experiment, Runtime
-from autolabel.distributed import World
+from autolabel.config.schema import Experiment, RuntimeConfig
+from autolabel.distributed import ProcessGroup
 from autolabel.flow.graph import load_pipeline
 from autolabel.flow.stage import Context
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, join_draft
 
 
-def task(context: Context, *, runtime: Runtime, key: str) -> bytes:
+def encode_task(context: Context, *, runtime: RuntimeConfig, key: str) -> bytes:
     """What the others need to know of a step; artefacts by path, so every machine must see the work folder."""
     document = {
         "experiment": context.experiment.model_dump(mode="json"),
@@ -28,15 +28,15 @@ def task(context: Context, *, runtime: Runtime, key: str) -> bytes:
     return json.dumps(document).encode()
 
 
-def follow(world: World, stop: StopFlag) -> None:
+def run_worker(world: ProcessGroup, stop: StopFlag) -> None:
     """Until rank 0 says that no more steps come. Raises what a stage raises, and Stopped."""
     number = 0
-    while (message := world.hear(number, stop)) is not None:
-        _take_part(json.loads(message), world, stop)
+    while (message := world.receive(number, stop)) is not None:
+        _run_task(json.loads(message), world, stop)
         number += 1
 
 
-def _take_part(document: Mapping[str, Any], world: World, stop: StopFlag) -> None:
+def _run_task(document: Mapping[str, Any], world: ProcessGroup, stop: StopFlag) -> None:
     experiment = Experiment.model_validate_json(json.dumps(document["experiment"]))
     node = load_pipeline(experiment).nodes[document["step"]]
     context = Context(
@@ -46,7 +46,7 @@ def _take_part(document: Mapping[str, Any], world: World, stop: StopFlag) -> Non
         experiment=experiment,
         inputs={name: Artefact.open(Path(path)) for name, path in document["inputs"].items()},
         draft=join_draft(Path(document["folder"]), document["key"]),
-        runtime=world.place(Runtime.model_validate_json(json.dumps(document["runtime"]))),
+        runtime=world.runtime_for_rank(RuntimeConfig.model_validate_json(json.dumps(document["runtime"]))),
         stop=stop,
         quiet=True,
         world=world,

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import ImageError
-from autolabel.inference.model import Halving, Teacher
-from autolabel.inference.sliding_window import decide_by_windows
+from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
+from autolabel.inference.sliding_window import encode_by_windows
 from autolabel.parallel import OrderedMap
 
 
@@ -74,7 +74,7 @@ class _Running(NamedTuple):
 
 
 def infer_chunks(
-    teacher: Teacher,
+    teacher: InferenceModel,
     chunks: Iterable[tuple[int, Sequence[Row]]],
     *,
     load: Callable[[Row], np.ndarray],
@@ -106,9 +106,9 @@ def infer_chunks(
         return _start(by_windows(teacher), _load(batch, load))
 
     def by_windows(decide: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return decide if window is None else partial(decide_by_windows, decide, size=window, overlap=overlap)
+        return decide if window is None else partial(encode_by_windows, decide, size=window, overlap=overlap)
 
-    predict = by_windows(Halving(teacher, on_retry))
+    predict = by_windows(SplitOnOutOfMemory(teacher, on_retry))
     running: deque[_Running] = deque()
     done: dict[str, np.ndarray] = {}
     bad: list[tuple[str, ImageError]] = []

@@ -16,15 +16,15 @@ import triton.language as tl
 from torch import Tensor
 
 from autolabel.inference.decision import empty_codes
-from autolabel.labels.codebook import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import Term
-from autolabel.models.resample import Taps
+from autolabel.models.resample import ResampleWeights
 
 _VALUES = 2048  # pixels times classes a program
 _FIELDS = 26  # of a term in the table: see `_Tables.add`
 
 
-def decide_terms(views: Sequence[Sequence[Term]], book: CodeBook) -> Tensor:
+def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
     """Codes (B, H, W) of the mean over the views, each a list of terms, highest scale first."""
     first = views[0][0]
     batch, num_classes = first.logits.shape[:2]
@@ -37,7 +37,7 @@ def decide_terms(views: Sequence[Sequence[Term]], book: CodeBook) -> Tensor:
     codes = empty_codes((batch, height, width), book, first.logits.device)
     classes = triton.next_power_of_2(num_classes)
     block = max(1, _VALUES // classes)
-    _decide[(triton.cdiv(height * width, block), batch)](
+    _encode_kernel[(triton.cdiv(height * width, block), batch)](
         *tables.tensors(),
         torch.from_numpy(book.limits).to(codes.device),
         codes,
@@ -98,7 +98,7 @@ class _Tables:
         maps = [torch.cat(parts).to(torch.float32) for parts in (self._logits, attention)]
         return maps + [tensor.to(self._device, non_blocking=True) for tensor in host]
 
-    def _axis(self, taps: Taps) -> list[int]:
+    def _axis(self, taps: ResampleWeights) -> list[int]:
         fields = [_size(self._firsts), _size(self._weights), taps.width]
         self._firsts.append(torch.from_numpy(taps.first).to(torch.int32))
         self._weights.append(torch.from_numpy(taps.weights).to(torch.float32).reshape(-1))
@@ -158,7 +158,7 @@ def _logits_at(logits, firsts, weights, term, image, y, x, k, num_classes):  # t
 
 
 @triton.jit
-def _decide(  # type: ignore[no-untyped-def]
+def _encode_kernel(  # type: ignore[no-untyped-def]
     logits,
     attention,
     firsts,

@@ -13,25 +13,25 @@ from typing import cast
 
 from torch import Tensor
 
-from autolabel.inference.decision import decide, decide_strip, empty_codes, strips
-from autolabel.labels.codebook import CodeBook
-from autolabel.models.fusion import Fusion, RawMaps, Term
-from autolabel.models.lazy_rows import Held, RowMap
+from autolabel.inference.decision import empty_codes, encode, encode_strip, strips
+from autolabel.labels.codebook import Codebook
+from autolabel.models.fusion import Fusion, StridedOutput, Term
+from autolabel.models.lazy_rows import LazyLeaf, LazyMap
 
-Views = Sequence[Sequence[RawMaps]]  # of one batch: as it is, and perhaps mirrored with its maps mirrored back
+Views = Sequence[Sequence[StridedOutput]]  # of one batch: as it is, and perhaps mirrored with its maps mirrored back
 
 
-def decide_fused(fusion: Fusion, views: Views, book: CodeBook) -> Tensor:
+def encode_fused(fusion: Fusion, views: Views, book: Codebook) -> Tensor:
     """Codes (B, H, W) of the mean over the views of their fused logits; what `decide` gives of `fused_logits`, but
     within 1e-6 of a tie or of an edge."""
     terms = _kernel_terms(fusion, views)
     if terms is not None:
-        from autolabel.inference.fused_cuda import decide_terms
+        from autolabel.inference.fused_cuda import encode_terms
 
-        return decide_terms(terms, book)
+        return encode_terms(terms, book)
     if not all(_finite(raw.logits) for view in views for raw in view):
-        return decide(fused_logits(fusion, views), book)  # what is not finite spreads no further than its own pixels
-    return _decide_rows(fused_rows(fusion, views), book)
+        return encode(fused_logits(fusion, views), book)  # what is not finite spreads no further than its own pixels
+    return _encode_rows(fused_rows(fusion, views), book)
 
 
 def _kernel_terms(fusion: Fusion, views: Views) -> list[list[Term]] | None:
@@ -57,22 +57,22 @@ def fused_logits(fusion: Fusion, views: Views) -> Tensor:
     return sum(rest, start=first) / len(views) if rest else first
 
 
-def fused_rows(fusion: Fusion, views: Views) -> RowMap:
+def fused_rows(fusion: Fusion, views: Views) -> LazyMap:
     """The same, of which only the rows asked for are computed."""
-    return cast(RowMap, fused_logits(fusion, [[_held(raw) for raw in view] for view in views]))
+    return cast(LazyMap, fused_logits(fusion, [[_lazy(raw) for raw in view] for view in views]))
 
 
-def _held(raw: RawMaps) -> RawMaps:
+def _lazy(raw: StridedOutput) -> StridedOutput:
     """Row maps in the place of tensors: `fuse` and `resize` take both."""
-    attention = None if raw.attention is None else cast(Tensor, Held(raw.attention))
-    return raw._replace(logits=cast(Tensor, Held(raw.logits)), attention=attention)
+    attention = None if raw.attention is None else cast(Tensor, LazyLeaf(raw.attention))
+    return raw._replace(logits=cast(Tensor, LazyLeaf(raw.logits)), attention=attention)
 
 
-def _decide_rows(fused: RowMap, book: CodeBook) -> Tensor:
+def _encode_rows(fused: LazyMap, book: Codebook) -> Tensor:
     batch, num_classes, height, width = fused.shape
     assert num_classes == book.num_classes, f"{num_classes} maps, codes of {book.num_classes} classes"
     codes = empty_codes((batch, height, width), book, fused.like.device)
     for top, bottom in strips(height, batch * width, fused.like.device):
         for strip, out in zip(fused.rows(top, bottom), codes, strict=True):
-            out[top:bottom] = decide_strip(strip, book)
+            out[top:bottom] = encode_strip(strip, book)
     return codes

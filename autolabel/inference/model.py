@@ -16,17 +16,17 @@ from torch import Tensor
 
 from autolabel.errors import AutolabelError
 from autolabel.inference.cuda_graphs import CudaGraphs, StaticPasses
-from autolabel.inference.decision import decide, decide_probabilities
-from autolabel.inference.fused_decision import decide_fused
-from autolabel.inference.multiscale import highest_first, raw_views
+from autolabel.inference.decision import encode, encode_probabilities
+from autolabel.inference.fused_decision import encode_fused
+from autolabel.inference.multiscale import descending, forward_views
 from autolabel.inference.optimize import prepare
-from autolabel.labels.codebook import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.models import Network, NetworkCard, SegmentationModel, normalise
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-class Teacher:
+class InferenceModel:
     """Callable: RGB pictures (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
 
     Runs on the device: of our own networks a copy made for inference (`inference.prepare`). `precision` is "fp32" or
@@ -38,7 +38,7 @@ class Teacher:
         self,
         model: Network,
         card: NetworkCard,
-        book: CodeBook,
+        book: Codebook,
         *,
         scales: Sequence[float],
         flip: bool = False,
@@ -50,7 +50,7 @@ class Teacher:
         self.device = torch.device(device)
         self.upload = Upload(self.device)
         self._dtype = _PRECISIONS[precision]
-        self.evidence = evidence_of(model, self.device, self._dtype, static=static)
+        self.evidence = code_predictor(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
@@ -60,7 +60,7 @@ class Teacher:
         return self.evidence.codes(images, self.book, self.scales, flip=self.flip, autocast=autocast)
 
 
-class Halving:
+class SplitOnOutOfMemory:
     """Calls `function` on a batch; whenever memory runs out, from then on in parts half as large, down to one image.
 
     `on_retry(limit)` hears of every halving. AutolabelError where a single image does not fit.
@@ -110,11 +110,11 @@ class ScaleEvidence(NamedTuple):
     weight: Tensor  # (B, 1, H, W), summing to 1 over the scales at every pixel
 
 
-class Evidence(Protocol):
+class CodePredictor(Protocol):
     """Images are normalised, (B, 3, H, W); nothing keeps a gradient."""
 
     def codes(
-        self, images: Tensor, book: CodeBook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
+        self, images: Tensor, book: Codebook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
     ) -> Tensor:
         """Codes (B, H, W) of what all scales, and with `flip` the mirrored images, say together.
 
@@ -124,7 +124,7 @@ class Evidence(Protocol):
 
     def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]: ...
 
-    def decide(self, values: Tensor, book: CodeBook) -> Tensor:
+    def decide(self, values: Tensor, book: Codebook) -> Tensor:
         """Codes (B, h, w) of one scale's values."""
         ...
 
@@ -138,40 +138,40 @@ class ProbabilityModel(Protocol):
 
 
 @dataclass(frozen=True)
-class LogitEvidence:
+class LogitPredictor:
     """Our own networks: logits of every scale, weighed by attention."""
 
     model: SegmentationModel
 
     def codes(
-        self, images: Tensor, book: CodeBook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
+        self, images: Tensor, book: Codebook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
     ) -> Tensor:
         with torch.no_grad(), autocast:
-            views = raw_views(self.model, images, scales, flip=flip)
-        return decide_fused(self.model.fusion, views, book)
+            views = forward_views(self.model, images, scales, flip=flip)
+        return encode_fused(self.model.fusion, views, book)
 
     @torch.no_grad()
     def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
-        maps = self.model.scale_maps(images, highest_first(scales))
+        maps = self.model.scale_maps(images, descending(scales))
         weights = self.model.fusion.weights(maps)
         return {m.scale: ScaleEvidence(m.logits, weights[m.scale]) for m in maps}
 
-    def decide(self, values: Tensor, book: CodeBook) -> Tensor:
-        return decide(values, book)
+    def decide(self, values: Tensor, book: Codebook) -> Tensor:
+        return encode(values, book)
 
 
 @dataclass(frozen=True)
-class ProbabilityEvidence:
+class ProbabilityPredictor:
     """All others: the mean of the probabilities of every scale."""
 
     model: ProbabilityModel
 
     def codes(
-        self, images: Tensor, book: CodeBook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
+        self, images: Tensor, book: Codebook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
     ) -> Tensor:
         with autocast:
             mean = self.mean(images, scales, flip=flip)
-        return decide_probabilities(mean, book)
+        return encode_probabilities(mean, book)
 
     @torch.no_grad()
     def mean(self, images: Tensor, scales: Sequence[float], *, flip: bool) -> Tensor:
@@ -187,8 +187,8 @@ class ProbabilityEvidence:
         weight = images.new_full((len(images), 1, *images.shape[-2:]), 1 / len(scales))
         return {scale: ScaleEvidence(self.model.probabilities(images, scale=scale), weight) for scale in scales}
 
-    def decide(self, values: Tensor, book: CodeBook) -> Tensor:
-        return decide_probabilities(values, book)
+    def decide(self, values: Tensor, book: Codebook) -> Tensor:
+        return encode_probabilities(values, book)
 
 
 def _sum(maps: Iterable[Tensor]) -> Tensor:
@@ -200,17 +200,17 @@ def _sum(maps: Iterable[Tensor]) -> Tensor:
     return total
 
 
-def evidence_of(
+def code_predictor(
     model: Network, device: torch.device, dtype: torch.dtype = torch.float32, *, static: bool = False
-) -> Evidence:
+) -> CodePredictor:
     """How this network is asked, in eval mode on the device: ours as a copy for convolutions in `dtype`, on CUDA and
     where `static` is asked for with passes that are compiled and recorded."""
     if not isinstance(model, SegmentationModel):
-        return ProbabilityEvidence(model.to(device).eval())
+        return ProbabilityPredictor(model.to(device).eval())
     prepared = prepare(model, device, dtype)
     if static and device.type == "cuda":
         prepared.evidence = StaticPasses(prepared.evidence, CudaGraphs())  # type: ignore[method-assign]
-    return LogitEvidence(prepared)
+    return LogitPredictor(prepared)
 
 
 class Upload:

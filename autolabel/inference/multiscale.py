@@ -8,7 +8,7 @@ import torch
 
 from autolabel.inference.fused_decision import fused_logits
 from autolabel.models import SegmentationModel
-from autolabel.models.fusion import RawMaps
+from autolabel.models.fusion import StridedOutput
 
 
 @torch.no_grad()
@@ -20,24 +20,24 @@ def multiscale_logits(
     `scales` must hold 1.0, the output size, and suit the fusion (ConfigError). With `flip` the logits of the mirrored
     images, mirrored back, are averaged in. The model is expected in eval mode; no gradient is kept.
     """
-    return fused_logits(model.fusion, raw_views(model, images, scales, flip=flip))
+    return fused_logits(model.fusion, forward_views(model, images, scales, flip=flip))
 
 
-def raw_views(
+def forward_views(
     model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
-) -> list[list[RawMaps]]:
+) -> list[list[StridedOutput]]:
     """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
-    ordered = highest_first(scales)
+    ordered = descending(scales)
     views = [model.raw_maps(images, ordered)]
     if flip:
         views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
     return views
 
 
-def _mirrored(raw: RawMaps) -> RawMaps:
+def _mirrored(raw: StridedOutput) -> StridedOutput:
     attention = None if raw.attention is None else raw.attention.flip(-1)
     return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 
 
-def highest_first(scales: Sequence[float]) -> list[float]:
+def descending(scales: Sequence[float]) -> list[float]:
     return sorted(map(float, scales), reverse=True)

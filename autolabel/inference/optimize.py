@@ -28,7 +28,7 @@ from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.layers import ConvNorm, SeparableConv
 from autolabel.models.model import to_channels_last
-from autolabel.models.resample import Taps, bilinear
+from autolabel.models.resample import ResampleWeights, bilinear
 from autolabel.models.resize import resize
 from autolabel.models.trunks import Trunk
 from autolabel.models.trunks.efficientnet import SameConvNorm
@@ -132,7 +132,7 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor) -> Non
             tile.view(len(rows), -1).addmm_(rows, between.view(rows.shape[1], -1))
 
 
-def _shifted_block(taps: Taps, start: int, stop: int) -> tuple[int, np.ndarray]:
+def _shifted_block(taps: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:
     """For targets start ... stop - 1, those before and those after them, zero beyond the ends: the first source
     position they need, and (targets, 3, sources) from there on."""
     stop = min(stop, len(taps))

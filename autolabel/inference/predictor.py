@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolabel.inference.model import Halving, Teacher
-from autolabel.labels.codebook import REQUIRED_EDGE, CodeBook
+from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
+from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
 from autolabel.models import Network, NetworkCard, normalise
 from autolabel.models.resize import resize
 
 
-class Details(NamedTuple):
+class PredictionDetails(NamedTuple):
     labels: dict[float, np.ndarray]  # scale -> (H, W) uint8 train ids that this scale alone would give
     attention: dict[float, np.ndarray]  # scale -> (H, W) float32, how much it counted; they sum to 1 at every pixel
 
@@ -39,24 +39,26 @@ class Predictor:
         precision: str = "fp32",
     ) -> None:
         edges = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
-        self._book = CodeBook(model.num_classes, sorted(edges))
+        self._book = Codebook(model.num_classes, sorted(edges))
         self._table = self._book.lut(threshold)
         self._keep_all = self._book.lut(0.0)
-        self._teacher = Teacher(model, card, self._book, scales=scales, flip=flip, device=device, precision=precision)
+        self._teacher = InferenceModel(
+            model, card, self._book, scales=scales, flip=flip, device=device, precision=precision
+        )
 
     def train_ids(self, picture: np.ndarray) -> np.ndarray:
         """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB picture; 255 where unsure or not finite."""
-        codes = Halving(self._teacher)(torch.from_numpy(picture[None]))
+        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(picture[None]))
         return self._table[codes[0].cpu().numpy()]
 
     @torch.inference_mode()
-    def details(self, picture: np.ndarray) -> Details:
+    def details(self, picture: np.ndarray) -> PredictionDetails:
         """Every scale by itself, without flip and threshold."""
         teacher = self._teacher
         images = torch.from_numpy(picture[None]).to(teacher.device)
         images = normalise(images, teacher.card.mean, teacher.card.std)
         seen = teacher.evidence.by_scale(images, teacher.scales)
-        return Details(
+        return PredictionDetails(
             labels={scale: self._labels(found.values, picture.shape[:2]) for scale, found in seen.items()},
             attention={scale: found.weight[0, 0].float().cpu().numpy() for scale, found in seen.items()},
         )

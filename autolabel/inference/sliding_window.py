@@ -49,7 +49,7 @@ def windows(length: int, size: int, overlap: int) -> list[Window]:
     return [Window(*part) for part in parts]
 
 
-def decide_by_windows(
+def encode_by_windows(
     decide: Callable[[Tensor], Tensor], pictures: Tensor, *, size: tuple[int, int], overlap: int
 ) -> Tensor:
     """Codes (B, H, W) of pictures (B, H, W, 3): `decide` window by window of up to `size` (height, width).

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SIDES = ("decoding", "network", "writing")
 
 
-class Queues:
+class ThroughputLog:
     """Hears of batches and chunks; writes a line a chunk and sums up what the sides of all ranks did with their time.
 
     `threads`: how many work at decoding and how many at the network; one writes.
@@ -31,14 +31,14 @@ class Queues:
         self._time = {side: counter(f"time/{side}") for side in SIDES}  # ms that there were to use
         self._batches: list[Stats] = []  # of the chunk at work
         self._seconds_writing = 0.0
-        self._begun = time.perf_counter()
+        self._start_time = time.perf_counter()
 
     def batch(self, stats: Stats) -> None:
         self._batches.append(stats)
 
     def chunk(self, name: str, *, to_write: int) -> None:
         """The network is through with it; `to_write` chunks wait for the disk or are being written."""
-        batches, wall = self._batches, time.perf_counter() - self._begun
+        batches, wall = self._batches, time.perf_counter() - self._start_time
         seconds = {
             "decoding": sum(stats.decoding for stats in batches),
             "network": sum(stats.network for stats in batches),
@@ -57,7 +57,7 @@ class Queues:
         self._log(json.dumps(row))
         self._add(seconds, wall)
         self._batches, self._seconds_writing = [], 0.0
-        self._begun += wall
+        self._start_time += wall
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -69,7 +69,7 @@ class Queues:
     def end(self) -> None:
         """This rank's last chunk is written."""
         rest = {"decoding": 0.0, "network": 0.0, "writing": self._seconds_writing}
-        self._add(rest, time.perf_counter() - self._begun)
+        self._add(rest, time.perf_counter() - self._start_time)
 
     def summary(self) -> dict[str, Any]:
         """Of all ranks that have ended: the share of its time that each side was busy, and the busiest of them."""

@@ -41,7 +41,7 @@ def default_edges(num_classes: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True, init=False)
-class CodeBook:
+class Codebook:
     """How codes of `num_classes` classes are to be read.
 
     `edges` are the probabilities a threshold may take: increasing, from 0.001 to 0.999999, 0.5 among them; None = the
@@ -156,7 +156,7 @@ class CodeBook:
         return {"num_classes": self.num_classes, "edges": list(self.edges), "rule": RULE, **second}
 
     @classmethod
-    def from_dict(cls, value: object, where: object = "code book") -> CodeBook:
+    def from_dict(cls, value: object, where: object = "code book") -> Codebook:
         """Read what `to_dict` wrote; DataError where anything is missing, extra or mistyped."""
         if not isinstance(value, dict) or value.keys() - {"second_below"} != {"num_classes", "edges", "rule"}:
             raise DataError(where, "not a code book: num_classes, edges and rule are its fields")

@@ -19,11 +19,11 @@ import numpy as np
 
 from autolabel.classes import IGNORE
 from autolabel.errors import ConfigError, LabelError
-from autolabel.labels.codebook import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import read_shard
 
-REASONS = ("kept", "filled", "low_confidence", "veto", "no_prediction")
+PIXEL_OUTCOMES = ("kept", "filled", "low_confidence", "veto", "no_prediction")
 
 
 def _off(labels: np.ndarray, coarse: np.ndarray) -> np.ndarray:
@@ -43,8 +43,10 @@ def _fill(labels: np.ndarray, coarse: np.ndarray) -> np.ndarray:
 POLICIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"off": _off, "veto": _veto, "fill": _fill}
 
 
-def cut(codes: np.ndarray, lut: np.ndarray, *, coarse: np.ndarray | None = None, policy: str = "off") -> np.ndarray:
-    """Codes (H, W) through the table of `CodeBook.lut` to (H, W) uint8 train ids, 255 = ignore.
+def apply_threshold(
+    codes: np.ndarray, lut: np.ndarray, *, coarse: np.ndarray | None = None, policy: str = "off"
+) -> np.ndarray:
+    """Codes (H, W) through the table of `Codebook.lut` to (H, W) uint8 train ids, 255 = ignore.
 
     `coarse`: (H, W) uint8 train ids; an image without a coarse label is cut as by "off". Raises ConfigError for an
     unknown policy and LabelError where the coarse label has another size.
@@ -60,7 +62,7 @@ def cut(codes: np.ndarray, lut: np.ndarray, *, coarse: np.ndarray | None = None,
     return POLICIES[policy](labels, coarse)
 
 
-def reasons(
+def pixel_outcomes(
     codes: np.ndarray, lut: np.ndarray, num_codes: int, *, coarse: np.ndarray | None = None, policy: str = "off"
 ) -> dict[str, int]:
     """Why pixels are labelled or ignored: a count for each of REASONS, summing to the pixels of the image.
@@ -68,7 +70,7 @@ def reasons(
     "filled" pixels have their class from the coarse label, "kept" ones from the teacher; "veto": the coarse label
     contradicts; "low_confidence": the threshold was not exceeded; "no_prediction": the code is invalid.
     """
-    labels = cut(codes, lut, coarse=coarse, policy=policy)
+    labels = apply_threshold(codes, lut, coarse=coarse, policy=policy)
     sure = lut[codes] != IGNORE
     filled = np.zeros_like(sure) if coarse is None or policy != "fill" else coarse != IGNORE
     unfilled = ~filled
@@ -79,13 +81,13 @@ def reasons(
         "veto": unfilled & sure & (labels == IGNORE),
         "no_prediction": unfilled & (codes >= num_codes),
     }
-    return {name: int(np.count_nonzero(counts[name])) for name in REASONS}
+    return {name: int(np.count_nonzero(counts[name])) for name in PIXEL_OUTCOMES}
 
 
 FULL = 255
 
 
-def weight_table(book: CodeBook) -> np.ndarray:
+def confidence_table(book: Codebook) -> np.ndarray:
     """The table (256,) or (65536,) uint8 from a code to its weight: 255 times the middle of its probability bin."""
     limits = np.array([0.0, *book.edges, 1.0])
     middles = np.round(FULL * (limits[:-1] + limits[1:]) / 2).astype(np.uint8)  # (bins,)
@@ -94,7 +96,7 @@ def weight_table(book: CodeBook) -> np.ndarray:
     return table
 
 
-def weigh(
+def confidence_weights(
     codes: np.ndarray, labels: np.ndarray, table: np.ndarray, *, coarse: np.ndarray | None, policy: str
 ) -> np.ndarray:
     """(H, W) uint8 weights of labels cut from the codes: 0 where ignored, 255 where an annotator drew them."""
@@ -104,7 +106,7 @@ def weigh(
     return np.where(labels == IGNORE, np.uint8(0), weights)
 
 
-class CutLabel(NamedTuple):
+class LabelledImage(NamedTuple):
     id: str
     png: bytes  # the label map, as the codec makes it
     counts: tuple[int, ...]  # pixels a class, then ignored ones: (K + 1)
@@ -112,7 +114,7 @@ class CutLabel(NamedTuple):
     weights: bytes | None = None  # the map of weights, likewise, where it was asked for
 
 
-def cut_shard(
+def threshold_shard(
     data: bytes,
     lut: np.ndarray,
     coarse_by_id: Mapping[str, np.ndarray | None],
@@ -120,7 +122,7 @@ def cut_shard(
     *,
     weighed: bool = False,
     codec: str = "default",
-) -> list[CutLabel]:
+) -> list[LabelledImage]:
     """Cut every image of a shard, in its order. `coarse_by_id` may lack images that have no coarse label.
 
     `codec` is one of CODECS, its library installed; maps of weights take it too. DataError for a damaged shard or a
@@ -130,11 +132,15 @@ def cut_shard(
     results = []
     for image_id in shard.ids:
         codes, coarse = shard.codes(image_id), coarse_by_id.get(image_id)
-        labels = cut(codes, lut, coarse=coarse, policy=policy)
-        why = reasons(codes, lut, shard.book.num_codes, coarse=coarse, policy=policy)
-        weights = weigh(codes, labels, weight_table(shard.book), coarse=coarse, policy=policy) if weighed else None
+        labels = apply_threshold(codes, lut, coarse=coarse, policy=policy)
+        why = pixel_outcomes(codes, lut, shard.book.num_codes, coarse=coarse, policy=policy)
+        weights = (
+            confidence_weights(codes, labels, confidence_table(shard.book), coarse=coarse, policy=policy)
+            if weighed
+            else None
+        )
         results.append(
-            CutLabel(
+            LabelledImage(
                 image_id,
                 encode(labels),
                 count_pixels(labels, shard.book.num_classes),

@@ -28,7 +28,7 @@ def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: f
     return np.where((labels == IGNORE)[..., None], image, blend).astype(np.uint8)
 
 
-def heat(values: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
+def grayscale(values: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
     """A (H, W) map, such as an attention weight, as a (H, W, 3) uint8 grey picture: the lower limit is black, the
     upper white. What is not finite is black."""
     low, high = limits
@@ -37,7 +37,7 @@ def heat(values: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.nda
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def heat_limits(maps: Iterable[np.ndarray]) -> tuple[float, float]:
+def grayscale_limits(maps: Iterable[np.ndarray]) -> tuple[float, float]:
     """(0, 1), or as far as the maps go beyond: the weights of explicit fusion without a softmax may."""
     finite = [values[np.isfinite(values)] for values in maps]
     low = min((float(values.min()) for values in finite if values.size), default=0.0)
@@ -45,7 +45,7 @@ def heat_limits(maps: Iterable[np.ndarray]) -> tuple[float, float]:
     return (low if low < -_ROUNDING else 0.0), (high if high > 1 + _ROUNDING else 1.0)
 
 
-def picture_png(picture: np.ndarray) -> bytes:
+def image_png(picture: np.ndarray) -> bytes:
     """The PNG file of a (H, W, 3) uint8 RGB picture; label maps go through `autolabel.labels.png`."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")

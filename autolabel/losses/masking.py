@@ -28,16 +28,16 @@ def pixel_weights(valid: torch.Tensor, confidence: torch.Tensor | None) -> torch
     return valid if confidence is None else valid * (confidence.unsqueeze(1).double() / FULL)
 
 
-class Counts(NamedTuple):
+class LossNormalizer(NamedTuple):
     """Of a whole batch. Counts of its parts, on whatever process, add up field by field."""
 
     images: int
     valid: torch.Tensor  # 0-dim float64: pixels whose label names a class, or the sum of their confidence
 
 
-def batch_counts(labels: torch.Tensor, num_classes: int, confidence: torch.Tensor | None = None) -> Counts:
+def loss_normalizer(labels: torch.Tensor, num_classes: int, confidence: torch.Tensor | None = None) -> LossNormalizer:
     """Of these labels, (B, H, W) integer of any type; `confidence` (B, H, W) uint8, 255 = 1."""
     valid = valid_pixels(labels, num_classes)
     if confidence is None:
-        return Counts(len(labels), valid.sum().double())
-    return Counts(len(labels), confidence[valid].sum().double() / FULL)
+        return LossNormalizer(len(labels), valid.sum().double())
+    return LossNormalizer(len(labels), confidence[valid].sum().double() / FULL)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.masking import FULL, Counts, batch_counts, pixel_weights, targets
+from autolabel.losses.masking import FULL, LossNormalizer, loss_normalizer, pixel_weights, targets
 from autolabel.losses.tiling import strips
 from autolabel.models.layers import at_least_float32
 
@@ -35,27 +35,33 @@ _CROSS_ENTROPY = _Loss(_cross_entropy_values, lambda logits: torch.softmax(logit
 
 
 def bce_loss(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, confidence: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Sum over valid pixels and classes, divided by (valid pixels + 1): the BCE part of the RMI loss.
 
     `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored; `counts` of the batch
     they are part of, by default their own. `confidence` (B, H, W) uint8: what each pixel counts, 255 = 1.
     """
-    counts = counts or batch_counts(labels, logits.shape[1], confidence)
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     with torch.autocast(logits.device.type, enabled=False):
         total = summed_bce(logits, labels, confidence) / (counts.valid + 1)
         return total.to(loss_type(logits))
 
 
 def cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, confidence: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean of the softmax cross-entropy over the valid pixels; 0, not NaN, where there are none.
 
     Arguments as of `bce_loss`.
     """
-    counts = counts or batch_counts(labels, logits.shape[1], confidence)
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     with torch.autocast(logits.device.type, enabled=False):
         least = 1 if confidence is None else 1 / FULL  # of a batch with any valid pixel
         total = _PixelSum.apply(logits, labels, confidence, _CROSS_ENTROPY) / counts.valid.clamp(min=least)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.masking import Counts, batch_counts, targets, valid_pixels
+from autolabel.losses.masking import LossNormalizer, loss_normalizer, targets, valid_pixels
 from autolabel.losses.pixelwise import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.rmi_statistics import RADIUS, WINDOW, Statistics, gradient, information
 from autolabel.losses.tiling import PADDING, POOL, Strip, grid_size, strip_size, strips
@@ -91,7 +91,10 @@ BCE_SHARE = 0.5
 
 
 def rmi_loss(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, confidence: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """0.5 BCE + 0.5 RMI; BCE alone where a side is below 8 pixels, too small for one neighbourhood.
 
@@ -101,7 +104,7 @@ def rmi_loss(
     with the least probability. `counts` of the batch they are part of, by default their own. `confidence` (B, H, W)
     uint8: what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
     """
-    counts = counts or batch_counts(labels, logits.shape[1], confidence)
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
         return bce_loss(logits, labels, counts, confidence)
     with torch.autocast(logits.device.type, enabled=False):

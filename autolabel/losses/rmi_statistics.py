@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 
 from autolabel.losses.rmi_kernels_torch import kernels
-from autolabel.losses.tiling import POOL, at_once
+from autolabel.losses.tiling import POOL, work_size
 
 RADIUS = 3  # neighbourhoods of 3x3
 WINDOW = RADIUS * RADIUS
@@ -75,7 +75,7 @@ def gradient(predictions: torch.Tensor, counts: torch.Tensor, statistics: Statis
 def _centred(predictions: torch.Tensor, counts: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
     """Some maps at a time, without their means: covariances do not change with it, and keep their digits."""
     count, height, width = predictions.shape
-    step = max(1, at_once(predictions.device, CPU_BYTES, OTHER_BYTES) // (8 * height * width))
+    step = max(1, work_size(predictions.device, CPU_BYTES, OTHER_BYTES) // (8 * height * width))
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         p, y = predictions[part], counts[part].double() / POOL**2

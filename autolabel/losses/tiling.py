@@ -36,7 +36,7 @@ def grid_size(size: Sequence[int]) -> tuple[int, int]:
     return -(-(height + PADDING) // POOL), -(-(width + PADDING) // POOL)
 
 
-def at_once(device: torch.device, cpu: int, other: int) -> int:
+def work_size(device: torch.device, cpu: int, other: int) -> int:
     """What to work on at a time: so much a thread on a CPU."""
     return cpu * torch.get_num_threads() if device.type == "cpu" else other
 
@@ -45,7 +45,7 @@ def strip_size(logits: torch.Tensor) -> tuple[int, int]:
     """Images and rows of cells of a strip; the last ones have fewer."""
     batch, classes, height, width = logits.shape
     num_rows, num_columns = grid_size((height, width))
-    budget = at_once(logits.device, CPU_BYTES, OTHER_BYTES)
+    budget = work_size(logits.device, CPU_BYTES, OTHER_BYTES)
     row_bytes = 8 * classes * POOL * num_columns * POOL
     return min(batch, max(1, budget // (row_bytes * num_rows))), min(num_rows, max(1, budget // row_bytes))
 

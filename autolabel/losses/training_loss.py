@@ -7,23 +7,23 @@ from typing import NamedTuple
 
 import torch
 
-from autolabel.losses.masking import Counts, batch_counts
+from autolabel.losses.masking import LossNormalizer, loss_normalizer
 from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
 from autolabel.models import TrainOutput
 
-Loss = Callable[[torch.Tensor, torch.Tensor, Counts, torch.Tensor | None], torch.Tensor]
+Loss = Callable[[torch.Tensor, torch.Tensor, LossNormalizer, torch.Tensor | None], torch.Tensor]
 
 
-class Pair(NamedTuple):
+class LossPair(NamedTuple):
     main: Loss  # of the fused logits
     side: Loss  # of the auxiliary and the per-scale logits
 
 
 LOSSES = {
-    "rmi": Pair(rmi_loss, bce_loss),
-    "bce": Pair(bce_loss, bce_loss),
-    "ce": Pair(cross_entropy, cross_entropy),
+    "rmi": LossPair(rmi_loss, bce_loss),
+    "bce": LossPair(bce_loss, bce_loss),
+    "ce": LossPair(cross_entropy, cross_entropy),
 }
 
 
@@ -34,7 +34,7 @@ def training_loss(
     loss: str = "rmi",
     aux_weight: float = 0.4,
     scale_weight: float = 0.05,
-    counts: Counts | None = None,
+    counts: LossNormalizer | None = None,
     confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(that scale alone).
@@ -45,7 +45,7 @@ def training_loss(
     counts, 255 = 1.
     """
     assert labels.shape == (output.fused.shape[0], *output.fused.shape[2:]), (labels.shape, output.fused.shape)
-    counts = counts or batch_counts(labels, output.fused.shape[1], confidence)
+    counts = counts or loss_normalizer(labels, output.fused.shape[1], confidence)
     main, side = LOSSES[loss]
     total = main(output.fused, labels, counts, confidence)
     if output.fused_aux is not None and aux_weight:

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import torch
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface import HuggingFaceModel, huggingface_from_bytes, huggingface_to_bytes
-from autolabel.models.layers import Readout
+from autolabel.models.layers import ClassifierConv
 from autolabel.models.model import SegmentationModel, build_model, to_channels_last
 from autolabel.models.weights_file import (
     HuggingFaceCard,
@@ -24,9 +24,9 @@ from autolabel.models.weights_file import (
     TrunkCard,
     WeightsCard,
     check_entries,
+    clear_reinitialised,
     pack,
     read_card,
-    to_be_trained,
     unpack,
 )
 
@@ -103,7 +103,7 @@ FREE = {"dropout", "low_scale"}
 
 
 def start_from(
-    data: bytes, where: object, table: Model, class_names: tuple[str, ...]
+    data: bytes, where: object, table: ModelConfig, class_names: tuple[str, ...]
 ) -> tuple[SegmentationModel, WeightsCard]:
     """A network for `table` and `class_names` with the weights of a file, and its card (normalisation of the file).
 
@@ -121,11 +121,11 @@ def start_from(
         if source.table[key] != value:
             raise WeightsError(where, f"holds {key} {source.table[key]!r}", f"the experiment asks for {value!r}")
     fresh = () if card.class_names == class_names else class_layers(source)
-    model = carry_over(source, table, len(class_names), fresh=fresh)
-    return model, to_be_trained(card).model_copy(update={"table": table, "class_names": class_names})
+    model = transfer_weights(source, table, len(class_names), fresh=fresh)
+    return model, clear_reinitialised(card).model_copy(update={"table": table, "class_names": class_names})
 
 
-def knows_other_classes(data: bytes, where: object, class_names: tuple[str, ...]) -> bool:
+def has_other_classes(data: bytes, where: object, class_names: tuple[str, ...]) -> bool:
     """Whether a weights file holds a whole network for other classes than these. Raises WeightsError."""
     card = read_card(data, where)
     return isinstance(card, WeightsCard) and card.class_names != class_names
@@ -133,11 +133,11 @@ def knows_other_classes(data: bytes, where: object, class_names: tuple[str, ...]
 
 def class_layers(model: SegmentationModel) -> tuple[str, ...]:
     """The layers that end in class logits."""
-    return tuple(f"head.{name}" for name, module in model.head.named_modules() if isinstance(module, Readout))
+    return tuple(f"head.{name}" for name, module in model.head.named_modules() if isinstance(module, ClassifierConv))
 
 
-def carry_over(
-    source: SegmentationModel, table: Model, num_classes: int, *, fresh: tuple[str, ...]
+def transfer_weights(
+    source: SegmentationModel, table: ModelConfig, num_classes: int, *, fresh: tuple[str, ...]
 ) -> SegmentationModel:
     """A network for `table` with the weights of `source`, but for the layers that start `fresh`."""
     model = build_model(table, num_classes)

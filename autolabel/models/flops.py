@@ -15,14 +15,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from autolabel.config.schema import Model
-from autolabel.models.model import AtScales, SegmentationModel, build_model
+from autolabel.config.schema import ModelConfig
+from autolabel.models.model import MultiscaleWrapper, SegmentationModel, build_model
 from autolabel.models.resize import resize, scaled_size
 
 PARTS = ("trunk", "head", "attention")  # the children of a `SegmentationModel`
 
 
-class Parts(NamedTuple):
+class PartCounts(NamedTuple):
     """A number for each part of a network."""
 
     trunk: int
@@ -37,20 +37,20 @@ class Parts(NamedTuple):
 class Cost(NamedTuple):
     """One image, once through the network."""
 
-    parameters: Parts
+    parameters: PartCounts
     scales: tuple[float, ...]  # that the pass runs over, ascending
-    flops: Parts  # all scales together
+    flops: PartCounts  # all scales together
     skipped: int  # FLOPs of the highest scale's attention: no fusion reads it, so it is not computed
 
 
-def count_training(table: dict[str, Any] | Model, num_classes: int, size: tuple[int, int]) -> Cost:
+def count_training(table: dict[str, Any] | ModelConfig, num_classes: int, size: tuple[int, int]) -> Cost:
     """The forward pass of training on one crop of (height, width) `size`. ConfigError: no such network."""
     model, images = _on_paper(table, num_classes, size)
     return _cost(model, model, images, model.training_scales)
 
 
 def count_labelling(
-    table: dict[str, Any] | Model,
+    table: dict[str, Any] | ModelConfig,
     num_classes: int,
     size: tuple[int, int],
     scales: Sequence[float] = (1.0,),
@@ -64,11 +64,11 @@ def count_labelling(
     """
     model, images = _on_paper(table, num_classes, size)
     model = prepare(model)
-    return _cost(model, AtScales(model, scales), images, scales)
+    return _cost(model, MultiscaleWrapper(model, scales), images, scales)
 
 
 def _on_paper(
-    table: dict[str, Any] | Model, num_classes: int, size: tuple[int, int]
+    table: dict[str, Any] | ModelConfig, num_classes: int, size: tuple[int, int]
 ) -> tuple[SegmentationModel, torch.Tensor]:
     """A network and an image that have shapes and no memory. In eval mode: one image is then enough for any head."""
     with torch.device("meta"):
@@ -81,14 +81,14 @@ def _cost(model: SegmentationModel, run: nn.Module, images: torch.Tensor, scales
     path = {id(module): name for name, module in run.named_modules()}[id(model)]
     names = {part: ".".join(filter(None, (type(run).__name__, path, part))) for part in PARTS}
     counts = counter.get_flop_counts()
-    flops = Parts(*(_sum(counts.get(names[part], {})) for part in PARTS))
+    flops = PartCounts(*(_sum(counts.get(names[part], {})) for part in PARTS))
     assert flops.total == counter.get_total_flops(), (flops, counter.get_total_flops())
-    parameters = Parts(*(_parameters(getattr(model, part)) for part in PARTS))
+    parameters = PartCounts(*(_parameters(getattr(model, part)) for part in PARTS))
     return Cost(parameters, tuple(sorted(scales)), flops, _top_attention(model, images, max(scales)))
 
 
 def _top_attention(model: SegmentationModel, images: torch.Tensor, scale: float) -> int:
-    if model.attention is None or model.fusion.joint:
+    if model.attention is None or model.fusion.fixed_scales:
         return 0
     scaled = resize(images, scaled_size((images.shape[-2], images.shape[-1]), scale))
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -75,7 +75,7 @@ def start_as_identity(last: ConvNorm) -> None:
     nn.init.zeros_(last.norm.weight)
 
 
-class Readout(nn.Conv2d):
+class ClassifierConv(nn.Conv2d):
     """1x1 convolution that ends in logits (most with bias) or in attention before its sigmoid (without).
 
     It starts small: attention near 0.5, and every class near probability 1 / K, the best constant for the sigmoid

@@ -1,6 +1,6 @@
 """Maps of which only the rows asked for are computed.
 
-A `RowMap` takes part in the same arithmetic as a tensor and in `models.resize`, but nothing is computed until `rows`
+A `LazyMap` takes part in the same arithmetic as a tensor and in `models.resize`, but nothing is computed until `rows`
 asks for a strip of it; the fusions' own formulas then give fused logits strip by strip, and no map of full size ever
 exists. Resizing a resized map is one resampling (`models.taps`): no product lies between, so nothing is lost.
 """
@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from autolabel.models.resample import Taps, bilinear
+from autolabel.models.resample import ResampleWeights, bilinear
 
 _BLOCK = {"cpu": 24}  # source columns read together: the fewer, the fewer zeros in their matrix
 _WHOLE = 1 << 30  # elsewhere few large products are faster
 
 
-class RowMap:
+class LazyMap:
     """Base: `shape` (B, C, H, W), `like` (a tensor of its type and device), `rows`."""
 
     shape: tuple[int, int, int, int]
@@ -31,25 +31,25 @@ class RowMap:
         """Rows top ... bottom - 1: (B, C, bottom - top, W)."""
         raise TypeError(f"{type(self).__name__} gives no rows")
 
-    def resized(self, size: tuple[int, int]) -> RowMap:
-        return Resized(self, bilinear(self.shape[2], size[0]), bilinear(self.shape[3], size[1]))
+    def resized(self, size: tuple[int, int]) -> LazyMap:
+        return LazyResize(self, bilinear(self.shape[2], size[0]), bilinear(self.shape[3], size[1]))
 
-    def __add__(self, other: RowMap | float) -> RowMap:
-        return Combined(torch.add, self, other)
+    def __add__(self, other: LazyMap | float) -> LazyMap:
+        return LazySum(torch.add, self, other)
 
-    def __mul__(self, other: RowMap | float) -> RowMap:
-        return Combined(torch.mul, self, other)
+    def __mul__(self, other: LazyMap | float) -> LazyMap:
+        return LazySum(torch.mul, self, other)
 
-    def __rsub__(self, other: float) -> RowMap:
-        return Combined(_subtracted_from, self, other)
+    def __rsub__(self, other: float) -> LazyMap:
+        return LazySum(_subtracted_from, self, other)
 
-    def __truediv__(self, other: float) -> RowMap:
-        return Combined(torch.div, self, other)
+    def __truediv__(self, other: float) -> LazyMap:
+        return LazySum(torch.div, self, other)
 
     __radd__ = __add__
 
 
-class Held(RowMap):
+class LazyLeaf(LazyMap):
     """A map that exists."""
 
     fresh = False
@@ -61,18 +61,18 @@ class Held(RowMap):
     def rows(self, top: int, bottom: int) -> Tensor:
         return self._values[:, :, top:bottom]
 
-    def resized(self, size: tuple[int, int]) -> RowMap:
+    def resized(self, size: tuple[int, int]) -> LazyMap:
         if self.shape[1] > 1:
             return super().resized(size)
         # One channel is small: all of it at once costs less than strip by strip.
-        return Held(F.interpolate(self._values, size=size, mode="bilinear", align_corners=False))
+        return LazyLeaf(F.interpolate(self._values, size=size, mode="bilinear", align_corners=False))
 
 
-class Combined(RowMap):
+class LazySum(LazyMap):
     """An operation on pixels: of maps of one size, of one of them with one channel, or of a map and a number."""
 
-    def __init__(self, operation: Callable[..., Tensor], left: RowMap, right: RowMap | float) -> None:
-        maps = [part for part in (left, right) if isinstance(part, RowMap)]
+    def __init__(self, operation: Callable[..., Tensor], left: LazyMap, right: LazyMap | float) -> None:
+        maps = [part for part in (left, right) if isinstance(part, LazyMap)]
         assert len({part.shape[2:] for part in maps}) == 1, [part.shape for part in maps]
         batch, _, height, width = left.shape
         self.shape = (batch, max(part.shape[1] for part in maps), height, width)
@@ -83,7 +83,7 @@ class Combined(RowMap):
         operands: list[Tensor | float] = []
         out = None
         for part in self._parts:
-            if isinstance(part, RowMap):
+            if isinstance(part, LazyMap):
                 values = part.rows(top, bottom)
                 out = values if part.fresh and part.shape == self.shape else out
                 operands.append(values)
@@ -92,18 +92,18 @@ class Combined(RowMap):
         return self._operation(*operands, out=out)
 
 
-class Resized(RowMap):
+class LazyResize(LazyMap):
     """Another map resampled along rows and columns."""
 
-    def __init__(self, inner: RowMap, down: Taps, across: Taps) -> None:
+    def __init__(self, inner: LazyMap, down: ResampleWeights, across: ResampleWeights) -> None:
         self.shape = (*inner.shape[:2], len(down), len(across))
         self.like = inner.like
         self._inner, self._down, self._across = inner, down, across
 
-    def resized(self, size: tuple[int, int]) -> RowMap:
+    def resized(self, size: tuple[int, int]) -> LazyMap:
         _, _, height, width = self.shape
         down, across = bilinear(height, size[0]), bilinear(width, size[1])
-        return Resized(self._inner, down.after(self._down), across.after(self._across))
+        return LazyResize(self._inner, down.after(self._down), across.after(self._across))
 
     def rows(self, top: int, bottom: int) -> Tensor:
         low, matrix = self._down.block(top, bottom)

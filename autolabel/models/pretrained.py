@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.store import sha256_bytes
-from autolabel.user_files import read_given
+from autolabel.user_files import read_user_file
 
 KEYWORD = "imagenet"  # the value of `weights` that names them
 
@@ -118,7 +118,7 @@ def _installed_file(package: Package, where: object) -> Path:
 
 def _read(package: Package, path: Path) -> bytes:
     """No more than the file has, and only if it is the published one."""
-    data = read_given(path, WeightsError, _again(package), at_most=package.bytes)
+    data = read_user_file(path, WeightsError, _again(package), at_most=package.bytes)
     if sha256_bytes(data) != package.sha256:
         raise WeightsError(path, "is not the file that was published: its sha256 differs", _again(package))
     return data

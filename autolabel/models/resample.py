@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Taps:
+class ResampleWeights:
     """target[i] = sum over t of weights[i, t] * source[first[i] + t], in float64; every tap lies inside the source."""
 
     source: int  # length
@@ -27,7 +27,7 @@ class Taps:
     def width(self) -> int:
         return self.weights.shape[1]
 
-    def after(self, inner: Taps) -> Taps:
+    def after(self, inner: ResampleWeights) -> ResampleWeights:
         """This resampling of what `inner` gives, as one."""
         assert self.source == len(inner), (self.source, len(inner))
         middle = self.first[:, None] + np.arange(self.width)  # (n, T): positions between the two
@@ -51,11 +51,11 @@ class Taps:
         return low, matrix
 
 
-def identity(length: int) -> Taps:
-    return Taps(length, np.arange(length), np.ones((length, 1)))
+def identity(length: int) -> ResampleWeights:
+    return ResampleWeights(length, np.arange(length), np.ones((length, 1)))
 
 
-def bilinear(source: int, target: int) -> Taps:
+def bilinear(source: int, target: int) -> ResampleWeights:
     """Half-pixel centres (align_corners False), clamped at the ends, no antialias: what `models.resize` does."""
     if source == target:
         return identity(source)
@@ -65,7 +65,7 @@ def bilinear(source: int, target: int) -> Taps:
     return _trimmed(source, low, np.stack([1 - share, share], axis=1))
 
 
-def _trimmed(source: int, first: np.ndarray, weights: np.ndarray) -> Taps:
+def _trimmed(source: int, first: np.ndarray, weights: np.ndarray) -> ResampleWeights:
     """Without leading zeros, as narrow as the widest row allows, and no tap outside the source."""
     used = weights != 0
     lead = used.argmax(axis=1)
@@ -74,4 +74,4 @@ def _trimmed(source: int, first: np.ndarray, weights: np.ndarray) -> Taps:
     columns = (start - first)[:, None] + np.arange(width)
     inside = (columns >= 0) & (columns < weights.shape[1])
     taken = np.take_along_axis(weights, columns.clip(0, weights.shape[1] - 1), axis=1)
-    return Taps(source, start, np.where(inside, taken, 0))
+    return ResampleWeights(source, start, np.where(inside, taken, 0))

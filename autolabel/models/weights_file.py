@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from pydantic import Field, JsonValue, ValidationError
 
-from autolabel.config.schema import Model, Table
+from autolabel.config.schema import Config, ModelConfig
 from autolabel.errors import WeightsError
 from autolabel.models.layers import MEAN, STD
 
@@ -120,7 +120,7 @@ Three = tuple[float, float, float]
 Spread = Annotated[float, Field(gt=0)]
 
 
-class Card(Table):
+class WeightsMetadata(Config):
     """What every card holds: the statistics that images are normalised by, and remarks."""
 
     mean: Three = MEAN
@@ -131,7 +131,7 @@ class Card(Table):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, allow_nan=False)
 
 
-class NetworkCard(Card):
+class NetworkCard(WeightsMetadata):
     """A whole network, enough to build it again: each kind adds what describes it."""
 
     class_names: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_CLASSES)]
@@ -144,7 +144,7 @@ class NetworkCard(Card):
 class WeightsCard(NetworkCard):
     """A network of ours, by its table."""
 
-    table: Model
+    table: ModelConfig
 
 
 class HuggingFaceCard(NetworkCard):
@@ -154,13 +154,13 @@ class HuggingFaceCard(NetworkCard):
     train_ids: tuple[Annotated[int, Field(ge=-1)], ...]  # of each of its classes; -1: it counts for none of ours
 
 
-class TrunkCard(Card):
+class TrunkCard(WeightsMetadata):
     """A trunk alone, by its name in `TRUNKS`: a start for training, nothing that labels."""
 
     trunk: str
 
 
-CardKind = TypeVar("CardKind", bound=Card)
+CardKind = TypeVar("CardKind", bound=WeightsMetadata)
 AnyCard = WeightsCard | HuggingFaceCard | TrunkCard
 # By the entry that only cards of this kind have; the others are of networks of ours.
 _KINDS: dict[str, type[HuggingFaceCard] | type[TrunkCard]] = {"huggingface": HuggingFaceCard, "trunk": TrunkCard}
@@ -179,22 +179,22 @@ def read_card(data: bytes, where: object) -> AnyCard:
         raise WeightsError(where, f"card: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def drawn_anew(card: Card) -> tuple[str, ...]:
+def reinitialised_layers(card: WeightsMetadata) -> tuple[str, ...]:
     """Layers that an import drew anew, for other classes, and that no training has seen since."""
     imported = card.extra.get("imported")
     layers = imported.get("fresh") if isinstance(imported, dict) else None
     return tuple(map(str, layers)) if isinstance(layers, list) else ()
 
 
-def check_trained(card: Card, where: object) -> None:
+def check_trained(card: WeightsMetadata, where: object) -> None:
     """WeightsError where the network would label by layers that have learnt nothing."""
-    layers = drawn_anew(card)
+    layers = reinitialised_layers(card)
     if layers:
         what = f"its layers of classes were drawn anew and know nothing yet: {', '.join(layers)}"
         raise WeightsError(where, what[:300], "train it: name it as teacher.weights, with teacher.epochs above 0")
 
 
-def to_be_trained(card: CardKind) -> CardKind:
+def clear_reinitialised(card: CardKind) -> CardKind:
     """The card of a network whose training begins: none of its layers counts as drawn anew."""
     imported = card.extra.get("imported")
     if not isinstance(imported, dict) or "fresh" not in imported:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from autolabel.labels.visualize import colourise, heat, heat_limits, overlay
+from autolabel.labels.visualize import colourise, grayscale, grayscale_limits, overlay
 from autolabel.report.data import ScaleView
 from autolabel.report.images import WIDTH, shrunk
 
@@ -43,13 +43,13 @@ def scale_rows(
 ) -> list[tuple[Panel, Panel]]:
     """Attention is white at 1 and black at 0; where weights leave that range, all scales share a wider one, as the
     captions say."""
-    limits = heat_limits(view.weight for view in views)
+    limits = grayscale_limits(view.weight for view in views)
     key = "black {:.3g}, white {:.3g}".format(*limits)
     rows = [(Panel("image", image), Panel("labels, all scales together", overlay(image, labels, colours)))]
     rows += [
         (
             Panel(f"prediction at {view.scale:g}x", colourise(view.prediction, colours)),
-            Panel(f"attention at {view.scale:g}x, {key}", heat(view.weight, limits)),
+            Panel(f"attention at {view.scale:g}x, {key}", grayscale(view.weight, limits)),
         )
         for view in views
     ]

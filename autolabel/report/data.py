@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.comparison import ChangeResult, ComparisonResult
+from autolabel.audit.comparison import ComparisonResult, LabelDiffResult
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
-from autolabel.audit.threshold_curve import EvidenceResult
+from autolabel.audit.threshold_curve import ThresholdCurveResult
 from autolabel.evaluation.iou import EvaluationResult
 
 Colour = tuple[int, int, int]
@@ -58,7 +58,7 @@ class AttentionExample:
     fused: NDArray[np.uint8]  # (H, W) train ids
 
 
-class RoundChange(ChangeResult):
+class RoundChange(LabelDiffResult):
     """What became of the labels from one round of self-training to the next."""
 
     truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
@@ -90,7 +90,7 @@ class ReportData:
     coarse_agreement: ComparisonResult | None = None  # auto labels against coarse ones
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
-    evidence: EvidenceResult | None = None
+    evidence: ThresholdCurveResult | None = None
     threshold: float | None = None  # the one the labels were cut at
     footprint: FootprintResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from autolabel.labels.visualize import heat, overlay
+from autolabel.labels.visualize import grayscale, overlay
 
 WIDTH = 640  # pixels: about twice what a picture takes on a wide page
 _HATCH = ((38, 39, 43), (62, 64, 70))  # ignored pixels: dark diagonal stripes, which no class palette uses
@@ -22,30 +22,30 @@ VERDICT_COLOURS = {"right": (196, 219, 208), "wrong": (217, 72, 47), "unjudged":
 _IGNORE = 255
 
 
-class Picture(NamedTuple):
+class EmbeddedImage(NamedTuple):
     uri: str
     width: int
     height: int
 
 
-def photo(image: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
+def photo(image: NDArray[np.uint8], *, width: int = WIDTH) -> EmbeddedImage:
     """An RGB image (H, W, 3)."""
     return _jpeg(shrunk(image, width))
 
 
-def label_map(labels: NDArray[np.uint8], colours: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
+def label_map(labels: NDArray[np.uint8], colours: NDArray[np.uint8], *, width: int = WIDTH) -> EmbeddedImage:
     """Train ids (H, W) in the colours of a (256, 3) table; ignored pixels are hatched."""
     return _painted(labels, colours, ignored=labels == _IGNORE, width=width)
 
 
 def blend(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], colours: NDArray[np.uint8], *, width: int = WIDTH
-) -> Picture:
+) -> EmbeddedImage:
     """The colours of the labels over the photograph; ignored pixels show the photograph."""
     return _jpeg(shrunk(overlay(image, labels, colours, alpha=0.55), width))
 
 
-def verdict(labels: NDArray[np.uint8], reference: NDArray[np.uint8], *, width: int = WIDTH) -> Picture:
+def verdict(labels: NDArray[np.uint8], reference: NDArray[np.uint8], *, width: int = WIDTH) -> EmbeddedImage:
     """Where labels (H, W) are right, wrong, or ignored (hatched), and where the reference says nothing."""
     state = np.where(labels == reference, 0, 1).astype(np.uint8)
     state[reference == _IGNORE] = 2
@@ -54,14 +54,14 @@ def verdict(labels: NDArray[np.uint8], reference: NDArray[np.uint8], *, width: i
     return _painted(state, colours, ignored=(labels == _IGNORE) & (reference != _IGNORE), width=width)
 
 
-def weight_map(weights: NDArray[np.floating], *, width: int = WIDTH) -> Picture:
+def weight_map(weights: NDArray[np.floating], *, width: int = WIDTH) -> EmbeddedImage:
     """A map (H, W) of 0..1 in grey; 1 is white."""
-    return _jpeg(shrunk(heat(weights), width))
+    return _jpeg(shrunk(grayscale(weights), width))
 
 
 def _painted(
     values: NDArray[np.uint8], colours: NDArray[np.uint8], *, ignored: NDArray[np.bool_], width: int
-) -> Picture:
+) -> EmbeddedImage:
     """Colour first and shrink after: thin things fade instead of breaking. The hatch is drawn last, at final size."""
     full = colours[values]
     full[ignored] = _HATCH[0]
@@ -81,11 +81,11 @@ def shrunk(picture: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BOX))
 
 
-def _jpeg(picture: NDArray[np.uint8]) -> Picture:
+def _jpeg(picture: NDArray[np.uint8]) -> EmbeddedImage:
     return _embedded(picture, "JPEG", quality=86)
 
 
-def _png(picture: NDArray[np.uint8]) -> Picture:
+def _png(picture: NDArray[np.uint8]) -> EmbeddedImage:
     """As a palette picture where 256 colours are enough, which they are unless edges were mixed by shrinking."""
     colours, index = np.unique(_packed(picture), return_inverse=True)
     if len(colours) > 256:
@@ -101,11 +101,13 @@ def _unpacked(colours: NDArray[np.uint32]) -> bytes:
     return np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8).tobytes()
 
 
-def _embedded(picture: NDArray[np.uint8], kind: str, *, palette: bytes | None = None, **options: object) -> Picture:
+def _embedded(
+    picture: NDArray[np.uint8], kind: str, *, palette: bytes | None = None, **options: object
+) -> EmbeddedImage:
     image = Image.fromarray(picture)
     if palette is not None:
         image.putpalette(palette)
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Picture(f"data:image/{kind.lower()};base64,{data}", image.width, image.height)
+    return EmbeddedImage(f"data:image/{kind.lower()};base64,{data}", image.width, image.height)

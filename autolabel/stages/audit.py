@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import TRAINED_ON, open_manifest, shard_index
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
 from autolabel.stages.label import LEDGER
 
@@ -30,7 +30,7 @@ class Labelled:
     maps: dict[str, np.ndarray | None]  # by role
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Stream over the labelled images, then over the validation images for threshold evidence."""
     from autolabel.audit.coverage import ClassBalance
     from autolabel.audit.footprint import Footprint
@@ -60,7 +60,7 @@ def run(ctx: Context) -> Outcome:
     ctx.draft.write(AUDIT_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
     truth = result["auto_truth"]
     meta = {"accuracy": truth and truth["accuracy"], "coverage": truth and truth["coverage"]}
-    return Outcome(meta=meta)
+    return StageResult(meta=meta)
 
 
 def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any]) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, An
 
 def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
     """Precision and kept share at every bin edge, on images that have fine labels and trained nobody."""
-    from autolabel.audit.threshold_curve import Evidence
+    from autolabel.audit.threshold_curve import ThresholdCurve
 
-    evidence = Evidence(data.classes.names, index["book"]["edges"])
+    evidence = ThresholdCurve(data.classes.names, index["book"]["edges"])
     found = False
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
@@ -108,11 +108,11 @@ def _images(
 ) -> Iterator[Labelled]:
     """Every coded image of a split, in order; loaded by threads, a few images ahead."""
     from autolabel.data.loaders import load_label
-    from autolabel.labels.codebook import CodeBook
+    from autolabel.labels.codebook import Codebook
     from autolabel.labels.shards import Shard, read_shard
     from autolabel.parallel import OrderedMap
 
-    book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
+    book = Codebook.from_dict(index["book"], ctx.inputs["codes"].path)
     roots = ctx.roots()
 
     def coded() -> Iterator[tuple[Shard, str]]:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autolabel.distributed import Counter, World
+from autolabel.distributed import Counter, ProcessGroup
 from autolabel.errors import StoreError
 from autolabel.signals import StopFlag
 from autolabel.store import Draft
@@ -29,7 +29,7 @@ class Chunk(NamedTuple):
     images: Sequence[ImageRow]
 
 
-class SharedChunks:
+class ChunkScheduler:
     """What is to be done of a step's chunks, who does it, and what has been done.
 
     A rank takes the next chunk when it is ready for one, by a counter that all of them share: the fast take more, none
@@ -39,13 +39,13 @@ class SharedChunks:
     Making one and `all_rows` are collectives.
     """
 
-    def __init__(self, chunks: Sequence[Chunk], draft: Draft, world: World) -> None:
+    def __init__(self, chunks: Sequence[Chunk], draft: Draft, world: ProcessGroup) -> None:
         self.chunks, self.world, self._draft = chunks, world, draft
-        rows = self._read() if world.is_first else {}
-        sizes = draft.sizes() if world.is_first else {}
+        rows = self._read() if world.is_rank0 else {}
+        sizes = draft.sizes() if world.is_rank0 else {}
         todo = [index for index, chunk in enumerate(chunks) if not _is_done(rows.get(chunk.name), sizes)]
         attempt = 1 + max((_attempt(row) for row in rows.values()), default=0)
-        told = world.from_first(json.dumps({"job": secrets.token_hex(8), "todo": todo, "try": attempt}).encode())
+        told = world.broadcast_bytes(json.dumps({"job": secrets.token_hex(8), "todo": todo, "try": attempt}).encode())
         assert told is not None
         document = json.loads(told)
         self.todo: list[int] = document["todo"]
@@ -71,7 +71,7 @@ class SharedChunks:
     def counter(self, name: str) -> Counter:
         return self.world.counter(f"{self._job}/{name}")
 
-    def handed_out(self) -> Iterator[tuple[int, Sequence[ImageRow]]]:
+    def take(self) -> Iterator[tuple[int, Sequence[ImageRow]]]:
         """(index, images) of the chunks that are this rank's, taken one by one as they are asked for."""
         while (number := self._next.add(1)) <= len(self.todo):
             index = self.todo[number - 1]
@@ -85,8 +85,8 @@ class SharedChunks:
 
     def all_rows(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> list[Row]:
         """Waits until all ranks are done; rank 0 gets a row a chunk, in order, the others nothing. Raises Stopped."""
-        self.world.meet(stop, meanwhile=meanwhile)
-        if not self.world.is_first:
+        self.world.barrier(stop, meanwhile=meanwhile)
+        if not self.world.is_rank0:
             return []
         rows = self._read()
         self.bad = _bad(rows)

@@ -1,7 +1,7 @@
 """About how many bytes each stage leaves on the disk.
 
 Figures of the demo (`autolabel demo`), and a little more: its pictures are small and busy. Photographs need less
-(CamVid: codes 0.07, labels 0.02 bytes a pixel), so what is refused may now and then have fitted, and what begins does
+(CamVidConfig: codes 0.07, labels 0.02 bytes a pixel), so what is refused may now and then have fitted, and what begins does
 not end on a full disk. Where nothing says how large the pictures are (before there is a manifest), nothing is known.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autolabel.config.schema import Model, Synthetic, Train
-from autolabel.flow.stage import Ahead, Pictures, Room, Sizes
+from autolabel.config.schema import ModelConfig, SyntheticConfig, TrainConfig
+from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, PreflightContext
 
 CODES = 0.2  # bytes a pixel; measured 0.19
 LABELS = 0.05  # measured 0.045; validation predictions alike
@@ -22,57 +22,59 @@ FILE = 4096  # what a file takes beyond its bytes, at most, and a row in manifes
 PAGE = 1_500_000  # a picture in the report, in all its views
 
 
-def _room(pictures: Pictures, bytes_a_pixel: float, *, files: float = 1) -> Room:
+def _room(pictures: ImageCount, bytes_a_pixel: float, *, files: float = 1) -> DiskEstimate:
     if pictures.pixels is None:
-        return Room(pictures.images, None)
-    return Room(pictures.images, round(pictures.pixels * bytes_a_pixel + (pictures.images * files + 32) * FILE))
+        return DiskEstimate(pictures.images, None)
+    return DiskEstimate(pictures.images, round(pictures.pixels * bytes_a_pixel + (pictures.images * files + 32) * FILE))
 
 
-def manifest(ahead: Ahead, sizes: Sizes) -> Room:
+def manifest(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
     """Tables; of synthetic scenes the pictures too."""
-    if isinstance(ahead.settings, Synthetic):
+    if isinstance(ahead.settings, SyntheticConfig):
         return _room(sizes.all, SCENES, files=4)
-    return Room(sizes.all.images, (sizes.all.images + 32) * FILE)
+    return DiskEstimate(sizes.all.images, (sizes.all.images + 32) * FILE)
 
 
-def infer(ahead: Ahead, sizes: Sizes) -> Room:
-    from autolabel.labels.codebook import CodeBook
+def infer(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    from autolabel.labels.codebook import Codebook
 
-    book = CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
-    return _room(_both(sizes.to_label, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
+    book = Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
+    return _room(_both(sizes.unlabelled, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
 
 
-def label(ahead: Ahead, sizes: Sizes) -> Room:
+def label(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
     sure = ahead.settings.weights
-    return _room(sizes.to_label, LABELS + SURE * sure, files=2 + sure)
+    return _room(sizes.unlabelled, LABELS + SURE * sure, files=2 + sure)
 
 
-def evaluate(ahead: Ahead, sizes: Sizes) -> Room:
-    return _room(sizes.val, LABELS, files=2) if ahead.settings.predictions else Room(sizes.val.images, 32 * FILE)
+def evaluate(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    return (
+        _room(sizes.val, LABELS, files=2) if ahead.settings.predictions else DiskEstimate(sizes.val.images, 32 * FILE)
+    )
 
 
-def report(ahead: Ahead, sizes: Sizes) -> Room:
-    count = min(ahead.settings.images, sizes.to_label.images)
-    return Room(count, (count + 1) * PAGE)
+def report(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    count = min(ahead.settings.images, sizes.unlabelled.images)
+    return DiskEstimate(count, (count + 1) * PAGE)
 
 
-def train(ahead: Ahead, sizes: Sizes) -> Room:
+def train(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
     """The weights, and while it trains two checkpoints: a new one is whole before it takes the place of the old one."""
-    settings: Train = ahead.settings
+    settings: TrainConfig = ahead.settings
     weights = _network_bytes(settings, ahead.data.classes.num_classes)
     copies = 1 + {"sgd": int(settings.momentum > 0), "adamw": 2}[settings.optimizer] + int(settings.ema > 0)
     total = weights * (1 + 2 * copies) if settings.epochs else weights
-    return Room(sizes.all.images - sizes.val.images, total + 64 * FILE + sizes.all.images * 100)
+    return DiskEstimate(sizes.all.images - sizes.val.images, total + 64 * FILE + sizes.all.images * 100)
 
 
-def _network_bytes(settings: Train, num_classes: int) -> int:
+def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
     """Of a network that is given the size of its files, else counted on shapes without memory. Raises as it is made."""
     if settings.huggingface is not None:
         from autolabel.stages.initial_model import folder_of, weight_files
 
         folder = folder_of(settings.huggingface)
         return sum(_size(folder / name) for name in weight_files(folder))
-    if isinstance(settings.weights, Path) and settings.model == Model():
+    if isinstance(settings.weights, Path) and settings.model == ModelConfig():
         return _size(settings.weights)
     import torch
 
@@ -87,6 +89,6 @@ def _size(file: Any) -> int:
     return int(file.stat().st_size) if file.is_file() else 0  # whoever reads it will say what is wrong
 
 
-def _both(a: Pictures, b: Pictures) -> Pictures:
+def _both(a: ImageCount, b: ImageCount) -> ImageCount:
     pixels = None if a.pixels is None or b.pixels is None else a.pixels + b.pixels
-    return Pictures(a.images + b.images, pixels)
+    return ImageCount(a.images + b.images, pixels)

@@ -5,34 +5,34 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autolabel.artifacts import need_labels, open_manifest, open_model
-from autolabel.config.schema import Evaluate
-from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
+from autolabel.artifacts import open_manifest, open_model, require_labels
+from autolabel.config.schema import EvaluateConfig
+from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
 
 EVALUATION_FILE = "evaluation.json"
 
 
-def identity(settings: Evaluate) -> dict[str, Any]:
+def identity(settings: EvaluateConfig) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
-    document = plain_identity(settings)
+    document = all_settings(settings)
     document.pop("min_miou")
     return document
 
 
-def check(ahead: Ahead) -> None:
+def check(ahead: PreflightContext) -> None:
     """Without a val image that has a fine label there is nothing to measure."""
-    need_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
+    require_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Multi-scale inference over the val split, one image at a time, at full resolution. Ranks share the images."""
     import numpy as np
     import torch
 
-    from autolabel.data.loaders import ManifestPairs
-    from autolabel.data.manifest import val_pairs
+    from autolabel.data.loaders import ManifestDataset
+    from autolabel.data.manifest import val_rows
     from autolabel.errors import DataError
     from autolabel.evaluation.confusion import confusion_matrix
     from autolabel.evaluation.iou import evaluation_result
@@ -42,10 +42,10 @@ def run(ctx: Context) -> Outcome:
     from autolabel.progress import Progress
 
     manifest = open_manifest(ctx.inputs["data"])
-    rows = val_pairs(manifest)
+    rows = val_rows(manifest)
     if not rows:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
-    pairs = ManifestPairs(rows, ctx.roots(), manifest.classes)
+    pairs = ManifestDataset(rows, ctx.roots(), manifest.classes)
     model, card = open_model(ctx.inputs["model"])
     device = resolve_device(ctx.runtime.device)
     predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
@@ -71,14 +71,14 @@ def run(ctx: Context) -> Outcome:
                 ctx.draft.write(name, encode_submission(prediction, manifest.classes))
             bar.update()
             ctx.stop.check()
-    matrix = ctx.world.total(torch.from_numpy(matrix)).numpy()
-    if not ctx.world.is_first:
-        return Outcome(meta={})
+    matrix = ctx.world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
+    if not ctx.world.is_rank0:
+        return StageResult(meta={})
     result = evaluation_result(matrix, names)
     ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
     about_model = {key: value for key, value in ctx.inputs["model"].meta.items() if key in ("trained_on", "pretrained")}
     meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
-    return Outcome(meta=meta | about_model)
+    return StageResult(meta=meta | about_model)
 
 
 EVALUATE = Stage(

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.artifacts import read_weights
-from autolabel.config.schema import Model, Train
+from autolabel.config.schema import ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.stages import initial_model
 from autolabel.store import digest_json, sha256_bytes, sha256_file
-from autolabel.user_files import read_given, reading
+from autolabel.user_files import read_user_file, reading
 
 if TYPE_CHECKING:
     from autolabel.models import Network, NetworkCard
-    from autolabel.models.huggingface import Files
+    from autolabel.models.huggingface import FolderFiles
     from autolabel.models.weights_file import AnyCard
 
 
@@ -56,24 +56,24 @@ def _cached(hub_id: str) -> Path | None:
         return None
 
 
-def identity(name: str) -> str:
+def folder_identity(name: str) -> str:
     """Digest of the files that are used, wherever they lie."""
     folder = folder_of(name)
     used = [CONFIG, *_processor(folder), *weight_files(folder)]
     return digest_json({file: _digest(folder / file) for file in used})
 
 
-def read_files(name: str) -> Files:
+def read_files(name: str) -> FolderFiles:
     """The files of a model, its weights to be read one by one. Raises WeightsError."""
-    from autolabel.models.huggingface import Files
+    from autolabel.models.huggingface import FolderFiles
 
     folder = folder_of(name)
     processor = next(iter(_processor(folder)), None)
-    return Files(
+    return FolderFiles(
         where=str(folder),
         config=_small(folder / CONFIG),
         processor=None if processor is None else _small(folder / processor),
-        weights=[partial(read_given, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
+        weights=[partial(read_user_file, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
     )
 
 
@@ -106,7 +106,7 @@ def _processor(folder: Path) -> list[str]:
 
 
 def _small(file: Path) -> bytes:
-    return read_given(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
+    return read_user_file(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
 
 
 def _digest(file: Path) -> str:
@@ -114,24 +114,24 @@ def _digest(file: Path) -> str:
         return sha256_file(file)
 
 
-class Start(NamedTuple):
+class InitialModel(NamedTuple):
     model: Network
     card: NetworkCard
-    lacking: tuple[str, ...] = ()  # classes that a Hugging Face model did not know
+    missing: tuple[str, ...] = ()  # classes that a Hugging Face model did not know
     note: str = ""  # what a person should know of it
 
 
-def initial_identity(settings: Train) -> dict[str, Any]:
+def initial_identity(settings: TrainConfig) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     found = {}
     if settings.weights is not None:
         found["weights"] = _digest(settings, settings.weights)
     if settings.huggingface is not None:
-        found["huggingface"] = initial_model.identity(settings.huggingface)
+        found["huggingface"] = initial_model.folder_identity(settings.huggingface)
     return found
 
 
-def _digest(settings: Train, weights: Path | str) -> str:
+def _digest(settings: TrainConfig, weights: Path | str) -> str:
     """Of ImageNet weights the pinned one: the key is known before their package is installed."""
     if isinstance(weights, Path):
         return sha256_bytes(read_weights(weights))
@@ -140,7 +140,7 @@ def _digest(settings: Train, weights: Path | str) -> str:
     return package_for(settings.model.trunk, settings.place("weights")).sha256
 
 
-def _read_initial(settings: Train, weights: Path | str) -> bytes:
+def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
     """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
     if isinstance(weights, Path):
         return read_weights(weights)
@@ -149,13 +149,13 @@ def _read_initial(settings: Train, weights: Path | str) -> bytes:
     return imagenet_weights(settings.model.trunk, settings.place("weights"))
 
 
-def check_settings(settings: Train) -> None:
+def check_settings(settings: TrainConfig) -> None:
     """Settings that exclude or need one another. Raises ConfigError."""
     table = type(settings).__name__.lower()
     foreign = settings.huggingface is not None
     if foreign and settings.weights is not None:
         raise ConfigError(f"{table}.huggingface", f"and {table}.weights: both are given", "leave one of them out")
-    if foreign and settings.model != Model():
+    if foreign and settings.model != ModelConfig():
         raise ConfigError(f"{table}.model", "has no say over a Hugging Face model", f"leave [{table}.model] out")
     if settings.class_map and not foreign:
         raise ConfigError(f"{table}.class_map", "is for a Hugging Face model", f"name one with {table}.huggingface")
@@ -164,7 +164,7 @@ def check_settings(settings: Train) -> None:
         raise ConfigError(f"{table}.epochs", what, f"set it above 0, or give {table}.weights or {table}.huggingface")
 
 
-def start(settings: Train, class_names: tuple[str, ...]) -> Start:
+def load_initial_model(settings: TrainConfig, class_names: tuple[str, ...]) -> InitialModel:
     """The network that the settings name, to be trained or (`epochs` = 0) as it is.
 
     Raises ConfigError and WeightsError.
@@ -177,27 +177,27 @@ def start(settings: Train, class_names: tuple[str, ...]) -> Start:
     from autolabel.models import WeightsCard, build_model
 
     model = build_model(settings.model, len(class_names))
-    return Start(model, WeightsCard(table=settings.model, class_names=class_names))
+    return InitialModel(model, WeightsCard(table=settings.model, class_names=class_names))
 
 
-def is_fresh(settings: Train) -> bool:
+def is_from_scratch(settings: TrainConfig) -> bool:
     """Whether the network begins with random weights."""
     return settings.weights is None and settings.huggingface is None
 
 
-def _from_huggingface(settings: Train, name: str, class_names: tuple[str, ...]) -> Start:
+def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, ...]) -> InitialModel:
     from autolabel.models.huggingface import model_as_it_is, model_to_train
 
     begin = model_to_train if settings.epochs else model_as_it_is
-    model, card, lacking = begin(initial_model.read_files(name), class_names, settings.class_map)
+    model, card, missing = begin(initial_model.read_files(name), class_names, settings.class_map)
     what = "their layers begin afresh" if settings.epochs else "they are never predicted"
-    note = f"{name} knows no class for {', '.join(lacking)}: {what}" if lacking else ""
-    return Start(model, card, lacking, note)
+    note = f"{name} knows no class for {', '.join(missing)}: {what}" if missing else ""
+    return InitialModel(model, card, missing, note)
 
 
-def _from_weights(settings: Train, path: Path | str, class_names: tuple[str, ...]) -> Start:
+def _from_weights(settings: TrainConfig, path: Path | str, class_names: tuple[str, ...]) -> InitialModel:
     from autolabel.models import HuggingFaceCard, start_from
-    from autolabel.models.checkpoint import knows_other_classes
+    from autolabel.models.checkpoint import has_other_classes
     from autolabel.models.weights_file import check_trained, read_card
 
     data = _read_initial(settings, path)
@@ -209,9 +209,9 @@ def _from_weights(settings: Train, path: Path | str, class_names: tuple[str, ...
     if foreign:
         return _from_foreign_weights(settings, data, path)
     model, begun = start_from(data, path, settings.model, class_names)
-    other = knows_other_classes(data, path, class_names)
+    other = has_other_classes(data, path, class_names)
     note = f"{path} knows other classes: the layers that end in class logits begin afresh" if other else ""
-    return Start(model, begun, note=note)
+    return InitialModel(model, begun, note=note)
 
 
 def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path | str) -> None:
@@ -222,13 +222,13 @@ def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path | str
         raise WeightsError(path, what[:200], "train it (epochs above 0), or take weights made for these classes")
 
 
-def _from_foreign_weights(settings: Train, data: bytes, path: Path | str) -> Start:
+def _from_foreign_weights(settings: TrainConfig, data: bytes, path: Path | str) -> InitialModel:
     """What was a Hugging Face model goes on as one."""
     from autolabel.models.huggingface import check_trainable, huggingface_from_bytes
 
-    if settings.model != Model():
+    if settings.model != ModelConfig():
         raise WeightsError(path, "holds a Hugging Face model", "leave the model table out")
     model, card = huggingface_from_bytes(data, path)
     if settings.epochs:
         check_trainable(model, path)
-    return Start(model, card)
+    return InitialModel(model, card)

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import open_manifest, open_model
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import pin_threads, resolve_device
 from autolabel.stages import disk_estimates
 from autolabel.stages.audit import AUDIT_FILE
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REPORT_FILE = "report.html"
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Gather the audit, the evaluations and some pictures, and render the page."""
     from autolabel.report.build import render_report
     from autolabel.report.data import ReportData
@@ -57,7 +57,7 @@ def run(ctx: Context) -> Outcome:
         )
     )
     ctx.draft.write(REPORT_FILE, page)
-    return Outcome(meta={})
+    return StageResult(meta={})
 
 
 def _warnings(audit: dict[str, Any]) -> tuple[str, ...]:

@@ -141,7 +141,7 @@ class Artefact:
         return self._index[name]
 
 
-def damage(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
+def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
     """Every problem of what stands in an artefact's place, one line each, also where COMMIT or manifest is damaged.
 
     With a damaged COMMIT the files are compared with what the manifest says, as far as that can be read; without a

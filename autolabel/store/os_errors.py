@@ -21,7 +21,7 @@ _REMEDIES = {
 
 
 @contextmanager
-def refusals(where: Path) -> Iterator[None]:
+def os_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -19,7 +19,7 @@ from autolabel.models.heads.head import Head
 from autolabel.models.trunks import Trunk
 
 
-def recompute_activations(model: nn.Module) -> None:
+def checkpoint_activations(model: nn.Module) -> None:
     """Have trunks' blocks and heads in `model` do so from now on, in place; names of weights stay the same.
 
     ConfigError: a network of another library without layers that are made for it.
@@ -35,7 +35,7 @@ def recompute_activations(model: nn.Module) -> None:
 def _blocks(model: nn.Module) -> list[nn.Module]:
     parts = [module for module in model.modules() if isinstance(module, Trunk | HuggingFaceModel)]
     heads = [module for module in model.modules() if isinstance(module, Head)]
-    return [block for part in parts for block in part.recomputable()] + heads
+    return [block for part in parts for block in part.checkpoint_blocks()] + heads
 
 
 def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any, **named: Any) -> Any:

@@ -14,7 +14,7 @@ from autolabel.training.trainer import Trainer
 _FORMAT = 1
 
 
-def parts(trainer: Trainer) -> dict[str, Any]:
+def training_state(trainer: Trainer) -> dict[str, Any]:
     """Everything that a step changes, by name."""
     return {
         "step": trainer.step,  # also the position in the data and in the schedule, and the seed of dropout
@@ -27,13 +27,13 @@ def parts(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def to_bytes(trainer: Trainer) -> bytes:
+def checkpoint_to_bytes(trainer: Trainer) -> bytes:
     buffer = io.BytesIO()
-    torch.save({"run": _run_of(trainer), **parts(trainer)}, buffer)
+    torch.save({"run": _run_of(trainer), **training_state(trainer)}, buffer)
     return buffer.getvalue()
 
 
-def restore(trainer: Trainer, data: bytes) -> None:
+def restore_checkpoint(trainer: Trainer, data: bytes) -> None:
     """Put `trainer`, built from the same settings, into the state `data` holds.
 
     CorruptArtefact: the bytes are no checkpoint, or one of another training.

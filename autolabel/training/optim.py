@@ -18,8 +18,8 @@ import torch
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autolabel.config.schema import Train
-from autolabel.distributed import World
+from autolabel.config.schema import TrainConfig
+from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError
 
 
@@ -35,18 +35,18 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool
     ]
 
 
-def _sgd(groups: list[dict], settings: Train) -> optim.Optimizer:
+def _sgd(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
     return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
-def _adamw(groups: list[dict], settings: Train) -> optim.Optimizer:
+def _adamw(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
     return optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
 
 
 _OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def build_optimizer(model: nn.Module, settings: Train) -> optim.Optimizer:
+def build_optimizer(model: nn.Module, settings: TrainConfig) -> optim.Optimizer:
     """SGD with momentum, or AdamW with `momentum` as its first beta."""
     groups = parameter_groups(model, settings.weight_decay, decay_norms=settings.decay_norms)
     return _OPTIMIZERS[settings.optimizer](groups, settings)
@@ -125,7 +125,7 @@ class Ema:
             value.copy_(state["average"][name])
 
 
-def prepare_norms(model: nn.Module, settings: Train, *, device: torch.device, world: World) -> None:
+def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.device, world: ProcessGroup) -> None:
     """Call on a model in training mode. Frozen norms go to eval mode: they use their running statistics as they are.
 
     Over several GPUs the others become torch's SyncBatchNorm (same parameters, same names), which wants a GPU.
@@ -137,7 +137,7 @@ def prepare_norms(model: nn.Module, settings: Train, *, device: torch.device, wo
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-def statistics_differ(model: nn.Module, world: World) -> bool:
+def statistics_differ(model: nn.Module, world: ProcessGroup) -> bool:
     """Whether each rank gathers statistics of its own images only."""
     own = any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in _norms(model))
     return own and world.size > 1

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autolabel.config.schema import Train
+from autolabel.config.schema import TrainConfig
 from autolabel.data.streams import Stream
-from autolabel.distributed import ALONE, World
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
-from autolabel.losses import Counts, batch_counts
+from autolabel.losses import LossNormalizer, loss_normalizer
 from autolabel.models.layers import normalise
-from autolabel.training.activation_checkpointing import recompute_activations
+from autolabel.training.activation_checkpointing import checkpoint_activations
 from autolabel.training.optim import (
     Ema,
     autocast,
@@ -35,7 +35,7 @@ from autolabel.training.optim import (
 
 class Loss(Protocol):
     def __call__(
-        self, output: Any, labels: torch.Tensor, *, counts: Counts, confidence: torch.Tensor | None
+        self, output: Any, labels: torch.Tensor, *, counts: LossNormalizer, confidence: torch.Tensor | None
     ) -> torch.Tensor:
         """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts.
 
@@ -53,14 +53,14 @@ class Trainer:
 
     model: nn.Module
     loss: Loss
-    settings: Train
+    settings: TrainConfig
     seed: int
     total_steps: int
     device: torch.device
     mean: Sequence[float]
     std: Sequence[float]
     num_classes: int
-    world: World = ALONE
+    world: ProcessGroup = SINGLE_PROCESS
     micro_batch: int = 0  # 0 = the rank's whole share of the batch at once
     activation_checkpointing: bool = False
     compile: bool = False
@@ -73,7 +73,7 @@ class Trainer:
         self.model.to(self.device, self._type).train()
         prepare_norms(self.model, self.settings, device=self.device, world=self.world)
         if self.activation_checkpointing:
-            recompute_activations(self.model)
+            checkpoint_activations(self.model)
         self._network, self._accumulating = self._spread()
         self.optimizer = build_optimizer(self.model, self.settings)
         self.scaler = loss_scaler(self.device, self.settings.precision)
@@ -119,7 +119,7 @@ class Trainer:
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)
-            self._share_statistics()
+            self._sync_buffers()
             if self.ema is not None:
                 self.ema.update(self.model)
         elif self._buffers:
@@ -156,18 +156,18 @@ class Trainer:
                 loss = self.loss(output, targets, counts=counts, confidence=confidence_part)
                 self.scaler.scale(loss * self.world.size).backward()  # the mean over ranks is taken of the gradients
             total += loss.detach()
-        return self.world.total(total.cpu()).item()
+        return self.world.all_reduce_sum(total.cpu()).item()
 
-    def _counts(self, labels: torch.Tensor, confidence: torch.Tensor | None) -> Counts:
+    def _counts(self, labels: torch.Tensor, confidence: torch.Tensor | None) -> LossNormalizer:
         """Of the batch that these labels are a share of."""
-        share = batch_counts(labels, self.num_classes, confidence)
-        images, valid = self.world.total(torch.tensor([share.images, share.valid], dtype=torch.float64))
-        return Counts(int(images), valid)
+        share = loss_normalizer(labels, self.num_classes, confidence)
+        images, valid = self.world.all_reduce_sum(torch.tensor([share.images, share.valid], dtype=torch.float64))
+        return LossNormalizer(int(images), valid)
 
     @torch.no_grad()
-    def _share_statistics(self) -> None:
+    def _sync_buffers(self) -> None:
         if self.statistics_differ:
-            self.world.copy_from_first([buffer for buffer in self._buffers if buffer.is_floating_point()])
+            self.world.broadcast_tensors([buffer for buffer in self._buffers if buffer.is_floating_point()])
 
     def _gradients_are_finite(self) -> bool:
         self.scaler.unscale_(self.optimizer)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.data.loaders import Pairs
-from autolabel.distributed import ALONE, World
+from autolabel.data.loaders import SegmentationDataset
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import EvaluationResult, evaluation_result
 from autolabel.models.layers import normalise
@@ -30,7 +30,7 @@ def chosen_images(num_images: int, limit: int | None) -> list[int]:
 @torch.inference_mode()
 def validate(
     model: nn.Module,
-    pairs: Pairs,
+    pairs: SegmentationDataset,
     *,
     limit: int | None,
     class_names: Sequence[str],
@@ -39,7 +39,7 @@ def validate(
     device: torch.device,
     precision: str,
     stop: StopFlag,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> EvaluationResult:
     """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves its modes as they were.
 
@@ -62,7 +62,7 @@ def validate(
                         logits = model(inputs).fused  # (1, K, H, W)
                     prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
                     matrix += confusion_matrix(prediction, label, num_classes)
-        matrix = world.total(torch.from_numpy(matrix)).numpy()
+        matrix = world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
     finally:
         for module in training:
             module.training = True

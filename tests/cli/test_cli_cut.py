@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
 from autolabel.labels import png
-from autolabel.labels.codebook import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
 
-BOOK = CodeBook(2)
+BOOK = Codebook(2)
 
 
 def cut(*args: object) -> Result:

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import Augment
-from autolabel.data.crops import CropSet, batches
-from autolabel.data.loaders import CachedPairs, ManifestPairs, Sample, count_classes
-from autolabel.data.sampling import EpochSampler, Part
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.crops import CropDataset, batches
+from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count_classes
+from autolabel.data.sampling import EpochSampler, SamplingPhase
 from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
 
@@ -42,17 +42,17 @@ class Arrays:
         return self.pairs[index]
 
 
-AUGMENT = Augment(blur=0.5)
-MIXED = Augment(blur=0.5, cutmix=0.3, classmix=0.4)
+AUGMENT = AugmentConfig(blur=0.5)
+MIXED = AugmentConfig(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
-def crops(seed: int = 1, augment: Augment = AUGMENT) -> CropSet:
-    part = Part(3, range(4), (np.arange(4),) * 3)
-    return CropSet(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
+def crops(seed: int = 1, augment: AugmentConfig = AUGMENT) -> CropDataset:
+    part = SamplingPhase(3, range(4), (np.arange(4),) * 3)
+    return CropDataset(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 
 def drawn(
-    start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
+    start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: AugmentConfig = AUGMENT
 ) -> list[torch.Tensor]:
     crop_set = crops(seed, augment)
     return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b[:2]]
@@ -168,7 +168,7 @@ def test_loading_leaves_the_global_generator_alone() -> None:
 def test_the_cache_keeps_what_fits() -> None:
     arrays = Arrays()
     size = 20 * 30 * 4
-    cached = CachedPairs(arrays, limit=3 * size)
+    cached = CachedDataset(arrays, limit=3 * size)
     for _ in range(5):
         for index in range(4):
             np.testing.assert_array_equal(cached[index][0], arrays.pairs[index][0])
@@ -197,7 +197,7 @@ def test_pairs_of_a_manifest(tmp_path: Path) -> None:
             LabelRow("x", "fine", "ids", "source", "y.png", digests[1], len(label), (height * width,), ""),
         )
     ]
-    pairs = ManifestPairs(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
+    pairs = ManifestDataset(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
     assert len(pairs) == 1
     np.testing.assert_array_equal(pairs[0][0], noise_image())
     np.testing.assert_array_equal(pairs[0][1], ids(0, 3, 255))

@@ -56,13 +56,13 @@ def _settings() -> list[Config]:
 
 def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, type]]:
     """(dotted name, kind) of the settings below the tables; the data table's are those of synthetic scenes."""
-    from autolabel.config.schema import Synthetic, Table
+    from autolabel.config.schema import Config, SyntheticConfig
 
     found: list[tuple[str, type]] = []
     for name, about in model.model_fields.items():
         if name == "data":
-            found += leaves(Synthetic, "data.")
-        elif isinstance(about.annotation, type) and issubclass(about.annotation, Table):
+            found += leaves(SyntheticConfig, "data.")
+        elif isinstance(about.annotation, type) and issubclass(about.annotation, Config):
             found += leaves(about.annotation, f"{prefix}{name}.")
         elif name not in ("source", "weights", "huggingface", "class_map", "class_thresholds"):
             found.append((f"{prefix}{name}", _kind(about.annotation)))

@@ -7,9 +7,9 @@ import torch
 
 from autolabel.errors import ConfigError
 from autolabel.inference import multiscale_logits
-from autolabel.inference.model import LogitEvidence
+from autolabel.inference.model import LogitPredictor
 from autolabel.models import SegmentationModel, build_model
-from autolabel.models.fusion import ScaleMaps
+from autolabel.models.fusion import ScaledOutput
 from autolabel.models.resize import resize, scaled_size
 
 SMALL = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attention_channels": 8}
@@ -37,7 +37,7 @@ def by_hand(model: SegmentationModel, images: torch.Tensor, scales: list[float])
         with torch.no_grad():
             out = model.evidence(resize(images, size))
         attention = None if out.attention is None else resize(out.attention, size)
-        maps.append(ScaleMaps(scale, resize(out.logits, size), attention))
+        maps.append(ScaledOutput(scale, resize(out.logits, size), attention))
     return model.fusion.fuse(maps)
 
 
@@ -72,7 +72,7 @@ def test_flip_averages_both_passes_and_is_symmetric(network: SegmentationModel, 
 
 def test_every_scale_by_itself(network: SegmentationModel, images: torch.Tensor) -> None:
     """Logits at the scale's own size, and weights that sum to 1 at the output size; the highest scale first."""
-    found = LogitEvidence(network).by_scale(images, [0.5, 1.0, 2.0])
+    found = LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
     assert {scale: tuple(each.values.shape[-2:]) for scale, each in found.items()} == {
         2.0: (74, 100),
         1.0: (37, 50),
@@ -92,7 +92,7 @@ def test_scales_by_themselves_are_not_fused(
     """Nobody reads a fused map there, and it has full size."""
     fused: list[int] = []
     monkeypatch.setattr(type(network.fusion), "fuse", lambda self, maps: fused.append(len(maps)))
-    LogitEvidence(network).by_scale(images, [0.5, 1.0, 2.0])
+    LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
     assert fused == []
 
 

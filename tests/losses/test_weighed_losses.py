@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
+from autolabel.losses import LossNormalizer, bce_loss, cross_entropy, loss_normalizer, rmi_loss, training_loss
 from autolabel.models import TrainOutput
 
 LOSSES: list[Callable[..., torch.Tensor]] = [cross_entropy, bce_loss, rmi_loss]
@@ -68,8 +68,8 @@ def test_a_weight_of_zero_is_ignore(loss: Callable[..., torch.Tensor]) -> None:
 def test_shares_of_parts_add_up(loss: str) -> None:
     logits, labels, weights = example(batch=3)
     whole = training_loss(TrainOutput(logits, logits, {0.5: logits}), labels, loss=loss, confidence=weights)
-    counts = [batch_counts(labels[i : i + 1], 3, weights[i : i + 1]) for i in range(3)]
-    total = Counts(3, torch.stack([count.valid for count in counts]).sum())
+    counts = [loss_normalizer(labels[i : i + 1], 3, weights[i : i + 1]) for i in range(3)]
+    total = LossNormalizer(3, torch.stack([count.valid for count in counts]).sum())
     parts = [
         training_loss(
             TrainOutput(logits[i : i + 1], logits[i : i + 1], {0.5: logits[i : i + 1]}),

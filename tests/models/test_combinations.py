@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import FUSIONS as KNOWN_FUSIONS
@@ -50,7 +50,7 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> No
     with torch.device("meta"):
         built = build_trunk(trunk)
         for head in HEADS:
-            table = Model(trunk=trunk, head=head)
+            table = ModelConfig(trunk=trunk, head=head)
             if head in fitting:
                 channels = build_head(built, 19, table).channels
                 attentions = {name: fusion.head(channels, table) for name, fusion in KNOWN_FUSIONS.items()}

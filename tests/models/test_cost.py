@@ -12,7 +12,7 @@ from autolabel.errors import ConfigError
 from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.flops import Cost, Parts, count_labelling, count_training
+from autolabel.models.flops import Cost, PartCounts, count_labelling, count_training
 from autolabel.models.resize import scaled_size
 from autolabel.models.trunks import TRUNKS
 from autolabel.models.trunks.efficientnet import SqueezeExcite
@@ -106,7 +106,7 @@ def test_one_convolution_by_hand() -> None:
     assert three.parameters.head - two.parameters.head == 32
     assert three._replace(parameters=two.parameters, flops=two.flops) == two
     assert two.flops.total == two.flops.trunk + two.flops.head
-    assert Cost(Parts(1, 2, 3), (1.0,), Parts(4, 5, 6), 7).parameters.total == 6
+    assert Cost(PartCounts(1, 2, 3), (1.0,), PartCounts(4, 5, 6), 7).parameters.total == 6
 
 
 def test_a_prepared_network_is_counted_as_it_runs() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.models import build_model
-from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaleMaps, fuse_pair
+from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaledOutput, fuse_pair
 from autolabel.models.resize import resize, scaled_size
 
 
@@ -48,14 +48,14 @@ def chain(maps: dict[float, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return fused
 
 
-def random_maps(scales: list[float], size: tuple[int, int], seed: int, *, flat: bool = False) -> list[ScaleMaps]:
+def random_maps(scales: list[float], size: tuple[int, int], seed: int, *, flat: bool = False) -> list[ScaledOutput]:
     rng = np.random.default_rng(seed)
     maps = []
     for scale in scales:
         h, w = scaled_size(size, scale)
         logits = np.broadcast_to(rng.normal(size=(1, 3, 1, 1)), (1, 3, h, w)) if flat else rng.normal(size=(1, 3, h, w))
         attention = rng.uniform(size=(1, 1, h, w))
-        maps.append(ScaleMaps(scale, torch.tensor(logits), torch.tensor(attention)))
+        maps.append(ScaledOutput(scale, torch.tensor(logits), torch.tensor(attention)))
     return maps
 
 
@@ -117,7 +117,7 @@ def test_scaled_sizes_are_floored(scale: float, size: tuple[int, int]) -> None:
     assert scaled_size((97, 131), scale) == size
 
 
-def explicit_maps(seed: int) -> list[ScaleMaps]:
+def explicit_maps(seed: int) -> list[ScaledOutput]:
     """Attention of any sign, at the size of scale 1.0."""
     rng = np.random.default_rng(seed)
     maps = random_maps([0.5, 1.0, 2.0], (5, 7), seed)

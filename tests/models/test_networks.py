@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel, build_model
 from autolabel.models.trunks import TRUNKS
@@ -171,14 +171,14 @@ def test_every_parameter_learns() -> None:
 def test_same_seed_same_weights() -> None:
     def build() -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
-        return build_model(Model(trunk="hrnet_tiny", head_channels=8), 3).state_dict()
+        return build_model(ModelConfig(trunk="hrnet_tiny", head_channels=8), 3).state_dict()
 
     assert all(torch.equal(a, b) for a, b in zip(build().values(), build().values(), strict=True))
 
 
 def test_table_is_complete() -> None:
     model = build_model({"trunk": "hrnet_tiny"}, 3)
-    assert model.table == Model(trunk="hrnet_tiny").model_dump()
+    assert model.table == ModelConfig(trunk="hrnet_tiny").model_dump()
     assert model.num_classes == 3
 
 

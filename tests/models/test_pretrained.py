@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import pretrained, start_from
 from autolabel.models.pretrained import PACKAGES, imagenet_weights, origin, package_for
@@ -47,7 +47,7 @@ def lite0() -> bytes:
 
 @pytest.mark.parametrize("trunk", ["efficientnet_lite0", "efficientnet_lite0_os8"])
 def test_a_network_starts_from_them(lite0: bytes, trunk: str) -> None:
-    table = Model(trunk=trunk, head="fpn", fusion="single", key_channels=16)
+    table = ModelConfig(trunk=trunk, head="fpn", fusion="single", key_channels=16)
     model, card = start_from(lite0, "w", table, NAMES)
     files = importlib.metadata.distribution(LITE0.name).files or ()
     file = next(file.locate() for file in files if file.suffix == ".pth")

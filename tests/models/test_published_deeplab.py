@@ -16,7 +16,7 @@ import torch
 
 from autolabel.inference import multiscale_logits
 from autolabel.models import SegmentationModel, build_model, load_published, published_keys
-from autolabel.models.fusion import FUSIONS, ScaleMaps
+from autolabel.models.fusion import FUSIONS, ScaledOutput
 
 NETWORKS = {
     "basic.HRNet": ("hrnet_w48", "conv", "single"),
@@ -76,11 +76,11 @@ def compare(parity: Path, rule: ModuleType) -> Compare:
 
 
 @torch.no_grad()
-def at_three_scales(model: SegmentationModel, images: torch.Tensor) -> dict[float, ScaleMaps]:
+def at_three_scales(model: SegmentationModel, images: torch.Tensor) -> dict[float, ScaledOutput]:
     return {m.scale: m for m in model.scale_maps(images, (0.5, 1.0, 2.0))}
 
 
-def three_scales(maps: dict[float, ScaleMaps]) -> dict[str, torch.Tensor]:
+def three_scales(maps: dict[float, ScaledOutput]) -> dict[str, torch.Tensor]:
     """Scales 0.5, 1, 2 and their fusion, and the pair, from one run."""
     fuse, low, one = FUSIONS["hierarchical"].fuse, maps[0.5], maps[1.0]
     got = {f"n3_pred_{s}x": m.logits for s, m in maps.items()}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from autolabel.audit.comparison import Change, Comparison
+from autolabel.audit.comparison import Comparison, LabelDiff
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
 from autolabel.audit.footprint import Footprint
-from autolabel.audit.threshold_curve import Evidence
+from autolabel.audit.threshold_curve import ThresholdCurve
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
@@ -54,9 +54,9 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
         comparison = Comparison(names)
         comparison.add(label, reference)
         comparisons[name] = comparison.result()
-    change = Change(names)
+    change = LabelDiff(names)
     change.add(auto, truth)
-    evidence = Evidence(names, EDGES)
+    evidence = ThresholdCurve(names, EDGES)
     evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
     return {
         "footprint": footprint.result(codes_bytes=900),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_to_bytes
 from tests.helpers.experiments import experiment_toml
@@ -91,7 +91,7 @@ def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refused(file, work, start, code=3)
     weights.write_bytes(b"no weights")
     assert "not a safetensors file" in refused(file, work, start, code=3)
-    table = Model(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
+    table = ModelConfig(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
     card = WeightsCard(table=table, class_names=("a", "b"))
     weights.write_bytes(weights_to_bytes(build_model(table, 2), card))
     assert "holds head_channels 12; the experiment asks for 8" in refused(file, work, start, code=3)

@@ -16,7 +16,7 @@ from tiny_pipeline import Tiny
 
 from autolabel.data.loaders import load_label, read_verified
 from autolabel.data.manifest import Manifest
-from autolabel.labels.codebook import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models.checkpoint import weights_from_bytes
 from autolabel.store import Artefact
@@ -73,15 +73,15 @@ def test_labels_of_shard(tiny: Tiny, threshold: float) -> None:
 @pytest.mark.parametrize(
     "book",
     [
-        CodeBook(19),
-        CodeBook(40),
-        CodeBook(9, second_below=0.95),
-        CodeBook(4, [0.5, 0.9], second_below=0.5),
-        CodeBook(255, [0.5]),
+        Codebook(19),
+        Codebook(40),
+        Codebook(9, second_below=0.95),
+        Codebook(4, [0.5, 0.9], second_below=0.5),
+        Codebook(255, [0.5]),
     ],
     ids=["19", "40", "9-second", "4-second", "255"],
 )
-def test_labels_of_shard_with_every_code(book: CodeBook, tmp_path: Path) -> None:
+def test_labels_of_shard_with_every_code(book: Codebook, tmp_path: Path) -> None:
     """One and two bytes, with and without second classes, and pixels without a prediction."""
     codes = np.append(np.arange(book.num_codes), book.invalid).astype(book.dtype)[None]
     (tmp_path / "codes.h5").write_bytes(write_shard([("a", codes)], book))

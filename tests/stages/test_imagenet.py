@@ -10,7 +10,7 @@ import pytest
 from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config.load import load_experiment
-from autolabel.config.schema import Teacher
+from autolabel.config.schema import TeacherConfig
 from autolabel.models import weights_from_bytes
 from autolabel.models.pretrained import PACKAGES
 from autolabel.stages.train import identity
@@ -32,7 +32,7 @@ def test_the_digest_enters_the_key_and_random_is_the_default(tmp_path: Path) -> 
             EXPERIMENT.replace("[teacher]\n", f"[teacher]\n{line}").replace("hrnet_tiny", "efficientnet_lite0")
         )
         teacher = load_experiment(file).teacher
-        assert isinstance(teacher, Teacher)
+        assert isinstance(teacher, TeacherConfig)
         return identity(teacher)
 
     assert key("imagenet")["weights"] == LITE0.sha256

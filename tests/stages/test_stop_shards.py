@@ -46,7 +46,7 @@ def _stopped(
 
     def say(line: str) -> None:
         if line.startswith(f"{step}: running"):
-            stop.ask(signal.SIGTERM)
+            stop.request(signal.SIGTERM)
 
     runner = Runner(experiment, tmp_path, experiment.runtime, stop, say, quiet=True)
     with pytest.raises(Stopped):

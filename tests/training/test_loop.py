@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.config.schema import Augment
+from autolabel.config.schema import AugmentConfig
 from autolabel.data.loaders import Sample
 from autolabel.errors import ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
@@ -25,7 +25,7 @@ from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, set
 
 def test_it_learns() -> None:
     model = network(dropout=0.0)
-    result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=Augment(), ema=0.5))
+    result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=AugmentConfig(), ema=0.5))
     assert result.steps == 75
     assert result.metrics["miou"] > 0.85
     assert set(result.metrics["iou"]) == set(NAMES)

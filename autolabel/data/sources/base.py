@@ -15,7 +15,7 @@ from autolabel.user_files import reading
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedLabel:
+class SourceLabel:
     """A label map of one image; see `rows.LabelRow` for the words."""
 
     role: str
@@ -24,23 +24,23 @@ class PlannedLabel:
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedImage:
+class SourceImage:
     """One image and its labels; paths are relative to the root of the plan."""
 
     id: str
     split: str
     group: str
     path: str
-    labels: tuple[PlannedLabel, ...] = ()
+    labels: tuple[SourceLabel, ...] = ()
 
 
 @dataclass(frozen=True)
-class SourcePlan:
+class SourceListing:
     """Checked on creation. `root` is the user's folder; `excluded` holds (id, reason). Raises DataError."""
 
     root: Path
     classes: ClassSet
-    images: tuple[PlannedImage, ...]
+    images: tuple[SourceImage, ...]
     excluded: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ def file_bytes(root: Path, path: str) -> int:
         return (root / path).stat().st_size
 
 
-def refuse_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:
+def raise_if_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:
     """Raise DataError if there are any names, telling how many and the first three."""
     found = sorted(names)
     if found:
@@ -76,11 +76,11 @@ def refuse_any(names: Iterable[str], where: object, what: str, remedy: str) -> N
         raise DataError(where, f"{what}: {', '.join(found[:3])}{more}", remedy)
 
 
-def _check_ids(images: Sequence[PlannedImage], root: Path) -> None:
+def _check_ids(images: Sequence[SourceImage], root: Path) -> None:
     if not images:
         raise DataError(root, "holds no image where this source looks for them", "check data.root and the layout")
     twice = (name for name, count in Counter(image.id for image in images).items() if count > 1)
-    refuse_any(twice, root, "more than one image has the id", "rename or remove one, or correct the lists")
+    raise_if_any(twice, root, "more than one image has the id", "rename or remove one, or correct the lists")
     for image in images:
         for path in (image.path, *(label.path for label in image.labels)):
             unsafe = unsafe_path(path)

@@ -15,7 +15,7 @@ from autolabel.user_files import read_text
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def need_folder(folder: Path, remedy: str) -> Path:
+def require_folder(folder: Path, remedy: str) -> Path:
     """The folder itself; raises DataError where it is missing."""
     if not folder.is_dir():
         raise DataError(folder, "no such folder", remedy)

@@ -6,7 +6,7 @@ A new fusion is a subclass of `Fusion` in a module of its own and one entry of `
 from __future__ import annotations
 
 from autolabel.models.fusion.average import Average
-from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
+from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
 from autolabel.models.fusion.explicit import Explicit, ExplicitAttention
 from autolabel.models.fusion.hierarchical import Hierarchical, ScaleAttention, fuse_pair
 
@@ -22,9 +22,9 @@ __all__ = [
     "FUSIONS",
     "ExplicitAttention",
     "Fusion",
-    "RawMaps",
     "ScaleAttention",
-    "ScaleMaps",
+    "ScaledOutput",
+    "StridedOutput",
     "Term",
     "fuse_pair",
 ]

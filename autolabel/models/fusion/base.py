@@ -9,15 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
-from autolabel.models.resample import Taps
+from autolabel.models.resample import ResampleWeights
 from autolabel.models.resize import resize
 
-Axes = tuple[Taps, Taps]  # down, across
+Axes = tuple[ResampleWeights, ResampleWeights]  # down, across
 
 
-class RawMaps(NamedTuple):
+class StridedOutput(NamedTuple):
     """One scale's evidence as its network gives it, with the sizes it is to be resized to before it is fused."""
 
     scale: float
@@ -26,12 +26,12 @@ class RawMaps(NamedTuple):
     size: tuple[int, int]  # of the image that was fed in: the logits'
     attention_size: tuple[int, int]  # the attention's
 
-    def resized(self) -> ScaleMaps:
+    def resized(self) -> ScaledOutput:
         attention = None if self.attention is None else resize(self.attention, self.attention_size)
-        return ScaleMaps(self.scale, resize(self.logits, self.size), attention)
+        return ScaledOutput(self.scale, resize(self.logits, self.size), attention)
 
 
-class ScaleMaps(NamedTuple):
+class ScaledOutput(NamedTuple):
     """One scale's evidence, at the size of the image that was fed in."""
 
     scale: float
@@ -54,7 +54,7 @@ class Term(NamedTuple):
 class Fusion(ABC):
     """How the maps of several scales become one map of logits. `fuse` is the formula; all else must agree with it."""
 
-    joint: tuple[float, ...] = ()  # the scales that the head weighs together, if it does
+    fixed_scales: tuple[float, ...] = ()  # the scales that the head weighs together, if it does
 
     def __init_subclass__(cls) -> None:
         """A formula of its own does not inherit the terms of another."""
@@ -63,17 +63,17 @@ class Fusion(ABC):
             cls.terms = Fusion.terms  # type: ignore[method-assign]
 
     @abstractmethod
-    def fuse(self, outputs: Sequence[ScaleMaps]) -> Tensor:
+    def fuse(self, outputs: Sequence[ScaledOutput]) -> Tensor:
         """Fused logits (B, K, H, W) at the size of scale 1.0.
 
         The maps may also be row maps (`models.rowmap`), which know `resize` and +, -, *, / alone.
         """
 
     @abstractmethod
-    def weights(self, outputs: Sequence[ScaleMaps]) -> dict[float, Tensor]:
+    def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, Tensor]:
         """scale -> (B, 1, H, W): how much each scale counts at every pixel."""
 
-    def terms(self, view: Sequence[RawMaps]) -> list[Term] | None:
+    def terms(self, view: Sequence[StridedOutput]) -> list[Term] | None:
         """The same formula for the CUDA kernel, or None where it has no such form: then `fuse` runs strip by strip.
 
         In the order of the list, a pixel's fused logits become  F <- sum_i w_i a_i p_i + keep F,  starting at 0. The
@@ -83,11 +83,11 @@ class Fusion(ABC):
         """
         return None
 
-    def head(self, inputs: int, table: Model) -> nn.Module | None:
+    def head(self, inputs: int, table: ModelConfig) -> nn.Module | None:
         """The module that computes attention from features of `inputs` channels; None where there is no attention."""
         return None
 
-    def training_scales(self, table: Model) -> tuple[float, ...]:
+    def training_scales(self, table: ModelConfig) -> tuple[float, ...]:
         """The scales that training runs, in this order."""
         return (1.0,)
 
@@ -95,7 +95,7 @@ class Fusion(ABC):
         """ConfigError for scales that cannot be fused."""
         if 1.0 not in scales or len(set(scales)) != len(scales):
             raise ConfigError("scales", f"{list(scales)} must be distinct and hold 1.0, the output size")
-        if self.joint and set(scales) not in ({1.0}, set(self.joint)):
+        if self.fixed_scales and set(scales) not in ({1.0}, set(self.fixed_scales)):
             name = type(self).__name__.lower()
-            why = f"{list(scales)} do not fit {name} fusion, which has learnt to weigh {list(self.joint)}"
+            why = f"{list(scales)} do not fit {name} fusion, which has learnt to weigh {list(self.fixed_scales)}"
             raise ConfigError("scales", why, "those, or 1.0 alone")

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from autolabel.config.schema import Model
-from autolabel.models.fusion.base import Fusion, RawMaps, ScaleMaps, Term
+from autolabel.config.schema import ModelConfig
+from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
 from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size, product_term
-from autolabel.models.layers import ConvNorm, Readout, at_least_float32
+from autolabel.models.layers import ClassifierConv, ConvNorm, at_least_float32
 from autolabel.models.resize import resize
 
 
@@ -26,7 +26,7 @@ class ScaleAttention(nn.Module):
         super().__init__()
         self.first = ConvNorm(inputs, channels, 3)
         self.second = ConvNorm(channels, channels, 3)
-        self.last = Readout(channels, 1, bias=False)
+        self.last = ClassifierConv(channels, 1, bias=False)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(at_least_float32(self.last(self.second(self.first(features)))))
@@ -41,7 +41,7 @@ def fuse_pair(low_logits: torch.Tensor, low_attention: torch.Tensor, high_logits
 class Hierarchical(Fusion):
     """From the highest scale to the lowest, each scale by its own attention. Trains on (low_scale, 1.0)."""
 
-    def fuse(self, outputs: Sequence[ScaleMaps]) -> torch.Tensor:
+    def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
         """Any number of scales, in any order.
 
         Start: P = p of the highest scale. Then for s >= 1, P = a_s p_s + (1 - a_s) down(P); for s < 1,
@@ -57,7 +57,7 @@ class Hierarchical(Fusion):
                 fused = fuse_pair(logits, attention, fused)
         return fused
 
-    def weights(self, outputs: Sequence[ScaleMaps]) -> dict[float, torch.Tensor]:
+    def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
         """The chain of `fuse` unrolled: scale -> (B, 1, H, W) weight, summing to 1 at every pixel.
 
         Where the logits of each scale vary slowly, `fuse` is the sum of weight times resized logits (exactly so for
@@ -76,7 +76,7 @@ class Hierarchical(Fusion):
             weights = {s: w * (1 - attention) for s, w in weights.items()} | {scale: attention}
         return weights
 
-    def terms(self, view: Sequence[RawMaps]) -> list[Term] | None:
+    def terms(self, view: Sequence[StridedOutput]) -> list[Term] | None:
         """None with two scales above 1: a product is resampled twice there."""
         highest, *rest = by_descending_scale(view)
         if any(raw.scale > 1 for raw in rest):
@@ -84,8 +84,8 @@ class Hierarchical(Fusion):
         size = output_size(view)
         return [linear_term(highest, size, adds=False), *(product_term(raw, size) for raw in rest)]
 
-    def head(self, inputs: int, table: Model) -> nn.Module:
+    def head(self, inputs: int, table: ModelConfig) -> nn.Module:
         return ScaleAttention(inputs, table.attention_channels)
 
-    def training_scales(self, table: Model) -> tuple[float, ...]:
+    def training_scales(self, table: ModelConfig) -> tuple[float, ...]:
         return (table.low_scale, 1.0)

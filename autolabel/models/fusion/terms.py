@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from autolabel.models.fusion.base import Axes, RawMaps, Term
+from autolabel.models.fusion.base import Axes, StridedOutput, Term
 from autolabel.models.resample import bilinear, identity
 
 
-def by_descending_scale(view: Sequence[RawMaps]) -> list[RawMaps]:
+def by_descending_scale(view: Sequence[StridedOutput]) -> list[StridedOutput]:
     return sorted(view, key=lambda raw: -raw.scale)
 
 
-def output_size(view: Sequence[RawMaps]) -> tuple[int, int]:
+def output_size(view: Sequence[StridedOutput]) -> tuple[int, int]:
     """Of scale 1.0."""
     return next(raw.size for raw in view if raw.scale == 1)
 
 
 def linear_term(
-    raw: RawMaps, size: tuple[int, int], *, attention: Tensor | None = None, weight: float = 1.0, adds: bool
+    raw: StridedOutput, size: tuple[int, int], *, attention: Tensor | None = None, weight: float = 1.0, adds: bool
 ) -> Term:
     """Logits resampled to the output, times `weight` and, if any, attention that is resampled to the output itself."""
     own = identity(size[0]), identity(size[1])
@@ -29,7 +29,7 @@ def linear_term(
     return Term(raw.logits, attention, weight, adds, own, folded, of_attention)
 
 
-def product_term(raw: RawMaps, size: tuple[int, int]) -> Term:
+def product_term(raw: StridedOutput, size: tuple[int, int]) -> Term:
     """Attention times logits at the scale's own size, then resampled to the output."""
     assert raw.attention is not None, f"scale {raw.scale} has no attention"
     of_logits = _resampling(raw.logits.shape[-2:], raw.size)

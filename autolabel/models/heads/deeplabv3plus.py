@@ -18,7 +18,7 @@ from torch import nn
 from autolabel.errors import ConfigError
 from autolabel.models.heads.conv import Classify
 from autolabel.models.heads.head import Head, HeadOutput
-from autolabel.models.layers import Conv, ConvNorm, Readout, SeparableConv
+from autolabel.models.layers import ClassifierConv, Conv, ConvNorm, SeparableConv
 from autolabel.models.resize import resize
 from autolabel.models.trunks import Features, Trunk
 
@@ -82,7 +82,7 @@ class DeeperHead(Head):
         self.high = Conv(BRANCHES * width, width)
         self.join_four = ConvNorm(width + AT_FOUR, width, 5)
         self.join_two = ConvNorm(width + AT_TWO, width, 5)
-        self.classifier = Readout(width, num_classes, bias=False)
+        self.classifier = ClassifierConv(width, num_classes, bias=False)
 
     def forward(self, features: Features) -> HeadOutput:
         x = self.high(self.aspp(features.high))
@@ -119,7 +119,7 @@ class DeeperLabHead(Head):
         self.first = SeparableConv(width + DEEPERLAB_LOW * area, width * area, KERNEL)
         self.second = SeparableConv(width * area, width * area, KERNEL)
         self.refine = SeparableConv(width, width, KERNEL)
-        self.classifier = Readout(width, num_classes)
+        self.classifier = ClassifierConv(width, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
         low = F.pixel_unshuffle(self.low(features.taps[LOW_STRIDE]), self.block)  # (B, 32 area, h, w)

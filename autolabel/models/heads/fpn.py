@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
-from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.layers import ClassifierConv, ConvNorm
 from autolabel.models.resize import resize
 from autolabel.models.trunks import Features, Trunk
 
@@ -28,7 +28,7 @@ class FPNHead(Head):
         self.top = ConvNorm(trunk.channels, width)
         self.lateral = nn.ModuleList(ConvNorm(trunk.taps[level], width, relu=False) for level in self.levels)
         self.smooth = nn.ModuleList(ConvNorm(width, width, 3) for _ in self.levels)
-        self.classifier = Readout(width, num_classes)
+        self.classifier = ClassifierConv(width, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
         x = self.top(features.high)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autolabel.config.schema import Table
+from autolabel.config.schema import Config
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface.architectures import ARCHITECTURES, BACKBONES, Architecture
 from autolabel.models.weights_file import Spread, Three
@@ -118,7 +118,7 @@ def number_of_modules(config: Mapping[str, Any]) -> int:
     return total
 
 
-class Statistics(Table):
+class Statistics(Config):
     """As a card holds them: the network is given (x / 255 - mean) / std."""
 
     mean: Three

@@ -14,7 +14,7 @@ from autolabel.models.huggingface.weights import Tensors, build_network, model_f
 from autolabel.models.weights_file import HuggingFaceCard, unpack
 
 
-class Files(NamedTuple):
+class FolderFiles(NamedTuple):
     """`weights` reads its files one after the other, for together they may be large."""
 
     where: str  # names the folder in errors
@@ -23,13 +23,13 @@ class Files(NamedTuple):
     weights: Sequence[Callable[[], bytes]]
 
 
-class Opened(NamedTuple):
+class LoadedModel(NamedTuple):
     model: HuggingFaceModel  # in eval mode
     card: HuggingFaceCard
-    lacking: tuple[str, ...]  # classes that none of the network's counted for
+    missing: tuple[str, ...]  # classes that none of the network's counted for
 
 
-def model_as_it_is(files: Files, class_names: Sequence[str] | None, table: Mapping[str, str]) -> Opened:
+def model_as_it_is(files: FolderFiles, class_names: Sequence[str] | None, table: Mapping[str, str]) -> LoadedModel:
     """The network for the classes of an experiment, or for its own where `class_names` is None.
 
     `table` as for `match_classes`. Raises WeightsError, and ConfigError where no class fits.
@@ -42,10 +42,10 @@ def model_as_it_is(files: Files, class_names: Sequence[str] | None, table: Mappi
         train_ids = match_classes(theirs, ours, table, where=files.where)
         check_covered(train_ids, theirs, ours, where=files.where)
     model, card = _model(files, config, _tensors(files), train_ids, ours)
-    return Opened(model, card, _lacking(train_ids, ours))
+    return LoadedModel(model, card, _missing(train_ids, ours))
 
 
-def model_to_train(files: Files, class_names: Sequence[str], table: Mapping[str, str]) -> Opened:
+def model_to_train(files: FolderFiles, class_names: Sequence[str], table: Mapping[str, str]) -> LoadedModel:
     """The network with an experiment's classes as its own (`weights.with_classes`).
 
     Raises WeightsError, and ConfigError for an architecture that is not trained here.
@@ -55,7 +55,7 @@ def model_to_train(files: Files, class_names: Sequence[str], table: Mapping[str,
     train_ids = match_classes(label_names(config, files.where), class_names, table, where=files.where)
     config, tensors = with_classes(config, _tensors(files), train_ids, class_names)
     model, card = _model(files, config, tensors, range(len(class_names)), class_names)
-    return Opened(model, card, _lacking(train_ids, class_names))
+    return LoadedModel(model, card, _missing(train_ids, class_names))
 
 
 def check_trainable(model: HuggingFaceModel, where: object) -> None:
@@ -74,7 +74,11 @@ def _check_trainable(architecture: Architecture, where: object) -> None:
 
 
 def _model(
-    files: Files, config: Mapping[str, Any], tensors: Tensors, train_ids: Sequence[int], class_names: Sequence[str]
+    files: FolderFiles,
+    config: Mapping[str, Any],
+    tensors: Tensors,
+    train_ids: Sequence[int],
+    class_names: Sequence[str],
 ) -> tuple[HuggingFaceModel, HuggingFaceCard]:
     network, architecture, kept = build_network(config, tensors, files.where)
     processor = None if files.processor is None else parse_json(files.processor, f"{files.where}: image processor")
@@ -85,15 +89,15 @@ def _model(
     return model_for(network, architecture, card, files.where), card
 
 
-def _lacking(train_ids: Sequence[int], ours: Sequence[str]) -> tuple[str, ...]:
+def _missing(train_ids: Sequence[int], ours: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for train_id, name in enumerate(ours) if train_id not in train_ids)
 
 
-def _config(files: Files) -> dict[str, Any]:
+def _config(files: FolderFiles) -> dict[str, Any]:
     return parse_json(files.config, f"{files.where}: config.json")
 
 
-def _tensors(files: Files) -> Tensors:
+def _tensors(files: FolderFiles) -> Tensors:
     found: Tensors = {}
     for read in files.weights:
         found |= unpack(read(), files.where)

@@ -62,7 +62,7 @@ class HuggingFaceModel(nn.Module):
         auxiliary = None if output.auxiliary is None else resize(at_least_float32(output.auxiliary), size)
         return TrainOutput(resize(at_least_float32(output.logits), size), auxiliary, {})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         """The layers that the library says may run again in the backward pass (`Trunk.recomputable`), innermost."""
         from transformers.modeling_layers import GradientCheckpointingLayer as Layer
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models.checkpoint import PREFIX
 from autolabel.models.fusion import FUSIONS as ALL_FUSIONS
@@ -88,7 +88,7 @@ def trunk_layouts(name: str) -> tuple[TrunkLayout, ...]:
     return tuple(found)
 
 
-def why_not(weights: Collection[str]) -> str:
+def known_incompatibility(weights: Collection[str]) -> str:
     """What is known of a relative's file; empty where nothing is."""
     return next((f": {why}" for key, why in RELATIVES.items() if key in weights), "")
 
@@ -159,7 +159,7 @@ class Choice(NamedTuple):
 class Network(NamedTuple):
     """The closest network: whether it fits is for `check_entries` to say."""
 
-    table: Model
+    table: ModelConfig
     num_classes: int
 
     @property
@@ -195,11 +195,11 @@ def closest_network(shapes: Shapes, choice: Choice) -> Network | None:
         (entry, *_), times = FUSIONS[fusion]
         widths["attention_channels"] = _first(shapes, entry) // times
     known = {setting: width for setting, width in widths.items() if width}
-    table = Model.model_validate({"trunk": trunk, "head": head, "fusion": fusion, **known})
+    table = ModelConfig.model_validate({"trunk": trunk, "head": head, "fusion": fusion, **known})
     return Network(table, max(1, _first(shapes, clues.classes)))
 
 
-def closest_alone(shapes: Shapes, choice: Choice) -> TrunkLayout:
+def closest_trunk(shapes: Shapes, choice: Choice) -> TrunkLayout:
     """The layout that is nearest to a file of a trunk alone."""
     names = [choice.trunk] if choice.trunk else NOT_DILATED
     return _closest(shapes, [layout for name in names for layout in trunk_layouts(name)])
@@ -207,10 +207,10 @@ def closest_alone(shapes: Shapes, choice: Choice) -> TrunkLayout:
 
 def _closest(shapes: Shapes, layouts: Iterable[TrunkLayout]) -> TrunkLayout:
     """The most alike; of equals the first."""
-    return max(layouts, key=lambda layout: alike(shapes, layout.shapes))
+    return max(layouts, key=lambda layout: similarity(shapes, layout.shapes))
 
 
-def alike(shapes: Shapes, others: Shapes) -> float:
+def similarity(shapes: Shapes, others: Shapes) -> float:
     """From 0 to 1: share of the keys that both have, those of the same shape counting in full, the others half."""
     both = shapes.keys() & others.keys()
     same = sum(shapes[key] == others[key] for key in both)

@@ -10,21 +10,21 @@ import torch
 from pydantic import JsonValue
 
 from autolabel.classes import CLASS_SETS, ClassSet
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.models.checkpoint import carry_over, class_layers, trunk_to_bytes, weights_to_bytes
+from autolabel.models.checkpoint import class_layers, transfer_weights, trunk_to_bytes, weights_to_bytes
 from autolabel.models.model import SegmentationModel, build_model
 from autolabel.models.published.detect import (
     TRUNK_PREFIXES,
     Choice,
     Network,
-    alike,
     check_choice,
-    closest_alone,
     closest_network,
-    why_not,
+    closest_trunk,
+    known_incompatibility,
+    similarity,
 )
-from autolabel.models.published.layout import absent_counters, ours, published_keys, published_names
+from autolabel.models.published.layout import absent_counters, published_keys, published_names, to_state_dict
 from autolabel.models.published.read import Entries, Shapes, entries_of, read_checkpoint, shapes_of, without_prefixes
 from autolabel.models.trunks import TRUNKS
 from autolabel.models.weights_file import TrunkCard, WeightsCard, listed
@@ -88,9 +88,9 @@ def _import_network(
 ) -> Imported:
     model = _skeleton(network, where)
     names = published_names(model)
-    _must_resemble(entries.weights, published_keys(model), where)
+    _check_similarity(entries.weights, published_keys(model), where)
     remedy = f"the closest network is {network.name} with {network.num_classes} classes"
-    state = ours(entries.weights, names, model.state_dict(), where, remedy=remedy)
+    state = to_state_dict(entries.weights, names, model.state_dict(), where, remedy=remedy)
     class_names = _class_names(network.num_classes, classes, where)
     model.load_state_dict(state, assign=True)
     fresh = class_layers(model) if len(class_names) != network.num_classes else ()
@@ -118,16 +118,16 @@ def _import_trunk(
     about: Mapping[str, JsonValue],
 ) -> Imported:
     weights = without_prefixes(entries.weights, TRUNK_PREFIXES, where)
-    layout = closest_alone(shapes_of(weights), choice)
+    layout = closest_trunk(shapes_of(weights), choice)
     expected = layout.shapes
-    _must_resemble(weights, expected, where)
+    _check_similarity(weights, expected, where)
     for option, given in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
         if given:
             raise ConfigError(option, f"{where} holds a trunk alone, which has none", f"leave {option} out")
     left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in expected]
     kept = {key: value for key, value in weights.items() if key not in left_out}
-    remedy = f"the closest trunk is {layout.trunk}{why_not(kept)}"
-    state = ours(kept, layout.names, layout.state, where, remedy=remedy)
+    remedy = f"the closest trunk is {layout.trunk}{known_incompatibility(kept)}"
+    state = to_state_dict(kept, layout.names, layout.state, where, remedy=remedy)
     notes = Notes(
         layout=layout.trunk,
         used=len(kept),
@@ -140,8 +140,8 @@ def _import_trunk(
     return Imported(trunk_to_bytes(state, card), card, notes)
 
 
-def _must_resemble(weights: Mapping[str, object], shapes: Shapes, where: object) -> None:
-    if alike(shapes_of(weights), shapes) < UNLIKE:
+def _check_similarity(weights: Mapping[str, object], shapes: Shapes, where: object) -> None:
+    if similarity(shapes_of(weights), shapes) < UNLIKE:
         found = f"resembles no known network: its {len(weights)} entries are {listed([*weights])}"
         raise WeightsError(where, found, f"known trunks: {', '.join(TRUNKS)}")
 
@@ -164,9 +164,9 @@ def _class_names(count: int, classes: ClassSet | None, where: object) -> tuple[s
 
 
 def _with_classes(
-    source: SegmentationModel, table: Model, num_classes: int, fresh: tuple[str, ...]
+    source: SegmentationModel, table: ModelConfig, num_classes: int, fresh: tuple[str, ...]
 ) -> SegmentationModel:
     """With as many classes; the same draw every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return carry_over(source, table, num_classes, fresh=fresh)
+        return transfer_weights(source, table, num_classes, fresh=fresh)

@@ -72,10 +72,10 @@ def load_published(
     and the model stays as it was. Only norms' counters may be absent.
     """
     given = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
-    model.load_state_dict(ours(given, published_names(model), model.state_dict(), where))
+    model.load_state_dict(to_state_dict(given, published_names(model), model.state_dict(), where))
 
 
-def ours(
+def to_state_dict(
     given: Mapping[str, object],
     names: Mapping[str, str],
     state: Mapping[str, torch.Tensor],

@@ -195,7 +195,7 @@ class EfficientNet(Trunk):
                 skips[self.ends[number]] = x
         return Features(x, skips)
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.blocks]
 
 

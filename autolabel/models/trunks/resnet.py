@@ -71,7 +71,7 @@ class ResNet(Trunk):
             x = stage(x)
         return Features(x, {2: stem, 4: low})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [block for stage in self.stages for block in stage.children()]
 
 

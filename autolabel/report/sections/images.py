@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.report.data import Example, ReportData
-from autolabel.report.images import Picture, blend, label_map, photo, verdict, weight_map
+from autolabel.report.images import EmbeddedImage, blend, label_map, photo, verdict, weight_map
 from autolabel.report.sections.shared import Section, palette_table, swatches
 from autolabel.report.text import percent
 
@@ -56,11 +56,11 @@ def _panels(example: Example, colours: NDArray[np.uint8]) -> list[dict[str, Any]
     return columns
 
 
-def _column(name: str, picture: Picture) -> dict[str, Any]:
+def _column(name: str, picture: EmbeddedImage) -> dict[str, Any]:
     return {"above": _cell(name, picture), "below": None, "key": False}
 
 
-def _cell(name: str, picture: Picture) -> dict[str, Any]:
+def _cell(name: str, picture: EmbeddedImage) -> dict[str, Any]:
     return {"name": name, "picture": picture}
 
 

@@ -84,8 +84,6 @@ class OrderedMap(Generic[Item, Result]):
         return len(self._pending) - self.ready
 
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 _AHEAD = 4  # items a worker that are sent out together
 _POLL_SECONDS = 1.0
 

@@ -1,7 +1,7 @@
 """Label files against Pillow's default PNG of the same maps: bytes a label, and CPU time, as Pillow / ours.
 
 The maps are what a network says of street scenes of 1024 x 2048: its features are random, its classifier is fitted to
-each scene (`_dense.network`), labels are cut at 0.5. CamVidConfig's annotations count besides where they lie beside the
+each scene (`_dense.network`), labels are cut at 0.5. CamVid's annotations count besides where they lie beside the
 checkout (`codec.camvid_*`).
 """
 

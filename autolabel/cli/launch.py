@@ -25,8 +25,8 @@ LOCALHOST = "127.0.0.1"
 def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: StopFlag) -> None:
     """Run `autolabel ARGUMENTS` in `num_processes` ranks and wait for them.
 
-    AlreadyReported: a rank failed and said why. AutolabelError: one was killed. Stopped: a signal came; the ranks had 30
-    seconds for their checkpoint.
+    Raises AlreadyReported where a rank failed and said why, AutolabelError where one was killed, and Stopped after a
+    signal; the ranks then had 30 seconds for their checkpoint.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -70,7 +70,7 @@ class SyntheticConfig(SourceConfig):
 
 
 class CamVidConfig(SourceConfig):
-    """CamVidConfig as `train/ val/ trainannot/ valannot/ trainannot_coarse/` with one list of names a part."""
+    """CamVid as `train/ val/ trainannot/ valannot/ trainannot_coarse/` with one list of names a part."""
 
     source: Literal["camvid"]
     root: Path

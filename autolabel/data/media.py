@@ -153,8 +153,8 @@ def _pages(picture: TiffImagePlugin.TiffImageFile) -> Sequence[int]:
 def _decoded(
     picture: ImageFile.ImageFile, numbers: Sequence[int], where: object, max_pixels: int
 ) -> Generator[NDArray[np.uint8]]:
-    for count, number in enumerate(numbers):
-        place = f"{where}, frame {count}" if len(numbers) > 1 else where
+    for index, number in enumerate(numbers):
+        place = f"{where}, frame {index}" if len(numbers) > 1 else where
         if len(numbers) > 1:
             with decoding(place, "cannot be decoded", ImageError):
                 picture.seek(number)

@@ -146,8 +146,8 @@ def check_phases(settings: TrainConfig, *, layers: Collection[str], names: Seque
 def plan_phases(
     settings: TrainConfig, *, layers: Sequence[str], names: Sequence[str], images_by_class: tuple[np.ndarray, ...]
 ) -> tuple[SamplingPhase, ...]:
-    """What is drawn when. `layers`: of every picture that is trained on; `images_by_class`: for each class those of them that
-    hold it, or none at all. Raises ConfigError as `check_phases` does."""
+    """The phases of a training. `layers` has the label layer of each training image; `images_by_class` has, for each
+    class, the images that hold it, or is empty. Raises ConfigError as `check_phases` does."""
     check_phases(settings, layers=set(layers), names=names)
     everything = PhaseConfig(layers=("fine", "auto", "coarse"), epochs=settings.epochs)
     phases = settings.phases or (everything,)

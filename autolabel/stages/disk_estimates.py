@@ -1,8 +1,8 @@
-"""About how many bytes each stage leaves on the disk.
+"""Estimates of the disk space that each stage takes.
 
-Figures of the demo (`autolabel demo`), and a little more: its pictures are small and busy. Photographs need less
-(CamVidConfig: codes 0.07, labels 0.02 bytes a pixel), so what is refused may now and then have fitted, and what begins does
-not end on a full disk. Where nothing says how large the pictures are (before there is a manifest), nothing is known.
+They are the figures of the demo (`autolabel demo`) and a little more: its images are small and busy. Photographs need
+less (CamVid: codes 0.07, labels 0.02 bytes per pixel). So a refused step might have fitted, and a step that begins does
+not end on a full disk. Before there is a manifest the sizes of the images are not known, and there is no estimate.
 """
 
 from __future__ import annotations

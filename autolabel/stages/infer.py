@@ -14,9 +14,9 @@ from autolabel.config.schema import Experiment
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
-from autolabel.inference.throughput import ThroughputLog
 from autolabel.stages import disk_estimates
 from autolabel.stages.chunk_scheduler import Chunk, ChunkScheduler, Row
+from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autolabel.artifacts import read_weights
 from autolabel.config.schema import ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.stages import initial_model
 from autolabel.store import digest_json, sha256_bytes, sha256_file
 from autolabel.user_files import read_user_file, reading
 
@@ -125,14 +124,14 @@ def initial_identity(settings: TrainConfig) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     found = {}
     if settings.weights is not None:
-        found["weights"] = _digest(settings, settings.weights)
+        found["weights"] = _weights_digest(settings, settings.weights)
     if settings.huggingface is not None:
-        found["huggingface"] = initial_model.folder_identity(settings.huggingface)
+        found["huggingface"] = folder_identity(settings.huggingface)
     return found
 
 
-def _digest(settings: TrainConfig, weights: Path | str) -> str:
-    """Of ImageNet weights the pinned one: the key is known before their package is installed."""
+def _weights_digest(settings: TrainConfig, weights: Path | str) -> str:
+    """ImageNet weights have a pinned digest: the key is known before their package is installed."""
     if isinstance(weights, Path):
         return sha256_bytes(read_weights(weights))
     from autolabel.models.pretrained import package_for
@@ -189,7 +188,7 @@ def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, 
     from autolabel.models.huggingface import model_as_it_is, model_to_train
 
     begin = model_to_train if settings.epochs else model_as_it_is
-    model, card, missing = begin(initial_model.read_files(name), class_names, settings.class_map)
+    model, card, missing = begin(read_files(name), class_names, settings.class_map)
     what = "their layers begin afresh" if settings.epochs else "they are never predicted"
     note = f"{name} knows no class for {', '.join(missing)}: {what}" if missing else ""
     return InitialModel(model, card, missing, note)

@@ -1,4 +1,4 @@
-"""CamVidConfig: a small tree of our own with every refusal, and the real data."""
+"""CamVid: a small tree of our own with every refusal, and the real data."""
 
 from __future__ import annotations
 

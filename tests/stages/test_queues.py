@@ -9,7 +9,7 @@ import pytest
 
 from autolabel.distributed import SINGLE_PROCESS, Counter
 from autolabel.inference.engine import Stats
-from autolabel.inference.throughput import SIDES, ThroughputLog
+from autolabel.stages.throughput import SIDES, ThroughputLog
 
 
 def batch(ready: int, *, decoding: float = 0.0, network: float = 0.0) -> Stats:
@@ -46,7 +46,7 @@ def test_a_line_a_chunk() -> None:
 @pytest.mark.parametrize("busiest", SIDES[:2])
 def test_the_busiest_side_of_two_ranks(monkeypatch: pytest.MonkeyPatch, busiest: str) -> None:
     now = [0.0]
-    monkeypatch.setattr("autolabel.inference.throughput.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("autolabel.stages.throughput.time.perf_counter", lambda: now[0])
     counters = shared()
     ranks = [ThroughputLog(lambda line: None, counters, threads=(4, 1)) for _ in range(2)]
     for rank in ranks:

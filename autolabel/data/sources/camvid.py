@@ -1,4 +1,4 @@
-"""CamVidConfig as the SegNet tutorial lays it out, with a list of names for each part of it.
+"""CamVid as the SegNet tutorial lays it out, with a list of names for each part of it.
 
     train/NAME.jpg  trainannot/NAME.png  trainannot_coarse/NAME.png  val/NAME.jpg  valannot/NAME.png
     fine.txt  coarse.txt  val.txt

@@ -115,7 +115,7 @@ class _Tensors:
         self.crops = crops
 
     def __getitem__(self, number: int) -> list[torch.Tensor]:
-        return [torch.from_numpy(array) for array in self.crops[number]]
+        return [torch.from_numpy(array) for array in self.crops[number][:2]]
 
 
 def _published(crops: CropDataset, number: int) -> tuple[np.ndarray, np.ndarray]:

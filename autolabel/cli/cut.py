@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import numpy as np
 
+from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.png import require_codec
@@ -61,8 +63,8 @@ def cut_shards(
     quiet: bool,
 ) -> dict[str, Any]:
     """Cut every shard of `codes` into `out`; returns what `--json` prints. Nothing is written where a shard is bad."""
-    require_codec(codec, "--codec")
-    require_backend(backend, "--backend")
+    require_codec(codec)
+    require_backend(backend)
     sources = shard_sources(codes)
     with ordered_results(_look, sources, backend="threads", jobs=jobs) as looks:
         seen = list(looks)
@@ -159,3 +161,57 @@ def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
 def _row(item: LabelledImage, name: str) -> dict[str, Any]:
     pixels = int(np.sum(item.counts))
     return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}
+
+
+@click.command()
+@click.argument("codes", type=click.Path(path_type=Path))
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
+@click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
+@click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
+@click.option("--backend", default="threads", show_default=True, help="threads, loky, dask or ray: where it is done.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
+@jobs_option
+@json_option
+@quiet_option
+def cut(
+    codes: Path,
+    threshold: float,
+    class_thresholds: tuple[str, ...],
+    codec: str,
+    backend: str,
+    out: Path,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
+    per_class = dict(_class_threshold(text) for text in class_thresholds)
+    result = cut_shards(
+        codes,
+        out,
+        threshold=threshold,
+        class_thresholds=per_class,
+        codec=codec,
+        backend=backend,
+        jobs=jobs or 0,
+        quiet=quiet,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        ignored = f"{100 * result['ignored_share']:.1f} % ignored"
+        echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
+
+
+def _class_threshold(text: str) -> tuple[str, float]:
+    name, separator, value = text.rpartition("=")
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = -1.0
+    if not separator or not 0 <= threshold <= 1:
+        raise click.BadParameter(f"{text!r} is not of the form CLASS=THRESHOLD, e.g. car=0.7")
+    return name, threshold
+
+
+COMMANDS = [cut]

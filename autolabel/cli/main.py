@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, export, import_weights, predict, run, setup, status
-from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.cli import cost, cut, export, import_weights, predict, run, setup, status
+from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
@@ -83,7 +83,11 @@ class ErrorsToExitCodes(click.Group):
             return super().make_context(info_name, args, *rest, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with errors_to_exit_codes(), usage_in_one_line():
+        def option(setting: str) -> str:
+            command = self.commands[ctx.invoked_subcommand or ""]
+            return {param.name: param.opts[-1] for param in command.params}.get(setting, setting)
+
+        with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
             return super().invoke(ctx)
 
 
@@ -97,7 +101,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, run, status, predict, import_weights, export, cost):
+for family in (setup, run, status, predict, cut, import_weights, export, cost):
     for command in family.COMMANDS:
         cli.add_command(command)
 

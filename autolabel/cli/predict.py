@@ -18,12 +18,10 @@ from autolabel.classes.files import default_palette
 from autolabel.cli.options import (
     device_option,
     echo,
-    jobs_option,
     json_option,
     parse_scales,
     print_json,
     quiet_option,
-    size,
 )
 from autolabel.cli.predict_inputs import (
     ANIMATION,
@@ -291,57 +289,4 @@ def _print_summary(result: PredictSummary, out: Path, *, as_json: bool) -> None:
         raise ItemsFailed(out, f"finished, but {len(result.failed)} file(s) could not be used to the end")
 
 
-@click.command()
-@click.argument("codes", type=click.Path(path_type=Path))
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
-@click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
-@click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
-@click.option("--backend", default="threads", show_default=True, help="threads, loky, dask or ray: where it is done.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
-@jobs_option
-@json_option
-@quiet_option
-def cut(
-    codes: Path,
-    threshold: float,
-    class_thresholds: tuple[str, ...],
-    codec: str,
-    backend: str,
-    out: Path,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
-    from autolabel.cli.cut import cut_shards
-
-    per_class = dict(_class_threshold(text) for text in class_thresholds)
-    result = cut_shards(
-        codes,
-        out,
-        threshold=threshold,
-        class_thresholds=per_class,
-        codec=codec,
-        backend=backend,
-        jobs=jobs or 0,
-        quiet=quiet,
-    )
-    if as_json:
-        print_json(result)
-    else:
-        ignored = f"{100 * result['ignored_share']:.1f} % ignored"
-        echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
-
-
-def _class_threshold(text: str) -> tuple[str, float]:
-    name, separator, value = text.rpartition("=")
-    try:
-        threshold = float(value)
-    except ValueError:
-        threshold = -1.0
-    if not separator or not 0 <= threshold <= 1:
-        raise click.BadParameter(f"{text!r} is not of the form CLASS=THRESHOLD, e.g. car=0.7")
-    return name, threshold
-
-
-COMMANDS = [predict, cut]
+COMMANDS = [predict]

@@ -48,6 +48,7 @@ def run(ctx: Context) -> StageResult:
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
+            class_thresholds=ctx.inputs["labels"].meta["class_thresholds"],
             footprint=audit["footprint"],
             changes={name: json.loads(found.read(COMPARISON_FILE)) for name, found in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
@@ -160,7 +161,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     "report",
-    1,
+    2,
     "report",
     {
         "data": "manifest",

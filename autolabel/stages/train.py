@@ -72,7 +72,7 @@ def check_network(ahead: PreflightContext) -> None:
     """The network must be known; weights to start from must be there and belong to it; a batch must be shareable."""
     import torch
 
-    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch, where=ahead.settings.place("batch"))
+    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch)
     with torch.device("meta" if is_from_scratch(ahead.settings) else "cpu"):  # no memory where shapes say it all
         load_initial_model(ahead.settings, ahead.data.classes.names)
 

@@ -220,3 +220,23 @@ def test_large_images_are_scaled_down():
 def test_refuses_a_palette_of_another_length():
     with pytest.raises(AssertionError, match="1 names, 2 colours"):
         render_report(ReportData(title="x", names=("a",), palette=((1, 2, 3), (4, 5, 6))))
+
+
+def test_a_class_is_marked_at_its_own_threshold():
+    """In the chart and the caption of the class, and nowhere else."""
+    plain, own = (
+        [re.sub(r"\s+", " ", row) for row in re.findall(r'<div><span class="sw".*?</div>', page.decode(), flags=re.S)]
+        for page in (
+            render_report(example_data()),
+            render_report(example_data(class_thresholds={"car": 0.9})),
+        )
+    )
+    assert len(plain) == len(own)
+    changed = [(before, after) for before, after in zip(plain, own, strict=True) if before != after]
+    assert len(changed) == 1
+    ((before, after),) = changed
+    assert "at 0.5:" in before
+    assert "at 0.9:" in after
+    marks = [re.search(r'<line[^>]*class="marked"[^>]*>', row)[0] for row in (before, after)]
+    assert marks[0] != marks[1]
+    assert "car 0.9" in render_report(example_data(class_thresholds={"car": 0.9})).decode()

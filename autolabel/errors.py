@@ -7,7 +7,7 @@
     │   ├── LabelError                a label map cannot be used
     │   ├── ManifestError             a manifest breaks its schema
     │   └── WeightsError              a weights file cannot be used
-    ├── GateFailed                 4  a quality gate set in the experiment failed
+    ├── QualityGateFailed                 4  a quality gate set in the experiment failed
     ├── ItemsFailed                5  finished, but some items were quarantined
     ├── StoreError                 1  the disk refused, or an artefact is damaged
     │   └── CorruptArtefact           bytes differ from what was committed
@@ -15,7 +15,7 @@
     ├── ExportError                1  a network could not be exported, or came out different
     └── Locked                    75  another run holds the work folder
 
-Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.stopping`).
+Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.signals`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class AutolabelError(Exception):
         return type(self), (self.where, self.what, self.remedy)  # crosses process pools
 
 
-class ToldAlready(Exception):
+class AlreadyReported(Exception):
     """Another process of the same job has said on stderr what went wrong; this one only ends with `exit_code`."""
 
     def __init__(self, exit_code: int) -> None:
@@ -72,7 +72,7 @@ class WeightsError(DataError):
     pass
 
 
-class GateFailed(AutolabelError):
+class QualityGateFailed(AutolabelError):
     exit_code = 4
 
 
@@ -96,5 +96,5 @@ class ExportError(AutolabelError):
     pass
 
 
-class Locked(AutolabelError):
+class WorkFolderLocked(AutolabelError):
     exit_code = 75

@@ -15,7 +15,7 @@ _LINE_SECONDS = 30.0
 _LINE_SHARE = 0.05
 
 
-def tell(line: str) -> None:
+def print_err(line: str) -> None:
     """A line on stderr, whatever names stand in it.
 
     A reader that has gone (Ctrl-C ends the `tee` behind a pipe too), or a full disk behind it, must not cost the run.
@@ -67,7 +67,7 @@ class Progress:
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         extra = "".join(f", {k} {v}" for k, v in self._fields.items())
         share = 100 * self.done / max(self.total, 1)
-        tell(f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}")
+        print_err(f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}")
         self._last_time, self._last_done = now, self.done
 
     def __enter__(self) -> Progress:

@@ -20,11 +20,11 @@ from _measure import time_ratio
 from _scopes import THRESHOLD
 from PIL import Image
 
-from autolabel.data.scenes import render
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codecs import CODECS, Codec
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import InferenceModel
+from autolabel.labels.codebook import Codebook
+from autolabel.labels.png import CODECS, Codec
 from autolabel.models import WeightsCard
+from streetscenes import render
 
 SCALES = (0.25, 0.5, 1.0)
 CAMVID = Path(__file__).parents[2] / "shared" / "camvid" / "trainannot"
@@ -43,14 +43,14 @@ def measure(*, size: Size = (1024, 2048), images: int = 2, rounds: int = 3) -> d
 
 def network_map(index: int, size: Size) -> np.ndarray:
     """(H, W) train ids of scene `index`."""
-    return CodeBook(CLASSES).lut(THRESHOLD)[network_codes(index, size)]
+    return Codebook(CLASSES).lut(THRESHOLD)[network_codes(index, size)]
 
 
 def network_codes(index: int, size: Size) -> np.ndarray:
     """(H, W) codes by a network that was fitted to the scene at half its size."""
     model = network("hrnet_tiny", render(0, index, size=(size[0] // 2, size[1] // 2)))
     card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
-    teacher = Teacher(model, card, CodeBook(CLASSES), scales=SCALES)
+    teacher = InferenceModel(model, card, Codebook(CLASSES), scales=SCALES)
     return teacher(torch.from_numpy(render(0, index, size=size).image[None]))[0].numpy()
 
 

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from _measure import Work, memory_ratio, time_ratio
 
-from autolabel.config import Model, Train
+from autolabel.config.schema import ModelConfig, TrainConfig
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.cost import count_training
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.flops import count_training
+from autolabel.models.layers import MEAN, STD
 from autolabel.training.trainer import Trainer
 
 CLASSES = 19
@@ -28,7 +28,7 @@ def measure(device: str, rounds: int) -> dict[str, float]:
 def _counted() -> dict[str, float]:
     """Forward pass of HRNet-W48 + OCR on the published crop: of the trunk, as in the paper, and of the network."""
     single, *others = (
-        count_training(Model(fusion=fusion), CLASSES, Train().crop).flops for fusion in ("single", *FUSIONS)
+        count_training(ModelConfig(fusion=fusion), CLASSES, TrainConfig().crop).flops for fusion in ("single", *FUSIONS)
     )
     found = {}
     for fusion, flops in zip(FUSIONS, others, strict=True):
@@ -51,11 +51,11 @@ def _measured(device: str, rounds: int) -> dict[str, float]:
 
 
 def step_work(trunk: str, fusion: str, device: str) -> Work:
-    model = Model(trunk=trunk, fusion=fusion, head_channels=64, key_channels=32, attention_channels=32)
+    model = ModelConfig(trunk=trunk, fusion=fusion, head_channels=64, key_channels=32, attention_channels=32)
     trainer = Trainer(
         model=build_model(model, CLASSES),
         loss=partial(training_loss, loss="rmi", aux_weight=0.4, scale_weight=0.05),
-        settings=Train(),
+        settings=TrainConfig(),
         seed=0,
         total_steps=1000,
         device=torch.device(device),

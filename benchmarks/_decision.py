@@ -8,9 +8,9 @@ import torch
 from _measure import Work, memory_ratio, time_ratio
 from torch import Tensor
 
-from autolabel.inference.fused import decide_fused
-from autolabel.labels.codes import CodeBook
-from autolabel.models.fusion import FUSIONS, RawMaps
+from autolabel.inference.fused_decision import encode_fused
+from autolabel.labels.codebook import Codebook
+from autolabel.models.fusion import FUSIONS, StridedOutput
 from autolabel.models.resize import scaled_size
 
 SCALES = (2.0, 1.0, 0.5)
@@ -53,15 +53,15 @@ def published_work(size: Size, device: str) -> Work:
 
 
 def our_work(size: Size, device: str) -> Work:
-    book = CodeBook(CLASSES)
+    book = Codebook(CLASSES)
     sizes = {scale: scaled_size(size, scale) for scale in SCALES}
     view = [
-        RawMaps(scale, logits, attention, sizes[scale], sizes[scale])
+        StridedOutput(scale, logits, attention, sizes[scale], sizes[scale])
         for scale, (logits, _, attention) in random_maps(size, device).items()
     ]
 
     def work() -> np.ndarray:
-        codes = decide_fused(FUSIONS["hierarchical"], [view], book)
+        codes = encode_fused(FUSIONS["hierarchical"], [view], book)
         return book.lut(THRESHOLD)[codes[0].cpu().numpy()]
 
     return work

@@ -13,12 +13,12 @@ from _scopes import SCOPES, Case
 from PIL import Image
 from torch import Tensor, nn
 
-from autolabel.data.scenes import Scene, render
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import InferenceModel
+from autolabel.labels.codebook import Codebook
 from autolabel.models import SegmentationModel, WeightsCard, build_model, normalise
-from autolabel.models.cost import count_labelling
-from autolabel.models.layers import Readout
+from autolabel.models.flops import count_labelling
+from autolabel.models.layers import ClassifierConv
+from streetscenes import Scene, render
 
 SCALES = (0.5, 1.0, 2.0)
 CLASSES = 19
@@ -102,7 +102,7 @@ def _case(model: SegmentationModel, device: str, precision: str, folder: Path, p
     source = folder / "picture.png"
     Image.fromarray(picture).save(source)
     card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
-    teacher = Teacher(model, card, CodeBook(CLASSES), scales=SCALES, device=device, precision=precision)
+    teacher = InferenceModel(model, card, Codebook(CLASSES), scales=SCALES, device=device, precision=precision)
     plain = model.to(device=device, memory_format=torch.contiguous_format)
     autocast = torch.autocast(device, dtype=DTYPES[precision], enabled=precision != "fp32")
     return Case(plain, teacher, autocast, source, folder / "label.png")
@@ -129,7 +129,7 @@ def network(trunk: str, scene: Scene) -> SegmentationModel:
                 module.running_var.normal_().abs_().add_(0.5)
                 module.momentum = 1.0
                 module.train()
-            elif isinstance(module, Readout):
+            elif isinstance(module, ClassifierConv):
                 module.weight.normal_(0, (2 / module.in_channels) ** 0.5)
         for part in (model.head.context.object, model.head.context.value, model.head.context.up):
             part.eval()  # a few class vectors, much alike, are no statistics

@@ -17,16 +17,15 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Augment, Train
-from autolabel.data.augment import Draw, draw
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.phases import plan_parts
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sampling import EpochSampler
-from autolabel.data.scenes import render
+from autolabel.config.schema import AugmentConfig, TrainConfig
+from autolabel.data.augment import AugmentParams, draw_params
+from autolabel.data.crops import CropDataset, batches
+from autolabel.data.loaders import ManifestDataset
+from autolabel.data.sampling import EpochSampler, plan_phases
+from autolabel.data.schema import ImageRow, LabelRow
+from autolabel.hardware import usable_cores
 from autolabel.labels import png
-from autolabel.machine import usable_cores
+from streetscenes import render
 
 SIZE = CROP = (1024, 2048)
 PICTURES, SAMPLES, BATCH = 3, 12, 4
@@ -73,10 +72,10 @@ def _cpu() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def _crops(folder: Path) -> CropSet:
-    pairs = ManifestPairs([_written(folder, index) for index in range(PICTURES)], {"source": folder}, CLASSES)
+def _crops(folder: Path) -> CropDataset:
+    pairs = ManifestDataset([_written(folder, index) for index in range(PICTURES)], {"source": folder}, CLASSES)
     counts = np.array([label.counts[:-1] for _, label in pairs.rows])
-    return CropSet(pairs, _sampler(counts, epoch_images=PICTURES), Augment(), CROP, Train().tile, FILL)
+    return CropDataset(pairs, _sampler(counts, epoch_images=PICTURES), AugmentConfig(), CROP, TrainConfig().tile, FILL)
 
 
 def _written(folder: Path, index: int) -> tuple[ImageRow, LabelRow]:
@@ -96,8 +95,10 @@ def _written(folder: Path, index: int) -> tuple[ImageRow, LabelRow]:
 
 
 def _sampler(counts: np.ndarray, *, epoch_images: int) -> EpochSampler:
-    holders = tuple(np.flatnonzero(of_class) for of_class in counts.T)
-    parts = plan_parts(Train(), layers=["fine"] * len(counts), names=CLASSES.names, holders=holders)
+    images_by_class = tuple(np.flatnonzero(of_class) for of_class in counts.T)
+    parts = plan_phases(
+        TrainConfig(), layers=["fine"] * len(counts), names=CLASSES.names, images_by_class=images_by_class
+    )
     return EpochSampler(parts, seed=0, epoch_images=epoch_images, class_uniform=0.5)
 
 
@@ -110,18 +111,18 @@ def _start() -> Iterable[object]:
 class _Tensors:
     """What a loader process hands over."""
 
-    def __init__(self, crops: CropSet) -> None:
+    def __init__(self, crops: CropDataset) -> None:
         self.crops = crops
 
     def __getitem__(self, number: int) -> list[torch.Tensor]:
-        return [torch.from_numpy(array) for array in self.crops[number]]
+        return [torch.from_numpy(array) for array in self.crops[number][:2]]
 
 
-def _published(crops: CropSet, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _published(crops: CropDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The whole picture is resized and then cropped; each colour effect is a pass of its own."""
     rng = np.random.default_rng(number)
     item = crops.sampler.items(number // PICTURES)[number % PICTURES]
-    drawn, folder = draw(crops.augment, rng), crops.pairs.roots["source"]  # type: ignore[attr-defined]
+    drawn, folder = draw_params(crops.augment, rng), crops.pairs.roots["source"]  # type: ignore[attr-defined]
     image = Image.open(folder / f"{item.index}.png").convert("RGB")
     label = Image.open(folder / f"{item.index}-ids.png")
     size = (int(image.width * drawn.scale), int(image.height * drawn.scale))
@@ -137,7 +138,7 @@ def _published(crops: CropSet, number: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(_jittered(image, drawn)), np.array(label)
 
 
-def _jittered(image: Image.Image, drawn: Draw) -> Image.Image:
+def _jittered(image: Image.Image, drawn: AugmentParams) -> Image.Image:
     image = ImageEnhance.Brightness(image).enhance(drawn.brightness)
     image = ImageEnhance.Contrast(image).enhance(drawn.contrast)
     image = ImageEnhance.Color(image).enhance(drawn.saturation)

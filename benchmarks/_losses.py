@@ -10,7 +10,7 @@ import torch
 from _measure import Work, memory_ratio, time_ratio
 
 from autolabel.losses import rmi_loss
-from autolabel.losses.region import gradient, information
+from autolabel.losses.rmi_statistics import gradient, information
 
 Shape = tuple[int, int, int, int]
 TINY = (1, 2, 16, 16)

@@ -21,12 +21,8 @@ def time_ratio(theirs: Work, ours: Work, *, device: str, rounds: int) -> float:
 
 def seconds_in_turn(theirs: Work, ours: Work, *, device: str, rounds: int) -> list[tuple[float, float]]:
     """(their, our) seconds of every round, in turn, after one round that does not count."""
-    return [(seconds(theirs, device), seconds(ours, device)) for _ in range(rounds + 1)][1:]
-
-
-def seconds(work: Work, device: str) -> float:
-    """Of all threads on a CPU; on a GPU until the device has finished."""
-    return (_gpu_seconds if device == "cuda" else _cpu_seconds)(work)
+    seconds = _gpu_seconds if device == "cuda" else _cpu_seconds
+    return [(seconds(theirs), seconds(ours)) for _ in range(rounds + 1)][1:]
 
 
 def _cpu_seconds(work: Work) -> float:

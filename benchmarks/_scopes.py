@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from autolabel.data.decode import decode_image
-from autolabel.inference.teacher import Teacher
+from autolabel.inference.model import InferenceModel
 from autolabel.labels import png
 from autolabel.labels.shards import write_shard
 from autolabel.models import SegmentationModel, normalise
@@ -30,7 +30,7 @@ class Case(NamedTuple):
     """One picture, and one network in both forms."""
 
     model: SegmentationModel  # as torch lays it out, on the device
-    teacher: Teacher
+    teacher: InferenceModel
     autocast: torch.autocast  # of both networks
     source: Path  # the picture's file
     target: Path  # the label's file

@@ -29,8 +29,8 @@ from _codec import network_codes
 from _dense import CLASSES
 from PIL import Image
 
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.model import InferenceModel
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models import network_from_bytes
 
@@ -63,7 +63,7 @@ LAYOUTS = {
 }
 
 
-def measure(sets: dict[str, Maps], book: CodeBook, rounds: int) -> dict[str, float]:
+def measure(sets: dict[str, Maps], book: Codebook, rounds: int) -> dict[str, float]:
     """Layouts and shards on the maps of the largest size, bytes a pixel on all."""
     *_, largest = sets.values()
     result = {}
@@ -107,7 +107,7 @@ def _read(file: h5py.File, number: int, layout: Layout) -> np.ndarray:
     return np.cumsum(stored, axis=0, dtype=stored.dtype) if layout.up else stored
 
 
-def _shard(size: int, maps: Maps, book: CodeBook, rounds: int) -> dict[str, float]:
+def _shard(size: int, maps: Maps, book: Codebook, rounds: int) -> dict[str, float]:
     items = [(f"{number:06}", maps[number % len(maps)]) for number in range(size)]
     data = write_shard(items, book)
     middle = items[size // 2][0]
@@ -126,11 +126,11 @@ def _seconds(work: Callable[[], object], rounds: int) -> float:
     return statistics.median(once() for _ in range(rounds))
 
 
-def of_pictures(weights: Path, pictures: Path, factors: list[int], images: int) -> tuple[dict[str, Maps], CodeBook]:
+def of_pictures(weights: Path, pictures: Path, factors: list[int], images: int) -> tuple[dict[str, Maps], Codebook]:
     """ "HxW" -> codes of the pictures at that size."""
     model, card = network_from_bytes(weights.read_bytes(), weights)
-    book = CodeBook(model.num_classes)
-    teacher = Teacher(model, card, book, scales=SCALES)
+    book = Codebook(model.num_classes)
+    teacher = InferenceModel(model, card, book, scales=SCALES)
     files = sorted(path for path in pictures.iterdir() if path.suffix in (".png", ".jpg"))
     chosen = files[:: max(1, len(files) // images)][:images]
     sets: dict[str, Maps] = {}
@@ -158,7 +158,7 @@ def main() -> None:
         sets, book = of_pictures(given.weights, given.pictures, factors, given.images)
     else:
         maps = [network_codes(index, (1024, 2048)) for index in range(given.images)]
-        sets, book = {"1024x2048": maps}, CodeBook(CLASSES)
+        sets, book = {"1024x2048": maps}, Codebook(CLASSES)
     result = measure(sets, book, given.rounds)
     if given.json:
         print(json.dumps(result))

@@ -1,12 +1,11 @@
 """Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of other labels.
 
-    python benchmarks/labelling.py [--json] [--only decision,dense,codec,skip] [--device cpu] [--threads 1] [--rounds 5]
+    python benchmarks/labelling.py [--json] [--only decision,dense,codec] [--device cpu] [--threads 1] [--rounds 5]
                                    [--trunk hrnet_w18_small_v1] [--size 512x1024] [--images 2] [--precision fp32]
-                                   [--teacher WEIGHTS --pictures DIR] [--every 4] [--work DIR]
 
 On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
-figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`, `_codec.py`, `_skip.py`; the
-published path is `_published_labelling.py`.
+figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`, `_codec.py`; the published
+path is `_published_labelling.py`.
 `*.labels_differ` is the share of pixels whose label, cut at 0.5, is another.
 """
 
@@ -14,13 +13,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
-from typing import Any
 
 import _codec
 import _decision
 import _dense
-import _skip
 import torch
 
 SECTIONS = {
@@ -29,9 +25,6 @@ SECTIONS = {
         given.device, trunk=given.trunk, precision=given.precision, size=given.size, images=given.images
     ),
     "codec": lambda given: _codec.measure(),
-    "skip": lambda given: _skip.measure(
-        given.device, weights=given.teacher, pictures=given.pictures, work=given.work, every=given.every
-    ),
 }
 
 
@@ -46,22 +39,18 @@ def main() -> None:
     parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense")
     parser.add_argument("--images", type=int, default=2, help="of dense")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of dense: of both networks")
-    parser.add_argument("--teacher", type=Path, metavar="WEIGHTS", help="of skip; otherwise one is trained on CamVid")
-    parser.add_argument("--pictures", type=Path, metavar="DIR", help="of skip; otherwise CamVid's val images")
-    parser.add_argument("--every", type=int, default=4, metavar="N", help="of skip: every N-th of the pictures")
-    parser.add_argument("--work", type=Path, default=_skip.WORK, help="of skip: where the teacher is trained and kept")
     given = parser.parse_args()
     if unknown := set(given.only.split(",")) - SECTIONS.keys():
         parser.error(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     torch.set_num_threads(given.threads)
-    result: dict[str, Any] = {}
+    result: dict[str, float] = {}
     for name in given.only.split(","):
         result |= SECTIONS[name](given)
     if given.json:
         print(json.dumps(result))
         return
     for name, value in result.items():
-        print(_skip.table(value) if isinstance(value, list) else f"{name:32} {value:,.4g}")
+        print(f"{name:32} {value:,.4g}")
 
 
 def _size(text: str) -> tuple[int, int]:

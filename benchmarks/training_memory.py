@@ -15,15 +15,15 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, build_model
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import checkpoint_activations
 
 
 def fresh(trunk: str) -> SegmentationModel:
     torch.manual_seed(0)
-    return build_model(Model(trunk=trunk), 19).train()
+    return build_model(ModelConfig(trunk=trunk), 19).train()
 
 
 def step(model: SegmentationModel, size: tuple[int, int]) -> None:
@@ -53,7 +53,7 @@ def seconds(model: SegmentationModel, size: tuple[int, int]) -> float:
 def measure(trunk: str, size: tuple[int, int]) -> dict[str, float]:
     torch.set_num_threads(1)
     plain, thrifty = (fresh(trunk) for _ in range(2))
-    recompute_activations(thrifty)
+    checkpoint_activations(thrifty)
     memory = [peak_bytes(model, size) for model in (plain, thrifty)]  # also warms up
     spent = [seconds(model, size) for model in (plain, thrifty)]
     return {

@@ -1,7 +1,7 @@
 """Table 4 of the method: one teacher, one seed, students that differ only in the labels they learn from."""
 
 from autolabel import stages
-from autolabel.config import Experiment, Fuse, Table
+from autolabel.config.schema import Config, Experiment, FuseConfig
 from autolabel.flow.graph import Pipeline
 
 
@@ -13,14 +13,14 @@ def build(experiment: Experiment) -> Pipeline:
     codes = p.add("infer", stages.INFER, exp.infer, data=data, model=teacher)
     plain = exp.label.model_copy(update={"coarse": "off"})
     labels = p.add("label", stages.LABEL, plain, data=data, codes=codes)
-    audit = p.add("audit", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=labels)
+    audit = p.add("audit", stages.AUDIT, Config(), data=data, model=teacher, codes=codes, labels=labels)
 
     # Only students of auto labels read the label set: another threshold must not retrain the others.
     sets = {"fine-auto": (("fine", "auto"), {"labels": labels}), "fine": (("fine",), {})}
     if has_coarse(experiment):
         filling = exp.label.model_copy(update={"coarse": "fill"})
         filled = p.add("label-filled", stages.LABEL, filling, data=data, codes=codes)
-        p.add("audit-filled", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=filled)
+        p.add("audit-filled", stages.AUDIT, Config(), data=data, model=teacher, codes=codes, labels=filled)
         # First, for it is the one the others are compared with.
         sets = {
             "fine-coarse": (("fine", "coarse"), {}),
@@ -30,7 +30,7 @@ def build(experiment: Experiment) -> Pipeline:
 
     evaluations = {"teacher": p.add("evaluate-teacher", stages.EVALUATE, exp.evaluate, data=data, model=teacher)}
     for name, (layers, auto) in sets.items():
-        fused = p.add(f"fuse-{name}", stages.FUSE, Fuse(layers=layers), data=data, **auto)
+        fused = p.add(f"fuse-{name}", stages.FUSE, FuseConfig(layers=layers), data=data, **auto)
         student = p.add(f"student-{name}", stages.STUDENT, exp.student, seed=exp.seed, data=data, fused=fused, **auto)
         evaluations[name] = p.add(f"evaluate-{name}", stages.EVALUATE, exp.evaluate, data=data, model=student)
     p.headline = evaluations["fine-auto"]

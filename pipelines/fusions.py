@@ -1,7 +1,7 @@
 """Table 3 of the method: ways to fuse scales, on one network, one budget and one seed."""
 
 from autolabel import stages
-from autolabel.config import Experiment
+from autolabel.config.schema import Experiment
 from autolabel.flow.graph import Pipeline
 from autolabel.stages.table import Row, Rows
 

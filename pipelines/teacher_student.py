@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from autolabel import stages
-from autolabel.config import Experiment, Table
+from autolabel.config.schema import Config, Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Node, Pipeline
 
@@ -60,7 +60,7 @@ def add_round(p: Pipeline, exp: Experiment, number: int, *, data: Node, teacher:
     end = "" if number == 1 else f"-{number}"
     codes = p.add(f"infer{end}", stages.INFER, exp.infer, data=data, model=teacher)
     labels = p.add(f"label{end}", stages.LABEL, exp.label, data=data, codes=codes)
-    audit = p.add(f"audit{end}", stages.AUDIT, Table(), data=data, model=teacher, codes=codes, labels=labels)
+    audit = p.add(f"audit{end}", stages.AUDIT, Config(), data=data, model=teacher, codes=codes, labels=labels)
     # A student that reads no auto labels must not be trained again when they change.
     auto = {"labels": labels} if "auto" in exp.fuse.layers else {}
     fused = p.add(f"fuse{end}", stages.FUSE, exp.fuse, data=data, **auto)
@@ -74,7 +74,7 @@ def add_comparisons(p: Pipeline, rounds: list[Round], *, data: Node) -> dict[str
         str(number): p.add(
             f"compare-{number}",
             stages.COMPARE,
-            Table(),
+            Config(),
             data=data,
             before=before.labels,
             after=after.labels,

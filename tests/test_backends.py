@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.backends import BACKENDS, ordered_results, require_backend
 from autolabel.errors import ConfigError
-from autolabel.labels.codecs import require_codec
+from autolabel.labels.png import require_codec
+from autolabel.parallel import BACKENDS, ordered_results, require_backend
 from tests.helpers.paths import ROOT
 
 NEEDS = {"dask": "distributed", "ray": "ray"}  # the extra `dist` is not in dev: ray alone is 240 MB
@@ -34,7 +34,7 @@ EVERY = [
 SLOW = """
 import sys
 from functools import partial
-from autolabel.backends import ordered_results
+from autolabel.parallel import ordered_results
 from tests.test_backends import slow
 with ordered_results(partial(slow, sys.argv[1]), range(4), backend="loky", jobs=2) as results:
     list(results)

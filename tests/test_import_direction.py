@@ -14,10 +14,12 @@ LAYERS = [
     {"cli"},
     {"flow", "stages"},
     {"training", "inference", "audit", "report", "export"},
+    {"artifacts"},
     {"data", "models", "labels", "losses", "evaluation"},
-    {"store", "experiment", "world", "backends"},
-    {"classes", "config", "given", "machine", "progress", "resources", "stopping", "threads"},
-    {"errors", "__init__"},
+    {"distributed", "parallel"},
+    {"store", "config"},
+    {"classes", "user_files", "hardware", "progress", "resources", "signals"},
+    {"errors", "suggest", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {

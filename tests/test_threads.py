@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from autolabel.threads import OrderedMap
+from autolabel.parallel import OrderedMap
 
 
 def pool_threads() -> int:

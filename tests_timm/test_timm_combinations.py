@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models.heads import build_head
 from autolabel.models.trunks import build_trunk
@@ -13,10 +13,10 @@ from tests.models.overfitting import ALL_HEADS, Combination, combinations_of, do
 
 FITTING = {
     "timm:test_efficientnet": ALL_HEADS,
-    "timm:test_convnext2": ("ocr", "conv", "deeplabv3plus", "deeperlab"),  # nothing of stride 2
+    "timm:test_convnext2": ("ocr", "conv", "deeplabv3plus", "fpn", "deeperlab"),  # nothing of stride 2
 }
 OTHER = {
-    "timm:swin_tiny_patch4_window7_224": ("ocr", "conv", "deeplabv3plus"),  # stride 32, nothing of stride 2
+    "timm:swin_tiny_patch4_window7_224": ("ocr", "conv", "deeplabv3plus", "fpn"),  # stride 32, nothing of stride 2
     "timm:vit_small_patch16_224": ("ocr", "conv"),  # stride 16, nothing else
 }
 DOCUMENTED = {trunk: heads for trunk, heads in documented().items() if trunk.startswith("timm:")}
@@ -31,7 +31,7 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str, heads
     with torch.device("meta"):
         built = build_trunk(trunk)
         for head in ALL_HEADS:
-            table = Model(trunk=trunk, head=head)
+            table = ModelConfig(trunk=trunk, head=head)
             if head in heads:
                 assert build_head(built, 19, table).channels
                 continue

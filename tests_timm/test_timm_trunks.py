@@ -6,9 +6,9 @@ import pytest
 import timm
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
-from autolabel.inference.prepare import prepare
+from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss
 from autolabel.models import WeightsCard, build_model, weights_from_bytes, weights_to_bytes
 from autolabel.models.trunks import build_trunk
@@ -21,12 +21,12 @@ NAMES = ("road", "building", "car")
     ("name", "stride", "channels", "taps"),
     [
         ("efficientnet_b4", 8, 448, {2: 24, 4: 32}),
-        ("efficientnet_b4_os16", 16, 448, {2: 24, 4: 32}),
+        ("efficientnet_b4_os16", 16, 448, {2: 24, 4: 32, 8: 56}),
         ("tf_efficientnet_b4", 8, 448, {2: 24, 4: 32}),
         ("resnet18", 8, 512, {2: 64, 4: 64}),
         ("mobilenetv3_small_050", 8, 288, {2: 16, 4: 8}),
         ("test_convnext", 8, 64, {4: 24}),
-        ("test_mambaout", 32, 64, {4: 16}),  # channels last
+        ("test_mambaout", 32, 64, {4: 16, 8: 32, 16: 48}),  # channels last
         ("efficientvit_m0", 64, 192, {}),
         ("test_vit", 16, 64, {}),
     ],
@@ -54,7 +54,7 @@ def test_efficientnet_b4_has_its_published_size(name: str) -> None:
 @pytest.mark.parametrize("head", ["ocr", "deeplabv3plus"])
 def test_efficientnet_b4_trains_and_its_weights_come_back(head: str) -> None:
     torch.manual_seed(0)
-    table = Model(trunk="timm:efficientnet_b4", head=head, **WIDTHS)
+    table = ModelConfig(trunk="timm:efficientnet_b4", head=head, **WIDTHS)
     model = build_model(table, len(NAMES)).train()
     before = {key: value.clone() for key, value in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -78,7 +78,7 @@ def test_efficientnet_b4_trains_and_its_weights_come_back(head: str) -> None:
 def test_any_image_size_before_and_after_a_file(name: str, size: tuple[int, int]) -> None:
     """efficientvit_m0 has buffers that no file holds."""
     torch.manual_seed(0)
-    table = Model(trunk=f"timm:{name}", head="conv", **WIDTHS)
+    table = ModelConfig(trunk=f"timm:{name}", head="conv", **WIDTHS)
     model = build_model(table, 3).eval()
     images = torch.randn(1, 3, *size)
     again, _ = weights_from_bytes(weights_to_bytes(model, WeightsCard(table=table, class_names=NAMES)), "x")

@@ -80,7 +80,7 @@ class Reason(TypedDict):
 class IgnoredResult(TypedDict):
     pixels: int
     ignored: int
-    reasons: dict[str, Reason]  # as `autolabel.labels.cut.reasons` names them; they add up to `pixels`
+    reasons: dict[str, Reason]  # as `autolabel.labels.threshold.reasons` names them; they add up to `pixels`
     lost: dict[str, float | None]  # by class: share of the pixels the teacher gave it that ended as ignore
     alarms: list[str]  # one line a class that lost nearly everything
 

@@ -1,8 +1,7 @@
 """Class sets: names, palette, and the mapping between a data set's own ids and train ids 0..K-1."""
 
 from autolabel.classes.class_set import IGNORE, ClassSet
-from autolabel.classes.files import mapillary_classes, parse_class_file, read_class_set
+from autolabel.classes.files import id_of_name, mapillary_classes, parse_class_file, read_class_set
 from autolabel.classes.known import CLASS_SETS
-from autolabel.classes.naming import id_of_name
 
 __all__ = ["CLASS_SETS", "IGNORE", "ClassSet", "id_of_name", "mapillary_classes", "parse_class_file", "read_class_set"]

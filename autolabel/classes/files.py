@@ -1,16 +1,28 @@
-"""Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas."""
+"""Classes that a user names.
+
+Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas.
+"""
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
 from autolabel.errors import ConfigError, ManifestError
+from autolabel.suggest import did_you_mean
+
+
+def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
+    """The train id of the class that the setting `where` names. Raises ConfigError."""
+    if name not in names:
+        remedy = did_you_mean(name, names) or f"classes are {', '.join(names)}"
+        raise ConfigError(where, f"no class is named {name!r}", remedy)
+    return names.index(name)
 
 
 class _File(BaseModel):
@@ -70,8 +82,7 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}"
-    near = difflib.get_close_matches(key, list(_File.model_fields), n=1)
-    return f"unknown key {key!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    return ", ".join(filter(None, (f"unknown key {key!r}", did_you_mean(key, _File.model_fields))))
 
 
 def default_palette(count: int) -> tuple[Colour, ...]:

@@ -42,7 +42,7 @@ _CAMVID: tuple[tuple[str, Colour], ...] = (
     ("Bicyclist", (0, 128, 192)),
 )
 
-# Our own scenes (autolabel.data.scenes), in the colours Cityscapes gives these things.
+# Our own scenes (streetscenes), in the colours Cityscapes gives these things.
 _SYNTHETIC: tuple[tuple[str, Colour], ...] = (
     ("road", (128, 64, 128)),
     ("pavement", (244, 35, 232)),

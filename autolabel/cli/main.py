@@ -16,11 +16,11 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import costing, exporting, importing, inspection, people, running, setup
-from autolabel.errors import AutolabelError, ToldAlready
-from autolabel.machine import share_cores
-from autolabel.progress import tell
-from autolabel.stopping import Stopped
+from autolabel.cli import cost, export, import_weights, predict, run, setup, status
+from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.hardware import limit_openmp_spin
+from autolabel.progress import print_err
+from autolabel.signals import Stopped
 
 
 class WrongUsage(click.ClickException):
@@ -29,7 +29,7 @@ class WrongUsage(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        tell(f"autolabel: {self.message}")
+        print_err(f"autolabel: {self.message}")
 
 
 @contextmanager
@@ -49,24 +49,24 @@ def errors_to_exit_codes() -> Iterator[None]:
     try:
         yield
     except AutolabelError as error:
-        tell(f"autolabel: {error}")
+        print_err(f"autolabel: {error}")
         code = error.exit_code
-    except ToldAlready as told:
+    except AlreadyReported as told:
         code = told.exit_code
     except Stopped as stop:
-        tell(f"autolabel: {stop}; run the same command again to go on")
+        print_err(f"autolabel: {stop}; run the same command again to go on")
         code = 128 + stop.signum
     except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
-        tell("autolabel: stopped by SIGINT")
+        print_err("autolabel: stopped by SIGINT")
         code = 128 + signal.SIGINT
     except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        tell(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
+        print_err(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
         code = 1
     except MemoryError:
-        tell("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
+        print_err("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
         code = 1
     else:
         return
@@ -97,7 +97,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, running, inspection, people, importing, exporting, costing):
+for family in (setup, run, status, predict, import_weights, export, cost):
     for command in family.COMMANDS:
         cli.add_command(command)
 
@@ -108,7 +108,7 @@ def main() -> NoReturn:
     The process ends with the command and what libraries have registered for its end, but without the interpreter's own:
     threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
-    share_cores()
+    limit_openmp_spin()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     code: object = 1

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
-from autolabel.cli.launching import launch
-from autolabel.config import MAX_JOBS, Experiment, Runtime
+from autolabel.cli.launch import launch
+from autolabel.config.load import load_experiment
+from autolabel.config.schema import MAX_JOBS, Experiment, RuntimeConfig, Scales
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError, printable
-from autolabel.experiment import load_experiment
-from autolabel.flow.graph import Node, Pipeline
-from autolabel.flow.load import load_pipeline
+from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
-from autolabel.progress import tell
-from autolabel.stopping import StopFlag
-from autolabel.store import hold
-from autolabel.world import ALONE, World
+from autolabel.progress import print_err
+from autolabel.signals import StopFlag
+from autolabel.store import hold_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
 MAX_SIDE = 32_768  # pixels
+_SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path))
 work_option = click.option(
@@ -40,7 +41,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def _device(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     try:
-        return value if value is None else Runtime(device=value).device
+        return value if value is None else RuntimeConfig(device=value).device
     except ValueError as error:
         raise click.BadParameter(f"{value!r} is no device; use auto, cpu, cuda or cuda:N") from error
 
@@ -59,7 +60,7 @@ def experiment_options(function: F) -> F:
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """Where and how fast a command runs and how much it says; never what it computes."""
 
     device: str | None
@@ -67,7 +68,7 @@ class How:
     quiet: bool
     verbose: bool
 
-    def runtime(self, runtime: Runtime) -> Runtime:
+    def runtime(self, runtime: RuntimeConfig) -> RuntimeConfig:
         """The experiment's, with what the command line overrides."""
         given = {key: value for key in ("device", "jobs") if (value := getattr(self, key)) is not None}
         return runtime.model_copy(update=given)
@@ -83,13 +84,13 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def gathered(*, device: str | None, jobs: int | None, quiet: bool, verbose: bool, **rest: Any) -> None:
-        function(how=How(device, jobs, quiet, verbose), **rest)
+        function(how=RunOptions(device, jobs, quiet, verbose), **rest)
 
     return device_option(jobs_option(quiet_option(verbose_option(gathered))))
 
 
 @dataclass(frozen=True)
-class Opened:
+class Project:
     """An experiment, its pipeline, and the folder its artefacts lie in."""
 
     experiment: Experiment
@@ -97,15 +98,15 @@ class Opened:
     work: Path
 
 
-def open_experiment(path: Path, *, work: Path | None, overrides: tuple[str, ...]) -> Opened:
+def open_project(path: Path, *, work: Path | None, overrides: tuple[str, ...]) -> Project:
     """Everything is checked here, before any work begins."""
     experiment = load_experiment(path, overrides)
-    return opened(experiment, work)
+    return load_project(experiment, work)
 
 
-def opened(experiment: Experiment, work: Path | None) -> Opened:
+def load_project(experiment: Experiment, work: Path | None) -> Project:
     folder = work_folder(work if work is not None else Path("work") / experiment.name)
-    return Opened(experiment, load_pipeline(experiment), folder)
+    return Project(experiment, load_pipeline(experiment), folder)
 
 
 def work_folder(path: Path) -> Path:
@@ -118,7 +119,7 @@ def work_folder(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Ranks:
+class LaunchPlan:
     """The processes that `run` starts for a parallel step: how many, and what they are to do."""
 
     number: int
@@ -127,7 +128,12 @@ class Ranks:
 
 @contextmanager
 def running(
-    project: Opened, how: How, stop: StopFlag, *, world: World = ALONE, ranks: Ranks | None = None
+    project: Project,
+    how: RunOptions,
+    stop: StopFlag,
+    *,
+    world: ProcessGroup = SINGLE_PROCESS,
+    ranks: LaunchPlan | None = None,
 ) -> Iterator[Runner]:
     """A runner that holds the work folder's lock, but for the time in which processes launched by it do."""
     lock_file = project.work / "lock"
@@ -139,17 +145,17 @@ def running(
         assert ranks is not None
         lock.close()
         launch(ranks.arguments(node), num_processes=ranks.number, step=node.name, stop=stop)
-        lock.enter_context(hold(lock_file))
+        lock.enter_context(hold_lock(lock_file))
 
     with ExitStack() as lock:
-        lock.enter_context(hold(lock_file))
+        lock.enter_context(hold_lock(lock_file))
         yield Runner(
             project.experiment,
             project.work,
             how.runtime(project.experiment.runtime),
             stop,
-            say=silent if how.quiet else tell,
-            note=tell if how.verbose and not how.quiet else silent,
+            say=silent if how.quiet else print_err,
+            note=print_err if how.verbose and not how.quiet else silent,
             quiet=how.quiet,
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
@@ -157,14 +163,15 @@ def running(
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """Of "0.5,1.0,2.0"."""
+    """The scales in "0.5,1.0,2.0", as an experiment may have them."""
     try:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.5,1.0,2.0") from error
-    if 1.0 not in scales or not all(0 < s <= 8 for s in scales) or len(set(scales)) != len(scales):
-        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them")
-    return scales
+    try:
+        return _SCALES.validate_python(scales)
+    except ValidationError as error:
+        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -9,20 +9,20 @@ from pathlib import Path
 import click
 
 from autolabel.cli.options import (
-    How,
+    RunOptions,
     echo,
     json_option,
-    opened,
+    load_project,
     print_json,
     run_options,
     set_option,
     work_folder,
     work_option,
 )
-from autolabel.cli.running import run_project
-from autolabel.config import Data
+from autolabel.cli.run import run_project
+from autolabel.config.load import is_utf8, parse_experiment
+from autolabel.config.schema import Data
 from autolabel.errors import ConfigError
-from autolabel.experiment import is_utf8, parse_experiment
 from autolabel.resources import resource
 from autolabel.store import write_file
 
@@ -32,11 +32,11 @@ from autolabel.store import write_file
 @set_option
 @json_option
 @run_options
-def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: How) -> None:
+def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: RunOptions) -> None:
     """Run the whole pipeline on synthetic street scenes: minutes on a CPU."""
     raw = resource("configs", "demo.toml")
     experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
-    run_project(opened(experiment, work), how, until=None, as_json=as_json)
+    run_project(load_project(experiment, work), how, until=None, as_json=as_json)
 
 
 @click.command()
@@ -88,7 +88,7 @@ def _look(data: Data) -> str:
 @json_option
 def doctor(work: Path | None, as_json: bool) -> None:
     """Check this machine: Python, torch, device, cores, the work folder's disk, a self-test. No network."""
-    from autolabel.cli.checks import check_machine
+    from autolabel.cli.doctor import check_machine
 
     checks = check_machine(work_folder(work or Path("work")))
     if as_json:

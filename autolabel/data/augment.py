@@ -1,19 +1,26 @@
-"""Random scale, crop, flip, colour and blur of one (image, label) pair: a pure function of its random generator.
+"""Random scale, crop, flip, colour and blur of one sample: a pure function of its random generator.
 
 Crop and scale are one `resize(box=...)`, so each picture is sampled once, and only where it is seen; everything that is
 drawn is drawn in one fixed order whatever the settings are, so switching one effect off leaves the others as they were.
+
+CutMix and ClassMix: a part of one sample is pasted onto another, its label with it.
+
+Which pixels is decided by the pasted sample's label (h, w) uint8 and a random generator alone. What is ignored in it
+stays ignored where it lands: nothing is learnt from it, and no label of the picture below shines through.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.loaders import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
@@ -23,7 +30,7 @@ _ROUNDING = 1e-6  # px: a border that rounding moved adds no row of the view
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentParams:
     """Every random number of one sample."""
 
     scale: float
@@ -36,13 +43,13 @@ class Draw:
     blur_sigma: float  # px; 0 = none
 
 
-def draw(settings: Augment, rng: np.random.Generator) -> Draw:
+def draw_params(settings: AugmentConfig, rng: np.random.Generator) -> AugmentParams:
     u = rng.random(9)
     jitter = settings.colour * (2 * u[4:8] - 1)
     low, high = settings.scale
     sharpest, softest = settings.blur_sigma
     sigma = sharpest + (softest - sharpest) * rng.random()
-    return Draw(
+    return AugmentParams(
         scale=low + (high - low) * u[0],
         position=(u[1], u[2]),
         flip=bool(u[3] < settings.flip),
@@ -55,34 +62,38 @@ def draw(settings: Augment, rng: np.random.Generator) -> Draw:
 
 
 def augment(
-    image: np.ndarray,
-    label: np.ndarray,
+    sample: Sample,
     *,
-    settings: Augment,
+    settings: AugmentConfig,
     crop: tuple[int, int],
     centre: tuple[int, int] | None,
     rng: np.random.Generator,
     fill: tuple[int, int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """A random view of image (H, W, 3) and label (H, W) or (H, W, C), both uint8, of size `crop` (h, w).
+) -> Sample:
+    """A random view of a sample, of size `crop` (h, w).
 
     With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
     colour, which is zero once normalised) and the label is ignored.
     """
-    drawn = draw(settings, rng)
-    rows = _span(label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
-    columns = _span(label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
-    view = _render(image, rows, columns, drawn)
+    drawn = draw_params(settings, rng)
+    rows = _span(sample.label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
+    columns = _span(sample.label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
+    view = _render(sample.image, rows, columns, drawn)
     if view.size != (crop[1], crop[0]):
         canvas = Image.new("RGB", (crop[1], crop[0]), fill)
         canvas.paste(view, (columns.start, rows.start))
         view = canvas
-    out_label = np.full((*crop, *label.shape[2:]), IGNORE, dtype=np.uint8)
-    # Nearest pixel: any other filter invents class ids.
-    out_label[rows.out, columns.out] = label.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
     if drawn.flip:
-        view, out_label = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.ascontiguousarray(out_label[:, ::-1])
-    return np.array(view), out_label
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    def cropped(layer: np.ndarray) -> np.ndarray:
+        out = np.full(crop, IGNORE, dtype=np.uint8)
+        # Nearest pixel: any other filter invents class ids.
+        out[rows.out, columns.out] = layer.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
+        return np.ascontiguousarray(out[:, ::-1]) if drawn.flip else out
+
+    confidence = None if sample.confidence is None else cropped(sample.confidence)
+    return Sample(np.array(view), cropped(sample.label), confidence)
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def _span(length: int, crop: int, scale: float, position: float, centre: int | N
     return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 
-def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> Image.Image:
+def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: AugmentParams) -> Image.Image:
     view = Image.fromarray(image).resize(
         (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
     )
@@ -138,7 +149,7 @@ def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: Draw) -> Imag
     return view
 
 
-def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:
+def colour_matrix(drawn: AugmentParams, mean: float) -> tuple[float, ...]:
     """The jitter as the 3 x 4 matrix of an affine map of RGB, row by row.
 
     saturation * colour + (1 - saturation) * luma, the hue turned in YIQ, contrast about the mean luma `mean`,
@@ -151,3 +162,39 @@ def colour_matrix(drawn: Draw, mean: float) -> tuple[float, ...]:
     matrix = drawn.brightness * drawn.contrast * hue @ saturation
     offset = np.full((3, 1), drawn.brightness * (1 - drawn.contrast) * mean)
     return tuple(np.hstack([matrix, offset]).ravel().tolist())
+
+
+def cutmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(h, w) bool: a box of the crop's shape and a share of its area uniform in 0..1, about a random centre, cut off at
+    the border (Yun et al., arXiv 1905.04899, section 3.1 with alpha = 1)."""
+    share, *centre = rng.random(3)
+    mask = np.zeros(label.shape, dtype=bool)
+    mask[tuple(_side(n, math.sqrt(share), at) for n, at in zip(label.shape, centre, strict=True))] = True
+    return mask
+
+
+def _side(length: int, share: float, centre: float) -> slice:
+    middle, half = int(centre * length), int(share * length) // 2
+    return slice(max(0, middle - half), min(length, middle + half))
+
+
+def classmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(h, w) bool: all pixels of half of the classes present, rounded up (Olsson et al., arXiv 2007.07936).
+
+    Ignored pixels are of no class: they are never pasted.
+    """
+    present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE])
+    table = np.zeros(256, dtype=bool)
+    table[rng.permutation(present)[: (len(present) + 1) // 2]] = True
+    return table[label]
+
+
+Mix = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def draw_mix(settings: AugmentConfig, rng: np.random.Generator) -> Mix | None:
+    """What is done to a sample, if anything."""
+    u = rng.random()
+    if u < settings.cutmix:
+        return cutmix
+    return classmix if u < settings.cutmix + settings.classmix else None

@@ -1,4 +1,6 @@
-"""From data settings to a manifest.
+"""Open the files of one planned image, judge them, and describe them as manifest rows.
+
+From data settings to a manifest.
 
 `plan` lists what a source holds and `fingerprint` names it for the stage key, both without opening a picture. `build`
 then reads every file once. A file that cannot be used puts its image in quarantine, with the reason; more of them than
@@ -13,21 +15,77 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autolabel import config
-from autolabel.backends import given_up
-from autolabel.data.plan import PlannedImage, SourcePlan
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
-from autolabel.errors import DataError
-from autolabel.given import read_given
-from autolabel.progress import Progress
-from autolabel.store.digest import digest_json
+import numpy as np
 
-if TYPE_CHECKING:  # `status` wants plan and fingerprint, and no library for pictures and tables
-    from autolabel.data.examine import Rules
+from autolabel.classes import IGNORE, ClassSet
+from autolabel.config import schema
+from autolabel.data.decode import decode_image, decode_label
+from autolabel.data.schema import ImageRow, LabelRow
+from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
+from autolabel.errors import DataError, LabelError
+from autolabel.parallel import closing_quietly
+from autolabel.progress import Progress
+from autolabel.store.files import digest_json, sha256_bytes
+from autolabel.user_files import read_user_file
+
+if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
 
-PLANS: dict[str, Callable[[Any], SourcePlan]] = {
+
+@dataclass(frozen=True)
+class ScanRules:
+    """What every file of a source is judged by, and what its rows have in common."""
+
+    classes: ClassSet
+    root: str  # name of the root in the rows
+    provenance: str
+    max_pixels: int
+
+
+def scan_image(
+    image: SourceImage, read: Callable[[str], bytes], rules: ScanRules
+) -> tuple[ImageRow, tuple[LabelRow, ...]]:
+    """Read each file once, decode it, and count. Raises DataError for anything that training could not use."""
+    data = read(image.path)
+    height, width, _ = decode_image(data, where=image.path, max_pixels=rules.max_pixels).shape
+    row = ImageRow(
+        id=image.id,
+        split=image.split,
+        group=image.group,
+        root=rules.root,
+        path=image.path,
+        sha256=sha256_bytes(data),
+        bytes=len(data),
+        width=width,
+        height=height,
+    )
+    return row, tuple(_label_row(row, label, read(label.path), rules) for label in image.labels)
+
+
+def _label_row(image: ImageRow, label: SourceLabel, data: bytes, rules: ScanRules) -> LabelRow:
+    train_ids = decode_label(
+        data, where=label.path, classes=rules.classes, encoding=label.encoding, max_pixels=rules.max_pixels
+    )
+    height, width = train_ids.shape
+    if (width, height) != (image.width, image.height):
+        what = f"is {width} x {height}, its image {image.path} is {image.width} x {image.height}"
+        raise LabelError(label.path, what, "label maps must have the size of their image")
+    counts = np.bincount(train_ids.ravel(), minlength=256)
+    return LabelRow(
+        image_id=image.id,
+        role=label.role,
+        encoding=label.encoding,
+        root=rules.root,
+        path=label.path,
+        sha256=sha256_bytes(data),
+        bytes=len(data),
+        counts=(*counts[: rules.classes.num_classes].tolist(), int(counts[IGNORE])),
+        provenance=rules.provenance,
+    )
+
+
+PLANS: dict[str, Callable[[Any], SourceListing]] = {
     "synthetic": synthetic.plan,
     "camvid": camvid.plan,
     "cityscapes": cityscapes.plan,
@@ -41,15 +99,15 @@ _SHOWN = 10  # this many unusable images beyond the limit are looked for before 
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
 _Rows = tuple[ImageRow, tuple[LabelRow, ...]]
 Reasons = tuple[tuple[str, str], ...]  # (image id, reason)
-Unusable = tuple[tuple[str, str, str], ...]  # (image id, path of the image, reason)
+UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the image, reason)
 
 
 @dataclass(frozen=True)
-class Built:
+class ScanResult:
     """`quarantined` cannot be used, `excluded` is left out by a list that ships with autolabel."""
 
     manifest: Manifest
-    quarantined: Unusable
+    quarantined: UnreadableItem
     excluded: Reasons
 
 
@@ -57,35 +115,35 @@ class Built:
 class _Outcome:
     """What became of one image: its rows, or the reason why there are none; and its files if they were rendered."""
 
-    image: PlannedImage
+    image: SourceImage
     rows: _Rows | None
     reason: str
     files: dict[str, bytes]
 
 
-def plan(settings: config.Data) -> SourcePlan:
+def plan(settings: schema.Data) -> SourceListing:
     """What the source holds, checked as far as names go. Raises DataError."""
     return PLANS[settings.source](settings)
 
 
-def fingerprint(settings: config.Data) -> str:
+def fingerprint(settings: schema.Data) -> str:
     """Digest of what the manifest will be made from: content only, no times and no absolute paths.
 
     For rendered scenes the settings, else names and sizes of all files. Raises DataError.
     """
-    if isinstance(settings, config.Synthetic):
+    if isinstance(settings, schema.SyntheticConfig):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
     return plan(settings).fingerprint()
 
 
 def build(
-    settings: config.Data,
+    settings: schema.Data,
     *,
     write_many: WriteMany,
     jobs: int = 0,
     quiet: bool = False,
     check: Callable[[], None] = lambda: None,
-) -> Built:
+) -> ScanResult:
     """Open every file of the source and describe it.
 
     Files that the manifest itself has to hold (rendered scenes, root "data") go to `write_many` as (name, bytes), in
@@ -100,7 +158,7 @@ def build(
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
     bad: list[tuple[str, str, str]] = []
-    with given_up(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+    with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             if outcome.rows is None:
                 bad.append((outcome.image.id, outcome.image.path, outcome.reason))
@@ -111,26 +169,25 @@ def build(
             if len(bad) > settings.max_bad + _SHOWN:
                 break
     _check_bad(bad, settings.max_bad)
-    return Built(_manifest(planned, good), tuple(bad), planned.excluded)
+    return ScanResult(_manifest(planned, good), tuple(bad), planned.excluded)
 
 
-def any_usable(settings: config.Data, ids: Set[str]) -> bool:
+def any_readable(settings: schema.Data, ids: Set[str]) -> bool:
     """Whether one of these images of the source can be used, now that it is opened again."""
     planned = plan(settings)
     rules = _rules(settings, planned)
     return any(_open(image, planned.root, rules).rows for image in planned.images if image.id in ids)
 
 
-def _rules(settings: config.Data, planned: SourcePlan) -> Rules:
-    from autolabel.data.examine import Rules
+def _rules(settings: schema.Data, planned: SourceListing) -> ScanRules:
 
-    root = "data" if isinstance(settings, config.Synthetic) else "source"
-    return Rules(planned.classes, root, settings.source, settings.max_pixels)
+    root = "data" if isinstance(settings, schema.SyntheticConfig) else "source"
+    return ScanRules(planned.classes, root, settings.source, settings.max_pixels)
 
 
-def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: schema.Data, planned: SourceListing) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, planned)
-    if isinstance(settings, config.Synthetic):
+    if isinstance(settings, schema.SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
@@ -138,27 +195,22 @@ def _tasks(settings: config.Data, planned: SourcePlan) -> Iterator[Callable[[], 
             yield partial(_open, image, planned.root, rules)
 
 
-def _open(image: PlannedImage, root: Path, rules: Rules) -> _Outcome:
-    from autolabel.data.examine import examine
+def _open(image: SourceImage, root: Path, rules: ScanRules) -> _Outcome:
 
     try:
-        return _Outcome(image, examine(image, partial(_read, root), rules), "", {})
+        return _Outcome(image, scan_image(image, partial(_read, root), rules), "", {})
     except DataError as error:
         return _Outcome(image, None, str(error), {})
 
 
 def _read(root: Path, path: str) -> bytes:
-    try:
-        return read_given(root / path)
-    except OSError as error:
-        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    return read_user_file(root / path, DataError, where=path)
 
 
-def _render(settings: config.Synthetic, number: int, image: PlannedImage, rules: Rules) -> _Outcome:
-    from autolabel.data.examine import examine
+def _render(settings: schema.SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
 
     files = synthetic.files(settings, number, image)
-    return _Outcome(image, examine(image, files.__getitem__, rules), "", files)
+    return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files)
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:
@@ -182,7 +234,7 @@ def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
         raise DataError("manifest", what, "repair them or raise data.max_bad")
 
 
-def _manifest(planned: SourcePlan, rows: list[_Rows]) -> Manifest:
+def _manifest(planned: SourceListing, rows: list[_Rows]) -> Manifest:
     from autolabel.data.manifest import Manifest
 
     return Manifest(planned.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

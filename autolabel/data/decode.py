@@ -6,7 +6,6 @@ applied: label maps belong to the pixels as they are stored. Of several frames t
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -17,14 +16,13 @@ from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugi
 
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.errors import DataError, ImageError, LabelError
-
-_PNG = b"\x89PNG\r\n\x1a\n"
+from autolabel.labels.png import SIGNATURE, intact_length
 
 # The plugins themselves rather than Image.open: they take no other format, and they leave the judgement of the size
 # to us, where Image.open warns or raises at a limit of its own that only a process-wide variable changes.
 Readers = tuple[tuple[Callable[[bytes], bool], type[ImageFile.ImageFile]], ...]
 READERS: Readers = (
-    (lambda data: data.startswith(_PNG), PngImagePlugin.PngImageFile),
+    (lambda data: data.startswith(SIGNATURE), PngImagePlugin.PngImageFile),
     (lambda data: data.startswith(b"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", WebPImagePlugin.WebPImageFile),
     (lambda data: data.startswith(b"BM"), BmpImagePlugin.BmpImageFile),
@@ -38,7 +36,7 @@ _GREY, _PALETTE = 0, 3
 
 def image_size(data: bytes, *, where: object, max_pixels: int) -> tuple[int, int]:
     """(width, height) from the header alone. Raises ImageError."""
-    return open_picture(data, where, max_pixels, ImageError).size
+    return open_image(data, where, max_pixels, ImageError).size
 
 
 def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.uint8]:
@@ -47,7 +45,7 @@ def decode_image(data: bytes, *, where: object, max_pixels: int) -> NDArray[np.u
     Grey, palette and CMYK pictures become RGB, alpha is dropped, 16-bit RGB keeps its high bytes. 16-bit or float
     greyscale is refused: its range is not known.
     """
-    picture = open_picture(data, where, max_pixels, ImageError)
+    picture = open_image(data, where, max_pixels, ImageError)
     check_data(data, where, ImageError)
     return rgb_pixels(picture, where)
 
@@ -59,7 +57,7 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
     """
     legal, to_train = _tables(classes, encoding)
     _check_label_header(data, where, palette=encoding == "palette_ids")
-    picture = open_picture(data, where, max_pixels, LabelError)
+    picture = open_image(data, where, max_pixels, LabelError)
     check_data(data, where, LabelError)
     ids = _pixels(picture, where, LabelError, mode=picture.mode)
     if not legal[np.flatnonzero(picture.histogram())].all():
@@ -77,7 +75,7 @@ def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArra
     return legal, to_train
 
 
-def open_picture(
+def open_image(
     data: bytes, where: object, max_pixels: int, error_type: type[DataError], readers: Readers = READERS
 ) -> ImageFile.ImageFile:
     """A picture of which only the header has been read, and found within bounds. Raises `error_type`."""
@@ -128,27 +126,14 @@ def _pixels(
 
 
 def check_data(data: bytes, where: object, error_type: type[DataError]) -> None:
-    """What a decoder would let pass. Raises `error_type`."""
-    if data.startswith(_PNG):
+    """Refuse damage that a decoder would let pass. Raises `error_type`."""
+    if data.startswith(SIGNATURE):
         with decoding(where, "cannot be decoded", error_type):
-            _check_png(data)
-
-
-def _check_png(data: bytes) -> None:
-    """Compare the checksum of each chunk, which Pillow skips for pixel data; ValueError where one is wrong."""
-    view, start = memoryview(data), len(_PNG)
-    while start + 12 <= len(data):
-        end = start + 8 + int.from_bytes(view[start : start + 4])
-        if zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]) or end + 4 > len(data):
-            break
-        if data[start + 4 : start + 8] == b"IEND":
-            return
-        start = end + 4
-    raise ValueError("PNG data is truncated or damaged")
+            intact_length(data)
 
 
 def _check_label_header(data: bytes, where: object, *, palette: bool) -> None:
-    if not data.startswith(_PNG) or data[12:16] != b"IHDR" or len(data) < 33:
+    if not data.startswith(SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
         raise LabelError(where, "is no PNG, so it cannot be a label map", "store class ids as 8-bit greyscale PNG")
     depth, colour = data[24], data[25]
     if (depth, colour) == (8, _GREY) or (palette and colour == _PALETTE):

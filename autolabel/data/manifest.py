@@ -1,23 +1,110 @@
-"""The manifest: which images and label maps there are, where they lie, and what bytes they hold.
+"""Manifest rows to and from parquet bytes. Contents are judged in `checks`; here only the form is.
+
+The manifest: which images and label maps there are, where they lie, and what bytes they hold.
 
 `root` of a row names one of the folders a stage declares: "source" (the user's data), "data" (files inside the
 manifest artefact), "labels" (the label artefact). `path` is relative to it, with forward slashes. Ids are free text.
-The schema of the two tables is in `autolabel.data.tables` and described in data_manifest/README.md.
+The schema of the two tables is in `autolabel.data.manifest` and described in data_manifest/README.md.
+
+Which rows each stage works on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from autolabel.classes import ClassSet
-from autolabel.data import tables
-from autolabel.data.checks import check_images, check_labels
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.errors import ManifestError
-from autolabel.store.digest import canonical_json
+from autolabel.data import manifest
+from autolabel.data.schema import ImageRow, LabelRow, check_images, check_labels
+from autolabel.errors import DataError, ManifestError
+from autolabel.store.files import canonical_json
+
+_FILE = [("root", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64())]
+
+IMAGE_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("split", pa.string()),
+        ("group", pa.string()),
+        *_FILE,
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+LABEL_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("role", pa.string()),
+        ("encoding", pa.string()),
+        *_FILE,
+        ("counts", pa.list_(pa.int64())),
+        ("provenance", pa.string()),
+    ]
+)
+
+
+def write(rows: Sequence[ImageRow] | Sequence[LabelRow], schema: pa.Schema) -> bytes:
+    """Parquet bytes of these rows, in their order; the same rows give the same bytes."""
+    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
+    sink = BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def read_images(data: bytes, where: str) -> tuple[ImageRow, ...]:
+    """Raises ManifestError where the bytes are no parquet file of IMAGE_SCHEMA or hold an empty cell."""
+    return tuple(map(ImageRow, *_columns(data, IMAGE_SCHEMA, where)))
+
+
+def read_labels(data: bytes, where: str) -> tuple[LabelRow, ...]:
+    """Raises ManifestError where the bytes are no parquet file of LABEL_SCHEMA or hold an empty cell."""
+    return tuple(map(LabelRow, *_columns(data, LABEL_SCHEMA, where)))
+
+
+def _columns(data: bytes, schema: pa.Schema, where: str) -> list[list[Any]]:
+    try:
+        table = pq.ParquetFile(BytesIO(data)).read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ManifestError(where, f"not a parquet file: {error}") from error
+    _check_schema(table, schema, where)
+    try:
+        return [_values(table.column(field.name), field.type) for field in schema]
+    except UnicodeDecodeError as error:
+        raise ManifestError(where, f"holds text that is not UTF-8: {error}") from error
+
+
+def _check_schema(table: pa.Table, schema: pa.Schema, where: str) -> None:
+    odd = set(table.schema.names) ^ set(schema.names)
+    if odd or len(table.schema.names) != len(schema.names):
+        raise ManifestError(where, f"columns must be {', '.join(schema.names)}; missing, unknown or repeated: {odd}")
+    for field in schema:
+        column = table.column(field.name)
+        if column.type != field.type:
+            raise ManifestError(where, f"column {field.name!r} must be of type {field.type}, not {column.type}")
+        empty = pc.is_null(column, nan_is_null=True)
+        if pc.any(empty).as_py():
+            raise ManifestError(f"{where} row {pc.index(empty, True).as_py()}", f"{field.name} is empty")
+
+
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
+    if not pa.types.is_list(kind):
+        return column.to_pylist()
+    # Twenty times faster than to_pylist where all lists are of one length, which `checks` demands anyway.
+    lengths = pc.list_value_length(column).unique()
+    values = pc.list_flatten(column)
+    if len(lengths) == 1 and lengths[0].as_py() and not values.null_count:
+        return list(map(tuple, values.to_numpy().reshape(len(column), -1).tolist()))
+    return [tuple(value) for value in column.to_pylist()]
+
 
 IMAGES, LABELS, CLASSES = "images.parquet", "labels.parquet", "classes.json"
 
@@ -61,8 +148,8 @@ class Manifest:
     def to_files(self) -> dict[str, bytes]:
         """File name -> bytes; equal manifests give equal bytes."""
         return {
-            IMAGES: tables.write(self.images, tables.IMAGE_SCHEMA),
-            LABELS: tables.write(self.labels, tables.LABEL_SCHEMA),
+            IMAGES: manifest.write(self.images, manifest.IMAGE_SCHEMA),
+            LABELS: manifest.write(self.labels, manifest.LABEL_SCHEMA),
             CLASSES: canonical_json(self.classes.to_dict()),
         }
 
@@ -71,8 +158,8 @@ class Manifest:
         """The inverse of `to_files`, from anything that gives the bytes of a file name. Raises ManifestError."""
         return cls(
             classes=_read_classes(read(CLASSES)),
-            images=tables.read_images(read(IMAGES), IMAGES),
-            labels=tables.read_labels(read(LABELS), LABELS),
+            images=manifest.read_images(read(IMAGES), IMAGES),
+            labels=manifest.read_labels(read(LABELS), LABELS),
         )
 
 
@@ -82,3 +169,36 @@ def _read_classes(data: bytes) -> ClassSet:
     except (ValueError, RecursionError) as error:
         raise ManifestError(CLASSES, f"not valid JSON: {error}") from error
     return ClassSet.from_dict(table, CLASSES)
+
+
+RowPair = tuple[ImageRow, LabelRow]
+
+
+def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
+    """Train images with the first label of `roles` that each has; images without one are left out.
+
+    Raises DataError where no image has one, and for role truth, which must never be trained on.
+    """
+    if "truth" in roles:
+        raise DataError(
+            "label roles", "'truth' is the hidden answer and may not be trained on", "use fine, coarse or auto"
+        )
+    pairs = [(row, label) for row in manifest.split("train") if (label := _first(manifest, row, roles)) is not None]
+    if not pairs:
+        raise DataError("manifest", f"no train image has a label of {' or '.join(roles)}", "choose other label layers")
+    return pairs
+
+
+def val_rows(manifest: Manifest) -> list[RowPair]:
+    """Images of split val with their fine labels."""
+    return [(row, label) for row in manifest.split("val") if (label := manifest.label(row.id, "fine")) is not None]
+
+
+def unlabelled_images(manifest: Manifest) -> list[ImageRow]:
+    """The images a teacher shall label: split train, no fine label."""
+    return [row for row in manifest.split("train") if manifest.label(row.id, "fine") is None]
+
+
+def _first(manifest: Manifest, row: ImageRow, roles: Sequence[str]) -> LabelRow | None:
+    labels = (manifest.label(row.id, role) for role in roles)
+    return next((label for label in labels if label is not None), None)

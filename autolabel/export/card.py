@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from autolabel.errors import printable
+from autolabel.models.pretrained import origin
 
 _HERE = Path(__file__).parent
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~])")
@@ -26,7 +27,7 @@ def render_card(config: Mapping[str, Any]) -> bytes:
         keep_trailing_newline=True,
     )
     environment.filters["plain"] = _plain
-    return environment.get_template("card.md.j2").render(config).encode()
+    return environment.get_template("card.md.j2").render(config, origin=origin(config["trained"])).encode()
 
 
 def _plain(value: object) -> str:

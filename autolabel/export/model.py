@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 CONFIG, README = "config.json", "README.md"
 
 
-class Made(NamedTuple):
+class ExportedForm(NamedTuple):
     """One form of a network."""
 
     name: str
@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Handover:
+class ExportInput:
     """What is exported, and how it will be used."""
 
     network: Exportable
@@ -48,27 +48,33 @@ class Handover:
         return json.dumps({"class_names": card.class_names, "mean": card.mean, "std": card.std, "scales": self.scales})
 
 
-def _safetensors(handover: Handover) -> Made:
-    return Made("model.safetensors", handover.weights, {}, [])
+def _safetensors(handover: ExportInput) -> ExportedForm:
+    return ExportedForm("model.safetensors", handover.weights, {}, [])
 
 
-def _torch(handover: Handover) -> Made:
+def _torch(handover: ExportInput) -> ExportedForm:
     module, smallest = handover.network.module, handover.network.smallest_side
     data = torch_program(module, smallest, handover.short_card())
     run = load_program(data)
     # Neither the sizes nor the batch that it was traced with.
     differences = [compare(run, module, shape) for shape in ((1, smallest, smallest + 9), (3, 2 * smallest, smallest))]
-    return Made("model.pt2", data, {"smallest_side": smallest}, differences)
+    return ExportedForm("model.pt2", data, {"smallest_side": smallest}, differences)
 
 
-def _onnx(handover: Handover) -> Made:
+def _onnx(handover: ExportInput) -> ExportedForm:
     assert handover.size is not None
     module = handover.network.module
     data = onnx_model(module, handover.size, handover.short_card())
-    return Made("model.onnx", data, {"size": handover.size}, [compare(load_onnx(data), module, (1, *handover.size))])
+    return ExportedForm(
+        "model.onnx", data, {"size": handover.size}, [compare(load_onnx(data), module, (1, *handover.size))]
+    )
 
 
-FORMATS: dict[str, Callable[[Handover], Made]] = {"safetensors": _safetensors, "torch": _torch, "onnx": _onnx}
+FORMATS: dict[str, Callable[[ExportInput], ExportedForm]] = {
+    "safetensors": _safetensors,
+    "torch": _torch,
+    "onnx": _onnx,
+}
 
 
 def check_formats(formats: Sequence[str], size: tuple[int, int] | None) -> None:
@@ -83,20 +89,20 @@ def check_formats(formats: Sequence[str], size: tuple[int, int] | None) -> None:
         require_onnx()
 
 
-def make(name: str, handover: Handover) -> Made:
+def make(name: str, handover: ExportInput) -> ExportedForm:
     """One form of the network. ExportError where it cannot be made or gives something else than the network."""
     made = FORMATS[name](handover)
     check(made.name, made.differences)
     return made
 
 
-def folder(made: Sequence[Made], config: Mapping[str, Any]) -> dict[str, bytes]:
+def folder(made: Sequence[ExportedForm], config: Mapping[str, Any]) -> dict[str, bytes]:
     """All files to hand over: the forms, and `config` for programs and for people."""
     papers = {CONFIG: json.dumps(config, indent=1).encode() + b"\n", README: render_card(config)}
     return {file.name: file.data for file in made} | papers
 
 
-def describe(handover: Handover, made: Sequence[Made], trained: Mapping[str, Any]) -> dict[str, Any]:
+def describe(handover: ExportInput, made: Sequence[ExportedForm], trained: Mapping[str, Any]) -> dict[str, Any]:
     """What config.json says; `trained` is what is known of the training, by name."""
     card = handover.card
     return {

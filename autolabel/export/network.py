@@ -11,11 +11,10 @@ from torch import nn
 from autolabel.errors import ConfigError
 from autolabel.export.program import smallest_side
 from autolabel.models import Network, NetworkCard, WeightsCard
-from autolabel.models.at_scales import AtScales
-from autolabel.models.cards import HuggingFaceCard
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.network import SMALLEST
-from autolabel.models.model import SegmentationModel
+from autolabel.models.model import MultiscaleWrapper, SegmentationModel
+from autolabel.models.weights_file import HuggingFaceCard
 
 
 class Exportable(NamedTuple):
@@ -43,12 +42,12 @@ def exportable(model: Network, card: NetworkCard, scales: Sequence[float], where
     model.eval().requires_grad_(False)
     if isinstance(model, SegmentationModel):
         assert isinstance(card, WeightsCard), type(card)
-        return _ours(AtScales(model, scales), card)
+        return _ours(MultiscaleWrapper(model, scales), card)
     assert isinstance(card, HuggingFaceCard), type(card)
     return _hugging_face(model, card, scales, where)
 
 
-def _ours(network: AtScales, card: WeightsCard) -> Exportable:
+def _ours(network: MultiscaleWrapper, card: WeightsCard) -> Exportable:
     table = card.table
     scales = ", ".join(f"{scale:g}" for scale in sorted(network.scales))
     description = f"trunk `{table.trunk}`, head `{table.head}`, fusion `{table.fusion}`, at scales {scales}"

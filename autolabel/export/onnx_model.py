@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from autolabel.errors import ConfigError, ExportError
 from autolabel.export.program import CARD, quiet
-from autolabel.machine import usable_cores
+from autolabel.hardware import usable_cores
 
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

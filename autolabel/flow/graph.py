@@ -1,14 +1,19 @@
-"""The graph of a pipeline: nodes in the order they were added, wiring checked as it is written."""
+"""The graph of a pipeline: nodes in the order they were added, wiring checked as it is written.
+
+Pipelines are Python files with `build(experiment) -> Pipeline`, shipped in the folder `pipelines/`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
-from autolabel.config import Table
+from autolabel.config.schema import Config, Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Stage
+from autolabel.resources import folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +22,7 @@ class Node:
 
     name: str
     stage: Stage
-    settings: Table
+    settings: Config
     seed: int
     inputs: Mapping[str, Node]
 
@@ -30,7 +35,7 @@ class Pipeline:
     headline: Node | None = None  # the evaluation whose mIoU stands for the student
 
     def add(
-        self, name: str, stage: Stage, settings: Table, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
+        self, name: str, stage: Stage, settings: Config, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
     ) -> Node:
         """Add a step; raises ConfigError when an input is missing, unknown or of the wrong kind."""
         if name in self.nodes:
@@ -88,3 +93,19 @@ def _check_wiring(node: Node, known: Mapping[str, Node]) -> None:
     missing = [name for name in declared if name[-1] not in "*?" and name not in node.inputs]
     if missing:
         raise ConfigError(where, f"input {missing[0]!r} is missing", "wire it")
+
+
+def load_pipeline(experiment: Experiment) -> Pipeline:
+    """Build the pipeline an experiment names; raises ConfigError for an unknown one."""
+    known = sorted(file.stem for file in folder("pipelines").glob("[a-z]*.py"))
+    if experiment.pipeline not in known:
+        raise ConfigError(f"pipeline = {experiment.pipeline!r}", "is not known", f"one of: {', '.join(known)}")
+    file = folder("pipelines") / f"{experiment.pipeline}.py"
+    spec = spec_from_file_location(f"autolabel.pipelines.{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pipeline = module.build(experiment)
+    assert isinstance(pipeline, Pipeline), file
+    return pipeline

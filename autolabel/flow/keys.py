@@ -15,7 +15,7 @@ def key_document(node: Node, input_digests: Mapping[str, str]) -> dict[str, Any]
         "stage": node.stage.name,
         "version": node.stage.version,
         "seed": node.seed,
-        "settings": node.stage.identity(node.settings),
+        "settings": node.stage.key_settings(node.settings),
         "inputs": dict(input_digests),
     }
 

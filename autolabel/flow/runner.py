@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import __version__
-from autolabel.config import Experiment, Runtime
+from autolabel.config.schema import Experiment, RuntimeConfig
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact
-from autolabel.flow.ahead import check_ahead
-from autolabel.flow.following import task
+from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.room import check_room, manifest_of, measured, need, planned
-from autolabel.flow.stage import Context, Sizes
-from autolabel.stopping import StopFlag
+from autolabel.flow.preflight import preflight
+from autolabel.flow.stage import Context, DatasetSizes
+from autolabel.flow.worker import encode_task
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path, partial_path
-from autolabel.world import ALONE, World
 
 if TYPE_CHECKING:
-    from autolabel.data.plan import SourcePlan
+    from autolabel.data.sources.base import SourceListing
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """A step that is committed; `fresh` says it already was before this run."""
 
     node: Node
@@ -59,29 +59,29 @@ class Runner:
 
     experiment: Experiment
     work: Path
-    runtime: Runtime
+    runtime: RuntimeConfig
     stop: StopFlag
     say: Callable[[str], None]  # hears of work that is done
     note: Callable[[str], None] = lambda line: None  # hears of work that need not be done
     quiet: bool = False
-    world: World = ALONE
+    world: ProcessGroup = SINGLE_PROCESS
     launcher: Launcher | None = None
-    done: dict[str, Done] = field(default_factory=dict)
+    done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
     _current: dict[str, Artefact] = field(default_factory=dict)
     _intact: set[Path] = field(default_factory=set)
-    _num_told: int = 0
-    _plan: SourcePlan | None = None
-    _sizes: tuple[str, Sizes | None] = ("", None)  # of the pictures of the manifest with this digest
+    _num_sent: int = 0
+    _plan: SourceListing | None = None
+    _sizes: tuple[str, DatasetSizes | None] = ("", None)  # of the pictures of the manifest with this digest
 
-    def run(self, pipeline: Pipeline, targets: list[Node]) -> list[Done]:
+    def run(self, pipeline: Pipeline, targets: list[Node]) -> list[StepResult]:
         """The targets and all they need, committed."""
         nodes = self._unchecked = pipeline.needed_for(targets)
         for node in nodes:
             self.ensure(node)
         return [self.done[node.name] for node in nodes]
 
-    def run_only(self, targets: list[Node]) -> list[Done]:
+    def run_only(self, targets: list[Node]) -> list[StepResult]:
         """The targets alone; raises ConfigError when one of their inputs is not up to date."""
         self._unchecked = targets
         for node in targets:
@@ -118,9 +118,9 @@ class Runner:
         inputs = {name: self.ensure(source) for name, source in node.inputs.items()}
         document = key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
         artefact = self._committed(node, stage_key(document))
-        if artefact is not None and not self._outlived(node, artefact, inputs):
+        if artefact is not None and not self._is_retryable(node, artefact, inputs):
             self.note(f"{node.name}: up to date ({artefact.path.name})")
-            self.done[node.name] = Done(node, artefact, fresh=True)
+            self.done[node.name] = StepResult(node, artefact, fresh=True)
             return artefact
         intact = {name: self._intact_input(source) for name, source in node.inputs.items()}
         if any(intact[name].digest != inputs[name].digest for name in intact):
@@ -155,11 +155,11 @@ class Runner:
         self._intact.add(artefact.path)
         return artefact
 
-    def _outlived(self, node: Node, artefact: Artefact, inputs: dict[str, Artefact]) -> bool:
+    def _is_retryable(self, node: Node, artefact: Artefact, inputs: dict[str, Artefact]) -> bool:
         """Whether it went without items that can be used by now, or what it says of them is damaged; then it is put
         aside."""
         try:
-            if not artefact.provenance.get("bad_items") or not node.stage.mended(self.experiment, inputs, artefact):
+            if not artefact.provenance.get("bad_items") or not node.stage.can_retry(self.experiment, inputs, artefact):
                 return False
         except CorruptArtefact:  # perhaps an input is, which is looked at when it is used
             problems = artefact.verify(full=True)
@@ -175,32 +175,32 @@ class Runner:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         self.say(f"{node.name}: damaged, {problems[0]}{more}; kept as {moved.name}, making it again")
 
-    def _check_ahead(self) -> None:
+    def _preflight(self) -> None:
         """Once, before the first step that is made."""
         todo, self._unchecked = [node for node in self._unchecked if node.name not in self.done], []
         if todo:
             num_processes = self.world.size if self.launcher is None else self.launcher.num_processes
-            self._plan = check_ahead(self.experiment, todo, num_processes=num_processes)
+            self._plan = preflight(self.experiment, todo, num_processes=num_processes)
 
-    def _check_room(self, node: Node, key: str, inputs: dict[str, Artefact]) -> None:
+    def _check_disk_space(self, node: Node, key: str, inputs: dict[str, Artefact]) -> None:
         if self._plan is None:
             return
         manifest = manifest_of(node, inputs)
         if manifest is not None and self._sizes[0] != manifest.digest:
-            self._sizes = manifest.digest, measured(manifest)
-        sizes = planned(self._plan, self.experiment.data) if manifest is None else self._sizes[1]
+            self._sizes = manifest.digest, measured_sizes(manifest)
+        sizes = planned_sizes(self._plan, self.experiment.data) if manifest is None else self._sizes[1]
         assert sizes is not None
-        check_room(node.name, need(node, self._plan, sizes), partial_path(self.folder(node), key))
+        check_disk_space(node.name, estimate_step(node, self._plan, sizes), partial_path(self.folder(node), key))
 
     def _make(self, node: Node, document: dict[str, Any], inputs: dict[str, Artefact]) -> Artefact:
-        self._check_ahead()
+        self._preflight()
         key = stage_key(document)
-        self._check_room(node, key, inputs)
+        self._check_disk_space(node, key, inputs)
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
         self.say(f"{node.name}: running ({key[:16]})")
         started = time.time()
-        world = self.world if node.stage.parallel else ALONE
+        world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key)
         context = Context(
             node=node.name,
@@ -209,12 +209,12 @@ class Runner:
             experiment=self.experiment,
             inputs=inputs,
             draft=draft,
-            runtime=world.place(self.runtime),
+            runtime=world.runtime_for_rank(self.runtime),
             stop=self.stop,
             quiet=self.quiet,
             world=world,
         )
-        self._tell_others(context, key)
+        self._broadcast_task(context, key)
         outcome = node.stage.run(context)
         provenance = {
             "key": document,
@@ -228,18 +228,18 @@ class Runner:
         }
         artefact = draft.commit(meta=dict(outcome.meta), provenance=provenance, digests=outcome.digests)
         self._intact.add(artefact.path)  # the commit has just hashed every byte
-        self.done[node.name] = Done(node, artefact, fresh=False)
+        self.done[node.name] = StepResult(node, artefact, fresh=False)
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
         return artefact
 
-    def _tell_others(self, context: Context, key: str) -> None:
+    def _broadcast_task(self, context: Context, key: str) -> None:
         if context.world.size > 1:
-            context.world.tell(self._num_told, task(context, runtime=self.runtime, key=key))
-            self._num_told += 1
+            context.world.send(self._num_sent, encode_task(context, runtime=self.runtime, key=key))
+            self._num_sent += 1
 
     def finish(self) -> None:
         """Let the other ranks go: no more steps come."""
-        self.world.tell(self._num_told, None)
+        self.world.send(self._num_sent, None)
 
     def _launched(self, launcher: Launcher, node: Node, key: str) -> Artefact:
         launcher.launch(node)
@@ -247,7 +247,7 @@ class Runner:
         if artefact is None:
             what = "its processes ended well and made something else"
             raise AutolabelError(node.name, what, "run again, and leave experiment and data alone while it runs")
-        self.done[node.name] = Done(node, artefact, fresh=False)
+        self.done[node.name] = StepResult(node, artefact, fresh=False)
         return artefact
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autolabel.config import Experiment, Runtime, Table
-from autolabel.stopping import StopFlag
+from autolabel.config.schema import Config, Experiment, RuntimeConfig
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft
-from autolabel.world import ALONE, World
 
 if TYPE_CHECKING:
-    from autolabel.data.plan import SourcePlan
+    from autolabel.data.sources.base import SourceListing
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StageResult:
     """What a run hands back: `meta` is part of the artefact's digest (deterministic!), `provenance` is not."""
 
     meta: Mapping[str, Any]
@@ -39,10 +39,10 @@ class Context:
     experiment: Experiment
     inputs: Mapping[str, Artefact]
     draft: Draft
-    runtime: Runtime
+    runtime: RuntimeConfig
     stop: StopFlag
     quiet: bool
-    world: World = ALONE
+    world: ProcessGroup = SINGLE_PROCESS
 
     def group(self, name: str) -> dict[str, Artefact]:
         """The inputs given as a dict to Pipeline.add: {"fine": ..., "auto": ...}."""
@@ -64,51 +64,51 @@ def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str =
 
 
 @dataclass(frozen=True)
-class Ahead:
+class PreflightContext:
     """What is known of a step before anything runs."""
 
     settings: Any  # the Table given to Pipeline.add
     inputs: Mapping[str, Any]  # settings of the steps it reads from, by the input's name
-    data: SourcePlan
+    data: SourceListing
     num_processes: int = 1  # that share a parallel stage
-    runtime: Runtime = field(default_factory=Runtime)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
-class Pictures(NamedTuple):
+class ImageCount(NamedTuple):
     images: int
     pixels: int | None  # of all of them together; None where nothing says so yet
 
 
-class Sizes(NamedTuple):
+class DatasetSizes(NamedTuple):
     """The pictures there are, those that a teacher shall label, and those to validate on."""
 
-    all: Pictures
-    to_label: Pictures
-    val: Pictures
+    all: ImageCount
+    unlabelled: ImageCount
+    val: ImageCount
 
 
-class Room(NamedTuple):
+class DiskEstimate(NamedTuple):
     """What a step works on, and about how much of the disk it takes."""
 
     items: int
     bytes: int | None  # None: not known
 
 
-def little(ahead: Ahead, sizes: Sizes) -> Room:
+def table_sized(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
     """Of a stage that writes some tables: a row of each picture."""
-    return Room(sizes.all.images, 1_000_000 + 1000 * sizes.all.images)
+    return DiskEstimate(sizes.all.images, 1_000_000 + 1000 * sizes.all.images)
 
 
-def nothing_to_check(ahead: Ahead) -> None:
+def no_checks(ahead: PreflightContext) -> None:
     """Whatever settings.Table lets pass will do."""
 
 
-def never_mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """What has no quarantine."""
     return False
 
 
-def plain_identity(settings: Table) -> dict[str, Any]:
+def all_settings(settings: Config) -> dict[str, Any]:
     """The settings as they enter the stage key."""
     return settings.model_dump(mode="json")
 
@@ -129,9 +129,9 @@ class Stage:
     version: int
     output: str
     inputs: Mapping[str, str]
-    run: Callable[[Context], Outcome]
-    identity: Callable[[Any], dict[str, Any]] = plain_identity
-    check: Callable[[Ahead], None] = nothing_to_check
+    run: Callable[[Context], StageResult]
+    key_settings: Callable[[Any], dict[str, Any]] = all_settings
+    check: Callable[[PreflightContext], None] = no_checks
     parallel: bool = False
-    room: Callable[[Ahead, Sizes], Room] = little
-    mended: Callable[[Experiment, Mapping[str, Artefact], Artefact], bool] = never_mended
+    room: Callable[[PreflightContext, DatasetSizes], DiskEstimate] = table_sized
+    can_retry: Callable[[Experiment, Mapping[str, Artefact], Artefact], bool] = never_retry

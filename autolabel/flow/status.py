@@ -1,4 +1,7 @@
-"""What is up to date, what is not and why: reads commit records only, no torch, no data."""
+"""What is up to date, what is not and why: reads commit records only, no torch, no data.
+
+Garbage collection: what this experiment no longer refers to, deleted only on request (promise P4).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 from autolabel.errors import AutolabelError, CorruptArtefact
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key
-from autolabel.store import Artefact, find, scan
+from autolabel.store import Artefact, WorkFolderItem, find, scan
 from autolabel.store.artefact import partial_path
 
 
@@ -95,3 +98,19 @@ def _readable(node: Node, key: str) -> str:
     if head == "inputs" and rest in node.inputs:
         return f"input {node.inputs[rest].name}"
     return f"{node.name} {key}"
+
+
+def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
+    """What may go: all but the artefacts of up-to-date steps, and whatever belongs to a step still to be done.
+
+    A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back.
+    """
+    steps = {step.name: step for step in status(pipeline, work)}
+    wanted = {step.path for step in steps.values() if step.state == "fresh"}
+    found = []
+    for item in scan(work / "artefacts"):
+        step = steps.get(item.node)
+        settled = step is None or step.state == "fresh"
+        if item.kind in ("corrupt", "trash") or (settled and item.path not in wanted):
+            found.append(item)
+    return found

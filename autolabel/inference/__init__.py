@@ -1,5 +1,5 @@
 """Inference: from images to fused logits."""
 
-from autolabel.inference.multiscale import MultiscaleEvidence, multiscale_evidence, multiscale_logits
+from autolabel.inference.multiscale import multiscale_logits
 
-__all__ = ["MultiscaleEvidence", "multiscale_evidence", "multiscale_logits"]
+__all__ = ["multiscale_logits"]

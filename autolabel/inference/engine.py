@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import ImageError
-from autolabel.inference.skip_stats import SkipStats, SkipWatch, total
-from autolabel.inference.teacher import Halving, Teacher
-from autolabel.inference.windows import decide_by_windows
-from autolabel.threads import OrderedMap
+from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
+from autolabel.inference.sliding_window import encode_by_windows
+from autolabel.parallel import OrderedMap
 
 
 class Row(Protocol):
@@ -40,7 +39,6 @@ class ChunkCodes(NamedTuple):
     chunk: int  # its index
     codes: list[tuple[str, np.ndarray]]  # (image id, (H, W) codes), in the chunk's order
     bad: list[tuple[str, ImageError]]  # images that could not be read
-    skip: SkipStats = SkipStats()
 
 
 class Stats(NamedTuple):
@@ -73,11 +71,10 @@ class _Running(NamedTuple):
     codes: Tensor | None  # (B, H, W) on the CPU, to be read once they have arrived
     arrived: torch.cuda.Event | None
     seconds: float  # that starting it took
-    skip: SkipStats = SkipStats()
 
 
 def infer_chunks(
-    teacher: Teacher,
+    teacher: InferenceModel,
     chunks: Iterable[tuple[int, Sequence[Row]]],
     *,
     load: Callable[[Row], np.ndarray],
@@ -85,7 +82,6 @@ def infer_chunks(
     decoders: int = 2,
     window: tuple[int, int] | None = None,
     overlap: int = 0,
-    skip_watch: SkipWatch | None = None,
     on_stats: Callable[[Stats], None] = lambda stats: None,
     on_retry: Callable[[int], None] = lambda limit: None,
 ) -> Generator[ChunkCodes, None, None]:
@@ -94,8 +90,7 @@ def infer_chunks(
     `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads, which on the CPU also run the
     network. Where it raises ImageError the image is
     reported as bad and the rest goes on; any other exception ends the run at once. Pictures larger than a `window`
-    (height, width) go through the network by windows with an `overlap` (`inference.windows`). `skip_watch` counts what
-    a teacher skips, and what that changes. Memory: about
+    (height, width) go through the network by windows with an `overlap` (`inference.windows`). Memory: about
     2 * decoders + 3 decoded batches. `on_retry(limit)` hears when the GPU's memory forces smaller batches.
     Closing the generator stops the threads.
     """
@@ -108,23 +103,15 @@ def infer_chunks(
 
     def on_one_core(batch: _Batch) -> _Loaded | _Running:
         torch.set_num_threads(1)  # of this worker's operations
-        return counted(_start(by_windows(teacher), _load(batch, load)))
+        return _start(by_windows(teacher), _load(batch, load))
 
     def by_windows(decide: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return decide if window is None else partial(decide_by_windows, decide, size=window, overlap=overlap)
+        return decide if window is None else partial(encode_by_windows, decide, size=window, overlap=overlap)
 
-    def counted(started: _Running) -> _Running:
-        """In the thread that started it."""
-        pictures, codes, ids = started.loaded.pictures, started.codes, started.loaded.ids
-        if skip_watch is None or pictures is None or codes is None:
-            return started
-        return started._replace(skip=skip_watch(ids, pictures, codes, by_windows(Halving(skip_watch.dense))))
-
-    predict = by_windows(Halving(teacher, on_retry))
+    predict = by_windows(SplitOnOutOfMemory(teacher, on_retry))
     running: deque[_Running] = deque()
     done: dict[str, np.ndarray] = {}
     bad: list[tuple[str, ImageError]] = []
-    skips: list[SkipStats] = []
     plan = _plan(chunks, batch if on_gpu else 1)
     batches = OrderedMap(beside_gpu if on_gpu else on_one_core, plan, workers=decoders, ahead=ahead)
 
@@ -132,11 +119,11 @@ def infer_chunks(
         depth, batch = len(running), running.popleft()
         network = batch.seconds + _wait(batch)
         on_stats(Stats(len(batch.loaded.batch.rows), batches.ready, ahead, depth, batch.loaded.seconds, network))
-        yield from _collect(batch, done, bad, skips)
+        yield from _collect(batch, done, bad)
 
     with batches:
         for item in batches:
-            running.append(item if isinstance(item, _Running) else counted(_start(predict, item)))
+            running.append(item if isinstance(item, _Running) else _start(predict, item))
             if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
                 yield from finish()
     while running:
@@ -199,21 +186,16 @@ def _wait(running: _Running) -> float:
     return time.perf_counter() - begun
 
 
-def _collect(
-    running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]], skips: list[SkipStats]
-) -> Iterator[ChunkCodes]:
+def _collect(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
     """Take a batch's codes; with a chunk's last batch the chunk goes out."""
     batch, ids, failed = running.loaded.batch, running.loaded.ids, running.loaded.bad
     bad += failed
-    skips.append(running.skip)
     if running.codes is not None:
         done.update(zip(ids, running.codes.numpy(), strict=True))
     if batch.order is not None:
-        codes = [(i, done[i]) for i in batch.order if i in done]
-        yield ChunkCodes(batch.chunk, codes, sorted(bad, key=_id_of), total(skips))
+        yield ChunkCodes(batch.chunk, [(i, done[i]) for i in batch.order if i in done], sorted(bad, key=_id_of))
         done.clear()
         bad.clear()
-        skips.clear()
 
 
 def _id_of(entry: tuple[str, ImageError]) -> str:

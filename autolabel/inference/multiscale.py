@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 
-from autolabel.inference.fused import fused_logits
+from autolabel.inference.fused_decision import fused_logits
 from autolabel.models import SegmentationModel
-from autolabel.models.fusion import RawMaps
-
-
-class MultiscaleEvidence(NamedTuple):
-    """What each scale saw and how much it counted."""
-
-    fused: torch.Tensor  # (B, K, H, W)
-    logits: dict[float, torch.Tensor]  # scale -> (B, K, h, w), each at its own scale's image size
-    attention: dict[float, torch.Tensor]  # scale -> (B, 1, h, w) likewise; none of the highest scale
-    weights: dict[float, torch.Tensor]  # scale -> (B, 1, H, W), summing to 1 over the scales at every pixel
+from autolabel.models.fusion import StridedOutput
 
 
 @torch.no_grad()
@@ -30,36 +20,24 @@ def multiscale_logits(
     `scales` must hold 1.0, the output size, and suit the fusion (ConfigError). With `flip` the logits of the mirrored
     images, mirrored back, are averaged in. The model is expected in eval mode; no gradient is kept.
     """
-    return fused_logits(model.fusion, raw_views(model, images, scales, flip=flip))
+    return fused_logits(model.fusion, forward_views(model, images, scales, flip=flip))
 
 
-def raw_views(
+def forward_views(
     model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
-) -> list[list[RawMaps]]:
+) -> list[list[StridedOutput]]:
     """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
-    ordered = highest_first(scales)
+    ordered = descending(scales)
     views = [model.raw_maps(images, ordered)]
     if flip:
-        views.append([mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
+        views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
     return views
 
 
-def mirrored(raw: RawMaps) -> RawMaps:
+def _mirrored(raw: StridedOutput) -> StridedOutput:
     attention = None if raw.attention is None else raw.attention.flip(-1)
     return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 
 
-@torch.no_grad()
-def multiscale_evidence(model: SegmentationModel, images: torch.Tensor, scales: Sequence[float]) -> MultiscaleEvidence:
-    """As `multiscale_logits` without flip, with the parts it was fused from: for reports and pictures."""
-    maps = model.scale_maps(images, highest_first(scales))
-    return MultiscaleEvidence(
-        fused=model.fusion.fuse(maps),
-        logits={m.scale: m.logits for m in maps},
-        attention={m.scale: m.attention for m in maps if m.attention is not None},
-        weights=model.fusion.weights(maps),
-    )
-
-
-def highest_first(scales: Sequence[float]) -> list[float]:
+def descending(scales: Sequence[float]) -> list[float]:
     return sorted(map(float, scales), reverse=True)

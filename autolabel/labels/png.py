@@ -3,20 +3,29 @@
 A row is stored as its difference from the row above (filter Up) or as it is, whichever changes value less often along
 the row, and deflated by run lengths. Smaller than Pillow's default at less than half of its CPU time
 (`python benchmarks/labelling.py --only codec`).
+
+Codecs of label maps, by name. Each makes an 8-bit greyscale PNG, from which every reader gets the same ids.
+
+"default" is fast (`autolabel.labels.png`). "archive" is what oxipng makes of a map when it has time: each filter, and
+the best of each row, deflated by libdeflate's slowest level. Whatever would store the pixels in another form is off:
+oxipng would make bits of a map of 0 and 255 and a palette of others, and readers would not give ids any more.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
-from autolabel.errors import LabelError
+from autolabel.errors import ConfigError, LabelError
+from autolabel.labels import png
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, colour type, compression, filter, interlace
 _NONE, _UP = 0, 2
 _PREFER_UP = 1.2  # differences are few and alike, so a change of them costs fewer bits
@@ -31,7 +40,7 @@ def encode(labels: np.ndarray) -> bytes:
     deflate = zlib.compressobj(level=9, memLevel=9, strategy=zlib.Z_RLE)
     data = deflate.compress(rows.data) + deflate.flush()
     header = _HEADER.pack(width, height, 8, 0, 0, 0, 0)
-    return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    return SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def _filtered(labels: np.ndarray) -> np.ndarray:
@@ -61,29 +70,78 @@ def decode(data: bytes, *, where: object = "label PNG", max_pixels: int = 64_000
 
     Any other kind (palette, 16 bit, colour) would not give ids in every reader; it is refused, not converted.
     """
-    if data[:8] != _SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
+    if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
         raise LabelError(where, "not a PNG file")
     width, height, depth, colour, *_ = _HEADER.unpack(data[16:29])
     if (depth, colour) != (8, 0):
         raise LabelError(where, f"bit depth {depth}, colour type {colour}; label maps are 8-bit greyscale")
     if not 0 < width * height <= max_pixels:
         raise LabelError(where, f"{width} x {height} pixels exceed the limit of {max_pixels}")
-    _check_chunks(data, where)
     try:
+        if intact_length(data) < len(data):
+            raise LabelError(where, "damaged PNG: bytes follow its end")
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             return np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise LabelError(where, f"damaged PNG: {error}") from None
 
 
-def _check_chunks(data: bytes, where: object) -> None:
-    """Every chunk's checksum: Pillow looks at those of the header only and reads damaged pixels without a word."""
-    position = len(_SIGNATURE)
-    while position < len(data):
-        (length,) = struct.unpack(">I", data[position : position + 4].rjust(4, b"\xff"))
-        end = position + 8 + length
-        if data[end : end + 4] != struct.pack(">I", zlib.crc32(data[position + 4 : end])):
-            raise LabelError(where, "damaged PNG: a checksum does not hold or the file is cut short")
-        position = end + 4
-    if data[-8:-4] != b"IEND":
-        raise LabelError(where, "damaged PNG: cut short")
+def intact_length(data: bytes) -> int:
+    """Number of bytes of the PNG file at the start of `data`: its signature and its chunks up to IEND.
+
+    Compares the checksum of every chunk: Pillow checks those of the header only and reads damaged pixels without a
+    word. Raises ValueError where a checksum does not hold or the file is cut short.
+    """
+    view, start = memoryview(data), len(SIGNATURE)
+    while start + 12 <= len(data):
+        end = start + 8 + int.from_bytes(view[start : start + 4])
+        if end + 4 > len(data) or zlib.crc32(view[start + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            break
+        if data[start + 4 : start + 8] == b"IEND":
+            return end + 4
+        start = end + 4
+    raise ValueError("a checksum does not hold, or the file is cut short")
+
+
+Codec = Callable[[np.ndarray], bytes]
+_AS_IT_IS = {f"{what}_reduction": False for what in ("bit_depth", "color_type", "palette", "grayscale")}
+_DEFLATE_LEVEL = 12
+
+
+def archive(labels: np.ndarray) -> bytes:
+    """The smallest PNG file of a (H, W) uint8 map; LabelError unless it decodes to this map. Needs the extra `archive`.
+
+    Holds the interpreter lock: threads wait for one another, processes do not.
+    """
+    import oxipng
+
+    height, width = labels.shape
+    assert labels.dtype == np.uint8, labels.dtype
+    assert labels.size, labels.shape
+    grey = oxipng.ColorType.grayscale()
+    data = bytes(
+        oxipng.RawImage(labels.tobytes(), width, height, color_type=grey, bit_depth=8).create_optimized_png(
+            filter=[oxipng.RowFilter.NoOp, oxipng.RowFilter.Brute],  # the smaller of the two
+            deflate=oxipng.Deflaters.libdeflater(_DEFLATE_LEVEL),
+            interlace=oxipng.Interlacing.Off,
+            strip=oxipng.StripChunks.all(),
+            force=True,
+            **_AS_IT_IS,
+        )
+    )
+    if not np.array_equal(png.decode(data, where="label.codec", max_pixels=labels.size), labels):
+        raise LabelError("label.codec", "oxipng changed a label map", "take codec default")
+    return data
+
+
+CODECS: dict[str, Codec] = {"default": png.encode, "archive": archive}
+_LIBRARIES = {"archive": ("oxipng", "pip install 'autolabel[archive]'")}
+
+
+def require_codec(name: str, where: str = "label.codec") -> None:
+    """ConfigError unless there is such a codec, and its library is installed."""
+    if name not in CODECS:
+        raise ConfigError(where, f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
+    module, remedy = _LIBRARIES.get(name, ("", ""))
+    if module and importlib.util.find_spec(module) is None:
+        raise ConfigError(where, f"{name!r} needs {module}", remedy)

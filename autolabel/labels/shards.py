@@ -20,8 +20,8 @@ import h5py
 import numpy as np
 
 from autolabel.errors import DataError
-from autolabel.given import read_given
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
+from autolabel.user_files import read_user_file
 
 FORMAT = "autolabel codes"
 FORMAT_VERSION = 1  # of codes without second classes; 2 with them
@@ -32,7 +32,7 @@ _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums fro
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is a lie
 
 
-def write_shard(items: Iterable[tuple[str, np.ndarray]], book: CodeBook, *, class_names: Sequence[str] = ()) -> bytes:
+def write_shard(items: Iterable[tuple[str, np.ndarray]], book: Codebook, *, class_names: Sequence[str] = ()) -> bytes:
     """The HDF5 file of (image id, (H, W) codes) pairs, in the order given; ids must differ."""
     with h5py.File.in_memory(**_LAYOUT) as file:
         _write_header(file, book, class_names)
@@ -62,7 +62,7 @@ def _block(shape: tuple[int, int]) -> tuple[int, int]:
     return height, _STRIP if width > _WIDE else width
 
 
-def _write_header(file: h5py.File, book: CodeBook, class_names: Sequence[str]) -> None:
+def _write_header(file: h5py.File, book: Codebook, class_names: Sequence[str]) -> None:
     assert len(class_names) in (0, book.num_classes), f"{len(class_names)} names for {book.num_classes} classes"
     file.attrs["format"] = _text(FORMAT)
     file.attrs["format_version"] = np.uint32(FORMAT_VERSION + bool(book.second_below))
@@ -125,20 +125,13 @@ class Shard:
 def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
     """Open a shard from its bytes or its file; DataError, in one line, for any other or damaged file."""
     if isinstance(data, Path):
-        data, where = _read_bytes(data), data
+        data, where = read_user_file(data, DataError), data
     with _damage(where):
         file = h5py.File.in_memory(data, **_LAYOUT)
     return Shard(file, where)
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        return read_given(path)
-    except OSError as error:
-        raise DataError(path, error.strerror or "cannot be read") from None
-
-
-def _read_header(file: h5py.File, where: object) -> tuple[CodeBook, tuple[str, ...]]:
+def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, ...]]:
     if "format" not in file.attrs or _string(file, "format") != FORMAT:
         raise DataError(where, "not a shard of codes")
     version = file.attrs["format_version"]
@@ -151,7 +144,7 @@ def _read_header(file: h5py.File, where: object) -> tuple[CodeBook, tuple[str, .
     }
     if version == FORMAT_VERSION + 1:
         fields["second_below"] = float(file.attrs["second_below"])
-    book, names = CodeBook.from_dict(fields, where), json.loads(_string(file, "class_names"))
+    book, names = Codebook.from_dict(fields, where), json.loads(_string(file, "class_names"))
     if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
         raise DataError(where, "class_names is not a list of names")
     return book, tuple(names)

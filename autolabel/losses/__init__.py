@@ -1,9 +1,8 @@
 """Losses on logits and label maps; 255 and whatever is not a class is ignored everywhere."""
 
-from autolabel.losses.bce import bce_loss
-from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.cross_entropy import cross_entropy
+from autolabel.losses.masking import LossNormalizer, loss_normalizer
+from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
-from autolabel.losses.total import training_loss
+from autolabel.losses.training_loss import training_loss
 
-__all__ = ["Counts", "batch_counts", "bce_loss", "cross_entropy", "rmi_loss", "training_loss"]
+__all__ = ["LossNormalizer", "bce_loss", "cross_entropy", "loss_normalizer", "rmi_loss", "training_loss"]

@@ -1,4 +1,6 @@
-"""Region mutual information loss (Zhao et al., arXiv 1910.12037), in the form the published networks were trained with.
+"""The pooling of the RMI loss: kernel and stride 4, padding 2, the padding counted.
+
+Region mutual information loss (Zhao et al., arXiv 1910.12037), in the form the published networks were trained with.
 
 A class's map of probabilities p and of labels y are pooled; every 3x3 neighbourhood is a 9-vector. What the loss
 minimises is the log-determinant of the covariance of y given p: neighbourhoods of the label that those of the
@@ -7,39 +9,108 @@ prediction do not explain. It may be negative: a class absent from the crop give
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
 
-from autolabel.losses.bce import bce_loss, bce_sum, loss_type, summed_bce
-from autolabel.losses.counts import Counts, batch_counts
-from autolabel.losses.pooling import Scratch, cell_sums, pooled_floor, pooled_labels, pooled_size
-from autolabel.losses.region import RADIUS, WINDOW, Statistics, gradient, information
-from autolabel.losses.strips import POOL, grid_size, strips
-from autolabel.losses.valid import targets
+from autolabel.losses.masking import LossNormalizer, loss_normalizer, targets, valid_pixels
+from autolabel.losses.pixelwise import bce_loss, bce_sum, loss_type, summed_bce
+from autolabel.losses.rmi_statistics import RADIUS, WINDOW, Statistics, gradient, information
+from autolabel.losses.tiling import PADDING, POOL, Strip, grid_size, strip_size, strips
+
+FLOOR = 1e-6  # least probability of a pixel of the map
+
+
+class Scratch:
+    """Float64 (images, K, rows, columns) for one strip at a time, in whole cells; zero outside the map."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        images, cells = strip_size(logits)
+        shape = images, logits.shape[1], cells * POOL, grid_size(logits.shape[2:])[1] * POOL
+        is_channels_last = logits.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_channels_last else torch.contiguous_format
+        self._buffer = torch.empty(shape, dtype=torch.float64, device=logits.device, memory_format=layout).zero_()
+        self._width = logits.shape[3]
+
+    def cells(self, strip: Strip) -> torch.Tensor:
+        images, rows = strip.images.stop - strip.images.start, strip.cells.stop - strip.cells.start
+        return self._buffer[:images, :, : rows * POOL]
+
+    def pixels(self, strip: Strip) -> torch.Tensor:
+        """View of the pixels of the map among the cells."""
+        cells = self.cells(strip)
+        top = strip.rows.start - (strip.cells.start * POOL - PADDING)
+        bottom = top + strip.rows.stop - strip.rows.start
+        cells[:, :, :top] = 0
+        cells[:, :, bottom:] = 0
+        return cells[:, :, top:bottom, PADDING : PADDING + self._width]
+
+
+def cell_sums(cells: torch.Tensor) -> torch.Tensor:
+    """(..., 4 h, 4 w) -> (..., h, w)."""
+    return cells.unflatten(-2, (-1, POOL)).sum(dim=-2).unflatten(-1, (-1, POOL)).sum(dim=-1)
+
+
+def pooled_size(size: Sequence[int]) -> tuple[int, int]:
+    return size[0] // POOL + 1, size[1] // POOL + 1
+
+
+def pooled_floor(size: Sequence[int], device: torch.device) -> torch.Tensor:
+    """(h, w) float64: the pooling of FLOOR at every pixel; less at the borders."""
+    covered = []
+    for side, count in zip(size, pooled_size(size), strict=True):
+        start = torch.arange(count, dtype=torch.float64, device=device) * POOL - PADDING
+        covered.append((start + POOL).clamp(max=side) - start.clamp(min=0))
+    return FLOOR / POOL**2 * covered[0][:, None] * covered[1]
+
+
+def pooled_labels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """The pooling of one-hot labels, times 16, by counting: the one-hot map never exists.
+
+    (B, H, W) integer -> (B, K, h, w) uint8. Ignored pixels are zero in every class.
+    """
+    batch, height, width = labels.shape
+    rows, columns = pooled_size((height, width))
+    device = labels.device
+    row = (torch.arange(height, dtype=torch.int32, device=device) + PADDING) // POOL  # the cell that pools this row
+    column = (torch.arange(width, dtype=torch.int32, device=device) + PADDING) // POOL
+    pooled = valid_pixels(labels, num_classes) & (row < rows)[:, None] & (column < columns)
+    place = row[:, None] * columns + column
+    plane = rows * columns
+    counts = torch.zeros(batch, num_classes * plane + 1, dtype=torch.int32, device=device)
+    one = torch.ones((), dtype=torch.int32, device=device).expand(height * width)
+    for image in range(batch):
+        cell = torch.where(pooled[image], labels[image].int() * plane + place, num_classes * plane)
+        counts[image].index_add_(0, cell.flatten(), one)
+    return counts[:, :-1].view(batch, num_classes, rows, columns).to(torch.uint8)
+
 
 BCE_SHARE = 0.5
 
 
 def rmi_loss(
-    logits: torch.Tensor, labels: torch.Tensor, counts: Counts | None = None, weights: torch.Tensor | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """0.5 BCE + 0.5 RMI; BCE alone where a side is below 8 pixels, too small for one neighbourhood.
 
     RMI is the sum over classes of the mean over the batch of 0.5 logdet(M + ridge) / 9, with
     M = C_yy - C_yp (C_pp + ridge)^-1 C_yp^T of the unnormalised covariances C of neighbourhoods (`losses.region`).
     `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored: they count as label 0
-    with the least probability. `counts` of the batch they are part of, by default their own. `weights` (B, H, W) uint8:
-    what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
+    with the least probability. `counts` of the batch they are part of, by default their own. `confidence` (B, H, W)
+    uint8: what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
     """
-    counts = counts or batch_counts(labels, logits.shape[1], weights)
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
-        return bce_loss(logits, labels, counts, weights)
+        return bce_loss(logits, labels, counts, confidence)
     with torch.autocast(logits.device.type, enabled=False):
         bce, rmi = _Sums.apply(logits, labels)
-        if weights is not None:  # a pass of its own
-            bce = summed_bce(logits, labels, weights)
+        if confidence is not None:  # a pass of its own
+            bce = summed_bce(logits, labels, confidence)
         loss = BCE_SHARE * bce / (counts.valid + 1) + (1 - BCE_SHARE) * rmi / (WINDOW * counts.images)
         return loss.to(loss_type(logits))
 

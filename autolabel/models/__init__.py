@@ -1,13 +1,18 @@
 """Networks: trunks, heads, fusions, their weights on file and the layouts others published."""
 
-from autolabel.models.cards import HuggingFaceCard, NetworkCard, TrunkCard, WeightsCard
+from autolabel.models.checkpoint import (
+    Network,
+    network_from_bytes,
+    network_to_bytes,
+    start_from,
+    weights_from_bytes,
+    weights_to_bytes,
+)
 from autolabel.models.huggingface import HuggingFaceModel
+from autolabel.models.layers import normalise
 from autolabel.models.model import ScaleOutput, SegmentationModel, TrainOutput, build_model
-from autolabel.models.network import Network, network_from_bytes, network_to_bytes
-from autolabel.models.normalise import normalise
 from autolabel.models.published import load_published, published_keys, published_state
-from autolabel.models.start import start_from
-from autolabel.models.weights import weights_from_bytes, weights_to_bytes
+from autolabel.models.weights_file import HuggingFaceCard, NetworkCard, TrunkCard, WeightsCard
 
 __all__ = [
     "HuggingFaceCard",

@@ -1,4 +1,7 @@
-"""Trunk x head x fusion: one network."""
+"""Trunk x head x fusion: one network.
+
+A network together with the scales it labels at: one module, for export and for counting.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,16 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
-from autolabel.models.choice import choose
-from autolabel.models.fusion import FUSIONS, RawMaps, ScaleMaps
+from autolabel.models.fusion import FUSIONS, ScaledOutput, StridedOutput
 from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
-from autolabel.models.padding import cut_back, pad_to_multiple
-from autolabel.models.resize import resize, scaled_size
+from autolabel.models.registry import choose
+from autolabel.models.resize import crop_to_size, pad_to_multiple, resize, scaled_size
 from autolabel.models.trunks import build_trunk
 
-Pass = tuple[RawMaps, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
+Pass = tuple[StridedOutput, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
 
 
 class ScaleOutput(NamedTuple):
@@ -43,18 +45,18 @@ class TrainOutput(NamedTuple):
 class SegmentationModel(nn.Module):
     """Images are RGB, normalised (`models.normalise`), (B, 3, H, W), of any size from one pixel up."""
 
-    def __init__(self, table: Model, num_classes: int) -> None:
+    def __init__(self, table: ModelConfig, num_classes: int) -> None:
         super().__init__()
         assert num_classes >= 1, num_classes
         self.table: dict[str, Any] = table.model_dump()
         self.num_classes = num_classes
         self.fusion = choose("fusion", table.fusion, FUSIONS)
-        if table.softmax and not self.fusion.joint:
+        if table.softmax and not self.fusion.fixed_scales:
             raise ConfigError("model.softmax", f"{table.fusion} fusion has none", "leave it out, or take explicit")
         self.training_scales = self.fusion.training_scales(table)
         self.trunk = build_trunk(table.trunk)
         self.head = build_head(self.trunk, num_classes, table)
-        self.attention = self.fusion.head(self.head.channels, table) if self.fusion.head else None
+        self.attention = self.fusion.head(self.head.channels, table)
 
     def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
         """One scale. `attention=False` leaves the attention head out: the highest scale's is never used.
@@ -62,7 +64,7 @@ class SegmentationModel(nn.Module):
         Whatever the network ran in, what comes out is at least float32: fusing and deciding need its precision.
         """
         out = self._head_output(images)
-        weight = self.attention(out.features) if attention and self.fusion.attends and self.attention else None
+        weight = self.attention(out.features) if attention and self.attention and not self.fusion.fixed_scales else None
         return ScaleOutput(out.logits, weight, out.aux)
 
     def forward(self, images: torch.Tensor) -> TrainOutput:
@@ -79,19 +81,19 @@ class SegmentationModel(nn.Module):
         per_scale = {m.scale: resize(m.logits, size) for m in maps} if len(maps) > 1 else {}
         return TrainOutput(self.fusion.fuse(maps), self.fusion.fuse(aux) if aux else None, per_scale)
 
-    def raw_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[RawMaps]:
+    def raw_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[StridedOutput]:
         """Every scale's maps at the stride of the head, in the order given; ConfigError for scales that this fusion
         cannot take."""
         self.fusion.check(scales)
         return [raw for raw, _ in self._passes(images, scales)]
 
-    def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaleMaps]:
+    def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaledOutput]:
         """What `fusion.fuse` fuses: `raw_maps` at their scales' image sizes."""
         return [raw.resized() for raw in self.raw_maps(images, scales)]
 
     def _passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
         """One pass a scale, in the order given."""
-        joint = self.fusion.joint and len(scales) > 1
+        joint = self.fusion.fixed_scales and len(scales) > 1
         return self._joint_passes(images, scales) if joint else self._own_passes(images, scales)
 
     def _own_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
@@ -100,7 +102,7 @@ class SegmentationModel(nn.Module):
         for scale in scales:
             size = scaled_size((images.shape[-2], images.shape[-1]), scale)
             out = self.evidence(resize(images, size), attention=scale != max(scales))
-            passes.append((RawMaps(scale, out.logits, out.attention, size, size), out.aux))
+            passes.append((StridedOutput(scale, out.logits, out.attention, size, size), out.aux))
         return passes
 
     def _joint_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
@@ -110,9 +112,10 @@ class SegmentationModel(nn.Module):
         outs = {scale: self._head_output(resize(images, sizes[scale])) for scale in scales}
         assert self.attention is not None
         weights = self.attention({scale: out.features for scale, out in outs.items()})
-        attention = dict(zip(self.fusion.joint, weights.split(1, dim=1), strict=True))
+        attention = dict(zip(self.fusion.fixed_scales, weights.split(1, dim=1), strict=True))
         return [
-            (RawMaps(scale, out.logits, attention[scale], sizes[scale], size), out.aux) for scale, out in outs.items()
+            (StridedOutput(scale, out.logits, attention[scale], sizes[scale], size), out.aux)
+            for scale, out in outs.items()
         ]
 
     def _head_output(self, images: torch.Tensor) -> HeadOutput:
@@ -120,13 +123,13 @@ class SegmentationModel(nn.Module):
         multiple = math.lcm(self.trunk.multiple, self.head.multiple)
         padded = pad_to_multiple(images, multiple)
         features, logits, aux = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
-        cut = partial(cut_back, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
+        cut = partial(crop_to_size, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
         if multiple > 1:
             features, logits, aux = cut(features), cut(logits), None if aux is None else cut(aux)
         return HeadOutput(features, at_least_float32(logits), None if aux is None else at_least_float32(aux))
 
 
-def build_model(table: dict[str, Any] | Model, num_classes: int) -> SegmentationModel:
+def build_model(table: dict[str, Any] | ModelConfig, num_classes: int) -> SegmentationModel:
     """A network with fresh weights from `config.Model` or a part of its table (the rest has the published values).
 
     The weights are drawn from torch's global generator. ConfigError: an unknown trunk, head, fusion or setting.
@@ -139,11 +142,27 @@ def to_channels_last(model: SegmentationModel) -> SegmentationModel:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
 
-def _settings(table: dict[str, Any] | Model) -> Model:
-    if isinstance(table, Model):
+def _settings(table: dict[str, Any] | ModelConfig) -> ModelConfig:
+    if isinstance(table, ModelConfig):
         return table
     try:
-        return Model.model_validate(table)
+        return ModelConfig.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigError(".".join(["model", *map(str, first["loc"])]), first["msg"]) from None
+
+
+class MultiscaleWrapper(nn.Module):
+    """Normalised images (B, 3, H, W) -> fused logits (B, K, H, W): what labelling without flip decides on.
+
+    ConfigError for scales that the network's fusion cannot fuse.
+    """
+
+    def __init__(self, model: SegmentationModel, scales: Sequence[float]) -> None:
+        super().__init__()
+        model.fusion.check(scales)
+        self.model = model
+        self.scales = tuple(sorted(map(float, scales), reverse=True))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.fusion.fuse(self.model.scale_maps(images, self.scales))

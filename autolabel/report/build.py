@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from autolabel.report.data import ReportData
-from autolabel.report.pictures import VERDICT_COLOURS
+from autolabel.report.images import VERDICT_COLOURS
 from autolabel.report.sections import SECTIONS
 from autolabel.report.summary import headline, story
 from autolabel.report.svg import css_colour

@@ -10,18 +10,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from autolabel.report.svg import (
-    chart,
-    decades,
-    line,
-    linear,
-    logarithmic,
-    mark,
-    rect,
-    swatch,
-    tag,
-    text,
-)
+from autolabel.report.svg import chart, decades, line, linear, logarithmic, mark, rect, swatch, tag, text
 from autolabel.report.text import percent
 
 _WIDTH = 540.0  # about what a column of the page is wide, so that text keeps its size

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.agreement import ComparisonResult
-from autolabel.audit.change import ChangeResult
+from autolabel.audit.comparison import ComparisonResult, LabelDiffResult
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
-from autolabel.audit.evidence import EvidenceResult
 from autolabel.audit.footprint import FootprintResult
+from autolabel.audit.threshold_curve import ThresholdCurveResult
 from autolabel.evaluation.iou import EvaluationResult
 
 Colour = tuple[int, int, int]
@@ -59,16 +58,7 @@ class AttentionExample:
     fused: NDArray[np.uint8]  # (H, W) train ids
 
 
-class SkippingResult(TypedDict):
-    """What attention-guided skipping left out and what it cost; shares are None of nothing."""
-
-    skipped: float | None  # of the highest scale's pixels
-    checked_images: int  # that were labelled densely too
-    same_label: float | None  # of their pixels, cut at 0.5
-    same_class: float | None
-
-
-class RoundChange(ChangeResult):
+class RoundChange(LabelDiffResult):
     """What became of the labels from one round of self-training to the next."""
 
     truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
@@ -100,10 +90,9 @@ class ReportData:
     coarse_agreement: ComparisonResult | None = None  # auto labels against coarse ones
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
-    evidence: EvidenceResult | None = None
+    evidence: ThresholdCurveResult | None = None
     threshold: float | None = None  # the one the labels were cut at
     footprint: FootprintResult | None = None
-    skipping: SkippingResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()

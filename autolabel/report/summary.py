@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from autolabel.audit.units import decimal_bytes
+from autolabel.audit.footprint import decimal_bytes
 from autolabel.report.data import ReportData, Scores
 from autolabel.report.text import gain, percent, points, times
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import usable_cores
+from autolabel.artifacts import TRAINED_ON, open_manifest, shard_index
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.hardware import usable_cores
 from autolabel.stages.label import LEDGER
-from autolabel.stages.parts.opening import TRAINED_ON, open_manifest, shard_index
-from autolabel.stages.parts.skips import skip_shares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,7 @@ class Labelled:
     maps: dict[str, np.ndarray | None]  # by role
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Stream over the labelled images, then over the validation images for threshold evidence."""
     from autolabel.audit.coverage import ClassBalance
     from autolabel.audit.footprint import Footprint
@@ -58,17 +57,15 @@ def run(ctx: Context) -> Outcome:
         **_compare(ctx, data, labels, index),
         "evidence": _evidence(ctx, data, index),
     }
-    skipping = skip_shares(ctx.inputs["codes"].meta)
-    result |= {} if skipping is None else {"skipping": skipping}
     ctx.draft.write(AUDIT_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
     truth = result["auto_truth"]
     meta = {"accuracy": truth and truth["accuracy"], "coverage": truth and truth["coverage"]}
-    return Outcome(meta=meta)
+    return StageResult(meta=meta)
 
 
 def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any]) -> dict[str, Any]:
     """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
-    from autolabel.audit.agreement import Comparison
+    from autolabel.audit.comparison import Comparison
     from autolabel.audit.coverage import IgnoredLedger
 
     names = data.classes.names
@@ -94,9 +91,9 @@ def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, An
 
 def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
     """Precision and kept share at every bin edge, on images that have fine labels and trained nobody."""
-    from autolabel.audit.evidence import Evidence
+    from autolabel.audit.threshold_curve import ThresholdCurve
 
-    evidence = Evidence(data.classes.names, index["book"]["edges"])
+    evidence = ThresholdCurve(data.classes.names, index["book"]["edges"])
     found = False
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
@@ -110,12 +107,12 @@ def _images(
     ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any], *, split: str, roles: tuple[str, ...]
 ) -> Iterator[Labelled]:
     """Every coded image of a split, in order; loaded by threads, a few images ahead."""
-    from autolabel.data.reading import load_label
-    from autolabel.labels.codes import CodeBook
+    from autolabel.data.loaders import load_label
+    from autolabel.labels.codebook import Codebook
     from autolabel.labels.shards import Shard, read_shard
-    from autolabel.threads import OrderedMap
+    from autolabel.parallel import OrderedMap
 
-    book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
+    book = Codebook.from_dict(index["book"], ctx.inputs["codes"].path)
     roots = ctx.roots()
 
     def coded() -> Iterator[tuple[Shard, str]]:

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import usable_cores
+from autolabel.artifacts import open_manifest
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.hardware import usable_cores
 from autolabel.stages.audit import AUDIT_FILE
-from autolabel.stages.parts.opening import open_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,11 @@ COMPARISON_FILE = "comparison.json"
 SETS = ("before", "after")
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Every image that both sets label; how right either is against the hidden truth stands in its audit."""
-    from autolabel.audit.change import Change
-    from autolabel.data.reading import load_label
-    from autolabel.threads import OrderedMap
+    from autolabel.audit.comparison import LabelDiff
+    from autolabel.data.loaders import load_label
+    from autolabel.parallel import OrderedMap
 
     manifests = {name: open_manifest(ctx.inputs[name]) for name in SETS}
     classes = open_manifest(ctx.inputs["data"]).classes
@@ -31,7 +31,7 @@ def run(ctx: Context) -> Outcome:
         rows = {name: manifests[name].label(image_id, "auto") for name in SETS}
         return [load_label(row, _roots(ctx, name), classes) for name, row in rows.items() if row is not None]
 
-    change = Change(classes.names)
+    change = LabelDiff(classes.names)
     ids = [row.image_id for row in manifests["before"].labels if manifests["after"].label(row.image_id, "auto")]
     jobs = ctx.runtime.jobs or usable_cores()
     with OrderedMap(load, ids, workers=jobs, ahead=jobs) as pairs:
@@ -40,7 +40,7 @@ def run(ctx: Context) -> Outcome:
             ctx.stop.check()
     result = {**change.result(), "truth": {name: _accuracy(ctx, name) for name in SETS}}
     ctx.draft.write(COMPARISON_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    return Outcome(meta={key: result[key] for key in ("same", "agree", "coverage_before", "coverage_after")})
+    return StageResult(meta={key: result[key] for key in ("same", "agree", "coverage_before", "coverage_after")})
 
 
 def _roots(ctx: Context, name: str) -> dict[str, Path]:

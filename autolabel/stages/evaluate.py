@@ -5,47 +5,47 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autolabel.config import Evaluate
-from autolabel.flow.stage import Ahead, Context, Outcome, Stage, plain_identity
-from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import need_labels, open_manifest, open_model
+from autolabel.artifacts import open_manifest, open_model, require_labels
+from autolabel.config.schema import EvaluateConfig
+from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
+from autolabel.hardware import resolve_device, usable_cores
+from autolabel.stages import disk_estimates
 
 EVALUATION_FILE = "evaluation.json"
 
 
-def identity(settings: Evaluate) -> dict[str, Any]:
+def identity(settings: EvaluateConfig) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
-    document = plain_identity(settings)
+    document = all_settings(settings)
     document.pop("min_miou")
     return document
 
 
-def check(ahead: Ahead) -> None:
+def check(ahead: PreflightContext) -> None:
     """Without a val image that has a fine label there is nothing to measure."""
-    need_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
+    require_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Multi-scale inference over the val split, one image at a time, at full resolution. Ranks share the images."""
     import numpy as np
     import torch
 
-    from autolabel.data.manifest_pairs import ManifestPairs
-    from autolabel.data.selection import val_pairs
+    from autolabel.data.loaders import ManifestDataset
+    from autolabel.data.manifest import val_rows
     from autolabel.errors import DataError
     from autolabel.evaluation.confusion import confusion_matrix
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
-    from autolabel.inference.predict import Predictor
+    from autolabel.inference.predictor import Predictor
+    from autolabel.parallel import OrderedMap
     from autolabel.progress import Progress
-    from autolabel.threads import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
-    rows = val_pairs(manifest)
+    rows = val_rows(manifest)
     if not rows:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
-    pairs = ManifestPairs(rows, ctx.roots(), manifest.classes)
+    pairs = ManifestDataset(rows, ctx.roots(), manifest.classes)
     model, card = open_model(ctx.inputs["model"])
     device = resolve_device(ctx.runtime.device)
     predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
@@ -55,8 +55,8 @@ def run(ctx: Context) -> Outcome:
     def look(index: int) -> tuple[np.ndarray, np.ndarray]:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
-        image, label = pairs[index]
-        return predictor.train_ids(image), label
+        sample = pairs[index]
+        return predictor.train_ids(sample.image), sample.label
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     mine = range(ctx.world.rank, len(rows), ctx.world.size)
@@ -71,14 +71,14 @@ def run(ctx: Context) -> Outcome:
                 ctx.draft.write(name, encode_submission(prediction, manifest.classes))
             bar.update()
             ctx.stop.check()
-    matrix = ctx.world.total(torch.from_numpy(matrix)).numpy()
-    if not ctx.world.is_first:
-        return Outcome(meta={})
+    matrix = ctx.world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
+    if not ctx.world.is_rank0:
+        return StageResult(meta={})
     result = evaluation_result(matrix, names)
     ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    trained_on = ctx.inputs["model"].meta["trained_on"]
-    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows), "trained_on": trained_on}
-    return Outcome(meta=meta)
+    about_model = {key: value for key, value in ctx.inputs["model"].meta.items() if key in ("trained_on", "pretrained")}
+    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
+    return StageResult(meta=meta | about_model)
 
 
 EVALUATE = Stage(
@@ -90,5 +90,5 @@ EVALUATE = Stage(
     identity,
     check,
     parallel=True,
-    room=room.evaluate,
+    room=disk_estimates.evaluate,
 )

@@ -9,16 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.config import Experiment
+from autolabel.artifacts import SHARD_INDEX, open_manifest, open_model, quarantined, read_quarantine, write_quarantine
+from autolabel.config.schema import Experiment
 from autolabel.errors import DataError, ImageError
-from autolabel.flow.stage import Ahead, Context, Outcome, Stage, roots_of
-from autolabel.machine import resolve_device, usable_cores
-from autolabel.stages.parts import room
-from autolabel.stages.parts.chunks import Chunk, Row, SharedChunks
-from autolabel.stages.parts.opening import SHARD_INDEX, open_manifest, open_model
-from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
-from autolabel.stages.parts.queues import Queues
-from autolabel.stages.parts.skips import check_skip, skip_meta, skip_watch
+from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
+from autolabel.hardware import resolve_device, usable_cores
+from autolabel.stages import disk_estimates
+from autolabel.stages.chunk_scheduler import Chunk, ChunkScheduler, Row
+from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -26,37 +24,36 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from autolabel.data.manifest import Manifest
-    from autolabel.data.rows import ImageRow
+    from autolabel.data.schema import ImageRow
     from autolabel.inference.engine import ChunkCodes, Stats
-    from autolabel.inference.teacher import Teacher
-    from autolabel.labels.codes import CodeBook
+    from autolabel.inference.model import InferenceModel
+    from autolabel.labels.codebook import Codebook
 
 PATIENCE = 10.0  # s that a stop waits for the end of a chunk; whoever asked may have no more than half a minute
 
 
-def check(ahead: Ahead) -> None:
-    """The bins must fit the classes, and skipping the network."""
-    from autolabel.labels.codes import CodeBook
+def check(ahead: PreflightContext) -> None:
+    """The bins must fit the classes."""
+    from autolabel.labels.codebook import Codebook
 
-    CodeBook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
-    check_skip(ahead.settings, ahead.inputs["model"])
+    Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk.
 
     Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
     """
     from autolabel.inference.engine import infer_chunks
-    from autolabel.labels.codes import CodeBook
-    from autolabel.threads import OrderedMap
+    from autolabel.labels.codebook import Codebook
+    from autolabel.parallel import OrderedMap
 
     manifest = open_manifest(ctx.inputs["data"])
-    book = CodeBook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
-    shared = SharedChunks(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
+    book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
+    shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
-    queues = Queues(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
+    queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
     bar = _Bar(ctx, shared, queues)
 
     def counted(stats: Stats) -> None:
@@ -65,13 +62,12 @@ def run(ctx: Context) -> Outcome:
 
     results = infer_chunks(
         teacher,
-        shared.handed_out(),
+        shared.take(),
         load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=jobs,
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
-        skip_watch=skip_watch(ctx.settings, teacher, shared.chunks),
         on_stats=counted,
         on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
     )
@@ -94,12 +90,12 @@ def run(ctx: Context) -> Outcome:
         queues.end()
         rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
     _check_bad(ctx, shared)
-    return _finish(ctx, book, rows, queues) if ctx.world.is_first else Outcome(meta={})
+    return _finish(ctx, book, rows, queues) if ctx.world.is_rank0 else StageResult(meta={})
 
 
 def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
     """A picture that has changed or gone since the manifest was built is as bad as one that cannot be decoded."""
-    from autolabel.data.reading import load_image
+    from autolabel.data.loaders import load_image
 
     try:
         return load_image(row, roots=roots)
@@ -117,11 +113,11 @@ def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefac
     return False
 
 
-def _teacher(ctx: Context, book: CodeBook) -> Teacher:
-    from autolabel.inference.teacher import Teacher
+def _teacher(ctx: Context, book: Codebook) -> InferenceModel:
+    from autolabel.inference.model import InferenceModel
 
     model, card = open_model(ctx.inputs["model"])
-    return Teacher(
+    return InferenceModel(
         model,
         card,
         book,
@@ -130,14 +126,13 @@ def _teacher(ctx: Context, book: CodeBook) -> Teacher:
         device=resolve_device(ctx.runtime.device),
         precision=ctx.settings.precision,
         static=ctx.runtime.compile,
-        skip=ctx.settings.skip,
     )
 
 
 class _Bar:
     """Images that all ranks have looked at, shown by rank 0."""
 
-    def __init__(self, ctx: Context, shared: SharedChunks, queues: Queues) -> None:
+    def __init__(self, ctx: Context, shared: ChunkScheduler, queues: ThroughputLog) -> None:
         from autolabel.progress import Progress
 
         done, total = shared.num_images
@@ -160,16 +155,16 @@ class _Bar:
 
 def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
     """First the images to label, then the validation images."""
-    from autolabel.data.selection import to_label
+    from autolabel.data.manifest import unlabelled_images
 
     chunks = []
-    for prefix, split, rows in (("codes", "train", to_label(manifest)), ("val", "val", manifest.split("val"))):
+    for prefix, split, rows in (("codes", "train", unlabelled_images(manifest)), ("val", "val", manifest.split("val"))):
         for number, start in enumerate(range(0, len(rows), size)):
             chunks.append(Chunk(f"{prefix}-{number:05}.h5", split, rows[start : start + size]))
     return chunks
 
 
-def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class_names: Sequence[str]) -> Row:
+def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: Codebook, class_names: Sequence[str]) -> Row:
     from autolabel.labels.shards import write_shard
 
     entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names))
@@ -183,11 +178,10 @@ def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: CodeBook, class
         "bytes": entry.size,
         "sha256": entry.sha256,
         "bad": bad,
-        **({"skip": result.skip.to_row()} if ctx.settings.skip else {}),
     }
 
 
-def _check_bad(ctx: Context, shared: SharedChunks) -> None:
+def _check_bad(ctx: Context, shared: ChunkScheduler) -> None:
     limit = ctx.experiment.data.max_bad
     if shared.num_bad > limit and shared.bad:  # the rank that met one says so
         what = (
@@ -196,14 +190,14 @@ def _check_bad(ctx: Context, shared: SharedChunks) -> None:
         raise DataError(ctx.node, what, "repair them or raise data.max_bad")
 
 
-def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Outcome:
+def _finish(ctx: Context, book: Codebook, rows: list[Row], queues: ThroughputLog) -> StageResult:
     shards = [{key: row[key] for key in ("name", "split", "ids")} for row in rows]
     ctx.draft.write(SHARD_INDEX, json.dumps({"book": book.to_dict(), "shards": shards}, sort_keys=True).encode())
     bad = [item for row in rows for item in row["bad"]]
     write_quarantine(ctx.draft, bad)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
-    return Outcome(
-        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges), **skip_meta(rows)},
+    return StageResult(
+        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
         provenance={"queues": queues.summary()},
@@ -212,12 +206,12 @@ def _finish(ctx: Context, book: CodeBook, rows: list[Row], queues: Queues) -> Ou
 
 INFER = Stage(
     "infer",
-    3,
+    4,
     "codes",
     {"data": "manifest", "model": "weights"},
     run,
     check=check,
     parallel=True,
-    mended=mended,
-    room=room.infer,
+    can_retry=mended,
+    room=disk_estimates.infer,
 )

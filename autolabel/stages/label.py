@@ -6,41 +6,41 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autolabel.flow.stage import Ahead, Context, Outcome, Stage
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import open_manifest, shard_index
+from autolabel.artifacts import open_manifest, shard_index
+from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
+from autolabel.stages import disk_estimates
 
 if TYPE_CHECKING:
     from autolabel.classes import ClassSet
-    from autolabel.config import Label
+    from autolabel.config.schema import LabelConfig
     from autolabel.data.manifest import LabelRow, Manifest
 
 LEDGER = "ledger.json"  # why pixels are ignored, a row an image
 WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weights
 
 
-def check(ahead: Ahead) -> None:
+def check(ahead: PreflightContext) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
-    from autolabel.backends import require_backend
-    from autolabel.labels.codecs import require_codec
-    from autolabel.labels.codes import CodeBook, thresholds_per_class
+    from autolabel.labels.codebook import Codebook, thresholds_per_class
+    from autolabel.labels.png import require_codec
+    from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
-    book = CodeBook(len(names), ahead.inputs["codes"].edges)
+    book = Codebook(len(names), ahead.inputs["codes"].edges)
     book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
     require_codec(settings.codec)
     require_backend(ahead.runtime.backend)
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
-    from autolabel.backends import ordered_results
-    from autolabel.labels.codes import CodeBook, thresholds_per_class
+    from autolabel.labels.codebook import Codebook, thresholds_per_class
+    from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
     from autolabel.store import safe_names
 
     manifest, index = open_manifest(ctx.inputs["data"]), shard_index(ctx.inputs["codes"])
-    book = CodeBook.from_dict(index["book"], ctx.inputs["codes"].path)
+    book = Codebook.from_dict(index["book"], ctx.inputs["codes"].path)
     lut = book.lut(thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds))
     shards = [shard for shard in index["shards"] if shard["split"] == "train"]
     names = safe_names([image_id for shard in shards for image_id in shard["ids"]], suffix=".png")
@@ -72,7 +72,7 @@ class _Task(NamedTuple):
 
 
 def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
-    from autolabel.data.reading import read_verified
+    from autolabel.data.loaders import read_verified
 
     ids = shard["ids"] if ctx.settings.coarse != "off" else ()
     rows = [row for row in (manifest.label(image_id, "coarse") for image_id in ids) if row is not None]
@@ -80,12 +80,12 @@ def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
     return _Task(ctx.inputs["codes"].read(shard["name"]), coarse)
 
 
-def _cut(task: _Task, *, classes: ClassSet, lut: Any, settings: Label) -> list[Any]:
-    from autolabel.data.reading import label_from
-    from autolabel.labels.cutting import cut_shard
+def _cut(task: _Task, *, classes: ClassSet, lut: Any, settings: LabelConfig) -> list[Any]:
+    from autolabel.data.loaders import label_from
+    from autolabel.labels.threshold import threshold_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
-    return cut_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
+    return threshold_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
 
 
 def _row(item: Any, name: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _row(item: Any, name: str) -> dict[str, Any]:
     }
 
 
-def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Outcome:
+def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> StageResult:
     """The label set's own manifest (images and auto rows) and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
 
@@ -128,11 +128,11 @@ def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> Out
         "class_thresholds": ctx.settings.class_thresholds,
         "coarse": ctx.settings.coarse,
     }
-    return Outcome(meta=meta, digests=digests)
+    return StageResult(meta=meta, digests=digests)
 
 
 def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
-    from autolabel.data.rows import LabelRow
+    from autolabel.data.schema import LabelRow
 
     return LabelRow(
         image_id=row["id"],
@@ -147,4 +147,4 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=room.label)
+LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=disk_estimates.label)

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from autolabel.config import Experiment
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.parts import room
-from autolabel.stages.parts.quarantine import quarantined, read_quarantine, write_quarantine
+from autolabel.artifacts import quarantined, read_quarantine, write_quarantine
+from autolabel.config.schema import Experiment
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.stages import disk_estimates
 from autolabel.store import Artefact
 
 
@@ -21,7 +21,7 @@ def identity(settings: Any) -> dict[str, Any]:
     return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings)}
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Open every file once; unreadable ones are quarantined with the reason, within `data.max_bad`."""
     from autolabel.data.build import build
 
@@ -42,18 +42,18 @@ def run(ctx: Context) -> Outcome:
         "labels": dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
         "classes": list(built.manifest.classes.names),
     }
-    return Outcome(meta=meta, bad_items=len(built.quarantined))
+    return StageResult(meta=meta, bad_items=len(built.quarantined))
 
 
 def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """Whether one of the images in quarantine, and its labels, can be used now: the key does not see their bytes."""
-    from autolabel.data.build import any_usable
+    from autolabel.data.build import any_readable
 
-    return any_usable(experiment.data, {row["id"] for row in read_quarantine(made)})
+    return any_readable(experiment.data, {row["id"] for row in read_quarantine(made)})
 
 
 def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
     return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
 
 
-MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, mended=mended, room=room.manifest)
+MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, can_retry=mended, room=disk_estimates.manifest)

@@ -6,23 +6,24 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.machine import pin_threads, resolve_device
+from autolabel.artifacts import open_manifest, open_model
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.hardware import pin_threads, resolve_device
+from autolabel.stages import disk_estimates
 from autolabel.stages.audit import AUDIT_FILE
 from autolabel.stages.compare import COMPARISON_FILE
 from autolabel.stages.evaluate import EVALUATION_FILE
-from autolabel.stages.parts import room
-from autolabel.stages.parts.opening import open_manifest, open_model
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-    from autolabel.data.rows import ImageRow
+    from autolabel.data.schema import ImageRow
     from autolabel.report.data import AttentionExample, Example, Scores
+    from autolabel.store import Artefact
 
 REPORT_FILE = "report.html"
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Gather the audit, the evaluations and some pictures, and render the page."""
     from autolabel.report.build import render_report
     from autolabel.report.data import ReportData
@@ -48,7 +49,6 @@ def run(ctx: Context) -> Outcome:
             evidence=audit["evidence"],
             threshold=ctx.inputs["labels"].meta["threshold"],
             footprint=audit["footprint"],
-            skipping=audit.get("skipping"),
             changes={name: json.loads(found.read(COMPARISON_FILE)) for name, found in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
             stages=_stages(ctx),
@@ -57,7 +57,7 @@ def run(ctx: Context) -> Outcome:
         )
     )
     ctx.draft.write(REPORT_FILE, page)
-    return Outcome(meta={})
+    return StageResult(meta={})
 
 
 def _warnings(audit: dict[str, Any]) -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def _choose(labels: Manifest, count: int) -> list[ImageRow]:
 
 
 def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> Example:
-    from autolabel.data.reading import load_image, load_label
+    from autolabel.data.loaders import load_image, load_label
     from autolabel.report.data import Example
 
     roots = ctx.roots()
@@ -110,8 +110,8 @@ def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> E
 
 def _attention(ctx: Context, rows: list[ImageRow]) -> tuple[AttentionExample, ...]:
     """What the teacher saw at each scale, and how much each scale counted (Figure 5 of the method)."""
-    from autolabel.data.reading import load_image
-    from autolabel.inference.predict import Predictor
+    from autolabel.data.loaders import load_image
+    from autolabel.inference.predictor import Predictor
     from autolabel.report.data import AttentionExample, ScaleView
 
     model, card = open_model(ctx.inputs["model"])
@@ -145,9 +145,17 @@ def _stages(ctx: Context) -> tuple[Any, ...]:
     from autolabel.report.data import StageRecord
 
     return tuple(
-        StageRecord(stage=name, key=artefact.path.name, digest=artefact.digest)
+        StageRecord(stage=name, key=artefact.path.name, digest=artefact.digest, note=_origin(artefact))
         for name, artefact in sorted(ctx.inputs.items())
     )
+
+
+def _origin(artefact: Artefact) -> str:
+    """Of a network and what measures it: where its first weights come from, and their licence."""
+    from autolabel.models.pretrained import origin
+
+    found = origin(artefact.meta)
+    return f"started from {found}" if found else ""
 
 
 REPORT = Stage(
@@ -164,5 +172,5 @@ REPORT = Stage(
         "comparisons.*": "comparison",
     },
     run,
-    room=room.report,
+    room=disk_estimates.report,
 )

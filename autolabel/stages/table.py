@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from autolabel.config import Table
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stages.parts.opening import open_model
+from autolabel.artifacts import open_model
+from autolabel.config.schema import Config
+from autolabel.flow.stage import Context, Stage, StageResult
 
 TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
 HEADER = ("", "train scales", "eval scales", "mIoU", "trunk cost", "network cost")  # of `cells`
 
 
-class Row(Table):
+class Row(Config):
     """Which of the `models` it is about, which of the `evaluations` measured it, and at which scales."""
 
     title: str
@@ -23,12 +23,12 @@ class Row(Table):
     eval_scales: tuple[float, ...]
 
 
-class Rows(Table):
+class Rows(Config):
     rows: tuple[Row, ...]
     crop: tuple[int, int]  # height, width that all were trained on
 
 
-def run(ctx: Context) -> Outcome:
+def run(ctx: Context) -> StageResult:
     """Costs are those of the first row's training. Times are no part of it: they differ from run to run."""
     models, evaluations = ctx.group("models"), ctx.group("evaluations")
     trainings = {name: _training(model, ctx.settings.crop) for name, model in models.items()}
@@ -48,13 +48,13 @@ def run(ctx: Context) -> Outcome:
     ]
     ctx.draft.write(TABLE_JSON, json.dumps(rows, indent=1, sort_keys=True).encode())
     ctx.draft.write(TABLE_MARKDOWN, markdown(rows).encode())
-    return Outcome(meta={"rows": rows})
+    return StageResult(meta={"rows": rows})
 
 
 def _training(artefact: Any, crop: tuple[int, int]) -> dict[str, Any]:
     """The scales a network is trained on, and the FLOPs of a forward pass over them (backward: in proportion)."""
     from autolabel.models import WeightsCard
-    from autolabel.models.cost import count_training
+    from autolabel.models.flops import count_training
 
     _, card = open_model(artefact)
     assert isinstance(card, WeightsCard), "a model table excludes all others"

@@ -21,15 +21,14 @@ How a stage uses it, under `hold(work / ".lock")`:
         artefact = draft.commit(meta=..., provenance=...)
 """
 
-from autolabel.store.artefact import Artefact, damage, find, recover
-from autolabel.store.digest import Bytes, canonical_json, digest_json, sha256_bytes, sha256_file
+from autolabel.store.artefact import Artefact, find, find_problems, recover
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
-from autolabel.store.files import bytes_in
+from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
-from autolabel.store.gc import Found, delete, scan, set_aside
+from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
 from autolabel.store.journal import Journal
-from autolabel.store.lock import hold
+from autolabel.store.lock import hold_lock
 from autolabel.store.names import safe_name, safe_names
 from autolabel.store.record import Entry
 
@@ -39,15 +38,15 @@ __all__ = [
     "Bytes",
     "Draft",
     "Entry",
-    "Found",
     "Journal",
+    "WorkFolderItem",
     "bytes_in",
     "canonical_json",
-    "damage",
     "delete",
     "digest_json",
     "find",
-    "hold",
+    "find_problems",
+    "hold_lock",
     "join_draft",
     "make_folder",
     "open_draft",

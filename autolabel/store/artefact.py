@@ -25,8 +25,7 @@ from typing import Any, TypeVar
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
-from autolabel.store.digest import sha256_bytes
-from autolabel.store.files import list_files, read_regular, sha256_all
+from autolabel.store.files import list_files, read_regular, sha256_all, sha256_bytes
 from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
 
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
@@ -142,7 +141,7 @@ class Artefact:
         return self._index[name]
 
 
-def damage(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
+def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
     """Every problem of what stands in an artefact's place, one line each, also where COMMIT or manifest is damaged.
 
     With a damaged COMMIT the files are compared with what the manifest says, as far as that can be read; without a

@@ -22,13 +22,12 @@ from autolabel.store.artefact import (
     partial_path,
     publish,
 )
-from autolabel.store.digest import Bytes, canonical_json, sha256_bytes
-from autolabel.store.files import list_files, read_regular, sha256_all
+from autolabel.store.files import Bytes, canonical_json, list_files, read_regular, sha256_all, sha256_bytes
 from autolabel.store.gc import set_aside
 from autolabel.store.journal import Journal
 from autolabel.store.names import check_name
+from autolabel.store.os_errors import refused_link
 from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
-from autolabel.store.refusals import refused_link
 
 
 class Draft:

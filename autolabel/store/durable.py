@@ -18,11 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 from autolabel.errors import StoreError
-from autolabel.store.digest import Bytes
-from autolabel.store.effects import effect
-from autolabel.store.files import folders_of
+from autolabel.store.files import Bytes, folders_of
+from autolabel.store.hooks import effect
 from autolabel.store.names import check_name
-from autolabel.store.refusals import refusals, refused_link
+from autolabel.store.os_errors import os_errors, refused_link
 
 TEMPORARY = ".tmp-"  # no safe name starts with a dot
 
@@ -32,7 +31,7 @@ _SAFE_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 def write_file(path: Path, *chunks: Bytes) -> None:
     """Creates or replaces one file, atomically; the chunks follow each other in it. Missing folders are made."""
     make_folder(path.parent)
-    with refusals(path):
+    with os_errors(path):
         _put(path, chunks)
         _fsync_folder(path.parent)
 
@@ -60,7 +59,7 @@ def write_files(folder: Path, items: Iterable[tuple[str, Bytes]], *, threads: in
 
 
 def _put_one(path: Path, data: Bytes) -> None:
-    with refusals(path):
+    with os_errors(path):
         _put(path, (data,))
 
 
@@ -92,7 +91,7 @@ def _write_all(fd: int, data: Bytes) -> None:
 def ensure_file(path: Path) -> None:
     """Makes an empty file where there is none."""
     make_folder(path.parent)
-    with refusals(path):
+    with os_errors(path):
         _create_missing(path)
         _fsync_folder(path.parent)  # also when it is there: whoever made it may have been killed before this line
 
@@ -102,7 +101,7 @@ def append_file(path: Path, data: Bytes, *, at: int) -> None:
 
     StoreError if it has another length: somebody else has written to it.
     """
-    with refusals(path), _opened(path, os.O_WRONLY | os.O_APPEND) as fd:
+    with os_errors(path), _opened(path, os.O_WRONLY | os.O_APPEND) as fd:
         if (size := os.fstat(fd).st_size) != at:
             raise StoreError(path, f"is {size} bytes long instead of {at}", "let one run at a time write here")
         try:
@@ -117,33 +116,33 @@ def append_file(path: Path, data: Bytes, *, at: int) -> None:
 
 def append_log(path: Path, data: Bytes) -> None:
     """Appends without fsync: a log line survives kill -9, but only `sync_file` makes it survive a power cut."""
-    with refusals(path):
+    with os_errors(path):
         _create_missing(path)
         with _opened(path, os.O_WRONLY | os.O_APPEND) as fd, effect("append", path, data=data):
             _write_all(fd, data)
 
 
 def truncate_file(path: Path, size: int) -> None:
-    with refusals(path), _opened(path, os.O_WRONLY) as fd:
+    with os_errors(path), _opened(path, os.O_WRONLY) as fd:
         _cut(fd, path, size)
         _fsync(fd, path)
 
 
 def sync_file(path: Path) -> None:
-    with refusals(path), _opened(path, os.O_RDONLY) as fd:
+    with os_errors(path), _opened(path, os.O_RDONLY) as fd:
         _fsync(fd, path)
 
 
 def open_lock_file(path: Path) -> int:
     """A descriptor, closed on exec, of a file made where there is none; the caller closes it. Not made durable."""
     make_folder(path.parent)
-    with refusals(path), effect("create", path):
+    with os_errors(path), effect("create", path):
         return os.open(path, os.O_RDWR | os.O_CREAT | _SAFE_OPEN, 0o666)
 
 
 def write_lock_file(fd: int, path: Path, data: bytes) -> None:
     """Replaces what stands in a lock file, in place: the lock hangs on the file, so it must stay the same one."""
-    with refusals(path):
+    with os_errors(path):
         _cut(fd, path, 0)
         with effect("write", path, data=data):
             os.pwrite(fd, data, 0)
@@ -170,7 +169,7 @@ def make_folder(path: Path) -> None:
     A folder's own entry is always durable before anything is made inside it: the deepest one that exists is synced
     again, because whoever made it may have been killed between mkdir and fsync.
     """
-    with refusals(path):
+    with os_errors(path):
         missing = []
         while not path.is_dir():
             missing.append(path)
@@ -193,7 +192,7 @@ def _make_inside(base: Path, path: Path) -> None:
 def publish(source: Path, target: Path) -> None:
     """Renames a folder within its parent folder; StoreError if the new name is taken (nothing is overwritten)."""
     assert source.parent == target.parent, "a rename is atomic only within one folder"
-    with refusals(target):
+    with os_errors(target):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "already exists")
         _rename(source, target)
@@ -202,33 +201,33 @@ def publish(source: Path, target: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """Makes the names in one folder durable."""
-    with refusals(path):
+    with os_errors(path):
         _fsync_folder(path)
 
 
 def sync_folders(path: Path) -> None:
     """Makes the names in a folder and all folders below it durable."""
-    with refusals(path):
+    with os_errors(path):
         for folder in folders_of(path):
             _fsync_folder(folder)
 
 
 def remove_file(path: Path) -> None:
     """Removes a file; only `sync_folder` makes that durable."""
-    with refusals(path):
+    with os_errors(path):
         _unlink(path)
 
 
 def remove_temporaries(path: Path) -> None:
     """Removes what killed writers left in a folder and below it."""
-    with refusals(path):
+    with os_errors(path):
         for temporary in [file for folder in folders_of(path) for file in folder.glob(TEMPORARY + "*")]:
             _unlink(temporary)
 
 
 def remove_empty_folders(path: Path) -> None:
     """Removes all folders below a folder that hold no file."""
-    with refusals(path):
+    with os_errors(path):
         for folder in reversed(folders_of(path)):
             if folder != path and not any(folder.iterdir()):
                 _rmdir(folder)
@@ -236,7 +235,7 @@ def remove_empty_folders(path: Path) -> None:
 
 def remove_tree(path: Path) -> None:
     """Removes a folder with all in it, if there is one; links are removed, not followed. Not yet durable."""
-    with refusals(path):
+    with os_errors(path):
         if not os.path.lexists(path):
             return
         if path.is_symlink():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autolabel.errors import StoreError
 from autolabel.store import durable
-from autolabel.store.digest import Bytes
+from autolabel.store.files import Bytes
 
 
 def write_folder(path: Path, items: Iterable[tuple[str, Bytes]]) -> None:

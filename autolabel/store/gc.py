@@ -24,7 +24,7 @@ _KINDS: dict[Kind, re.Pattern[str]] = {
 
 
 @dataclass(frozen=True)
-class Found:
+class WorkFolderItem:
     """One folder of an artefact root. "trash" is what a killed `delete` left; it may always go."""
 
     path: Path
@@ -36,7 +36,7 @@ class Found:
         return bytes_in(self.path)
 
 
-def scan(root: Path) -> list[Found]:
+def scan(root: Path) -> list[WorkFolderItem]:
     """Every artefact, draft, corrupt artefact and piece of trash in `<root>/<node>/`, sorted; unchecked.
 
     Folders and files of other names are not ours and are left out.
@@ -47,12 +47,12 @@ def scan(root: Path) -> list[Found]:
     return [found for node in nodes for path in sorted(node.iterdir()) if (found := _classify(node.name, path))]
 
 
-def _classify(node: str, path: Path) -> Found | None:
+def _classify(node: str, path: Path) -> WorkFolderItem | None:
     if path.is_symlink() or not path.is_dir():
         return None
     for kind, pattern in _KINDS.items():
         if match := pattern.fullmatch(path.name):
-            return Found(path, node, match[1], kind)
+            return WorkFolderItem(path, node, match[1], kind)
     return None
 
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autolabel.store import durable
-from autolabel.store.digest import canonical_json
-from autolabel.store.files import read_regular
+from autolabel.store.files import canonical_json, read_regular
 
 Row = dict[str, Any]
 

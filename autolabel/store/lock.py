@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autolabel.errors import Locked
+from autolabel.errors import WorkFolderLocked
 from autolabel.store import durable
-from autolabel.store.digest import canonical_json
+from autolabel.store.files import canonical_json
 
 _READS, _PAUSE_SECONDS = 50, 0.01  # until a holder has written who it is
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Holds the lock file `path` for the block; raises Locked at once, naming the holder, if another run holds it.
 
     The file stays when the lock is free: its existence means nothing, and removing it would let two runs lock two
@@ -39,7 +39,7 @@ def hold(path: Path) -> Iterator[None]:
     except BlockingIOError:
         holder = _holder(fd)
         close()
-        raise Locked(path, f"another run holds this folder{holder}", "wait for it, or stop it") from None
+        raise WorkFolderLocked(path, f"another run holds this folder{holder}", "wait for it, or stop it") from None
     os.register_at_fork(after_in_child=close)
     try:
         durable.write_lock_file(fd, path, _about_us())

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from autolabel.errors import StoreError
-from autolabel.store.digest import sha256_bytes
+from autolabel.store.files import sha256_bytes
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SUFFIX = re.compile(r"[A-Za-z0-9._-]{0,40}")

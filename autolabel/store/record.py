@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autolabel.errors import CorruptArtefact, StoreError
-from autolabel.store.digest import ALGORITHM, canonical_json, sha256_bytes
+from autolabel.store.files import ALGORITHM, canonical_json, sha256_bytes
 from autolabel.store.names import check_name
 
 FORMAT = 1

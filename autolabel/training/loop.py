@@ -13,23 +13,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Runtime, Train
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.pairs import CachedPairs, Pairs, count_classes
-from autolabel.data.phases import plan_parts
-from autolabel.data.sampling import EpochSampler
+from autolabel.config.schema import RuntimeConfig, TrainConfig
+from autolabel.data.crops import CropDataset, batches
+from autolabel.data.loaders import CachedDataset, SegmentationDataset, count_classes
+from autolabel.data.sampling import EpochSampler, plan_phases
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError
 from autolabel.evaluation.iou import EvaluationResult
+from autolabel.hardware import pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
-from autolabel.machine import pin_threads, resolve_device, usable_cores
-from autolabel.models.normalise import MEAN, STD
-from autolabel.progress import Progress, tell
-from autolabel.stopping import StopFlag, Stopped
-from autolabel.training.precision import check_precision
-from autolabel.training.state import restore, to_bytes
+from autolabel.models.layers import MEAN, STD
+from autolabel.progress import Progress, print_err
+from autolabel.signals import StopFlag, Stopped
+from autolabel.training.checkpoint import checkpoint_to_bytes, restore_checkpoint
+from autolabel.training.optim import check_precision
 from autolabel.training.trainer import Trainer
 from autolabel.training.validate import validate
-from autolabel.world import ALONE, World
 
 _OWN_STATISTICS = "batch norm sees a process's own images only; rank 0's statistics are kept"
 
@@ -38,14 +37,13 @@ _OWN_STATISTICS = "batch norm sees a process's own images only; rank 0's statist
 class TrainingData:
     """What a network learns from and is measured on; `mean` and `std` belong to its weights."""
 
-    train: Pairs
-    val: Pairs | None
+    train: SegmentationDataset
+    val: SegmentationDataset | None
     class_names: Sequence[str]
     epoch_images: int  # drawn an epoch where the settings leave it open: the number of finely labelled ones
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
     layers: Sequence[str] | None = None  # of the label of each training pair: fine, auto, coarse; None = all fine
-    weighed: bool = False  # whether the labels of `train` come with weights
     counts: np.ndarray | None = None  # (N, K) pixels of each class in it; None: all labels are read and counted first
 
 
@@ -66,14 +64,14 @@ def fit(
     model: nn.Module,
     data: TrainingData,
     *,
-    settings: Train,
+    settings: TrainConfig,
     seed: int,
-    runtime: Runtime,
+    runtime: RuntimeConfig,
     save: Callable[[bytes], None],
     log: Callable[[dict[str, Any]], None],
     stop: StopFlag,
     resume: bytes | None = None,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
     desc: str = "train",
     quiet: bool = False,
 ) -> FitResult:
@@ -92,23 +90,23 @@ def fit(
     epoch_images = settings.epoch_images or data.epoch_images
     trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
     if resume is not None:
-        restore(trainer, resume)
+        restore_checkpoint(trainer, resume)
     crops = _crops(data, settings, seed=seed, epoch_images=epoch_images)
     progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
-    if trainer.statistics_differ and world.is_first:
+    if trainer.statistics_differ and world.is_rank0:
         log({"kind": "note", "text": _OWN_STATISTICS})
         if not quiet:
-            tell(f"{desc}: {_OWN_STATISTICS}")
+            print_err(f"{desc}: {_OWN_STATISTICS}")
     with progress as bar:
         run = _Run(trainer, data, epoch_images, save, log, stop, bar, world)
-        run.to_the_end(crops, workers=runtime.workers or runtime.jobs or usable_cores())
+        run.run(crops, workers=runtime.workers or runtime.jobs or usable_cores())
     if trainer.ema is not None:
         model.load_state_dict(trainer.ema.average)
     model.float().eval()
     return FitResult(trainer.step, trainer.history)
 
 
-def num_steps(settings: Train, epoch_images: int) -> int:
+def num_steps(settings: TrainConfig, epoch_images: int) -> int:
     """Optimizer steps of a whole training. Batches run across epochs; only the very last, incomplete one is dropped."""
     steps = settings.epochs * epoch_images // settings.batch
     if steps < 1:
@@ -117,7 +115,7 @@ def num_steps(settings: Train, epoch_images: int) -> int:
     return steps
 
 
-def validation_due(step: int, *, settings: Train, epoch_images: int, total_steps: int) -> bool:
+def validation_due(step: int, *, settings: TrainConfig, epoch_images: int, total_steps: int) -> bool:
     """After `step` steps: at the end, and when one of them finished a multiple of `validate_every` epochs."""
     if step == total_steps:
         return True
@@ -130,12 +128,12 @@ def validation_due(step: int, *, settings: Train, epoch_images: int, total_steps
 def _trainer(
     model: nn.Module,
     data: TrainingData,
-    settings: Train,
+    settings: TrainConfig,
     *,
     seed: int,
     epoch_images: int,
-    runtime: Runtime,
-    world: World,
+    runtime: RuntimeConfig,
+    world: ProcessGroup,
 ) -> Trainer:
     device = torch.device(resolve_device(runtime.device))
     check_precision(device, settings.precision)
@@ -158,24 +156,23 @@ def _trainer(
     )
 
 
-def _crops(data: TrainingData, settings: Train, *, seed: int, epoch_images: int) -> CropSet:
-    pairs = CachedPairs(data.train)
-    holders: tuple[np.ndarray, ...] = ()
+def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images: int) -> CropDataset:
+    pairs = CachedDataset(data.train)
+    images_by_class: tuple[np.ndarray, ...] = ()
     if settings.class_uniform > 0:
         # Of the labels as they are trained on: other thresholds leave other pixels.
         counts = count_classes(pairs, len(data.class_names)) if data.counts is None else data.counts
-        holders = tuple(np.flatnonzero(of_class) for of_class in counts.T)
+        images_by_class = tuple(np.flatnonzero(of_class) for of_class in counts.T)
     layers = data.layers or ["fine"] * len(pairs)
-    parts = plan_parts(settings, layers=layers, names=data.class_names, holders=holders)
+    parts = plan_phases(settings, layers=layers, names=data.class_names, images_by_class=images_by_class)
     red, green, blue = (round(255 * m) for m in data.mean)
-    return CropSet(
+    return CropDataset(
         pairs,
         EpochSampler(parts, seed, epoch_images, settings.class_uniform),
         augment=settings.augment,
         crop=settings.crop,
         tile=settings.tile,
         fill=(red, green, blue),
-        weighed=data.weighed,
     )
 
 
@@ -194,12 +191,12 @@ class _Run:
     log: Callable[[dict[str, Any]], None]
     stop: StopFlag
     bar: Progress
-    world: World
+    world: ProcessGroup
 
     def __post_init__(self) -> None:
-        self._val = None if self.data.val is None else CachedPairs(self.data.val)
+        self._val = None if self.data.val is None else CachedDataset(self.data.val)
 
-    def to_the_end(self, crops: CropSet, *, workers: int) -> None:
+    def run(self, crops: CropDataset, *, workers: int) -> None:
         trainer, batch = self.trainer, self.trainer.settings.batch
         self._validate_if_due()  # stopped during a validation
         loader = batches(
@@ -207,7 +204,7 @@ class _Run:
             start=trainer.step * batch + self.world.rank,
             stop=trainer.total_steps * batch,
             step=self.world.size,
-            batch=self.world.share(batch, where=trainer.settings.place("batch")),
+            batch=self.world.local_batch_size(batch, where=trainer.settings.place("batch")),
             workers=workers,
             pin=trainer.device.type == "cuda",
         )
@@ -234,11 +231,11 @@ class _Run:
             raise Stopped(stopping)
 
     def _save(self) -> None:
-        if self.world.is_first:
-            self.save(to_bytes(self.trainer))
+        if self.world.is_rank0:
+            self.save(checkpoint_to_bytes(self.trainer))
 
     def _log(self, row: dict[str, Any]) -> None:
-        if self.world.is_first:
+        if self.world.is_rank0:
             self.log(row)
 
     def _validate_if_due(self) -> None:
@@ -259,7 +256,7 @@ class _Run:
         self._log({"kind": "validation", **row})
         self.bar.update(0, mIoU=f"{result['miou'] or 0:.4f}")
 
-    def _validate(self, val: Pairs) -> EvaluationResult:
+    def _validate(self, val: SegmentationDataset) -> EvaluationResult:
         trainer = self.trainer
         with trainer.ema.swapped_in(trainer.model) if trainer.ema is not None else nullcontext():
             return validate(

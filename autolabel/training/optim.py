@@ -1,10 +1,26 @@
-"""Optimizers by name."""
+"""Optimizers by name.
+
+Learning rate by step.
+
+Mixed precision: which type the forward pass runs in, and loss scaling where its range needs it.
+
+Exponential moving average of a model's parameters and buffers.
+
+Batch norm where a batch is spread over processes, and where its statistics are to stay.
+"""
 
 from __future__ import annotations
 
-from torch import nn, optim
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from autolabel.config import Train
+import torch
+from torch import nn, optim
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from autolabel.config.schema import TrainConfig
+from autolabel.distributed import ProcessGroup
+from autolabel.errors import ConfigError
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict]:
@@ -19,18 +35,113 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool
     ]
 
 
-def _sgd(groups: list[dict], settings: Train) -> optim.Optimizer:
+def _sgd(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
     return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
-def _adamw(groups: list[dict], settings: Train) -> optim.Optimizer:
+def _adamw(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
     return optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
 
 
 _OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def build_optimizer(model: nn.Module, settings: Train) -> optim.Optimizer:
+def build_optimizer(model: nn.Module, settings: TrainConfig) -> optim.Optimizer:
     """SGD with momentum, or AdamW with `momentum` as its first beta."""
     groups = parameter_groups(model, settings.weight_decay, decay_norms=settings.decay_norms)
     return _OPTIMIZERS[settings.optimizer](groups, settings)
+
+
+def lr_at(step: int, *, base: float, total: int, power: float, warmup: float) -> float:
+    """Poly decay base * (1 - t)^power over the steps after a linear warm-up of `warmup` x `total` steps.
+
+    `step` counts from 0; the warm-up's last step and the first one after it use `base`.
+    """
+    num_warmup = round(warmup * total)
+    if step < num_warmup:
+        return base * (step + 1) / num_warmup
+    return base * (1 - (step - num_warmup) / (total - num_warmup)) ** power
+
+
+_LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def weight_type(precision: str) -> torch.dtype:
+    """Of weights, optimizer, losses, and what a network reads."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Run matrix products in half precision where asked for; all else stays in `weight_type`."""
+    return torch.autocast(device.type, dtype=_LOWER.get(precision), enabled=precision in _LOWER)
+
+
+def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Gradients of fp16 underflow without scaling; the others need none."""
+    return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+
+
+def check_precision(device: torch.device, precision: str) -> None:
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ConfigError("precision", f"{torch.cuda.get_device_name(device)} has no bf16", "use fp16 or fp32")
+
+
+class Ema:
+    """average <- d * average + (1 - d) * model with d = min(decay, (1 + t) / (10 + t)) after t updates.
+
+    The rising d forgets the random start (TensorFlow's `num_updates` form). Whole-number buffers are copied.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay, self.updates = decay, 0
+        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        now = model.state_dict()
+        floats = [name for name, value in self.average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in floats], [now[n] for n in floats], 1 - decay)
+        for name in self.average.keys() - floats:
+            self.average[name].copy_(now[name])
+        self.updates += 1
+
+    @contextmanager
+    def swapped_in(self, model: nn.Module) -> Iterator[None]:
+        """Lend the model the averaged weights."""
+        kept = {name: value.clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            model.load_state_dict(kept)
+
+    def state_dict(self) -> dict:
+        return {"updates": self.updates, "average": self.average}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.updates = state["updates"]
+        for name, value in self.average.items():
+            value.copy_(state["average"][name])
+
+
+def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.device, world: ProcessGroup) -> None:
+    """Call on a model in training mode. Frozen norms go to eval mode: they use their running statistics as they are.
+
+    Over several GPUs the others become torch's SyncBatchNorm (same parameters, same names), which wants a GPU.
+    """
+    if settings.freeze_norms:
+        for norm in _norms(model):
+            norm.eval()
+    elif settings.sync_norms and device.type == "cuda" and world.size > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def statistics_differ(model: nn.Module, world: ProcessGroup) -> bool:
+    """Whether each rank gathers statistics of its own images only."""
+    own = any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in _norms(model))
+    return own and world.size > 1
+
+
+def _norms(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]

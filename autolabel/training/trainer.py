@@ -14,28 +14,32 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autolabel.config import Train
+from autolabel.config.schema import TrainConfig
+from autolabel.data.streams import Stream
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
-from autolabel.losses import Counts, batch_counts
-from autolabel.models.normalise import normalise
-from autolabel.training.ema import Ema
-from autolabel.training.norms import prepare_norms, statistics_differ
-from autolabel.training.optim import build_optimizer
-from autolabel.training.precision import autocast, loss_scaler, weight_type
-from autolabel.training.recompute import recompute_activations
-from autolabel.training.schedule import lr_at
-from autolabel.world import ALONE, World
-
-_STEP = 4  # stream of random numbers, beside those of data.sampling and data.dataset
+from autolabel.losses import LossNormalizer, loss_normalizer
+from autolabel.models.layers import normalise
+from autolabel.training.activation_checkpointing import checkpoint_activations
+from autolabel.training.optim import (
+    Ema,
+    autocast,
+    build_optimizer,
+    loss_scaler,
+    lr_at,
+    prepare_norms,
+    statistics_differ,
+    weight_type,
+)
 
 
 class Loss(Protocol):
     def __call__(
-        self, output: Any, labels: torch.Tensor, *, counts: Counts, weights: torch.Tensor | None
+        self, output: Any, labels: torch.Tensor, *, counts: LossNormalizer, confidence: torch.Tensor | None
     ) -> torch.Tensor:
         """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts.
 
-        `weights` (B, H, W) uint8: what each pixel counts, 255 = 1; None = all count 1."""
+        `confidence` (B, H, W) uint8: what each pixel counts, 255 = 1; None = all count 1."""
 
 
 @dataclass
@@ -49,14 +53,14 @@ class Trainer:
 
     model: nn.Module
     loss: Loss
-    settings: Train
+    settings: TrainConfig
     seed: int
     total_steps: int
     device: torch.device
     mean: Sequence[float]
     std: Sequence[float]
     num_classes: int
-    world: World = ALONE
+    world: ProcessGroup = SINGLE_PROCESS
     micro_batch: int = 0  # 0 = the rank's whole share of the batch at once
     activation_checkpointing: bool = False
     compile: bool = False
@@ -69,7 +73,7 @@ class Trainer:
         self.model.to(self.device, self._type).train()
         prepare_norms(self.model, self.settings, device=self.device, world=self.world)
         if self.activation_checkpointing:
-            recompute_activations(self.model)
+            checkpoint_activations(self.model)
         self._network, self._accumulating = self._spread()
         self.optimizer = build_optimizer(self.model, self.settings)
         self.scaler = loss_scaler(self.device, self.settings.precision)
@@ -87,7 +91,7 @@ class Trainer:
         return torch.compile(spread) if self.compile else spread, spread.no_sync
 
     def train_step(
-        self, images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None = None
+        self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None
     ) -> dict[str, Any]:
         """Learn from images (B, H, W, 3), labels (B, H, W) and what their pixels count, (B, H, W) with 255 = 1, all
         uint8: this rank's share of a batch, as large as the others'. Returns the figures of the step, which are those
@@ -101,7 +105,7 @@ class Trainer:
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
         try:
-            loss = self._backward(images, labels, weights)
+            loss = self._backward(images, labels, confidence)
         except torch.OutOfMemoryError:
             size = self.micro_batch or len(images)
             remedy = f"set runtime.micro_batch below {size}" if size > 1 else "use a smaller crop or network"
@@ -115,7 +119,7 @@ class Trainer:
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)
-            self._share_statistics()
+            self._sync_buffers()
             if self.ema is not None:
                 self.ema.update(self.model)
         elif self._buffers:
@@ -134,36 +138,36 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor | None) -> float:
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None) -> float:
         """Accumulate the gradient over micro-batches, then sum it over ranks; the loss of the whole batch."""
         size = self.micro_batch or len(images)
-        counts = self._counts(labels, weights)
+        counts = self._counts(labels, confidence)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        weight_parts = weights.split(size) if weights is not None else repeat(None)
-        parts = list(zip(images.split(size), labels.split(size), weight_parts, strict=False))
-        for number, (image_part, label_part, weight_part) in enumerate(parts, start=1):
+        confidence_parts = confidence.split(size) if confidence is not None else repeat(None)
+        parts = list(zip(images.split(size), labels.split(size), confidence_parts, strict=False))
+        for number, (image_part, label_part, confidence_part) in enumerate(parts, start=1):
             inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
             targets = label_part.to(self.device, non_blocking=True).long()
-            if weight_part is not None:
-                weight_part = weight_part.to(self.device, non_blocking=True)
+            if confidence_part is not None:
+                confidence_part = confidence_part.to(self.device, non_blocking=True)
             with nullcontext() if number == len(parts) else self._accumulating():
                 with autocast(self.device, self.settings.precision):
                     output = self._network(inputs)
-                loss = self.loss(output, targets, counts=counts, weights=weight_part)
+                loss = self.loss(output, targets, counts=counts, confidence=confidence_part)
                 self.scaler.scale(loss * self.world.size).backward()  # the mean over ranks is taken of the gradients
             total += loss.detach()
-        return self.world.total(total.cpu()).item()
+        return self.world.all_reduce_sum(total.cpu()).item()
 
-    def _counts(self, labels: torch.Tensor, weights: torch.Tensor | None) -> Counts:
+    def _counts(self, labels: torch.Tensor, confidence: torch.Tensor | None) -> LossNormalizer:
         """Of the batch that these labels are a share of."""
-        share = batch_counts(labels, self.num_classes, weights)
-        images, valid = self.world.total(torch.tensor([share.images, share.valid], dtype=torch.float64))
-        return Counts(int(images), valid)
+        share = loss_normalizer(labels, self.num_classes, confidence)
+        images, valid = self.world.all_reduce_sum(torch.tensor([share.images, share.valid], dtype=torch.float64))
+        return LossNormalizer(int(images), valid)
 
     @torch.no_grad()
-    def _share_statistics(self) -> None:
+    def _sync_buffers(self) -> None:
         if self.statistics_differ:
-            self.world.copy_from_first([buffer for buffer in self._buffers if buffer.is_floating_point()])
+            self.world.broadcast_tensors([buffer for buffer in self._buffers if buffer.is_floating_point()])
 
     def _gradients_are_finite(self) -> bool:
         self.scaler.unscale_(self.optimizer)
@@ -179,5 +183,5 @@ class Trainer:
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:
-    key = [seed, _STEP, step, *([rank] if rank else [])]
+    key = [seed, Stream.STEP, step, *([rank] if rank else [])]
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.data.pairs import Pairs
+from autolabel.data.loaders import SegmentationDataset
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import EvaluationResult, evaluation_result
-from autolabel.models.normalise import normalise
-from autolabel.stopping import StopFlag
-from autolabel.threads import OrderedMap
-from autolabel.training.precision import autocast, weight_type
-from autolabel.world import ALONE, World
+from autolabel.models.layers import normalise
+from autolabel.parallel import OrderedMap
+from autolabel.signals import StopFlag
+from autolabel.training.optim import autocast, weight_type
 
 _READERS = 2  # threads that read images while the network looks at another
 
@@ -30,7 +30,7 @@ def chosen_images(num_images: int, limit: int | None) -> list[int]:
 @torch.inference_mode()
 def validate(
     model: nn.Module,
-    pairs: Pairs,
+    pairs: SegmentationDataset,
     *,
     limit: int | None,
     class_names: Sequence[str],
@@ -39,7 +39,7 @@ def validate(
     device: torch.device,
     precision: str,
     stop: StopFlag,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> EvaluationResult:
     """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves its modes as they were.
 
@@ -56,13 +56,13 @@ def validate(
             found = iter(read)
             for _ in range(0, len(chosen), world.size):
                 world.check(stop)  # of all ranks, also of one that has no image left
-                for image, label in islice(found, 1):
+                for image, label, _ in islice(found, 1):
                     inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
                     with autocast(device, precision):
                         logits = model(inputs).fused  # (1, K, H, W)
                     prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
                     matrix += confusion_matrix(prediction, label, num_classes)
-        matrix = world.total(torch.from_numpy(matrix)).numpy()
+        matrix = world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
     finally:
         for module in training:
             module.training = True

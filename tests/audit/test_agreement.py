@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.audit.agreement import Comparison, top_confusions
+from autolabel.audit.comparison import Comparison, top_confusions
 
 NAMES = ["road", "car", "train"]
 maps = hnp.arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 1, 2, 255]))

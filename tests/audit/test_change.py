@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.audit.change import Change
+from autolabel.audit.comparison import LabelDiff
 
 NAMES = ["road", "car", "train"]
 maps = hnp.arrays(np.uint8, (4, 5), elements=st.sampled_from([0, 1, 2, 255]))
@@ -22,7 +22,7 @@ def part(chosen: np.ndarray, among: np.ndarray) -> object:
 
 @given(st.lists(st.tuples(maps, maps), min_size=1, max_size=3))
 def test_equals_sets_of_pixels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    change = Change(NAMES)
+    change = LabelDiff(NAMES)
     for before, after in pairs:
         change.add(before, after)
     result = change.result()
@@ -45,5 +45,5 @@ def test_equals_sets_of_pixels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> No
 
 
 def test_nothing_compared_is_not_defined() -> None:
-    result = Change(NAMES).result()
+    result = LabelDiff(NAMES).result()
     assert (result["pixels"], result["same"], result["iou"]["car"]) == (0, None, None)

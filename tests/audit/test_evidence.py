@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.audit.evidence import Evidence
+from autolabel.audit.threshold_curve import ThresholdCurve
 
 NAMES = ["road", "car", "train"]
 EDGES = (0.5, 0.7, 0.9)
@@ -29,7 +29,7 @@ def part(chosen, among):
 
 @given(st.lists(pixels, min_size=1, max_size=3))
 def test_equals_thresholding_the_probabilities(images):
-    evidence = Evidence(NAMES, EDGES)
+    evidence = ThresholdCurve(NAMES, EDGES)
     for winner, p, label in images:
         bins = (p[..., None] > np.array(EDGES)).sum(-1).astype(np.uint16)
         evidence.add(winner, bins, label=label)
@@ -51,7 +51,7 @@ def test_equals_thresholding_the_probabilities(images):
 
 @given(st.lists(pixels, min_size=1, max_size=3))
 def test_a_higher_threshold_keeps_no_more(images):
-    evidence = Evidence(NAMES, EDGES)
+    evidence = ThresholdCurve(NAMES, EDGES)
     for winner, p, label in images:
         evidence.add(winner, (p[..., None] > np.array(EDGES)).sum(-1), label=label)
     counts = [row["pixels"] for row in evidence.result()["thresholds"]]
@@ -60,12 +60,12 @@ def test_a_higher_threshold_keeps_no_more(images):
 
 def test_refuses_edges_out_of_order():
     with pytest.raises(AssertionError, match="ascend"):
-        Evidence(NAMES, (0.9, 0.5))
+        ThresholdCurve(NAMES, (0.9, 0.5))
 
 
 @given(st.lists(st.tuples(pixels, hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 255]))), min_size=1))
 def test_second_classes_where_the_first_is_wrong(images):
-    evidence, kept, wrong, right, known = Evidence(NAMES, EDGES), 0, 0, 0, 0
+    evidence, kept, wrong, right, known = ThresholdCurve(NAMES, EDGES), 0, 0, 0, 0
     for (winner, _, label), second in images:
         evidence.add(winner, np.zeros(shape, np.uint16), label=label, second=second)
         for first, true, other in zip(winner.flat, label.flat, second.flat, strict=True):
@@ -78,4 +78,4 @@ def test_second_classes_where_the_first_is_wrong(images):
 
 
 def test_nothing_is_said_of_second_classes_that_were_not_kept():
-    assert "second" not in Evidence(NAMES, EDGES).result()
+    assert "second" not in ThresholdCurve(NAMES, EDGES).result()

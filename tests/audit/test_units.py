@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.audit.units import decimal_bytes
+from autolabel.audit.footprint import decimal_bytes
 
 
 @pytest.mark.parametrize(

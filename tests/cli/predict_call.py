@@ -10,15 +10,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 
 
 def tiny_weights(folder: Path) -> Path:
     """Of two classes, a and b."""
     torch.manual_seed(0)
-    table = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
+    table = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
     file = folder / "weights.safetensors"
     file.write_bytes(weights_to_bytes(build_model(table, 2), WeightsCard(table=table, class_names=("a", "b"))))
     return file

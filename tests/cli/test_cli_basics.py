@@ -107,8 +107,8 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.toml"
     file.write_bytes(content)
     assert str(file) in one_line(call("status", file), 2)
-    assert "cannot read the experiment" in one_line(call("status", tmp_path), 2)
-    assert "cannot read the experiment" in one_line(call("status", tmp_path / "absent.toml"), 2)
+    assert "cannot be read: Is a directory" in one_line(call("status", tmp_path), 2)
+    assert "cannot be read: No such file" in one_line(call("status", tmp_path / "absent.toml"), 2)
 
 
 @pytest.mark.parametrize(

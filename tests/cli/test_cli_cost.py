@@ -11,10 +11,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.container import pack
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
+from autolabel.models.weights_file import pack
 from autolabel.resources import resource
 
 
@@ -61,7 +61,7 @@ def test_an_experiment_brings_its_teacher_crop_and_scales(tmp_path: Path) -> Non
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    table = Model(
+    table = ModelConfig(
         trunk="resnet_tiny", head="conv", fusion="explicit", softmax=True, key_channels=8, attention_channels=4
     )
     file = tmp_path / "weights.safetensors"

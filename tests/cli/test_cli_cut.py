@@ -11,11 +11,11 @@ from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
 from autolabel.labels import png
-from autolabel.labels.codecs import CODECS
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
+from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
 
-BOOK = CodeBook(2)
+BOOK = Codebook(2)
 
 
 def cut(*args: object) -> Result:
@@ -55,7 +55,7 @@ def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     codes, out, whole = shard(tmp_path / "codes-00000.h5", "x", "y"), tmp_path / "out", tmp_path / "whole"
     assert cut(codes, "--out", whole).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("autolabel.cli.cutting.INDEX", "no such folder\0/labels.json")
+        patch.setattr("autolabel.cli.cut.INDEX", "no such folder\0/labels.json")
         assert CliRunner().invoke(cli, ["cut", str(codes), "--out", str(out), "-q"]).exit_code != 0
     assert {path.name for path in out.iterdir()} == {"unfinished.json", "x.png", "y.png"}
     (out / ".tmp-0123").touch()
@@ -109,7 +109,7 @@ def test_nothing_is_written_where_a_later_shard_is_damaged(tmp_path: Path) -> No
 
 def test_a_shard_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = shard(tmp_path / "codes-00000.h5", "x")
-    monkeypatch.setattr("autolabel.cli.cutting._begin", lambda *_: shard(codes, "y"))
+    monkeypatch.setattr("autolabel.cli.cut._begin", lambda *_: shard(codes, "y"))
     result = cut(codes, "--out", tmp_path / "out")
     assert (result.exit_code, "changed while it was being cut" in result.stderr) == (3, True)
     assert not (tmp_path / "out").exists()

@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.export import compare
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 from autolabel.store import open_draft
 
 NAMES = ("road", "a|b*", "<c>\n")
@@ -31,7 +31,7 @@ def call(*args: object) -> Result:
 
 def weights_of(fusion: str) -> bytes:
     torch.manual_seed(0)
-    table = Model(trunk="resnet_tiny", head="conv", fusion=fusion, key_channels=16, attention_channels=8)
+    table = ModelConfig(trunk="resnet_tiny", head="conv", fusion=fusion, key_channels=16, attention_channels=8)
     card = WeightsCard(table=table, class_names=NAMES, mean=(0.4, 0.5, 0.6), extra={"note": "tiny"})
     return weights_to_bytes(build_model(table, 3), card)
 

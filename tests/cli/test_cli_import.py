@@ -16,14 +16,14 @@ from PIL import Image
 
 from autolabel.classes import CLASS_SETS
 from autolabel.cli.main import cli
-from autolabel.config import Model, Teacher
+from autolabel.config.schema import ModelConfig, TeacherConfig
 from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
-from autolabel.models.cards import check_trained
-from autolabel.stages.parts.start import start
+from autolabel.models.weights_file import check_trained
+from autolabel.stages.initial_model import load_initial_model
 from tests.helpers.experiments import experiment_toml, scenes
 
-TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
+TABLE = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_class_files(checkpoint: Path, tmp_path: Path) -> None:
         assert weights_from_bytes(out.read_bytes(), out)[1].class_names[0] == first
     out = tmp_path / "t.safetensors"
     said = refused(call("import-weights", checkpoint, "--out", out, "--classes", tmp_path / "no"), 2)
-    assert "is no known class set and no file that can be read; known: cityscapes, camvid" in said
+    assert "no: cannot be read: No such file or directory; give a class file, or one of cityscapes, camvid" in said
     config.write_text("{" * 9)
     assert "not valid JSON" in refused(call("import-weights", checkpoint, "--out", out, "--classes", config), 2)
 
@@ -202,10 +202,10 @@ def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path
         said = refused(call(*command, "--out", tmp_path / "out", "-q"), 3)
         assert "drawn anew and know nothing yet: head.classifier (ocr.cls_head), head.aux_classifier" in said
         assert not (tmp_path / "out").exists()
-    settings = Teacher(weights=out, model=TABLE, epochs=0)
+    settings = TeacherConfig(weights=out, model=TABLE, epochs=0)
     with pytest.raises(WeightsError, match="drawn anew and know nothing yet"):
-        start(settings, CLASS_SETS["camvid"].names)
-    initial = start(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
+        load_initial_model(settings, CLASS_SETS["camvid"].names)
+    initial = load_initial_model(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
     check_trained(initial.card, "the card of what is trained holds no such mark")
     assert initial.card.extra["imported"]["layout"]
 

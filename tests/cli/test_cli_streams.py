@@ -67,7 +67,7 @@ def test_ctrl_c_that_also_ends_the_reader_of_stderr_still_stops_at_a_safe_point(
     script = """
 import os, signal
 from autolabel.progress import Progress
-from autolabel.stopping import catch_signals
+from autolabel.signals import catch_signals
 with catch_signals() as stop:
     os.kill(os.getpid(), signal.SIGINT)
     with Progress(total=1, desc="teacher") as bar:
@@ -80,10 +80,10 @@ with catch_signals() as stop:
 def test_ctrl_c_in_a_command_that_only_looks() -> None:
     script = """
 import os, signal, sys
-import autolabel.experiment
+import autolabel.config.load
 from autolabel.cli import main
 
-autolabel.experiment.open_given = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
+autolabel.config.load.open_user_file = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["autolabel", "status", "x.toml"]
 main()
 """
@@ -101,7 +101,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
 
 class Importing:
     def find_spec(self, name, path, target=None):
-        if name == "autolabel.config":
+        if name == "autolabel.config.schema":
             os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
-from autolabel.store import Artefact, hold, open_draft, scan
+from autolabel.store import Artefact, hold_lock, open_draft, scan
 from tests.helpers.experiments import experiment_toml
 
 KEY = "0123456789abcdef" * 4
@@ -44,7 +44,7 @@ def test_what_is_damaged_is_put_aside(work: Path) -> None:
 
 
 def test_not_while_a_run_is_at_work(work: Path) -> None:
-    with hold(work / "lock"):
+    with hold_lock(work / "lock"):
         assert verify(work, "--full", "--set-aside").exit_code == 75
         assert verify(work, "--full").exit_code == 1
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]

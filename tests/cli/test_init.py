@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.experiment import load_experiment
+from autolabel.config.load import load_experiment
 
 
 def call(*args: object) -> Result:

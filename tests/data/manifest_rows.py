@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autolabel.classes import CLASS_SETS
-from autolabel.data.rows import ImageRow, LabelRow
+from autolabel.data.schema import ImageRow, LabelRow
 
 SYNTHETIC = CLASS_SETS["synthetic"]
 K = SYNTHETIC.num_classes

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
-from autolabel.data.augment import augment, colour_matrix, draw
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.augment import augment, colour_matrix, draw_params
+from autolabel.data.loaders import Sample
 
-OFF = Augment(scale=(1.0, 1.0), flip=0.0, colour=0.0, blur=0.0)
+OFF = AugmentConfig(scale=(1.0, 1.0), flip=0.0, colour=0.0, blur=0.0)
 FILL = (124, 116, 104)
 
 
@@ -29,20 +30,25 @@ def ramp(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def view(image: np.ndarray, label: np.ndarray, *, seed: int, **options: object) -> tuple[np.ndarray, np.ndarray]:
-    arguments: dict = {"settings": OFF, "crop": label.shape, "centre": None, "fill": FILL, **options}
-    return augment(image, label, rng=np.random.default_rng(seed), **arguments)
+    seen = view_of(Sample(image, label), seed=seed, **options)
+    return seen.image, seen.label
 
 
-def test_weights_take_the_way_of_their_label() -> None:
+def view_of(sample: Sample, *, seed: int, **options: object) -> Sample:
+    arguments: dict = {"settings": OFF, "crop": sample.label.shape, "centre": None, "fill": FILL, **options}
+    return augment(sample, rng=np.random.default_rng(seed), **arguments)
+
+
+def test_confidence_takes_the_way_of_its_label() -> None:
     image, label = scene(40, 60)
     for seed in range(20):
-        options = {"settings": Augment(), "crop": (30, 30), "centre": (7, 50)}
+        options = {"settings": AugmentConfig(), "crop": (30, 30), "centre": (7, 50)}
         out_image, out_label = view(image, label, seed=seed, **options)
-        same_image, both = view(image, np.stack([label, label + 1], axis=2), seed=seed, **options)
+        same_image, same_label, confidence = view_of(Sample(image, label, label + 1), seed=seed, **options)
         np.testing.assert_array_equal(same_image, out_image)
-        np.testing.assert_array_equal(both[..., 0], out_label)
+        np.testing.assert_array_equal(same_label, out_label)
         shown = out_label != IGNORE
-        np.testing.assert_array_equal(both[..., 1][shown], out_label[shown] + 1)
+        np.testing.assert_array_equal(confidence[shown], out_label[shown] + 1)
 
 
 def test_with_everything_off_a_full_size_view_is_the_image() -> None:
@@ -64,7 +70,7 @@ def test_a_crop_at_scale_one_is_exact() -> None:
 @settings(max_examples=60, deadline=None)
 def test_image_and_label_stay_aligned(seed: int, crop: tuple[int, int], centred: bool) -> None:
     image, label = ramp(160, 240)
-    options = Augment(scale=(0.5, 2.0), flip=0.5, colour=0.0, blur=0.0)
+    options = AugmentConfig(scale=(0.5, 2.0), flip=0.5, colour=0.0, blur=0.0)
     centre = (100, 31) if centred else None
     out_image, out_label = view(image, label, seed=seed, settings=options, crop=crop, centre=centre)
     shown = out_label != IGNORE
@@ -87,11 +93,11 @@ def test_a_centred_view_holds_its_pixel_and_stays_inside_where_it_can(
     image, _ = scene(90, 120)
     label = np.zeros((90, 120), np.uint8)
     label[y, x] = 1
-    options = Augment(scale=(1.0, 2.0), flip=0.5)  # enlarging, so that nearest cannot skip the pixel
+    options = AugmentConfig(scale=(1.0, 2.0), flip=0.5)  # enlarging, so that nearest cannot skip the pixel
     out_image, out_label = view(image, label, seed=seed, settings=options, crop=crop, centre=(y, x))
     assert out_image.shape == (*crop, 3)
     assert (out_label == 1).any()
-    scale = draw(options, np.random.default_rng(seed)).scale
+    scale = draw_params(options, np.random.default_rng(seed)).scale
     if crop[0] / scale <= 89 and crop[1] / scale <= 119:
         assert not (out_label == IGNORE).any()
 
@@ -103,14 +109,14 @@ def test_the_corners_can_be_centres(centre: tuple[int, int]) -> None:
     label[centre] = 1
     for seed in range(150):
         out = view(
-            image, label, seed=seed, settings=Augment(scale=(1.0, 1.3), colour=0), crop=(100, 100), centre=centre
+            image, label, seed=seed, settings=AugmentConfig(scale=(1.0, 1.3), colour=0), crop=(100, 100), centre=centre
         )
         assert (out[1] == 1).any()
 
 
 def test_same_generator_same_bytes_other_generator_other_bytes() -> None:
     image, label = scene(80, 100)
-    options = Augment(blur=1.0)
+    options = AugmentConfig(blur=1.0)
     a, b, c = (view(image, label, seed=s, settings=options, crop=(50, 60)) for s in (3, 3, 4))
     assert a[0].tobytes() == b[0].tobytes()
     assert a[1].tobytes() == b[1].tobytes()
@@ -121,7 +127,7 @@ def test_inputs_stay_as_they_were() -> None:
     image, label = scene(30, 30)
     before = image.copy(), label.copy()
     for seed in range(4):
-        view(image, label, seed=seed, settings=Augment(blur=1.0), crop=(20, 20))
+        view(image, label, seed=seed, settings=AugmentConfig(blur=1.0), crop=(20, 20))
     np.testing.assert_array_equal(image, before[0])
     np.testing.assert_array_equal(label, before[1])
 
@@ -130,7 +136,7 @@ def test_inputs_stay_as_they_were() -> None:
 def test_odd_sizes_give_the_asked_size(size: tuple[int, int]) -> None:
     image, label = scene(*size)
     for seed in range(20):
-        out_image, out_label = view(image, label, seed=seed, settings=Augment(blur=0.5), crop=(32, 48))
+        out_image, out_label = view(image, label, seed=seed, settings=AugmentConfig(blur=0.5), crop=(32, 48))
         assert (out_image.shape, out_label.shape) == ((32, 48, 3), (32, 48))
 
 
@@ -138,7 +144,7 @@ def test_labels_are_never_blended() -> None:
     image, label = scene(64, 64)
     label = np.where(label < 9, 3, 200).astype(np.uint8)
     for seed in range(10):
-        assert set(np.unique(view(image, label, seed=seed, settings=Augment())[1])) <= {3, 200, IGNORE}
+        assert set(np.unique(view(image, label, seed=seed, settings=AugmentConfig())[1])) <= {3, 200, IGNORE}
 
 
 def test_flip_mirrors_both() -> None:
@@ -149,13 +155,15 @@ def test_flip_mirrors_both() -> None:
 
 
 def test_switching_one_effect_off_leaves_the_other_draws() -> None:
-    with_all, without = (draw(o, np.random.default_rng(9)) for o in (Augment(blur=1.0), Augment(colour=0.0)))
+    with_all, without = (
+        draw_params(o, np.random.default_rng(9)) for o in (AugmentConfig(blur=1.0), AugmentConfig(colour=0.0))
+    )
     assert (with_all.scale, with_all.position, with_all.flip) == (without.scale, without.position, without.flip)
     assert (without.brightness, without.hue, without.blur_sigma) == (1, 0, 0)
 
 
 def jittered(**factors: float) -> np.ndarray:
-    drawn = draw(OFF, np.random.default_rng(0))
+    drawn = draw_params(OFF, np.random.default_rng(0))
     drawn = type(drawn)(**{**drawn.__dict__, **factors})
     return np.array(colour_matrix(drawn, mean=100.0)).reshape(3, 4)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from autolabel.config import Folder
-from autolabel.data.build import Built, build, fingerprint
-from autolabel.data.reading import load_image, load_label
+from autolabel.config.schema import FolderConfig
+from autolabel.data.build import ScanResult, build, fingerprint
+from autolabel.data.loaders import load_image, load_label
 from autolabel.errors import DataError
 from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png, put, put_image, put_mask
 
@@ -28,11 +28,11 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def settings(root: Path, **change: object) -> Folder:
-    return Folder(source="folder", root=root, val_share=0.0, **change)
+def settings(root: Path, **change: object) -> FolderConfig:
+    return FolderConfig(source="folder", root=root, val_share=0.0, **change)
 
 
-def made(root: Path, **change: object) -> Built:
+def made(root: Path, **change: object) -> ScanResult:
     return build(settings(root, **change), write_many=pytest.fail, jobs=2, quiet=True)
 
 

@@ -11,22 +11,23 @@ import pytest
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Augment
-from autolabel.data.dataset import CropSet, batches
-from autolabel.data.manifest_pairs import ManifestPairs
-from autolabel.data.pairs import CachedPairs, Pair, count_classes
-from autolabel.data.rows import ImageRow, LabelRow
-from autolabel.data.sampling import EpochSampler, Part
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.crops import CropDataset, batches
+from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count_classes
+from autolabel.data.sampling import EpochSampler, SamplingPhase
+from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
 
 
 class Arrays:
     """Images in memory; counts how often each was asked for."""
 
+    has_confidence = False
+
     def __init__(self, count: int = 4) -> None:
         rng = np.random.default_rng(0)
         self.pairs = [
-            (rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), rng.integers(0, 3, (20, 30), dtype=np.uint8))
+            Sample(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), rng.integers(0, 3, (20, 30), dtype=np.uint8))
             for _ in range(count)
         ]
         self.asked = [0] * count
@@ -35,26 +36,26 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         self.asked[index] += 1
         self.read.release()
         return self.pairs[index]
 
 
-AUGMENT = Augment(blur=0.5)
-MIXED = Augment(blur=0.5, cutmix=0.3, classmix=0.4)
+AUGMENT = AugmentConfig(blur=0.5)
+MIXED = AugmentConfig(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
-def crops(seed: int = 1, augment: Augment = AUGMENT) -> CropSet:
-    part = Part(3, range(4), (np.arange(4),) * 3)
-    return CropSet(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
+def crops(seed: int = 1, augment: AugmentConfig = AUGMENT) -> CropDataset:
+    part = SamplingPhase(3, range(4), (np.arange(4),) * 3)
+    return CropDataset(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 
 def drawn(
-    start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: Augment = AUGMENT
+    start: int, stop: int, *, workers: int = 1, batch: int = 2, seed: int = 1, augment: AugmentConfig = AUGMENT
 ) -> list[torch.Tensor]:
     crop_set = crops(seed, augment)
-    return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b]
+    return [t for b in batches(crop_set, start=start, stop=stop, batch=batch, workers=workers) for t in b[:2]]
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
@@ -124,27 +125,30 @@ def test_an_image_drawn_twice_gets_two_crops() -> None:
     assert len({image.numpy().tobytes() for image in images}) == 60
 
 
-class Weighed(Arrays):
-    """Weights that tell the class and the image's number."""
+class Confident(Arrays):
+    """Confidence that tells the class and the image's number."""
 
-    def __getitem__(self, index: int) -> Pair:
-        image, label = super().__getitem__(index)
-        return image, np.stack([label, 50 * label + index], axis=2)
+    has_confidence = True
+
+    def __getitem__(self, index: int) -> Sample:
+        image, label, _ = super().__getitem__(index)
+        return Sample(image, label, 50 * label + index)
 
 
-def test_weights_travel_with_their_labels_and_change_nothing_else() -> None:
-    plain, weighed = crops(augment=MIXED), crops(augment=MIXED)
-    weighed.pairs, weighed.weighed = Weighed(), True
+def test_confidence_travels_with_its_label_and_change_nothing_else() -> None:
+    plain, confident = crops(augment=MIXED), crops(augment=MIXED)
+    confident.pairs = Confident()
     for number in range(12):
-        (image, label), (same_image, same_label, weights) = plain[number], weighed[number]
+        (image, label, none), (same_image, same_label, confidence) = plain[number], confident[number]
+        assert none is None
         np.testing.assert_array_equal(image, same_image)
         np.testing.assert_array_equal(label, same_label)
         shown = label != 255
-        np.testing.assert_array_equal(weights[shown] // 50, label[shown])
-    batch = next(batches(weighed, start=0, stop=3, batch=3, workers=1))
+        np.testing.assert_array_equal(confidence[shown] // 50, label[shown])
+    batch = next(batches(confident, start=0, stop=3, batch=3, workers=1))
     assert [tuple(maps.shape) for maps in batch] == [(3, 12, 16, 3), (3, 12, 16), (3, 12, 16)]
-    np.testing.assert_array_equal(batch[2][1], weighed[1][2])
-    np.testing.assert_array_equal(count_classes(Weighed(), 3), count_classes(Arrays(), 3))
+    np.testing.assert_array_equal(batch.confidence[1], confident[1].confidence)
+    np.testing.assert_array_equal(count_classes(Confident(), 3), count_classes(Arrays(), 3))
 
 
 def test_shapes_and_types() -> None:
@@ -164,7 +168,7 @@ def test_loading_leaves_the_global_generator_alone() -> None:
 def test_the_cache_keeps_what_fits() -> None:
     arrays = Arrays()
     size = 20 * 30 * 4
-    cached = CachedPairs(arrays, limit=3 * size)
+    cached = CachedDataset(arrays, limit=3 * size)
     for _ in range(5):
         for index in range(4):
             np.testing.assert_array_equal(cached[index][0], arrays.pairs[index][0])
@@ -193,7 +197,7 @@ def test_pairs_of_a_manifest(tmp_path: Path) -> None:
             LabelRow("x", "fine", "ids", "source", "y.png", digests[1], len(label), (height * width,), ""),
         )
     ]
-    pairs = ManifestPairs(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
+    pairs = ManifestDataset(rows, {"source": tmp_path}, CLASS_SETS["camvid"])
     assert len(pairs) == 1
     np.testing.assert_array_equal(pairs[0][0], noise_image())
     np.testing.assert_array_equal(pairs[0][1], ids(0, 3, 255))

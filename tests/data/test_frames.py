@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autolabel.data.decode import decode_image
-from autolabel.data.frames import decode_frames
+from autolabel.data.media import decode_frames
 from autolabel.errors import ImageError
 
 FEW_COLOURS = np.random.default_rng(0).integers(0, 2, (4, 9, 13, 3), dtype=np.uint8) * 255  # a GIF can hold them

@@ -15,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import CLASS_SETS
-from autolabel.data.checks import unsafe_path
-from autolabel.data.manifest import CLASSES, IMAGES, LABELS, ImageRow, LabelRow, Manifest
-from autolabel.data.rows import ENCODINGS, ROLES, SPLITS
-from autolabel.data.tables import IMAGE_SCHEMA, LABEL_SCHEMA
+from autolabel.data.manifest import CLASSES, IMAGE_SCHEMA, IMAGES, LABEL_SCHEMA, LABELS, ImageRow, LabelRow, Manifest
+from autolabel.data.schema import ENCODINGS, ROLES, SPLITS, unsafe_path
 from autolabel.errors import ManifestError
 from tests.data.manifest_rows import SYNTHETIC, K, image_row, label_row
 

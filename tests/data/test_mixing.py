@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autolabel.classes import IGNORE
-from autolabel.config import Augment
-from autolabel.data.mixing import classmix, cutmix, draw_mix
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.augment import classmix, cutmix, draw_mix
 
 SEEDS = st.integers(0, 10_000)
 
@@ -59,12 +59,12 @@ def test_cutmix_against_the_published_box(seed: int) -> None:
 
 
 def test_how_often_what_is_drawn() -> None:
-    table = Augment(cutmix=0.2, classmix=0.5)
+    table = AugmentConfig(cutmix=0.2, classmix=0.5)
     drawn = [draw_mix(table, np.random.default_rng(seed)) for seed in range(1000)]
     assert [drawn.count(mix) for mix in (cutmix, classmix, None)] == pytest.approx([200, 500, 300], abs=60)
-    assert draw_mix(Augment(), np.random.default_rng(0)) is None
+    assert draw_mix(AugmentConfig(), np.random.default_rng(0)) is None
 
 
 def test_more_than_always_is_refused() -> None:
     with pytest.raises(ValidationError, match="add up to 1 at most"):
-        Augment(cutmix=0.6, classmix=0.5)
+        AugmentConfig(cutmix=0.6, classmix=0.5)

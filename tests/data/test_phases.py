@@ -9,28 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autolabel.config import Phase, Train
-from autolabel.data.phases import check_phases, plan_parts
-from autolabel.data.sampling import EpochSampler, Item
+from autolabel.config.schema import PhaseConfig, TrainConfig
+from autolabel.data.sampling import EpochSampler, SampleSpec, check_phases, plan_phases
 from autolabel.errors import ConfigError
 
 NAMES = ("road", "car", "train")
 LAYERS = ["fine", "auto", "fine", "auto", "coarse", "auto", "fine"]
 # Every image shows every class.
 IMAGES_BY_CLASS = (np.arange(len(LAYERS)),) * 3
-FINE = Phase(layers=("fine",))
+FINE = PhaseConfig(layers=("fine",))
 
 
-def table(**changes: Any) -> Train:
-    return Train(**{"epochs": 6, "class_uniform": 0.5, **changes})
+def table(**changes: Any) -> TrainConfig:
+    return TrainConfig(**{"epochs": 6, "class_uniform": 0.5, **changes})
 
 
-def sampler(settings: Train, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
-    parts = plan_parts(settings, layers=LAYERS, names=NAMES, holders=IMAGES_BY_CLASS)
+def sampler(settings: TrainConfig, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
+    parts = plan_phases(settings, layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
     return EpochSampler(parts, seed, epoch_images, settings.class_uniform)
 
 
-def layers_of(items: list[Item]) -> set[str]:
+def layers_of(items: list[SampleSpec]) -> set[str]:
     return {LAYERS[item.index] for item in items}
 
 
@@ -43,7 +42,7 @@ def test_without_phases_everything_is_drawn_all_the_time() -> None:
 
 def test_the_published_recipe() -> None:
     """Evenly drawn: fine. Class-uniform: of auto labels the chosen classes only; at the end fine labels alone."""
-    phases = (Phase(layers=("fine",), uniform=("fine", "auto")), Phase(layers=("fine",), epochs=2))
+    phases = (PhaseConfig(layers=("fine",), uniform=("fine", "auto")), PhaseConfig(layers=("fine",), epochs=2))
     drawing = sampler(table(phases=phases, uniform_classes=("train",), epochs=40), epoch_images=16)
     early = [item for epoch in range(38) for item in drawing.items(epoch)]
     assert layers_of([item for item in early if item.class_id is None]) == {"fine"}
@@ -56,7 +55,11 @@ def test_the_published_recipe() -> None:
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 9), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform: float, seed: int) -> None:
-    phases = (Phase(layers=("fine",), epochs=first), Phase(layers=("auto",)), Phase(layers=("fine",), epochs=last))
+    phases = (
+        PhaseConfig(layers=("fine",), epochs=first),
+        PhaseConfig(layers=("auto",)),
+        PhaseConfig(layers=("fine",), epochs=last),
+    )
     settings_ = table(epochs=first + last + 3, phases=phases, class_uniform=class_uniform)
     drawing = sampler(settings_, seed, epoch_images)
     epochs = [drawing.items(epoch) for epoch in range(settings_.epochs)]
@@ -72,18 +75,18 @@ def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform:
 
 
 def test_a_later_part_does_not_restart_its_walk() -> None:
-    phases = (Phase(layers=("fine",), uniform=("auto",), epochs=1), Phase(layers=("fine",)))
+    phases = (PhaseConfig(layers=("fine",), uniform=("auto",), epochs=1), PhaseConfig(layers=("fine",)))
     drawing = sampler(table(phases=phases, class_uniform=0.5, epochs=3), epoch_images=2)
     assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.class_id is None} == {0, 2, 6}
 
 
 def test_without_class_uniform_draws_no_classes_are_needed() -> None:
-    parts = plan_parts(table(phases=(FINE,)), layers=LAYERS, names=NAMES, holders=())
-    assert (list(parts[0].pictures), parts[0].epochs, parts[0].holders) == ([0, 2, 6], 6, ())
+    parts = plan_phases(table(phases=(FINE,)), layers=LAYERS, names=NAMES, images_by_class=())
+    assert (list(parts[0].pictures), parts[0].epochs, parts[0].images_by_class) == ([0, 2, 6], 6, ())
 
 
 def test_a_layer_that_no_image_has_is_refused() -> None:
-    phases = (FINE, Phase(layers=("coarse", "auto"), epochs=1))
+    phases = (FINE, PhaseConfig(layers=("coarse", "auto"), epochs=1))
     check_phases(table(phases=phases), layers={"fine", "auto"}, names=NAMES)
     with pytest.raises(
         ConfigError, match="phase 2 draws from coarse and auto, and there is no such label; there are f"
@@ -95,8 +98,8 @@ def test_a_layer_that_no_image_has_is_refused() -> None:
 
 @pytest.mark.parametrize("epochs", [(6,), (None,), (4, 2), (None, 5), (1, None, 1)])
 def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
-    phases = tuple(Phase(layers=("fine",), epochs=number) for number in epochs)
-    parts = plan_parts(table(phases=phases), layers=LAYERS, names=NAMES, holders=IMAGES_BY_CLASS)
+    phases = tuple(PhaseConfig(layers=("fine",), epochs=number) for number in epochs)
+    parts = plan_phases(table(phases=phases), layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
     assert sum(part.epochs for part in parts) == 6
     assert all(number in (None, part.epochs) for number, part in zip(epochs, parts, strict=True))
 
@@ -104,4 +107,4 @@ def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
 @pytest.mark.parametrize("epochs", [(5,), (4, 3), (None, 6), (None, None)])
 def test_phases_that_do_not_are_refused(epochs: tuple[int | None, ...]) -> None:
     with pytest.raises(ValidationError, match="must add up to epochs = 6"):
-        table(phases=tuple(Phase(layers=("fine",), epochs=number) for number in epochs))
+        table(phases=tuple(PhaseConfig(layers=("fine",), epochs=number) for number in epochs))

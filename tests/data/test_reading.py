@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from autolabel.classes import CLASS_SETS
-from autolabel.data.reading import load_image, load_label, read_verified
-from autolabel.data.rows import ImageRow, LabelRow
+from autolabel.data.loaders import load_image, load_label, read_verified
+from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.errors import DataError, ImageError, LabelError
 from tests.data.image_files import HEIGHT, WIDTH, encoded, ids, noise_image, put
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from autolabel.data.scenes import Label
-from autolabel.data.scenes.camera import Camera
-from autolabel.data.scenes.canvas import Canvas, vote
-from autolabel.data.scenes.light import Light
-from autolabel.data.scenes.shapes import between, cutout
+from streetscenes import Label
+from streetscenes.camera import Camera
+from streetscenes.canvas import Canvas, vote
+from streetscenes.light import Light
+from streetscenes.shapes import between, cutout
 
 CAMERA = Camera(height=1.5, focal=1.0, horizon=0.5, pan=0.0, bend=0.0, size=(40, 80))
 GREY = np.full(3, 0.5)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from autolabel.data.scenes import Label, coarse_label, render
-from autolabel.data.scenes.outlines import area, simplify, trace
+from streetscenes import Label, coarse_label, render
+from streetscenes.outlines import area, simplify, trace
 
 MASKS = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
 LABELS = hnp.arrays(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from autolabel.classes import CLASS_SETS
-from autolabel.data.scenes import Label, Scene, render
+from streetscenes import Label, Scene, render
 
 SIZE = (64, 128)
 CLASSES = [label for label in Label if label != Label.IGNORE]
@@ -33,7 +33,7 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_another_process_gives_the_same_bytes(threads: str) -> None:
     code = (
-        "import hashlib; from autolabel.data.scenes import render; s = render(3, 5, size=(64, 128));"
+        "import hashlib; from streetscenes import render; s = render(3, 5, size=(64, 128));"
         "print(hashlib.sha256(s.image.tobytes() + s.fine.tobytes() + s.coarse.tobytes()).hexdigest())"
     )
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONHASHSEED": threads}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autolabel.data.manifest import Manifest
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import Manifest, training_rows, unlabelled_images, val_rows
 from autolabel.errors import DataError
 from tests.data.manifest_rows import SYNTHETIC, image_row, label_row
 
@@ -34,7 +33,7 @@ MANIFEST = Manifest(
 
 
 def pairs(*roles: str) -> list[tuple[str, str]]:
-    return [(image.id, label.role) for image, label in training_pairs(MANIFEST, roles)]
+    return [(image.id, label.role) for image, label in training_rows(MANIFEST, roles)]
 
 
 def test_an_image_takes_the_first_layer_it_has() -> None:
@@ -46,14 +45,14 @@ def test_an_image_takes_the_first_layer_it_has() -> None:
 def test_truth_is_never_trained_on() -> None:
     for roles in (["truth"], ["fine", "truth"]):
         with pytest.raises(DataError, match="'truth' is the hidden answer"):
-            training_pairs(MANIFEST, roles)
+            training_rows(MANIFEST, roles)
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match="no train image has a label of auto or fine"):
-        training_pairs(Manifest(SYNTHETIC, (image_row("a"),), (label_row("a", "truth"),)), ["auto", "fine"])
+        training_rows(Manifest(SYNTHETIC, (image_row("a"),), (label_row("a", "truth"),)), ["auto", "fine"])
 
 
 def test_val_and_what_is_to_be_labelled() -> None:
-    assert [(image.id, label.role) for image, label in val_pairs(MANIFEST)] == [("val", "fine")]
-    assert [row.id for row in to_label(MANIFEST)] == ["auto", "bare", "coarse"]
+    assert [(image.id, label.role) for image, label in val_rows(MANIFEST)] == [("val", "fine")]
+    assert [row.id for row in unlabelled_images(MANIFEST)] == ["auto", "bare", "coarse"]

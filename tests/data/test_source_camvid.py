@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import CamVid
+from autolabel.config.schema import CamVidConfig
 from autolabel.data.build import build, fingerprint, plan
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.errors import DataError
 from tests.data.image_files import put, put_image, put_mask
 
@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def planned(root: Path, **settings: object) -> dict[str, tuple]:
-    found = plan(CamVid(source="camvid", root=root, **settings))
+    found = plan(CamVidConfig(source="camvid", root=root, **settings))
     return {i.id: (i.split, i.group, i.path, [(x.role, x.path) for x in i.labels]) for i in found.images}
 
 
@@ -106,12 +106,12 @@ def test_two_images_of_one_name_are_refused(tree: Path) -> None:
 
 
 def test_the_real_data(shared: Path) -> None:
-    settings = CamVid(source="camvid", root=shared / "camvid")
+    settings = CamVidConfig(source="camvid", root=shared / "camvid")
     built = build(settings, write_many=pytest.fail, quiet=True)
     manifest = built.manifest
     assert (len(manifest.split("train")), len(manifest.split("val"))) == (367, 101)
-    assert (len(training_pairs(manifest, ["fine"])), len(to_label(manifest))) == (56, 311)
-    assert len(val_pairs(manifest)) == 101
+    assert (len(training_rows(manifest, ["fine"])), len(unlabelled_images(manifest))) == (56, 311)
+    assert len(val_rows(manifest)) == 101
     assert sum(row.role == "truth" for row in manifest.labels) == 311
     assert {(row.width, row.height) for row in manifest.images} == {(480, 360)}
     assert {"0001TP", "0006R0", "0016E5"} <= {row.group for row in manifest.images}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Cityscapes
+from autolabel.config.schema import CityscapesConfig
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
+from autolabel.data.sources.base import SourceListing
 from autolabel.errors import DataError
 from tests.data.image_files import put, put_image, put_mask
 
@@ -39,11 +39,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(root: Path, *coarse: str) -> SourcePlan:
-    return plan(Cityscapes(source="cityscapes", root=root, **({"coarse": coarse} if coarse else {})))
+def planned(root: Path, *coarse: str) -> SourceListing:
+    return plan(CityscapesConfig(source="cityscapes", root=root, **({"coarse": coarse} if coarse else {})))
 
 
-def summary(found: SourcePlan) -> dict[str, tuple]:
+def summary(found: SourceListing) -> dict[str, tuple]:
     return {image.id: (image.split, image.group, [label.role for label in image.labels]) for image in found.images}
 
 
@@ -68,7 +68,7 @@ def test_a_fine_split_may_play_the_coarse_part(tree: Path) -> None:
 
 
 def test_rows_hold_train_id_counts(tree: Path) -> None:
-    built = build(Cityscapes(source="cityscapes", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
+    built = build(CityscapesConfig(source="cityscapes", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
     row = built.manifest.label(TRAIN, "fine")
     assert {k: count for k, count in enumerate(row.counts) if count} == {0: 24, 13: 24, 18: 24, 19: 24}
     assert (row.encoding, row.root, row.provenance) == ("ids", "source", "cityscapes")
@@ -103,4 +103,4 @@ def test_a_label_without_its_image_is_named(tree: Path) -> None:
 def test_train_ids_under_a_label_ids_name_are_noticed(tree: Path) -> None:
     put_mask(tree / f"gtFine/train/aachen/{TRAIN}_gtFine_labelIds.png", 0, 18, 255)
     with pytest.raises(DataError, match=r"id 255 .*is not in 'cityscapes'"):
-        build(Cityscapes(source="cityscapes", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
+        build(CityscapesConfig(source="cityscapes", root=tree), write_many=pytest.fail, jobs=1, quiet=True)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.config import Folder
+from autolabel.config.schema import FolderConfig
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
+from autolabel.data.sources.base import SourceListing
 from autolabel.data.sources.folder import _held_out
 from autolabel.errors import ConfigError, DataError, LabelError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask
@@ -30,11 +30,11 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def planned(root: Path, **settings: object) -> SourcePlan:
-    return plan(Folder(source="folder", root=root, **settings))
+def planned(root: Path, **settings: object) -> SourceListing:
+    return plan(FolderConfig(source="folder", root=root, **settings))
 
 
-def roles(found: SourcePlan) -> dict[str, list[str]]:
+def roles(found: SourceListing) -> dict[str, list[str]]:
     return {image.id: [label.role for label in image.labels] for image in found.images}
 
 
@@ -56,11 +56,11 @@ def test_every_format_in_nested_folders(tree: Path) -> None:
 
 
 def test_build_and_selection(tree: Path) -> None:
-    built = build(Folder(source="folder", root=tree), write_many=pytest.fail, jobs=2, quiet=True)
+    built = build(FolderConfig(source="folder", root=tree), write_many=pytest.fail, jobs=2, quiet=True)
     manifest = built.manifest
-    assert len(val_pairs(manifest)) == 1  # a fifth of the four with masks
-    assert len(training_pairs(manifest, ["fine"])) == 3
-    assert [row.id for row in to_label(manifest)] == ["e", "f"]
+    assert len(val_rows(manifest)) == 1  # a fifth of the four with masks
+    assert len(training_rows(manifest, ["fine"])) == 3
+    assert [row.id for row in unlabelled_images(manifest)] == ["e", "f"]
     assert manifest.label("a", "fine").counts == (24, 24, 48)
     assert {row.root for row in manifest.images} == {"source"}
 
@@ -98,8 +98,8 @@ def test_fine_masks_everywhere_leave_nothing_to_label_and_are_valid(tree: Path) 
         put_mask(tree / "masks" / f"{name}.png", 1)
     (tree / "coarse/e.png").unlink()
     (tree / "coarse").rmdir()
-    manifest = build(Folder(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True).manifest
-    assert to_label(manifest) == []
+    manifest = build(FolderConfig(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True).manifest
+    assert unlabelled_images(manifest) == []
 
 
 def test_other_folder_names(tree: Path) -> None:
@@ -118,7 +118,7 @@ def test_any_file_name_is_an_id(tree: Path, name: str) -> None:
     put_image(tree / "images" / f"{name}.jpg")
     put_mask(tree / "masks" / f"{name}.png", 2)
     manifest = build(
-        Folder(source="folder", root=tree, val_share=0.0), write_many=pytest.fail, jobs=1, quiet=True
+        FolderConfig(source="folder", root=tree, val_share=0.0), write_many=pytest.fail, jobs=1, quiet=True
     ).manifest
     assert manifest.label(name, "fine").counts == (0, 96, 0)
     assert manifest.from_files(manifest.to_files().__getitem__) == manifest
@@ -139,7 +139,7 @@ def test_links_are_followed_and_loops_end(tree: Path) -> None:
     assert "linked/g" in roles(planned(tree))
     (tree / "images/gone.jpg").symlink_to(tree / "nowhere.jpg")
     with pytest.raises(DataError, match=r"images/gone\.jpg: cannot be read: No such file"):
-        build(Folder(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
+        build(FolderConfig(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
 
 
 @pytest.mark.parametrize("folder", ["images", "masks", "classes.toml"])
@@ -206,4 +206,4 @@ def test_a_wrong_class_file_is_named_with_its_position(tree: Path) -> None:
 def test_a_palette_mask_is_refused_with_the_remedy(tree: Path) -> None:
     put(tree / "masks" / "a.png", palette_png(ids(1, 2)))
     with pytest.raises(DataError, match=r"masks/a\.png: is a 8-bit palette PNG.*turns indices into ids"):
-        build(Folder(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
+        build(FolderConfig(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolabel.config import Mapillary
+from autolabel.config.schema import MapillaryConfig
 from autolabel.data.build import build, plan
-from autolabel.data.plan import SourcePlan
-from autolabel.data.reading import load_label
+from autolabel.data.loaders import load_label
+from autolabel.data.sources.base import SourceListing
 from autolabel.errors import DataError, ManifestError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image
 
@@ -34,11 +34,11 @@ def make(root: Path, config_name: str, label_folder: str, count: int = 5) -> Pat
     return root
 
 
-def planned(root: Path, **settings: object) -> SourcePlan:
-    return plan(Mapillary(source="mapillary", root=root, **settings))
+def planned(root: Path, **settings: object) -> SourceListing:
+    return plan(MapillaryConfig(source="mapillary", root=root, **settings))
 
 
-def summary(found: SourcePlan) -> dict[str, tuple]:
+def summary(found: SourceListing) -> dict[str, tuple]:
     return {image.id: (image.split, image.group, [label.role for label in image.labels]) for image in found.images}
 
 
@@ -92,7 +92,9 @@ def test_hidden_truth_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
 def test_palette_indices_are_read_as_ids(tmp_path: Path) -> None:
     root = make(tmp_path, "config_v2.0.json", "v2.0/labels")
     put(root / "training/v2.0/labels/aB-1.png", encoded(ids(0, 1, 2, 4)))  # plain grey is as good
-    manifest = build(Mapillary(source="mapillary", root=root), write_many=pytest.fail, jobs=1, quiet=True).manifest
+    manifest = build(
+        MapillaryConfig(source="mapillary", root=root), write_many=pytest.fail, jobs=1, quiet=True
+    ).manifest
     for name in ("Ab-1", "aB-1"):
         row = manifest.label(name, "fine")
         assert row.counts == (24, 24, 0, 24, 24)  # index 4 is train id 3, index 2 is ignored

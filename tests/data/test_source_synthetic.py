@@ -7,20 +7,20 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from autolabel.config import Synthetic
-from autolabel.data.build import Built, build, fingerprint
+from autolabel.config.schema import SyntheticConfig
+from autolabel.data.build import ScanResult, build, fingerprint
 from autolabel.data.decode import decode_image
-from autolabel.data.scenes import render
-from autolabel.data.selection import to_label, training_pairs, val_pairs
+from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources import synthetic
+from streetscenes import render
 
 
-def settings(**change: int) -> Synthetic:
+def settings(**change: int) -> SyntheticConfig:
     counts = {"num_fine": 2, "num_coarse": 3, "num_val": 1}
-    return Synthetic(source="synthetic", seed=5, size=(32, 64), **(counts | change))
+    return SyntheticConfig(source="synthetic", seed=5, size=(32, 64), **(counts | change))
 
 
-def made(wanted: Synthetic, jobs: int = 1) -> tuple[Built, dict[str, bytes]]:
+def made(wanted: SyntheticConfig, jobs: int = 1) -> tuple[ScanResult, dict[str, bytes]]:
     files: dict[str, bytes] = {}
     return build(wanted, write_many=files.update, jobs=jobs, quiet=True), files
 
@@ -28,15 +28,15 @@ def made(wanted: Synthetic, jobs: int = 1) -> tuple[Built, dict[str, bytes]]:
 def test_parts_roles_and_files() -> None:
     built, files = made(settings())
     manifest = built.manifest
-    assert len(training_pairs(manifest, ["fine"])) == 2
-    assert len(to_label(manifest)) == 3
-    assert len(val_pairs(manifest)) == 1
+    assert len(training_rows(manifest, ["fine"])) == 2
+    assert len(unlabelled_images(manifest)) == 3
+    assert len(val_rows(manifest)) == 1
     assert sorted(files) == sorted([row.path for row in (*manifest.images, *manifest.labels)])
     assert {row.root for row in (*manifest.images, *manifest.labels)} == {"data"}
-    for row in to_label(manifest):
+    for row in unlabelled_images(manifest):
         assert manifest.label(row.id, "coarse") is not None
         assert manifest.label(row.id, "truth") is not None
-    groups = [{row.group for row in rows} for rows in (to_label(manifest), manifest.split("val"))]
+    groups = [{row.group for row in rows} for rows in (unlabelled_images(manifest), manifest.split("val"))]
     assert not groups[0] & groups[1]  # no town is in two parts
 
 

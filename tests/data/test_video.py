@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from autolabel.data.video import decode_video, expected_frames
+from autolabel.data.media import decode_video, expected_frames
 from autolabel.errors import ConfigError, ImageError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)

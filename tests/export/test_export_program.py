@@ -14,18 +14,18 @@ from autolabel.export.compare import Difference, check, compare
 from autolabel.export.onnx_model import load_onnx, onnx_model, require_onnx
 from autolabel.export.program import DEEPEST, load_program, smallest_side, torch_program
 from autolabel.models import build_model
-from autolabel.models.at_scales import AtScales
+from autolabel.models.model import MultiscaleWrapper
 
 SMALL = {"head_channels": 16, "key_channels": 16, "attention_channels": 8}
 
 
-def network(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> AtScales:
+def network(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> MultiscaleWrapper:
     """With outputs that differ from pixel to pixel."""
     torch.manual_seed(0)
     model = build_model(SMALL | {"trunk": trunk, "head": head, "fusion": fusion}, 4).eval().requires_grad_(False)
     for parameter in model.head.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
-    return AtScales(model, scales)
+    return MultiscaleWrapper(model, scales)
 
 
 @pytest.mark.parametrize(

@@ -179,13 +179,13 @@ def _weights() -> tuple[bytes, bytes, bytes]:
     """Of a small network of ours, of a trunk alone, and of the network as others publish it."""
     import torch
 
-    from autolabel.config import Model
+    from autolabel.config.schema import ModelConfig
     from autolabel.models import WeightsCard, build_model, published_state, weights_to_bytes
-    from autolabel.models.cards import TrunkCard
-    from autolabel.models.trunk_weights import trunk_to_bytes
+    from autolabel.models.checkpoint import trunk_to_bytes
+    from autolabel.models.weights_file import TrunkCard
 
     torch.manual_seed(0)
-    table = Model(trunk="resnet_tiny", head="conv", fusion="single", key_channels=8)
+    table = ModelConfig(trunk="resnet_tiny", head="conv", fusion="single", key_channels=8)
     model = build_model(table, len(NAMES)).eval()
     sink = io.BytesIO()
     torch.save({key: value.detach().clone() for key, value in published_state(model).items()}, sink)
@@ -197,10 +197,10 @@ def _weights() -> tuple[bytes, bytes, bytes]:
 def shard() -> bytes:
     import numpy as np
 
-    from autolabel.labels.codes import CodeBook
+    from autolabel.labels.codebook import Codebook
     from autolabel.labels.shards import write_shard
 
-    book = CodeBook(len(NAMES), None)
+    book = Codebook(len(NAMES), None)
     codes = np.random.default_rng(0).integers(0, book.num_codes, (32, 48)).astype(book.dtype)
     return write_shard([("a", codes)], book, class_names=NAMES)
 

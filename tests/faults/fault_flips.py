@@ -10,8 +10,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from autolabel.cli.inspection import verify
-from autolabel.store import damage, scan
+from autolabel.cli.status import verify
+from autolabel.store import find_problems, scan
 from tests.faults import harness, minute
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally
@@ -52,7 +52,7 @@ def in_artefact(made: minute.Minute, rng: random.Random, *, by_command: bool = F
     name = path.relative_to(folder).as_posix()
     before = flip(path, rng)
     try:
-        problems = _by_command(made) if by_command else damage(folder, full=True)
+        problems = _by_command(made) if by_command else find_problems(folder, full=True)
     finally:
         path.write_bytes(before)
     named = [problem for problem in problems if name in problem]
@@ -104,7 +104,7 @@ def in_draft(made: minute.Minute, step: str, rng: random.Random) -> list[str]:
     runs = [harness.run(target.scenario, root)]
     if runs[0].error.startswith(("StoreError", "CorruptArtefact")):
         runs.append(harness.run(target.scenario, root))
-    problems = [p for f in scan(root / "artefacts") if f.kind == "committed" for p in damage(f.path, full=True)]
+    problems = [p for f in scan(root / "artefacts") if f.kind == "committed" for p in find_problems(f.path, full=True)]
     shutil.rmtree(root)
     # A draft that was complete has become the artefact as it was: then the damage shows as in any artefact.
     unnamed = [problem for problem in problems if damaged.name not in problem]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from autolabel.cli.inspection import gc
+from autolabel.cli.status import gc
 from autolabel.store import digest_json, scan, set_aside
 from tests.faults import harness, minute
 from tests.faults.fresh import in_fresh_process

@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 from autolabel.flow import runner
 from autolabel.store import Artefact, artefact, draft, durable, journal
-from autolabel.store.digest import Bytes
-from autolabel.store.effects import effect
+from autolabel.store.files import Bytes
+from autolabel.store.hooks import effect
 from tests.faults import fault_flips, fault_power, harness, minute, test_kill_store
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally

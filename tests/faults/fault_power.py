@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store.hooks import Effect, Phase, observe
 from tests.faults import harness, minute, test_kill_store
 from tests.faults.disk import MODES, Disk, Op
 from tests.faults.fresh import in_fresh_process

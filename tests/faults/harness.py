@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from autolabel.errors import AutolabelError
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store.hooks import Effect, Phase, observe
 
 Scenario = Callable[[Path], str]
 Fault = Callable[[Phase, Effect], None]

@@ -52,7 +52,7 @@ def run(things: Cabinet, folder: Path) -> Tally:
 
 
 def _lay(things: Cabinet, folder: Path) -> None:
-    from autolabel.config import Model
+    from autolabel.config.schema import ModelConfig
     from autolabel.models import WeightsCard, build_model, weights_to_bytes
 
     root = things.good["root"]
@@ -64,7 +64,7 @@ def _lay(things: Cabinet, folder: Path) -> None:
         put(folder / "data" / "images" / f"{name}.png", image)
     put(folder / "data" / "classes.toml", f"names = {json.dumps(CLASSES)}".encode())
     put(folder / "x.toml", EXPERIMENT.encode())
-    table = Model(trunk="resnet_tiny", head="conv", fusion="single", key_channels=8)
+    table = ModelConfig(trunk="resnet_tiny", head="conv", fusion="single", key_channels=8)
     card = WeightsCard(table=table, class_names=CLASSES)
     put(folder / "weights", weights_to_bytes(build_model(table, len(CLASSES)).eval(), card))
 

@@ -44,7 +44,7 @@ WRONG = {
 
 def _settings() -> list[Config]:
     """Every setting with what it does not take."""
-    from autolabel.config import Experiment
+    from autolabel.config.schema import Experiment
 
     return [
         Config(f"{name} = {value}", GOOD.encode(), (f"{name}={value}",), f"{name}")
@@ -56,13 +56,13 @@ def _settings() -> list[Config]:
 
 def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, type]]:
     """(dotted name, kind) of the settings below the tables; the data table's are those of synthetic scenes."""
-    from autolabel.config import Synthetic, Table
+    from autolabel.config.schema import Config, SyntheticConfig
 
     found: list[tuple[str, type]] = []
     for name, about in model.model_fields.items():
         if name == "data":
-            found += leaves(Synthetic, "data.")
-        elif isinstance(about.annotation, type) and issubclass(about.annotation, Table):
+            found += leaves(SyntheticConfig, "data.")
+        elif isinstance(about.annotation, type) and issubclass(about.annotation, Config):
             found += leaves(about.annotation, f"{prefix}{name}.")
         elif name not in ("source", "weights", "huggingface", "class_map", "class_thresholds"):
             found.append((f"{prefix}{name}", _kind(about.annotation)))
@@ -78,7 +78,7 @@ def _kind(annotation: Any) -> type:
 
 
 def _unknown(rng: random.Random) -> list[Config]:
-    from autolabel.config import Experiment
+    from autolabel.config.schema import Experiment
 
     found = []
     for name, _ in leaves(Experiment):
@@ -264,9 +264,9 @@ ANYTHING = "\0anything"  # refused or accepted
 
 def refusal(config: Config) -> str | None:
     """What is wrong with how a case is met; None if nothing is."""
+    from autolabel.config.load import parse_experiment
     from autolabel.errors import ConfigError
-    from autolabel.experiment import parse_experiment
-    from autolabel.flow.load import load_pipeline
+    from autolabel.flow.graph import load_pipeline
 
     try:
         experiment = parse_experiment(config.raw, where="x.toml", base=Path("/nowhere"), overrides=config.overrides)

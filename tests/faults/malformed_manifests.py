@@ -69,7 +69,7 @@ def table_of(name: str, rows: list[dict[str, Any]]) -> bytes:
     """Parquet bytes of rows that nobody has judged."""
     import pyarrow as pa
 
-    from autolabel.data.tables import IMAGE_SCHEMA, LABEL_SCHEMA
+    from autolabel.data.manifest import IMAGE_SCHEMA, LABEL_SCHEMA
 
     schema = IMAGE_SCHEMA if name == "images" else LABEL_SCHEMA
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in schema]

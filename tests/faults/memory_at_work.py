@@ -25,11 +25,11 @@ import torch
 from click.testing import CliRunner
 
 import autolabel.stages.infer
+from autolabel.artifacts import WEIGHTS
 from autolabel.cli.main import cli
-from autolabel.data.dataset import CropSet
+from autolabel.data.crops import CropDataset
 from autolabel.errors import ImageError
-from autolabel.inference.upload import Upload
-from autolabel.stages.parts.opening import WEIGHTS
+from autolabel.inference.model import Upload
 from autolabel.store import Artefact
 from autolabel.training.trainer import Trainer
 from tests.faults.workshop import Workshop, damage, digests, one_line
@@ -150,7 +150,7 @@ class Tries:
         )
         step, digest, options, target, name = self.rng.choice(
             [
-                ("teacher", self.weights, TRAINING, CropSet, "__getitem__"),
+                ("teacher", self.weights, TRAINING, CropDataset, "__getitem__"),
                 ("infer", self.codes, IN_BATCHES, autolabel.stages.infer, "_write"),
             ]
         )

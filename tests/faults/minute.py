@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 import autolabel
-from autolabel.cli.options import How, Opened, opened, running
-from autolabel.experiment import load_experiment
+from autolabel.cli.options import Project, RunOptions, load_project, running
+from autolabel.config.load import load_experiment
 from autolabel.flow.graph import Node
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 from autolabel.store import Artefact, digest_json, scan
 from tests.faults import harness
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml
@@ -49,7 +49,7 @@ class Minute:
     """An experiment, run once: `whole` is its work folder."""
 
     folder: Path
-    project: Opened
+    project: Project
     whole: Path
     targets: dict[str, harness.Target] = field(default_factory=dict)  # cases measured so far, by step
 
@@ -61,8 +61,8 @@ class Minute:
         wanted = self.project.pipeline.select(target) if target else list(self.project.pipeline.nodes.values())
 
         def run(root: Path) -> str:
-            project = Opened(self.project.experiment, self.project.pipeline, root)
-            with running(project, How(None, None, True, False), StopFlag()) as runner:
+            project = Project(self.project.experiment, self.project.pipeline, root)
+            with running(project, RunOptions(None, None, True, False), StopFlag()) as runner:
                 done = runner.run(project.pipeline, wanted)
             return digest_json([(item.node.name, item.artefact.digest) for item in done])
 
@@ -147,7 +147,7 @@ def make(folder: Path, seed: int) -> Minute:
     write_source(folder / "source", seed)
     file = folder / "experiment.toml"
     file.write_text(text(seed))
-    project = opened(load_experiment(file), folder / "whole")
+    project = load_project(load_experiment(file), folder / "whole")
     minute = Minute(folder, project, project.work)
     _import_all()
     known, listed = set(sys.modules), folder / "modules"

@@ -28,7 +28,9 @@ def test_hostile_files_do_no_harm(ram: Path) -> None:
 
 
 def test_code_that_is_run_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolabel.cli.importing.read_given", lambda file: pickle.loads(file.read_bytes()) or b"")
+    monkeypatch.setattr(
+        "autolabel.cli.import_weights.read_user_file", lambda file: pickle.loads(file.read_bytes()) or b""
+    )
     evil = pickle.dumps(_Touch())
     arguments = ("import-weights", "thing", "--out", "out")
     assert any("its code was run" in line for line in meet(Hostile("x", laid(thing=evil), arguments), ram / "case"))

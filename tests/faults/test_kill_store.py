@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.store import Artefact, delete, digest_json, hold, open_draft, recover, scan, set_aside, write_file
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store import Artefact, delete, digest_json, hold_lock, open_draft, recover, scan, set_aside, write_file
+from autolabel.store.hooks import Effect, Phase, observe
 from tests.faults.harness import fail_with, run_fault_matrix, run_kill_matrix
 
 KEY, DAMAGED, OLD = "a" * 64, "b" * 64, "c" * 64
@@ -46,7 +46,7 @@ def prepare(root: Path) -> None:
 
 def scenario(root: Path) -> str:
     artefacts = root / "artefacts"
-    with hold(root / ".lock"):
+    with hold_lock(root / ".lock"):
         made = [build(artefacts / "label", KEY), build(artefacts / "codes", DAMAGED)]
         for found in scan(artefacts):
             if found.kind == "trash" or found.key == OLD[:16]:

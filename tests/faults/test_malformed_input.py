@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.data import checks
-from autolabel.data.rows import ImageRow
+from autolabel.data import schema
+from autolabel.data.schema import ImageRow
 from tests.faults import malformed_configs, malformed_manifests
 from tests.faults.fault_malformed_input import run
 
@@ -20,7 +20,7 @@ def test_malformed_input_is_refused_or_means_what_it_says(ram: Path) -> None:
 
 
 def test_a_rule_that_is_not_checked_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "unsafe_path", lambda path: None)
+    monkeypatch.setattr(schema, "unsafe_path", lambda path: None)
     assert any("images.path = '/etc/passwd': accepted" in line for line in run(1200, 0, ram).bad)
 
 
@@ -29,7 +29,7 @@ def test_an_error_of_another_class_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         1 // row.width
         return None
 
-    monkeypatch.setattr(checks, "_image_problem", broken)
+    monkeypatch.setattr(schema, "_image_problem", broken)
     found = [malformed_manifests.refusal(case) for case in malformed_manifests.cases(random.Random(0))]
     assert any(problem and problem.startswith("ZeroDivisionError") for problem in found)
 

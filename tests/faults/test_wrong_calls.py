@@ -8,7 +8,8 @@ import click
 import pytest
 
 from autolabel.cli.main import cli
-from autolabel.given import read_given
+from autolabel.errors import DataError
+from autolabel.user_files import read_user_file
 from tests.faults import fault_wrong_calls
 from tests.faults.fault_wrong_calls import choose, commands, judge, run
 
@@ -39,7 +40,7 @@ def test_a_command_that_fails_is_found(ram: Path, monkeypatch: pytest.MonkeyPatc
     @click.argument("codes", type=click.Path(path_type=Path))
     def broken(out: Path, codes: Path) -> None:
         """Trusts what it is given, and writes where it should not."""
-        Path("elsewhere").write_text(read_given(codes).decode("ascii"))
+        Path("elsewhere").write_text(read_user_file(codes, DataError).decode("ascii"))
 
     monkeypatch.setitem(cli.commands, "broken", broken)
     monkeypatch.setattr(fault_wrong_calls, "commands", lambda: iter([(("broken",), broken)]))
@@ -62,5 +63,5 @@ def test_every_parameter_gets_its_turn(ram: Path) -> None:
 
 @pytest.mark.parametrize("place", ["/dev/zero", "/dev/null", "."])
 def test_only_regular_files_are_read(place: str) -> None:
-    with pytest.raises(OSError):
-        read_given(Path(place))
+    with pytest.raises(DataError, match=r"cannot be read: (it is no regular file|Is a directory)"):
+        read_user_file(Path(place), DataError)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autolabel.store import Artefact, Found, scan
+from autolabel.store import Artefact, WorkFolderItem, scan
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
 
 EXPERIMENT = {
@@ -98,7 +98,7 @@ def damage(work: Path) -> list[str]:
     return [f"{f.node}: {line}" for f in committed(work) for line in Artefact.open(f.path).verify(full=True)]
 
 
-def committed(work: Path) -> Iterator[Found]:
+def committed(work: Path) -> Iterator[WorkFolderItem]:
     return (found for found in scan(work / "artefacts") if found.kind == "committed")
 
 

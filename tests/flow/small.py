@@ -4,58 +4,58 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.config import Experiment, Fuse, Infer, Label, Runtime, Synthetic
+from autolabel.config.schema import Experiment, FuseConfig, InferConfig, LabelConfig, RuntimeConfig, SyntheticConfig
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.runner import Runner
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.stopping import StopFlag
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.signals import StopFlag
 
 
 def count_run(ctx: Context) -> None:
     ctx.draft.log_append("runs", "1")
 
 
-def make_numbers(ctx: Context) -> Outcome:
+def make_numbers(ctx: Context) -> StageResult:
     count_run(ctx)
     for i in range(ctx.settings.chunk):
         ctx.draft.write(f"{i}.txt", str(i).encode())
-    return Outcome(meta={"count": ctx.settings.chunk})
+    return StageResult(meta={"count": ctx.settings.chunk})
 
 
-def filter_numbers(ctx: Context) -> Outcome:
+def filter_numbers(ctx: Context) -> StageResult:
     """Keeps numbers above ten times the threshold."""
     count_run(ctx)
     kept = [name for name in ctx.inputs["numbers"].names() if int(name[:-4]) > 10 * ctx.settings.threshold]
     for name in kept:
         ctx.draft.write(name, ctx.inputs["numbers"].read(name))
-    return Outcome(meta={})
+    return StageResult(meta={})
 
 
-def add_numbers(ctx: Context) -> Outcome:
+def add_numbers(ctx: Context) -> StageResult:
     count_run(ctx)
     total = sum(int(artefact.read(name)) for artefact in ctx.group("parts").values() for name in artefact.names())
     ctx.draft.write("sum.txt", str(total).encode())
-    return Outcome(meta={"total": total}, bad_items=0)
+    return StageResult(meta={"total": total}, bad_items=0)
 
 
 NUMBERS = Stage("numbers", 1, "numbers", {}, make_numbers)
 FILTER = Stage("filter", 1, "numbers", {"numbers": "numbers"}, filter_numbers)
 SUM = Stage("sum", 1, "total", {"parts.*": "numbers"}, add_numbers)
 
-EXPERIMENT = Experiment(name="small", data=Synthetic(source="synthetic"))
+EXPERIMENT = Experiment(name="small", data=SyntheticConfig(source="synthetic"))
 
 
 def build(*, count: int = 10, threshold: float = 0.5) -> Pipeline:
     p = Pipeline()
-    numbers = p.add("numbers", NUMBERS, Infer(chunk=count))
-    high = p.add("high", FILTER, Label(threshold=threshold), numbers=numbers)
-    p.add("sum", SUM, Fuse(), parts={"all": numbers, "high": high})
+    numbers = p.add("numbers", NUMBERS, InferConfig(chunk=count))
+    high = p.add("high", FILTER, LabelConfig(threshold=threshold), numbers=numbers)
+    p.add("sum", SUM, FuseConfig(), parts={"all": numbers, "high": high})
     return p
 
 
 def runner(work: Path) -> tuple[Runner, list[str]]:
     said: list[str] = []
-    return Runner(EXPERIMENT, work, Runtime(), StopFlag(), said.append, quiet=True), said
+    return Runner(EXPERIMENT, work, RuntimeConfig(), StopFlag(), said.append, quiet=True), said
 
 
 def run(work: Path, pipeline: Pipeline) -> tuple[dict[str, str], set[str]]:

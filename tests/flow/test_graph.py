@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autolabel.config import Fuse, Infer, Label
+from autolabel.config.schema import FuseConfig, InferConfig, LabelConfig
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key
@@ -11,18 +11,18 @@ from tests.flow.small import FILTER, NUMBERS, SUM, build
 
 def test_wiring_is_checked_as_it_is_written() -> None:
     p = Pipeline()
-    numbers = p.add("numbers", NUMBERS, Infer())
-    total = p.add("sum", SUM, Fuse(), parts={"all": numbers})
+    numbers = p.add("numbers", NUMBERS, InferConfig())
+    total = p.add("sum", SUM, FuseConfig(), parts={"all": numbers})
     with pytest.raises(ConfigError, match="input 'numbers' is missing"):
-        p.add("high", FILTER, Label())
+        p.add("high", FILTER, LabelConfig())
     with pytest.raises(ConfigError, match="wants numbers, 'sum' makes total"):
-        p.add("high", FILTER, Label(), numbers=total)
+        p.add("high", FILTER, LabelConfig(), numbers=total)
     with pytest.raises(ConfigError, match="has no input 'nmbers'; it has: numbers"):
-        p.add("high", FILTER, Label(), nmbers=numbers)
+        p.add("high", FILTER, LabelConfig(), nmbers=numbers)
     with pytest.raises(ConfigError, match="is there twice"):
-        p.add("numbers", NUMBERS, Infer())
+        p.add("numbers", NUMBERS, InferConfig())
     with pytest.raises(ConfigError, match="not in this pipeline"):
-        Pipeline().add("high", FILTER, Label(), numbers=numbers)
+        Pipeline().add("high", FILTER, LabelConfig(), numbers=numbers)
     assert list(p.nodes) == ["numbers", "sum"], "a refused step leaves nothing behind"
 
 

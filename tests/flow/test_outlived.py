@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Experiment, Infer, Label
+from autolabel.config.schema import Experiment, InferConfig, LabelConfig
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.store import Artefact
 from tests.flow.small import NUMBERS, run
 
 
-def _make(ctx: Context) -> Outcome:
+def _make(ctx: Context) -> StageResult:
     ctx.draft.write("bad.txt", b"3")
-    return Outcome(meta={}, bad_items=1)
+    return StageResult(meta={}, bad_items=1)
 
 
 def _mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
@@ -26,9 +26,12 @@ def _mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefa
 
 def _pipeline() -> Pipeline:
     p = Pipeline()
-    numbers = p.add("numbers", NUMBERS, Infer(chunk=5))
+    numbers = p.add("numbers", NUMBERS, InferConfig(chunk=5))
     p.add(
-        "picky", Stage("picky", 1, "numbers", {"numbers": "numbers"}, _make, mended=_mended), Label(), numbers=numbers
+        "picky",
+        Stage("picky", 1, "numbers", {"numbers": "numbers"}, _make, can_retry=_mended),
+        LabelConfig(),
+        numbers=numbers,
     )
     return p
 

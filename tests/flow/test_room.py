@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from autolabel.config import Label
+from autolabel.config.schema import LabelConfig
 from autolabel.data.build import plan
 from autolabel.errors import StoreError
-from autolabel.flow.room import check_room, planned
-from autolabel.flow.stage import Room
+from autolabel.flow.disk_space import check_disk_space, planned_sizes
+from autolabel.flow.stage import DiskEstimate
 from tests.flow.small import EXPERIMENT, FILTER, build, runner
 
 
@@ -27,8 +27,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 def test_it_is_refused_with_the_bytes_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = build()
-    big = replace(FILTER, room=lambda ahead, sizes: Room(sizes.all.images, 5_000_000_000))
-    pipeline.add("big", big, Label(), numbers=pipeline.nodes["numbers"])
+    big = replace(FILTER, room=lambda ahead, sizes: DiskEstimate(sizes.all.images, 5_000_000_000))
+    pipeline.add("big", big, LabelConfig(), numbers=pipeline.nodes["numbers"])
     machine, said = runner(tmp_path)
     fake(monkeypatch, 4_000_000_000)
     with pytest.raises(StoreError, match="'big' needs about 5,000,000,000 bytes, and 4,000,000,000 are free"):
@@ -44,17 +44,17 @@ def test_what_a_draft_holds_need_not_fit_again(tmp_path: Path, monkeypatch: pyte
     (draft / "data").mkdir(parents=True)
     (draft / "data" / "done").write_bytes(bytes(600))
     fake(monkeypatch, 500)
-    check_room("x", Room(1, 1000), draft)
-    check_room("x", Room(1, None), draft)
+    check_disk_space("x", DiskEstimate(1, 1000), draft)
+    check_disk_space("x", DiskEstimate(1, None), draft)
     with pytest.raises(StoreError, match="needs about 501 bytes, and 500 are free"):
-        check_room("x", Room(1, 1101), draft)
+        check_disk_space("x", DiskEstimate(1, 1101), draft)
 
 
 def test_images_before_there_is_a_manifest() -> None:
     data = EXPERIMENT.data
-    sizes = planned(plan(data), data)
+    sizes = planned_sizes(plan(data), data)
     pixels = data.size[0] * data.size[1]
-    assert sizes.to_label == (data.num_coarse, data.num_coarse * pixels)
+    assert sizes.unlabelled == (data.num_coarse, data.num_coarse * pixels)
     assert sizes.val == (data.num_val, data.num_val * pixels)
     assert sizes.all.images == data.num_fine + data.num_coarse + data.num_val
 
@@ -82,4 +82,4 @@ def test_a_disk_that_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "no")
 
     monkeypatch.setattr(os, "statvfs", refuse)
-    check_room("x", Room(1, 10**18), tmp_path / "x.partial")
+    check_disk_space("x", DiskEstimate(1, 10**18), tmp_path / "x.partial")

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Label, Table
+from autolabel.config.schema import Config, LabelConfig
 from autolabel.errors import ConfigError
-from autolabel.flow.clean import unreferenced
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.stage import Context, Outcome, Stage
-from autolabel.flow.status import status
-from autolabel.stopping import Stopped
+from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.flow.status import status, unreferenced
+from autolabel.signals import Stopped
 from tests.flow.small import FILTER, build, run, runner
 
 
@@ -64,9 +63,9 @@ def test_an_input_made_again_with_earlier_bytes_finds_the_earlier_artefact(tmp_p
     """A GPU may give other bytes each time; here every second time."""
     turns = iter("121")
 
-    def write_turn(ctx: Context) -> Outcome:
+    def write_turn(ctx: Context) -> StageResult:
         ctx.draft.write(f"{next(turns)}.txt", b"")
-        return Outcome(meta={})
+        return StageResult(meta={})
 
     def damage() -> None:
         file = next((tmp_path / "artefacts" / "noise").glob(f"{'?' * 16}/provenance.json"))
@@ -74,8 +73,8 @@ def test_an_input_made_again_with_earlier_bytes_finds_the_earlier_artefact(tmp_p
 
     def both(threshold: float) -> set[str]:
         p = Pipeline()
-        noise = p.add("noise", Stage("noise", 1, "numbers", {}, write_turn), Table())
-        p.add("high", FILTER, Label(threshold=threshold), numbers=noise)
+        noise = p.add("noise", Stage("noise", 1, "numbers", {}, write_turn), Config())
+        p.add("high", FILTER, LabelConfig(threshold=threshold), numbers=noise)
         return run(tmp_path, p)[1]
 
     assert both(0.1) == {"noise", "high"}

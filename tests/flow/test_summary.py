@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.cli.running import print_summary
-from autolabel.config import Evaluate, Synthetic
+from autolabel.cli.run import print_summary
+from autolabel.config.schema import EvaluateConfig, SyntheticConfig
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.stage import Context, Outcome, Stage
+from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.summary import failed_gates, summarise
 from autolabel.store import Artefact, open_draft
 
@@ -17,13 +17,13 @@ def artefact(folder: Path, miou: float | None) -> Artefact:
 
 
 def pipeline(min_miou: float | None) -> Pipeline:
-    def run(ctx: Context) -> Outcome:
+    def run(ctx: Context) -> StageResult:
         raise AssertionError("not run here")
 
     p = Pipeline()
-    student = p.add("student", Stage("student", 1, "weights", {}, run), Synthetic(source="synthetic"))
+    student = p.add("student", Stage("student", 1, "weights", {}, run), SyntheticConfig(source="synthetic"))
     evaluate = Stage("evaluate", 1, "evaluation", {"model": "weights"}, run)
-    p.headline = p.add("evaluate-student", evaluate, Evaluate(min_miou=min_miou), model=student)
+    p.headline = p.add("evaluate-student", evaluate, EvaluateConfig(min_miou=min_miou), model=student)
     return p
 
 

@@ -11,13 +11,13 @@ import json
 
 import torch
 
-from autolabel.inference.decision import decide
-from autolabel.inference.fused import fused_logits
-from autolabel.inference.kernels import decide_terms
-from autolabel.inference.terms import fusion_terms
-from autolabel.labels.codes import CodeBook
+from autolabel.inference import fused_decision
+from autolabel.inference.decision import encode
+from autolabel.inference.fused_cuda import encode_terms
+from autolabel.inference.fused_decision import encode_fused, fused_logits
+from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import FUSIONS
-from tests.inference.test_fused import near_a_border, random_maps, single
+from tests.inference.test_fused import Lowest, near_a_border, random_maps, single
 
 CASES = [  # fusion, scales, size, classes, views, edge below which the second class is kept
     ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1, 0.0),
@@ -34,29 +34,40 @@ CASES = [  # fusion, scales, size, classes, views, edge below which the second c
 def run(
     fusion: str, scales: tuple[float, ...], size: tuple[int, int], classes: int, views: int, second_below: float
 ) -> dict[str, int]:
-    book = CodeBook(classes, second_below=second_below)
+    book = Codebook(classes, second_below=second_below)
     explicit = fusion == "explicit"
     maps = [random_maps(scales, size, classes=classes, batch=2, seed=s, explicit=explicit) for s in range(views)]
-    terms = [fusion_terms(FUSIONS[fusion], single(view)) for view in maps]
+    terms = [FUSIONS[fusion].terms(single(view)) for view in maps]
     assert all(view is not None for view in terms)
-    codes = decide_terms(terms, book)
+    codes = encode_terms(terms, book)
     dense = fused_logits(FUSIONS[fusion], maps)
     far = ~near_a_border(dense, book)
-    expected = decide(dense, book)
+    expected = encode(dense, book)
     assert codes.dtype == expected.dtype
     return {"compared": int(far.sum()), "differ": int((codes.int() != expected.int())[far].sum())}
 
 
 def broken() -> dict[str, int]:
     """One value that is not finite: no pixel is invalid that is valid in the dense path, and the rest agree."""
-    book = CodeBook(5)
+    book = Codebook(5)
     maps = single(random_maps((0.5, 1.0), (16, 16)))
     maps[0].logits[0, 2, 1, 2] = torch.nan
-    codes = decide_terms([fusion_terms(FUSIONS["hierarchical"], maps)], book)
-    expected = decide(fused_logits(FUSIONS["hierarchical"], [maps]), book)
+    codes = encode_terms([FUSIONS["hierarchical"].terms(maps)], book)
+    expected = encode(fused_logits(FUSIONS["hierarchical"], [maps]), book)
     invalid = int((codes == book.invalid).sum())
     return {"compared": invalid, "differ": int(((codes != expected) & (expected != book.invalid)).sum())}
 
 
+def unstated() -> dict[str, int]:
+    """A fusion that states no terms, where the kernel could run: decided by its own formula."""
+    fused_decision._has_kernel = lambda logits: True
+    book = Codebook(5)
+    maps = random_maps((0.5, 1.0, 2.0), (16, 20))
+    dense = fused_logits(Lowest(), [maps])
+    far = ~near_a_border(dense, book)
+    codes = encode_fused(Lowest(), [single(maps)], book)
+    return {"compared": int(far.sum()), "differ": int((codes != encode(dense, book))[far].sum())}
+
+
 if __name__ == "__main__":
-    print(json.dumps([*(run(*case) for case in CASES), broken()]))
+    print(json.dumps([*(run(*case) for case in CASES), broken(), unstated()]))

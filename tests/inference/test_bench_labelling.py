@@ -7,16 +7,9 @@ from pathlib import Path
 import _codec
 import _decision
 import _dense
-import _skip
 import numpy as np
 import pytest
 from _scopes import SCOPES
-from PIL import Image
-
-from autolabel.config import Model
-from autolabel.data.scenes import render
-from autolabel.models import WeightsCard
-from autolabel.models.weights import weights_to_bytes
 
 
 def test_fusion_and_decision() -> None:
@@ -45,23 +38,3 @@ def test_label_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     )
     assert result["codec.archive_time_ratio"] < result["codec.time_ratio"]
     assert not any("camvid" in key for key in result)
-
-
-def test_skipping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    scene = render(0, 0, size=(96, 128))
-    model = _dense.network("hrnet_tiny", scene)
-    card = WeightsCard(table=Model(trunk="hrnet_tiny"), class_names=tuple(f"class {k}" for k in range(_dense.CLASSES)))
-    weights, folder = tmp_path / "weights.safetensors", tmp_path / "pictures"
-    weights.write_bytes(weights_to_bytes(model, card))
-    folder.mkdir()
-    Image.fromarray(scene.image).save(folder / "0.png")
-    monkeypatch.setattr(_skip, "CURVE", (0.0, 0.03, 1.0))
-    result = _skip.measure("cpu", weights=weights, pictures=folder, work=tmp_path, every=1)
-    assert [row["skip"] for row in result["skip.curve"]] == [0.0, 0.03, 1.0]
-    assert result["skip.curve"][0]["agreement"] > 0.999
-    assert result["skip.curve"][0]["skipped"] == 0
-    assert result["skip.time_ratio"] > 0
-    assert len(_skip.table(result["skip.curve"]).splitlines()) == 4
-    monkeypatch.setattr(_skip, "DATA", tmp_path / "nothing")
-    assert _skip.measure("cpu", weights=None, pictures=None, work=tmp_path, every=1) == {}
-    assert len(capsys.readouterr().err.splitlines()) == 1

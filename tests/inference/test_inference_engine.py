@@ -11,17 +11,16 @@ import pytest
 import torch
 
 from autolabel.errors import AutolabelError, ImageError
-from autolabel.inference.decision import decide
+from autolabel.inference.decision import encode
 from autolabel.inference.engine import ChunkCodes, Stats, infer_chunks
+from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory, Upload
 from autolabel.inference.multiscale import multiscale_logits
-from autolabel.inference.teacher import Halving, Teacher
-from autolabel.inference.upload import Upload
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import write_shard
 from autolabel.models import WeightsCard, build_model, normalise
 
 TABLE = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attention_channels": 8}
-BOOK = CodeBook(5)
+BOOK = Codebook(5)
 SCALES = (0.5, 1.0)
 
 
@@ -45,11 +44,11 @@ def load(row: Row) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> Teacher:
+def teacher() -> InferenceModel:
     torch.manual_seed(0)
     model = build_model(TABLE, 5)
     card = WeightsCard(table=model.table, class_names=tuple("abcde"))
-    return Teacher(model, card, BOOK, scales=SCALES)
+    return InferenceModel(model, card, BOOK, scales=SCALES)
 
 
 def run(teacher, chunks=CHUNKS, **settings) -> list[ChunkCodes]:
@@ -65,11 +64,11 @@ def pool_threads() -> int:
 
 
 @pytest.fixture(scope="module")
-def reference(teacher: Teacher) -> dict[int, bytes]:
+def reference(teacher: InferenceModel) -> dict[int, bytes]:
     return shards(run(teacher, decoders=1))
 
 
-def test_codes_are_those_of_each_image_alone(teacher: Teacher) -> None:
+def test_codes_are_those_of_each_image_alone(teacher: InferenceModel) -> None:
     results = run(teacher)
     assert [result.chunk for result in results] == [0, 1, 2]
     for result, (_, rows) in zip(results, CHUNKS, strict=True):
@@ -77,21 +76,21 @@ def test_codes_are_those_of_each_image_alone(teacher: Teacher) -> None:
         assert result.bad == []
         for row, (_, codes) in zip(rows, result.codes, strict=True):
             images = normalise(torch.from_numpy(load(row)[None]))
-            expected = decide(multiscale_logits(teacher.evidence.model, images, SCALES), BOOK)[0].numpy()
+            expected = encode(multiscale_logits(teacher.evidence.model, images, SCALES), BOOK)[0].numpy()
             assert codes.dtype == np.uint8
             np.testing.assert_array_equal(codes, expected)
 
 
 @pytest.mark.parametrize("settings", [{"decoders": 4}, {"batch": 1}, {"batch": 9, "decoders": 3}], ids=str)
-def test_threads_and_batch_change_no_byte(teacher: Teacher, reference: dict, settings: dict) -> None:
+def test_threads_and_batch_change_no_byte(teacher: InferenceModel, reference: dict, settings: dict) -> None:
     assert shards(run(teacher, **settings)) == reference
 
 
-def test_a_resumed_run_gives_the_same_bytes(teacher: Teacher, reference: dict) -> None:
+def test_a_resumed_run_gives_the_same_bytes(teacher: InferenceModel, reference: dict) -> None:
     assert shards(run(teacher, [CHUNKS[2], CHUNKS[1]])) == {index: reference[index] for index in (1, 2)}
 
 
-def test_bad_images_are_set_aside_with_their_reason(teacher: Teacher, reference: dict) -> None:
+def test_bad_images_are_set_aside_with_their_reason(teacher: InferenceModel, reference: dict) -> None:
     def some_bad(row: Row) -> np.ndarray:
         if row.id in ("image 2", "image 8"):
             raise ImageError(row.id, "cannot be decoded")
@@ -108,14 +107,14 @@ def test_bad_images_are_set_aside_with_their_reason(teacher: Teacher, reference:
     ]
 
 
-def test_empty_chunk(teacher: Teacher, reference: dict) -> None:
+def test_empty_chunk(teacher: InferenceModel, reference: dict) -> None:
     results = run(teacher, [(7, []), CHUNKS[1], (9, [])])
     assert [(result.chunk, len(result.codes)) for result in results] == [(7, 0), (1, 4), (9, 0)]
     assert write_shard(results[1].codes, BOOK) == reference[1]
     assert run(teacher, []) == []
 
 
-def test_any_other_error_ends_the_run_as_it_is(teacher: Teacher) -> None:
+def test_any_other_error_ends_the_run_as_it_is(teacher: InferenceModel) -> None:
     error = PermissionError("image 5")
 
     def fails(row: Row) -> np.ndarray:
@@ -129,7 +128,7 @@ def test_any_other_error_ends_the_run_as_it_is(teacher: Teacher) -> None:
     assert pool_threads() == 0
 
 
-def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: Teacher) -> None:
+def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: InferenceModel) -> None:
     loaded: list[str] = []
 
     def count(row: Row) -> np.ndarray:
@@ -145,7 +144,7 @@ def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: Teacher) -
     assert pool_threads() == 0
 
 
-def test_stats_after_every_batch(teacher: Teacher) -> None:
+def test_stats_after_every_batch(teacher: InferenceModel) -> None:
     seen: list[Stats] = []
     run(teacher, on_stats=seen.append)
     assert [stats.images for stats in seen] == [1] * len(ROWS)  # on the CPU one by one
@@ -208,7 +207,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_label() -> None:
 
 def test_one_image_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(AutolabelError, match=r"no memory for one image of 9 x 8; take lower scales") as caught:
-        Halving(OnGpu(fits=0))(torch.zeros(4, 8, 9, 3, dtype=torch.uint8))
+        SplitOnOutOfMemory(OnGpu(fits=0))(torch.zeros(4, 8, 9, 3, dtype=torch.uint8))
     assert caught.value.exit_code == 1
 
 
@@ -221,7 +220,7 @@ def test_bf16_changes_few_labels() -> None:
         torch.nn.init.normal_(model.head.classifier.weight)
         model.head.classifier.bias -= model.evidence(normalise(images)).logits.mean(dim=(0, 2, 3))
     single, half = (
-        Teacher(model, card, BOOK, scales=SCALES, precision=precision)(images) // BOOK.bins
+        InferenceModel(model, card, BOOK, scales=SCALES, precision=precision)(images) // BOOK.bins
         for precision in ("fp32", "bf16")
     )
     assert len(single.unique()) > 1

@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from autolabel.errors import DataError
-from autolabel.inference.decision import decide_probabilities
-from autolabel.inference.evidence import LogitEvidence, ProbabilityEvidence, evidence_of
-from autolabel.inference.predict import Predictor
-from autolabel.inference.teacher import Teacher
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.decision import encode_probabilities
+from autolabel.inference.model import InferenceModel, LogitPredictor, ProbabilityPredictor, code_predictor
+from autolabel.inference.predictor import Predictor
+from autolabel.labels.codebook import Codebook
 from autolabel.models import NetworkCard, build_model, normalise
 
 CARD = NetworkCard(class_names=("a", "b"), mean=(0.4, 0.5, 0.6))
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 20, 31, 3), dtype=np.uint8))
-BOOK = CodeBook(2)
+BOOK = Codebook(2)
 
 
 class Fake(nn.Module):
@@ -44,10 +43,10 @@ def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
         if flip:
             views.append(Fake().probabilities(images.flip(-1), scale=scale).flip(-1))
     p = torch.stack(views).double().mean(0)
-    found = ProbabilityEvidence(Fake()).mean(images, scales, flip=flip)
+    found = ProbabilityPredictor(Fake()).mean(images, scales, flip=flip)
     torch.testing.assert_close(found.double(), p, rtol=1e-5, atol=1e-6)
-    codes = Teacher(Fake(), CARD, BOOK, scales=scales, flip=flip)(IMAGES)
-    assert torch.equal(codes, decide_probabilities(found, BOOK))
+    codes = InferenceModel(Fake(), CARD, BOOK, scales=scales, flip=flip)(IMAGES)
+    assert torch.equal(codes, encode_probabilities(found, BOOK))
     labels = Predictor(Fake(), CARD, scales=scales, flip=flip, threshold=0.5).train_ids(IMAGES[0].numpy())
     near = ((p[0, :2].amax(0) - 0.5).abs() < 1e-5).numpy()
     expected = np.where(p[0, :2].amax(0) > 0.5, p[0, :2].argmax(0), 255)
@@ -64,7 +63,7 @@ def test_every_scale_alone_counts_the_same() -> None:
 
 @pytest.mark.parametrize("spoil", [1.01, 0.9, -1.0, float("nan"), float("inf")])
 def test_what_is_no_probability_is_refused(spoil: float) -> None:
-    teacher = Teacher(Fake(spoil), CARD, BOOK, scales=(1.0,))
+    teacher = InferenceModel(Fake(spoil), CARD, BOOK, scales=(1.0,))
     with pytest.raises(DataError, match="are not finite, negative or do not sum to 1 at every pixel"):
         teacher(IMAGES)
 
@@ -72,12 +71,12 @@ def test_what_is_no_probability_is_refused(spoil: float) -> None:
 def test_the_kind_of_network_says_how_it_is_asked() -> None:
     own = build_model({"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}, 2)
     cpu = torch.device("cpu")
-    assert isinstance(evidence_of(own, cpu), LogitEvidence)
-    assert isinstance(evidence_of(Fake(), cpu), ProbabilityEvidence)
+    assert isinstance(code_predictor(own, cpu), LogitPredictor)
+    assert isinstance(code_predictor(Fake(), cpu), ProbabilityPredictor)
 
 
 def test_the_map_of_no_class_is_in_the_sum_and_wins_nothing() -> None:
     pixels = torch.tensor([[0.2, 0.1, 0.7], [0.5, 0.1, 0.4], [0.55, 0.0, 0.45], [0.0009, 0.0, 0.9991], [0, 0, 1.0]])
-    codes = decide_probabilities(pixels.T.reshape(1, 3, 1, 5), BOOK).flatten().tolist()
+    codes = encode_probabilities(pixels.T.reshape(1, 3, 1, 5), BOOK).flatten().tolist()
     at = BOOK.edges.index
     assert codes == [0, at(0.5), at(0.5) + 1, BOOK.invalid, BOOK.invalid]

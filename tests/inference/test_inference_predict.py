@@ -6,7 +6,7 @@ import torch
 
 from autolabel.errors import ConfigError
 from autolabel.inference.multiscale import multiscale_logits
-from autolabel.inference.predict import Predictor
+from autolabel.inference.predictor import Predictor
 from autolabel.models import SegmentationModel, WeightsCard, build_model, normalise
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.inference.fused import decide_fused
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.fused_decision import encode_fused
+from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import FUSIONS
 from tests.helpers.paths import ROOT
 from tests.inference.test_fused import random_maps, single
@@ -23,7 +23,7 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from autolabel.inference.kernels import _FIELDS, _decide
+from autolabel.inference.fused_cuda import _FIELDS, _decide
 types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
 constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
 source = ASTSource(
@@ -46,7 +46,7 @@ def run(arguments: list[str], **env: str) -> str:
 
 def test_codes_in_the_interpreter() -> None:
     results = json.loads(run(["-m", "tests.inference.run_kernel"], TRITON_INTERPRET="1"))
-    assert len(results) == 9
+    assert len(results) == 10
     for result in results:
         assert result["compared"] > 0
         assert result["differ"] == 0
@@ -58,9 +58,9 @@ def test_it_compiles_for_a_gpu(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_codes_on_a_gpu_are_those_of_the_cpu() -> None:
-    book = CodeBook(19)
+    book = Codebook(19)
     maps = random_maps((0.25, 0.5, 1.0, 2.0), (256, 512), classes=19, batch=2)
     on_gpu = [m._replace(logits=m.logits.cuda(), attention=m.attention.cuda()) for m in single(maps)]
-    codes = decide_fused(FUSIONS["hierarchical"], [on_gpu], book).cpu()
-    expected = decide_fused(FUSIONS["hierarchical"], [single(maps)], book)
+    codes = encode_fused(FUSIONS["hierarchical"], [on_gpu], book).cpu()
+    expected = encode_fused(FUSIONS["hierarchical"], [single(maps)], book)
     assert (codes != expected).double().mean() < 1e-5

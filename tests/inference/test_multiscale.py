@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from autolabel.errors import ConfigError
-from autolabel.inference import multiscale_evidence, multiscale_logits
+from autolabel.inference import multiscale_logits
+from autolabel.inference.model import LogitPredictor
 from autolabel.models import SegmentationModel, build_model
-from autolabel.models.fusion import ScaleMaps
+from autolabel.models.fusion import ScaledOutput
 from autolabel.models.resize import resize, scaled_size
 
 SMALL = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attention_channels": 8}
@@ -36,7 +37,7 @@ def by_hand(model: SegmentationModel, images: torch.Tensor, scales: list[float])
         with torch.no_grad():
             out = model.evidence(resize(images, size))
         attention = None if out.attention is None else resize(out.attention, size)
-        maps.append(ScaleMaps(scale, resize(out.logits, size), attention))
+        maps.append(ScaledOutput(scale, resize(out.logits, size), attention))
     return model.fusion.fuse(maps)
 
 
@@ -69,18 +70,30 @@ def test_flip_averages_both_passes_and_is_symmetric(network: SegmentationModel, 
     torch.testing.assert_close(multiscale_logits(network, images.flip(-1), scales, flip=True), both.flip(-1))
 
 
-def test_evidence_is_what_was_fused(network: SegmentationModel, images: torch.Tensor) -> None:
-    scales = [0.5, 1.0, 2.0]
-    evidence = multiscale_evidence(network, images, scales)
-    assert torch.equal(evidence.fused, multiscale_logits(network, images, scales))
-    assert {s: tuple(x.shape[-2:]) for s, x in evidence.logits.items()} == {
+def test_every_scale_by_itself(network: SegmentationModel, images: torch.Tensor) -> None:
+    """Logits at the scale's own size, and weights that sum to 1 at the output size; the highest scale first."""
+    found = LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
+    assert {scale: tuple(each.values.shape[-2:]) for scale, each in found.items()} == {
         2.0: (74, 100),
         1.0: (37, 50),
         0.5: (18, 25),
     }
-    assert set(evidence.attention) == ({0.5, 1.0} if network.fusion.attends else set())
-    assert set(evidence.weights) == set(scales)
-    torch.testing.assert_close(sum(evidence.weights.values()), torch.ones(2, 1, 37, 50))
+    assert list(found) == [2.0, 1.0, 0.5]
+    torch.testing.assert_close(sum(each.weight for each in found.values()), torch.ones(2, 1, 37, 50))
+    with torch.no_grad():
+        alone = network.evidence(resize(images, (18, 25))).logits
+    torch.testing.assert_close(found[0.5].values, resize(alone, (18, 25)))
+    assert not any(each.values.requires_grad or each.weight.requires_grad for each in found.values())
+
+
+def test_scales_by_themselves_are_not_fused(
+    network: SegmentationModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reads a fused map there, and it has full size."""
+    fused: list[int] = []
+    monkeypatch.setattr(type(network.fusion), "fuse", lambda self, maps: fused.append(len(maps)))
+    LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
+    assert fused == []
 
 
 def test_attention_of_the_highest_scale_is_not_computed(images: torch.Tensor) -> None:

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.inference.branch_conv import (
+from autolabel.inference.optimize import (
     JoinedConv,
+    LeanOCR,
     PointwiseBranchConv,
     SpatialBranchConv,
+    _fold_norms,
+    prepare,
     resized_and_joined,
 )
-from autolabel.inference.lean_ocr import LeanOCR
-from autolabel.inference.prepare import _fold_norms, prepare
 from autolabel.models import SegmentationModel, build_model
 
 SMALL = {"head_channels": 16, "key_channels": 8, "attention_channels": 8}

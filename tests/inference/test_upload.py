@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from autolabel.inference.upload import Upload
+from autolabel.inference.model import Upload
 
 
 def test_on_a_cpu_images_stay_where_they_are() -> None:

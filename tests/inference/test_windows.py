@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from autolabel.config import Infer
+from autolabel.config.schema import InferConfig
 from autolabel.inference.engine import infer_chunks
-from autolabel.inference.upload import Upload
-from autolabel.inference.windows import decide_by_windows, windows
+from autolabel.inference.model import Upload
+from autolabel.inference.sliding_window import encode_by_windows, windows
 from autolabel.models.resize import resize
 
 
@@ -68,7 +68,7 @@ def test_codes_are_those_of_the_whole_image(height: int, width: int, size: tuple
     whole = network(noise_image(height, width, 2))
     assert len(whole.unique()) > 2
     del network.seen[:]
-    assert decide_by_windows(network, noise_image(height, width, 2), size=size, overlap=5).equal(whole)
+    assert encode_by_windows(network, noise_image(height, width, 2), size=size, overlap=5).equal(whole)
     assert all(h <= size[0] and w <= size[1] for h, w in network.seen)
     assert (len(network.seen) > 1) == (height > size[0] or width > size[1])
 
@@ -76,13 +76,13 @@ def test_codes_are_those_of_the_whole_image(height: int, width: int, size: tuple
 def test_lower_scales_see_the_same_grid() -> None:
     network = Network(two_scales=True)
     whole = network(noise_image(300, 422))
-    assert decide_by_windows(network, noise_image(300, 422), size=(128, 160), overlap=16).equal(whole)
+    assert encode_by_windows(network, noise_image(300, 422), size=(128, 160), overlap=16).equal(whole)
 
 
 def test_too_small_an_overlap_shows() -> None:
     network = Network(two_scales=False)
     images = noise_image(37, 53)
-    assert not decide_by_windows(network, images, size=(20, 30), overlap=1).equal(network(images))
+    assert not encode_by_windows(network, images, size=(20, 30), overlap=1).equal(network(images))
 
 
 class Row:
@@ -121,6 +121,6 @@ def test_the_engine_takes_large_images_by_windows_and_others_whole(device: str, 
 
 
 def test_an_overlap_as_large_as_a_window_is_refused() -> None:
-    assert Infer(window=(512, 300)).overlap == 256
+    assert InferConfig(window=(512, 300)).overlap == 256
     with pytest.raises(ValidationError, match="overlap must be less than window"):
-        Infer(window=(512, 256))
+        InferConfig(window=(512, 256))

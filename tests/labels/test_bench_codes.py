@@ -6,13 +6,13 @@ import codes as bench
 import numpy as np
 import pytest
 
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import write_shard
 
 
 def test_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "_seconds", lambda work, rounds: (work(), 1.0)[1])
-    book, rng = CodeBook(19), np.random.default_rng(0)
+    book, rng = Codebook(19), np.random.default_rng(0)
     small, large = (np.kron(rng.integers(0, 247, (6, 9)), np.ones((n, n))).astype(np.uint8) for n in (4, 40))
     result = bench.measure({"small": [small], "large": [large]}, book, 1)
     assert {f"codes.{name}.bytes" for name in bench.LAYOUTS} <= result.keys()

@@ -10,8 +10,8 @@ import oxipng
 import pytest
 
 from autolabel.errors import ConfigError, LabelError
-from autolabel.labels import codecs, png
-from autolabel.labels.codecs import CODECS, require_codec
+from autolabel.labels import png
+from autolabel.labels.png import CODECS, require_codec
 
 LABELS = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((9, 7), np.uint8))
 
@@ -31,7 +31,7 @@ def test_unknown_or_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_archived_bytes_repeat() -> None:
-    assert len({codecs.archive(LABELS) for _ in range(5)}) == 1
+    assert len({png.archive(LABELS) for _ in range(5)}) == 1
 
 
 def test_a_map_that_came_out_different_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,4 +47,4 @@ def test_a_map_that_came_out_different_is_not_kept(monkeypatch: pytest.MonkeyPat
     other = SimpleNamespace(RawImage=Changed, **{name: getattr(oxipng, name) for name in names})
     monkeypatch.setitem(sys.modules, "oxipng", other)
     with pytest.raises(LabelError, match="changed a label map"):
-        codecs.archive(LABELS)
+        png.archive(LABELS)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, DataError
-from autolabel.labels.codes import DEFAULT_EDGES, CodeBook, default_edges, thresholds_per_class
+from autolabel.labels.codebook import DEFAULT_EDGES, Codebook, default_edges, thresholds_per_class
 
 
-def expected_table(book: CodeBook, thresholds: list[float]) -> np.ndarray:
+def expected_table(book: Codebook, thresholds: list[float]) -> np.ndarray:
     table = np.full(book.invalid + 1, 255)
     for train_id in range(book.num_classes):
         for bin_ in range(book.bins):
@@ -25,14 +25,14 @@ def expected_table(book: CodeBook, thresholds: list[float]) -> np.ndarray:
 
 
 def test_cityscapes_leaves_13_bins_in_one_byte() -> None:
-    book = CodeBook(19)
+    book = Codebook(19)
     assert book.edges == (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
     assert (book.bins, book.num_codes, book.dtype, book.invalid) == (13, 247, np.uint8, 255)
 
 
 def test_default_edges_of_every_class_count() -> None:
     for num_classes in range(1, 256):
-        book = CodeBook(num_classes)
+        book = Codebook(num_classes)
         assert 0.5 in book.edges
         assert set(book.edges) <= set(DEFAULT_EDGES)
         assert book.num_codes <= book.invalid
@@ -45,7 +45,7 @@ def test_default_edges_of_every_class_count() -> None:
 
 @pytest.mark.parametrize("num_classes", [1, 2, 11, 19, 31, 32, 66, 255])
 def test_table_of_one_threshold(num_classes: int) -> None:
-    book = CodeBook(num_classes)
+    book = Codebook(num_classes)
     for threshold in (0.0, *book.edges):
         table = book.lut(threshold)
         assert table.dtype == np.uint8
@@ -54,7 +54,7 @@ def test_table_of_one_threshold(num_classes: int) -> None:
 
 @given(st.data())
 def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
-    book = CodeBook(data.draw(st.sampled_from([1, 5, 19, 40])))
+    book = Codebook(data.draw(st.sampled_from([1, 5, 19, 40])))
     thresholds = [data.draw(st.sampled_from((0.0, *book.edges))) for _ in range(book.num_classes)]
     np.testing.assert_array_equal(book.lut(thresholds), expected_table(book, thresholds))
 
@@ -62,20 +62,20 @@ def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
 @pytest.mark.parametrize("threshold", [0.42, 1.0, -0.1, float("nan"), 0.5000001])
 def test_threshold_that_is_no_edge(threshold: float) -> None:
     with pytest.raises(ConfigError, match=r"0\.3, 0\.4, 0\.5, .* 0\.99; .*infer\.edges"):
-        CodeBook(19).lut(threshold)
+        Codebook(19).lut(threshold)
 
 
 def test_finer_bins_by_setting() -> None:
-    book = CodeBook(19, [0.42, 0.5])
+    book = Codebook(19, [0.42, 0.5])
     assert book.lut(0.42)[:4].tolist() == [255, 0, 0, 255]
-    assert CodeBook(100, [0.5, 0.9]).dtype == np.uint16
-    assert CodeBook(85, [0.5, 0.9]).dtype == np.uint8
-    assert CodeBook(128, [0.5]).dtype == np.uint16  # 256 codes leave no room for the invalid one
+    assert Codebook(100, [0.5, 0.9]).dtype == np.uint16
+    assert Codebook(85, [0.5, 0.9]).dtype == np.uint8
+    assert Codebook(128, [0.5]).dtype == np.uint16  # 256 codes leave no room for the invalid one
 
 
 def test_wrong_number_of_thresholds() -> None:
     with pytest.raises(ConfigError, match="2 thresholds for 19 classes"):
-        CodeBook(19).lut([0.5, 0.5])
+        Codebook(19).lut([0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -94,20 +94,20 @@ def test_wrong_number_of_thresholds() -> None:
 )
 def test_edges_refused(edges: list[float]) -> None:
     with pytest.raises(ConfigError, match=r"^infer\.edges"):
-        CodeBook(19, edges)
+        Codebook(19, edges)
 
 
 def test_sizes_refused() -> None:
     with pytest.raises(ConfigError, match="two bytes"):
-        CodeBook(255, [i / 1000 for i in range(1, 501)])
+        Codebook(255, [i / 1000 for i in range(1, 501)])
     for num_classes in (0, 256):
         with pytest.raises(ConfigError, match="1 to 255"):
-            CodeBook(num_classes)
+            Codebook(num_classes)
 
 
 @pytest.mark.parametrize("num_classes", [3, 19, 40])
 def test_classes_and_bins(num_classes: int) -> None:
-    book = CodeBook(num_classes)
+    book = Codebook(num_classes)
     codes = np.arange(book.invalid + 1).astype(book.dtype).reshape(-1, 64)
     classes, bins = book.classes_and_bins(codes)
     assert (classes.dtype, bins.dtype, classes.shape) == (np.uint8, np.uint16, codes.shape)
@@ -116,9 +116,9 @@ def test_classes_and_bins(num_classes: int) -> None:
         assert (train_id, bin_) == (divmod(int(code), book.bins) if valid else (255, 0))
 
 
-@pytest.mark.parametrize("book", [CodeBook(19), CodeBook(66), CodeBook(3, [0.123, 0.5])], ids=str)
-def test_book_survives_json_and_pickle(book: CodeBook) -> None:
-    assert CodeBook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
+@pytest.mark.parametrize("book", [Codebook(19), Codebook(66), Codebook(3, [0.123, 0.5])], ids=str)
+def test_book_survives_json_and_pickle(book: Codebook) -> None:
+    assert Codebook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
     assert pickle.loads(pickle.dumps(book)) == book
 
 
@@ -139,7 +139,7 @@ def test_book_survives_json_and_pickle(book: CodeBook) -> None:
 )
 def test_wrong_book_refused(field: str, value: object) -> None:
     with pytest.raises(DataError, match=r"^shard 3: "):
-        CodeBook.from_dict({**CodeBook(19).to_dict(), field: value}, "shard 3")
+        Codebook.from_dict({**Codebook(19).to_dict(), field: value}, "shard 3")
 
 
 JSON = st.recursive(
@@ -150,11 +150,11 @@ JSON = st.recursive(
 
 
 @given(
-    st.fixed_dictionaries({"num_classes": JSON, "edges": JSON, "rule": st.just(CodeBook(19).to_dict()["rule"])}) | JSON
+    st.fixed_dictionaries({"num_classes": JSON, "edges": JSON, "rule": st.just(Codebook(19).to_dict()["rule"])}) | JSON
 )
 def test_any_json_is_a_book_or_an_error(value: object) -> None:
     try:
-        book = CodeBook.from_dict(value)
+        book = Codebook.from_dict(value)
     except DataError:
         return
     assert book.to_dict() == value
@@ -171,14 +171,14 @@ def test_thresholds_by_class_name() -> None:
 
 
 SECOND_BOOKS = [
-    CodeBook(2, second_below=0.95),
-    CodeBook(19, second_below=0.5),
-    CodeBook(40, [0.123, 0.5], second_below=0.123),
+    Codebook(2, second_below=0.95),
+    Codebook(19, second_below=0.5),
+    Codebook(40, [0.123, 0.5], second_below=0.123),
 ]
 
 
 @pytest.mark.parametrize("book", SECOND_BOOKS)
-def test_codes_with_second_classes_take_apart(book: CodeBook) -> None:
+def test_codes_with_second_classes_take_apart(book: Codebook) -> None:
     """Every valid code against a loop over class, bin and second class."""
     parts = [(c, b, s) for c in range(book.num_classes) for b in range(book.bins) for s in range(book.num_classes + 1)]
     codes = np.arange(book.num_codes).astype(book.dtype)
@@ -194,12 +194,12 @@ def test_codes_with_second_classes_take_apart(book: CodeBook) -> None:
         above = np.array([threshold == 0 or threshold in book.edges[:b] for _, b, _ in parts])
         np.testing.assert_array_equal(book.lut(threshold)[codes], np.where(above, classes, 255))
         assert (book.lut(threshold)[book.num_codes :] == 255).all()
-    assert CodeBook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
+    assert Codebook.from_dict(json.loads(json.dumps(book.to_dict()))) == book
 
 
 def test_without_second_classes_nothing_is_said_of_them() -> None:
-    assert CodeBook(19).to_dict().keys() == {"num_classes", "edges", "rule"}
-    assert (CodeBook(19).second_classes(np.arange(256).astype(np.uint8)) == 255).all()
+    assert Codebook(19).to_dict().keys() == {"num_classes", "edges", "rule"}
+    assert (Codebook(19).second_classes(np.arange(256).astype(np.uint8)) == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def test_without_second_classes_nothing_is_said_of_them() -> None:
 )
 def test_second_classes_that_cannot_be(num_classes: int, edges: None, second_below: float, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        CodeBook(num_classes, edges, second_below=second_below)
-    assert CodeBook(124, [0.4, 0.5, 0.9], second_below=0.9).dtype == np.uint16
+        Codebook(num_classes, edges, second_below=second_below)
+    assert Codebook(124, [0.4, 0.5, 0.9], second_below=0.9).dtype == np.uint16
 
 
 @pytest.mark.parametrize("value", ["0.5", 1, None, 0.55])
 def test_second_classes_of_a_strangers_book(value: object) -> None:
     with pytest.raises(DataError):
-        CodeBook.from_dict({**CodeBook(19).to_dict(), "second_below": value})
+        Codebook.from_dict({**Codebook(19).to_dict(), "second_below": value})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from autolabel.classes import CLASS_SETS
-from autolabel.labels.colour import colourise, heat, heat_limits, overlay
+from autolabel.labels.visualize import colourise, grayscale, grayscale_limits, overlay
 
 COLOURS = CLASS_SETS["cityscapes"].colours()
 LABELS = np.array([[0, 13], [255, 18]], np.uint8)
@@ -28,12 +28,12 @@ def test_overlay_blends_and_leaves_ignored_pixels() -> None:
 
 
 def test_heat_is_grey_and_clipped() -> None:
-    assert heat(np.array([[0.0, 0.5], [1.0, 1.5]]))[..., 1].tolist() == [[0, 128], [255, 255]]
-    assert heat(np.array([[np.nan, np.inf, -1.0]]))[..., 1].tolist() == [[0, 0, 0]]
-    assert heat(np.array([[-1.0, 1.0, 3.0]]), (-1.0, 3.0))[..., 1].tolist() == [[0, 128, 255]]
+    assert grayscale(np.array([[0.0, 0.5], [1.0, 1.5]]))[..., 1].tolist() == [[0, 128], [255, 255]]
+    assert grayscale(np.array([[np.nan, np.inf, -1.0]]))[..., 1].tolist() == [[0, 0, 0]]
+    assert grayscale(np.array([[-1.0, 1.0, 3.0]]), (-1.0, 3.0))[..., 1].tolist() == [[0, 128, 255]]
 
 
 def test_heat_limits_widen_only_where_they_must() -> None:
-    assert heat_limits([np.array([0.2, 0.4]), np.array([1.00001, -1e-6])]) == (0.0, 1.0)
-    assert heat_limits([np.array([0.2, -2.0]), np.array([np.nan, np.inf, 0.1])]) == (-2.0, 1.0)
-    assert heat_limits([np.array([3.5]), np.array([np.nan])]) == (0.0, 3.5)
+    assert grayscale_limits([np.array([0.2, 0.4]), np.array([1.00001, -1e-6])]) == (0.0, 1.0)
+    assert grayscale_limits([np.array([0.2, -2.0]), np.array([np.nan, np.inf, 0.1])]) == (-2.0, 1.0)
+    assert grayscale_limits([np.array([3.5]), np.array([np.nan])]) == (0.0, 3.5)

@@ -13,17 +13,23 @@ from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, DataError, LabelError
 from autolabel.labels import png
-from autolabel.labels.codes import CodeBook
-from autolabel.labels.cut import POLICIES, REASONS, cut, reasons
-from autolabel.labels.cutting import count_pixels, cut_shard
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import write_shard
+from autolabel.labels.threshold import (
+    PIXEL_OUTCOMES,
+    POLICIES,
+    apply_threshold,
+    count_pixels,
+    pixel_outcomes,
+    threshold_shard,
+)
 
-BOOKS = [CodeBook(3), CodeBook(19), CodeBook(40)]
+BOOKS = [Codebook(3), Codebook(19), Codebook(40)]
 
 
 def loop(codes, book, threshold, coarse, policy):
     """Labels and reasons by the wording of the policies, pixel by pixel."""
-    labels, why = np.empty(codes.shape, np.uint8), dict.fromkeys(REASONS, 0)
+    labels, why = np.empty(codes.shape, np.uint8), dict.fromkeys(PIXEL_OUTCOMES, 0)
     for at in np.ndindex(codes.shape):
         valid = int(codes[at]) < book.num_codes
         train_id, bin_ = divmod(int(codes[at]), book.bins)
@@ -62,44 +68,44 @@ def test_labels_and_reasons(case, policy: str) -> None:
     book, threshold, codes, coarse = case
     table = book.lut(threshold)
     labels, why = loop(codes, book, threshold, coarse, policy)
-    got = cut(codes, table, coarse=coarse, policy=policy)
+    got = apply_threshold(codes, table, coarse=coarse, policy=policy)
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, labels)
-    assert reasons(codes, table, book.num_codes, coarse=coarse, policy=policy) == why
+    assert pixel_outcomes(codes, table, book.num_codes, coarse=coarse, policy=policy) == why
     assert sum(why.values()) == codes.size
 
 
 def test_a_higher_threshold_only_removes() -> None:
-    book = CodeBook(19)
+    book = Codebook(19)
     codes = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    previous = cut(codes, book.lut(0))
+    previous = apply_threshold(codes, book.lut(0))
     assert (previous != 255).sum() == 247
     for threshold in book.edges:
-        labels = cut(codes, book.lut(threshold))
+        labels = apply_threshold(codes, book.lut(threshold))
         assert ((labels == previous) | (labels == 255)).all()
         assert (previous != 255).sum() - (labels != 255).sum() == 19  # one bin a class
         previous = labels
 
 
 def test_refusals() -> None:
-    book = CodeBook(3)
+    book = Codebook(3)
     codes = np.zeros((2, 3), np.uint8)
     with pytest.raises(ConfigError, match="take one of off, veto, fill"):
-        cut(codes, book.lut(0), policy="vote")
+        apply_threshold(codes, book.lut(0), policy="vote")
     with pytest.raises(LabelError, match=r"\(3, 2\)"):
-        cut(codes, book.lut(0), coarse=np.zeros((3, 2), np.uint8), policy="veto")
+        apply_threshold(codes, book.lut(0), coarse=np.zeros((3, 2), np.uint8), policy="veto")
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 @pytest.mark.parametrize("book", BOOKS, ids=["3", "19", "40"])
-def test_a_shard_is_cut_image_by_image(book: CodeBook, policy: str) -> None:
+def test_a_shard_is_cut_image_by_image(book: Codebook, policy: str) -> None:
     rng = np.random.default_rng(5)
     items = [
         (name, rng.integers(0, book.num_codes + 2, shape).astype(book.dtype))
         for name, shape in (("b", (6, 4)), ("a", (3, 9)), ("c", (1, 1)))
     ]
     coarse = {"a": rng.integers(0, book.num_classes, (3, 9)).astype(np.uint8), "c": None}
-    job = pickle.loads(pickle.dumps((cut_shard, write_shard(items, book), book.lut(0.5), coarse, policy)))
+    job = pickle.loads(pickle.dumps((threshold_shard, write_shard(items, book), book.lut(0.5), coarse, policy)))
     results = job[0](*job[1:])
     assert [result.id for result in results] == ["b", "a", "c"]
     for result, (name, codes) in zip(results, items, strict=True):
@@ -112,7 +118,7 @@ def test_a_shard_is_cut_image_by_image(book: CodeBook, policy: str) -> None:
 
 def test_a_damaged_shard_is_refused() -> None:
     with pytest.raises(DataError):
-        cut_shard(b"\x89HDF\r\n\x1a\n" + b"\0" * 100, CodeBook(3).lut(0), {})
+        threshold_shard(b"\x89HDF\r\n\x1a\n" + b"\0" * 100, Codebook(3).lut(0), {})
 
 
 def test_counts_end_with_ignore() -> None:
@@ -120,5 +126,5 @@ def test_counts_end_with_ignore() -> None:
 
 
 def test_labels_need_no_torch() -> None:
-    code = "import sys, autolabel.labels.cutting, autolabel.labels.colour; sys.exit('torch' in sys.modules)"
+    code = "import sys, autolabel.labels.threshold, autolabel.labels.visualize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

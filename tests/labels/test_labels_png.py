@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from autolabel.data.scenes import render
 from autolabel.errors import LabelError
 from autolabel.labels import png
-from autolabel.labels.codecs import CODECS
+from autolabel.labels.png import CODECS
+from streetscenes import render
 
 MAPS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40))
 READERS = {

@@ -14,22 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.errors import DataError
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import FORMAT, read_shard, write_shard
 from tests.helpers.paths import ROOT
 
 NAMES = tuple(f"class {i} é" for i in range(19))
 
 
-def make_items(book: CodeBook, shapes: list[tuple[int, int]], seed: int = 0) -> list[tuple[str, np.ndarray]]:
+def make_items(book: Codebook, shapes: list[tuple[int, int]], seed: int = 0) -> list[tuple[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     return [
         (f"city/{i:03d}", rng.integers(0, book.num_codes, shape).astype(book.dtype)) for i, shape in enumerate(shapes)
     ]
 
 
-ITEMS = make_items(CodeBook(19), [(9, 7), (1, 1), (6, 30)])
-SHARD = write_shard(ITEMS, CodeBook(19), class_names=NAMES)
+ITEMS = make_items(Codebook(19), [(9, 7), (1, 1), (6, 30)])
+SHARD = write_shard(ITEMS, Codebook(19), class_names=NAMES)
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
@@ -38,10 +38,10 @@ IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
 @given(
     st.dictionaries(IDS, st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=4),
     st.sampled_from(
-        [CodeBook(2), CodeBook(19), CodeBook(66), CodeBook(5, [0.123, 0.5]), CodeBook(19, second_below=0.9)]
+        [Codebook(2), Codebook(19), Codebook(66), Codebook(5, [0.123, 0.5]), Codebook(19, second_below=0.9)]
     ),
 )
-def test_round_trip(shapes: dict[str, tuple[int, int]], book: CodeBook) -> None:
+def test_round_trip(shapes: dict[str, tuple[int, int]], book: Codebook) -> None:
     items = [(name, codes) for name, (_, codes) in zip(shapes, make_items(book, list(shapes.values())), strict=True)]
     shard = read_shard(write_shard(items, book))
     assert (shard.ids, shard.book, shard.class_names) == (tuple(shapes), book, ())
@@ -74,18 +74,18 @@ def test_others_read_it_as_plain_hdf5(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "shard.h5") as file:
         np.testing.assert_array_equal(file["images/000002"][()], ITEMS[2][1])
         assert file["images/000002"].attrs["id"] == b"city/002"
-        assert file.attrs["edges"].tolist() == list(CodeBook(19).edges)
+        assert file.attrs["edges"].tolist() == list(Codebook(19).edges)
         assert b"sum(exp(l - max(l))) < 1/t" in file.attrs["rule"]
 
 
 def test_smooth_codes_take_a_fraction_of_a_byte() -> None:
     codes = np.kron(np.arange(128, dtype=np.uint8).reshape(8, 16), np.ones((32, 32), np.uint8))
-    assert len(write_shard([("a", codes)], CodeBook(19))) < 0.05 * codes.size
+    assert len(write_shard([("a", codes)], Codebook(19))) < 0.05 * codes.size
 
 
 def unchanged(data: bytes) -> bool:
     shard = read_shard(data)
-    same = shard.ids == tuple(name for name, _ in ITEMS) and shard.book == CodeBook(19) and shard.class_names == NAMES
+    same = shard.ids == tuple(name for name, _ in ITEMS) and shard.book == Codebook(19) and shard.class_names == NAMES
     return same and all(np.array_equal(shard.codes(name), codes) for name, codes in ITEMS)
 
 
@@ -230,7 +230,7 @@ def test_format_name_is_kept() -> None:
 
 def test_the_format_says_whether_there_are_second_classes() -> None:
     """A reader that knows version 1 only refuses what it would misread."""
-    for book, version in ((CodeBook(19), 1), (CodeBook(19, second_below=0.95), 2)):
+    for book, version in ((Codebook(19), 1), (Codebook(19, second_below=0.95), 2)):
         with h5py.File.in_memory(write_shard(make_items(book, [(3, 4)]), book)) as file:
             assert file.attrs["format_version"] == version
             assert ("second_below" in file.attrs) == (version == 2)
@@ -239,7 +239,7 @@ def test_the_format_says_whether_there_are_second_classes() -> None:
 @pytest.mark.parametrize("width", [1024, 1025, 2048, 2500])
 def test_wide_images_are_deflated_in_strips(width: int) -> None:
     """Of 256 columns, the last one perhaps narrower; any reader puts them together."""
-    book = CodeBook(19, second_below=0.9)
+    book = Codebook(19, second_below=0.9)
     items = make_items(book, [(5, width), (1, width)])
     data = write_shard(items, book)
     shard = read_shard(data)
@@ -252,7 +252,7 @@ def test_wide_images_are_deflated_in_strips(width: int) -> None:
 
 def test_shards_of_whole_wide_images_are_read() -> None:
     """As they were written before."""
-    book = CodeBook(19)
+    book = Codebook(19)
     ((image_id, codes),) = make_items(book, [(5, 2048)])
     with h5py.File.in_memory(write_shard([(image_id, codes)], book)) as file:
         del file["images/000000"]

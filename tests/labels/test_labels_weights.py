@@ -6,28 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.labels import png
-from autolabel.labels.codecs import CODECS
-from autolabel.labels.codes import CodeBook
-from autolabel.labels.cut import cut
-from autolabel.labels.cutting import cut_shard
+from autolabel.labels.codebook import Codebook
+from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import apply_threshold, confidence_table, threshold_shard
 
 
 @given(
     st.integers(0, 10_000),
-    st.sampled_from([CodeBook(3), CodeBook(19), CodeBook(40), CodeBook(19, second_below=0.9)]),
+    st.sampled_from([Codebook(3), Codebook(19), Codebook(40), Codebook(19, second_below=0.9)]),
     st.sampled_from(["off", "veto", "fill"]),
 )
-def test_against_a_loop_over_pixels(seed: int, book: CodeBook, policy: str) -> None:
+def test_against_a_loop_over_pixels(seed: int, book: Codebook, policy: str) -> None:
     rng, num_classes = np.random.default_rng(seed), book.num_classes
     codes = rng.integers(0, book.num_codes, (4, 5)).astype(book.dtype)
     codes[rng.random(codes.shape) < 0.2] = book.invalid
     coarse = np.where(rng.random(codes.shape) < 0.5, 255, rng.integers(0, num_classes, codes.shape)).astype(np.uint8)
     data = write_shard([("x", codes)], book)
-    (found,) = cut_shard(data, book.lut(0.5), {"x": coarse}, policy, weighed=True)
+    (found,) = threshold_shard(data, book.lut(0.5), {"x": coarse}, policy, weighed=True)
     assert found.weights is not None
-    weights, labels = png.decode(found.weights), cut(codes, book.lut(0.5), coarse=coarse, policy=policy)
+    weights, labels = png.decode(found.weights), apply_threshold(codes, book.lut(0.5), coarse=coarse, policy=policy)
     np.testing.assert_array_equal(png.decode(found.png), labels)
     edges = [0.0, *book.edges, 1.0]
     for at in np.ndindex(codes.shape):
@@ -42,23 +40,23 @@ def test_against_a_loop_over_pixels(seed: int, book: CodeBook, policy: str) -> N
 
 
 def test_a_surer_bin_counts_more() -> None:
-    book = CodeBook(2)
-    table = weight_table(book)[: book.bins].astype(int)
+    book = Codebook(2)
+    table = confidence_table(book)[: book.bins].astype(int)
     assert (np.diff(table) > 0).all()
-    assert (table[0], table[-1], weight_table(book)[book.invalid]) == (38, 254, 0)
+    assert (table[0], table[-1], confidence_table(book)[book.invalid]) == (38, 254, 0)
 
 
 def test_maps_of_weights_take_the_codec_too() -> None:
-    book = CodeBook(3)
+    book = Codebook(3)
     codes = np.random.default_rng(0).integers(0, book.num_codes, (40, 50)).astype(book.dtype)
     data = write_shard([("x", codes)], book)
-    (plain,), (archived,) = (cut_shard(data, book.lut(0.5), {}, weighed=True, codec=codec) for codec in CODECS)
+    (plain,), (archived,) = (threshold_shard(data, book.lut(0.5), {}, weighed=True, codec=codec) for codec in CODECS)
     assert plain.weights != archived.weights
     np.testing.assert_array_equal(png.decode(plain.weights), png.decode(archived.weights))
     np.testing.assert_array_equal(png.decode(plain.png), png.decode(archived.png))
 
 
 def test_no_weights_unless_asked_for() -> None:
-    book = CodeBook(3)
+    book = Codebook(3)
     data = write_shard([("x", np.zeros((2, 2), book.dtype))], book)
-    assert cut_shard(data, book.lut(0), {})[0].weights is None
+    assert threshold_shard(data, book.lut(0), {})[0].weights is None

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
-from autolabel.losses.pooling import pooled_labels
+from autolabel.losses import LossNormalizer, bce_loss, cross_entropy, loss_normalizer, rmi_loss, training_loss
+from autolabel.losses.rmi import pooled_labels
 from autolabel.models import TrainOutput
 from tests.losses.plain_losses import example, one_hot, plain_bce, plain_total
 
@@ -172,8 +172,8 @@ def test_parts_of_a_batch_add_up_to_the_whole(name: str, size: tuple[int, int]) 
     whole = training_loss(output, labels, loss=name)
     expected = torch.autograd.grad(whole, maps)
     parts = [slice(0, 1), slice(1, 3), slice(3, 4)]
-    images, valid = zip(*(batch_counts(labels[p].to(torch.uint8), 3) for p in parts), strict=True)
-    counts = Counts(sum(images), sum(valid))
+    images, valid = zip(*(loss_normalizer(labels[p].to(torch.uint8), 3) for p in parts), strict=True)
+    counts = LossNormalizer(sum(images), sum(valid))
     shares = [training_loss(part(output, p), labels[p], loss=name, counts=counts) for p in parts]
     assert sum(shares).item() == pytest.approx(whole.item(), rel=1e-13)
     got = torch.autograd.grad(sum(shares), maps)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.losses.row_products import FAST, PLAIN, triton_kernels
+from autolabel.losses.rmi_kernels_torch import FAST, PLAIN, triton_kernels
 from tests.helpers.paths import ROOT
 
 
@@ -81,14 +81,17 @@ def test_triton_kernels_compile(architecture: int, tmp_path: Path, monkeypatch: 
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from autolabel.losses import row_kernels
+    from autolabel.losses import rmi_kernels_triton
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     sizes = {"num_rows": "i32", "height": "i32", "width": "i32"}
     kernels = {
-        row_kernels._products_kernel: (("maps", "out"), {"COLUMNS": row_kernels.COLUMNS}),
-        row_kernels._spread_kernel: (("maps", "weights", "shifts", "out"), {"PIXELS": row_kernels.PIXELS}),
+        rmi_kernels_triton._products_kernel: (("maps", "out"), {"COLUMNS": rmi_kernels_triton.COLUMNS}),
+        rmi_kernels_triton._spread_kernel: (
+            ("maps", "weights", "shifts", "out"),
+            {"PIXELS": rmi_kernels_triton.PIXELS},
+        ),
     }
     for kernel, (tensors, constants) in kernels.items():
         signature = dict.fromkeys(tensors, "*fp64") | sizes | dict.fromkeys(constants, "constexpr")

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from autolabel.losses import Counts, batch_counts, bce_loss, cross_entropy, rmi_loss, training_loss
+from autolabel.losses import LossNormalizer, bce_loss, cross_entropy, loss_normalizer, rmi_loss, training_loss
 from autolabel.models import TrainOutput
 
 LOSSES: list[Callable[..., torch.Tensor]] = [cross_entropy, bce_loss, rmi_loss]
@@ -40,20 +40,20 @@ def same_with_gradients(value: torch.Tensor, expected: torch.Tensor, logits: tor
 @pytest.mark.parametrize(("loss", "name"), [(bce_loss, "bce"), (cross_entropy, "ce")])
 def test_against_the_plain_form(loss: Callable[..., torch.Tensor], name: str) -> None:
     logits, labels, weights = example()
-    same_with_gradients(loss(logits, labels, weights=weights), plain(logits, labels, weights)[name], logits)
+    same_with_gradients(loss(logits, labels, confidence=weights), plain(logits, labels, weights)[name], logits)
 
 
 def test_in_rmi_weights_change_its_bce_alone() -> None:
     logits, labels, weights = example()
     region = rmi_loss(logits, labels) - 0.5 * bce_loss(logits, labels)
     expected = region + 0.5 * plain(logits, labels, weights)["bce"]
-    same_with_gradients(rmi_loss(logits, labels, weights=weights), expected, logits)
+    same_with_gradients(rmi_loss(logits, labels, confidence=weights), expected, logits)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_full_weights_are_none(loss: Callable[..., torch.Tensor]) -> None:
     logits, labels, weights = example()
-    same_with_gradients(loss(logits, labels, weights=torch.full_like(weights, 255)), loss(logits, labels), logits)
+    same_with_gradients(loss(logits, labels, confidence=torch.full_like(weights, 255)), loss(logits, labels), logits)
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, bce_loss])
@@ -61,22 +61,22 @@ def test_a_weight_of_zero_is_ignore(loss: Callable[..., torch.Tensor]) -> None:
     logits, labels, weights = example()
     weights = torch.where(weights < 128, 0, 255).to(torch.uint8)
     ignored = torch.where(weights == 0, 255, labels)
-    same_with_gradients(loss(logits, labels, weights=weights), loss(logits, ignored), logits)
+    same_with_gradients(loss(logits, labels, confidence=weights), loss(logits, ignored), logits)
 
 
 @pytest.mark.parametrize("loss", ["ce", "bce", "rmi"])
 def test_shares_of_parts_add_up(loss: str) -> None:
     logits, labels, weights = example(batch=3)
-    whole = training_loss(TrainOutput(logits, logits, {0.5: logits}), labels, loss=loss, weights=weights)
-    counts = [batch_counts(labels[i : i + 1], 3, weights[i : i + 1]) for i in range(3)]
-    total = Counts(3, torch.stack([count.valid for count in counts]).sum())
+    whole = training_loss(TrainOutput(logits, logits, {0.5: logits}), labels, loss=loss, confidence=weights)
+    counts = [loss_normalizer(labels[i : i + 1], 3, weights[i : i + 1]) for i in range(3)]
+    total = LossNormalizer(3, torch.stack([count.valid for count in counts]).sum())
     parts = [
         training_loss(
             TrainOutput(logits[i : i + 1], logits[i : i + 1], {0.5: logits[i : i + 1]}),
             labels[i : i + 1],
             loss=loss,
             counts=total,
-            weights=weights[i : i + 1],
+            confidence=weights[i : i + 1],
         )
         for i in range(3)
     ]
@@ -86,6 +86,6 @@ def test_shares_of_parts_add_up(loss: str) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nothing_that_counts_costs_nothing_but_regions(loss: Callable[..., torch.Tensor]) -> None:
     logits, labels, weights = example()
-    value = loss(logits, labels, weights=torch.zeros_like(weights))
+    value = loss(logits, labels, confidence=torch.zeros_like(weights))
     expected = rmi_loss(logits, labels) - 0.5 * bce_loss(logits, labels) if loss is rmi_loss else torch.zeros(())
     assert value.item() == pytest.approx(expected.item())

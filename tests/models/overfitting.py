@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.data.scenes import Label, render
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, build_model, normalise
+from streetscenes import Label, render
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 FUSIONS = ("explicit", "hierarchical", "average", "single")
-ALL_HEADS = ("ocr", "conv", "deeplabv3plus", "deeper", "deeperlab")
+ALL_HEADS = ("ocr", "conv", "deeplabv3plus", "fpn", "deeper", "deeperlab")
 WIDTHS = {"head_channels": 64, "key_channels": 64, "attention_channels": 32}
 CLASSES = [label for label in Label if label is not Label.IGNORE]
 STEPS = 20
@@ -34,6 +34,7 @@ FITTING = {
     "resnet_tiny_os16": ALL_HEADS,
     "wide_resnet_tiny": ALL_HEADS,
     "xception_tiny": ALL_HEADS,
+    "efficientnet_tiny_os8": ALL_HEADS,
 }
 
 

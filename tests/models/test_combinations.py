@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import FUSIONS as KNOWN_FUSIONS
@@ -50,12 +50,15 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> No
     with torch.device("meta"):
         built = build_trunk(trunk)
         for head in HEADS:
-            table = Model(trunk=trunk, head=head)
+            table = ModelConfig(trunk=trunk, head=head)
             if head in fitting:
                 channels = build_head(built, 19, table).channels
-                assert all(fusion.head is None or fusion.head(channels, table) for fusion in KNOWN_FUSIONS.values())
+                attentions = {name: fusion.head(channels, table) for name, fusion in KNOWN_FUSIONS.items()}
+                assert {name for name, module in attentions.items() if module} == {"hierarchical", "explicit"}
                 continue
-            refused = rf"model\.head: '{head}' does not fit trunk '{trunk}': it joins low-level .*; heads for it"
+            refused = (
+                rf"model\.head: '{head}' does not fit trunk '{trunk}': it (joins low-level|brings) .*; heads for it"
+            )
             with pytest.raises(ConfigError, match=refused):
                 build_head(built, 19, table)
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import SegmentationModel, build_model
-from autolabel.models.heads.deeperlab import DeeperLabHead
+from autolabel.models.heads.deeplabv3plus import DeeperLabHead
 from autolabel.models.trunks import build_trunk
 
 Map = npt.NDArray[np.float64]  # (C, H, W)
@@ -106,7 +106,7 @@ def test_widths_and_weights_are_those_of_the_paper(trunk: str, area: int, ends: 
     """At stride 16: 768 channels join, 4096 in the two large convolutions. At stride 8 a quarter of both."""
     with torch.device("meta"):
         built = build_trunk(trunk)
-        head = DeeperLabHead(built, 19, width=Model(trunk=trunk).key_channels)
+        head = DeeperLabHead(built, 19, width=ModelConfig(trunk=trunk).key_channels)
     joined, wide = 256 + 32 * area, 256 * area
     assert {16: (768, 4096), 4: (384, 1024)}[area] == (joined, wide)
     assert (head.first.depthwise.in_channels, head.second.depthwise.in_channels) == (joined, wide)

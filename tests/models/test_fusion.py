@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.models import build_model
-from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaleMaps, fuse_pair, fuse_scales, scale_weights
+from autolabel.models.fusion import FUSIONS, ExplicitAttention, ScaledOutput, fuse_pair
 from autolabel.models.resize import resize, scaled_size
 
 
@@ -48,14 +48,14 @@ def chain(maps: dict[float, tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return fused
 
 
-def random_maps(scales: list[float], size: tuple[int, int], seed: int, *, flat: bool = False) -> list[ScaleMaps]:
+def random_maps(scales: list[float], size: tuple[int, int], seed: int, *, flat: bool = False) -> list[ScaledOutput]:
     rng = np.random.default_rng(seed)
     maps = []
     for scale in scales:
         h, w = scaled_size(size, scale)
         logits = np.broadcast_to(rng.normal(size=(1, 3, 1, 1)), (1, 3, h, w)) if flat else rng.normal(size=(1, 3, h, w))
         attention = rng.uniform(size=(1, 1, h, w))
-        maps.append(ScaleMaps(scale, torch.tensor(logits), torch.tensor(attention)))
+        maps.append(ScaledOutput(scale, torch.tensor(logits), torch.tensor(attention)))
     return maps
 
 
@@ -68,7 +68,7 @@ SIZES = st.tuples(st.integers(1, 11), st.integers(1, 11))
 def test_chain_of_scales(scales: list[float], size: tuple[int, int], seed: int) -> None:
     maps = random_maps(scales, size, seed)
     expected = chain({m.scale: (m.logits[0].numpy(), m.attention[0].numpy()) for m in maps})
-    fused = fuse_scales(maps)
+    fused = FUSIONS["hierarchical"].fuse(maps)
     assert fused.shape == (1, 3, *size)
     np.testing.assert_allclose(fused[0].numpy(), expected, rtol=0, atol=1e-12)
 
@@ -102,8 +102,8 @@ def test_weights_sum_to_one_and_rebuild_the_fusion(
 def test_the_highest_scale_needs_no_attention() -> None:
     maps = random_maps([0.5, 1.0, 2.0], (6, 8), 1)
     bare = [m._replace(attention=None) if m.scale == 2 else m for m in maps]
-    assert torch.equal(fuse_scales(bare), fuse_scales(maps))
-    assert torch.equal(scale_weights(bare)[2.0], scale_weights(maps)[2.0])
+    assert torch.equal(FUSIONS["hierarchical"].fuse(bare), FUSIONS["hierarchical"].fuse(maps))
+    assert torch.equal(FUSIONS["hierarchical"].weights(bare)[2.0], FUSIONS["hierarchical"].weights(maps)[2.0])
 
 
 def test_average_is_the_mean_at_the_output_size() -> None:
@@ -117,7 +117,7 @@ def test_scaled_sizes_are_floored(scale: float, size: tuple[int, int]) -> None:
     assert scaled_size((97, 131), scale) == size
 
 
-def explicit_maps(seed: int) -> list[ScaleMaps]:
+def explicit_maps(seed: int) -> list[ScaledOutput]:
     """Attention of any sign, at the size of scale 1.0."""
     rng = np.random.default_rng(seed)
     maps = random_maps([0.5, 1.0, 2.0], (5, 7), seed)

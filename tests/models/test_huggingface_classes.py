@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError
-from autolabel.models.huggingface.classes import NONE, check_covered, match_classes
+from autolabel.models.huggingface.class_mapping import NONE, check_covered, match_classes
 
 OURS = ("road", "traffic light", "Car")
 

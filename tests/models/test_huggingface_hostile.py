@@ -13,8 +13,8 @@ import torch
 
 from autolabel.errors import AutolabelError, ConfigError, WeightsError
 from autolabel.models import network_from_bytes, network_to_bytes, weights_from_bytes
-from autolabel.models.container import pack
-from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
+from autolabel.models.huggingface import FolderFiles, model_as_it_is, model_to_train
+from autolabel.models.weights_file import pack
 from tests.helpers.hf_folders import NAMES, save
 
 Config = dict[str, Any]
@@ -32,14 +32,14 @@ def mask2former(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def files(
     folder: Path, change: Callable[[Config], object] = lambda config: None, weights: bytes | None = None
-) -> Files:
+) -> FolderFiles:
     config = json.loads((folder / "config.json").read_text())
     change(config)
     data = (folder / "model.safetensors").read_bytes() if weights is None else weights
-    return Files("folder", json.dumps(config).encode(), None, [lambda: data])
+    return FolderFiles("folder", json.dumps(config).encode(), None, [lambda: data])
 
 
-def refused(contents: Files, kind: type[AutolabelError] = WeightsError) -> str:
+def refused(contents: FolderFiles, kind: type[AutolabelError] = WeightsError) -> str:
     with pytest.raises(kind) as caught:
         model_as_it_is(contents, NAMES, {})
     assert "\n" not in str(caught.value)
@@ -74,7 +74,7 @@ def test_configs(segformer: Path, change: Config, says: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 100_000, b'{"model_type": NaN}', b"\xff\xfe"])
 def test_configs_that_are_no_objects(text: bytes) -> None:
-    assert "is no JSON object" in refused(Files("folder", text, None, []))
+    assert "is no JSON object" in refused(FolderFiles("folder", text, None, []))
 
 
 @pytest.mark.parametrize(

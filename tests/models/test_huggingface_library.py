@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from autolabel.errors import ConfigError
-from autolabel.models.huggingface.transformers_library import transformers
+from autolabel.models.huggingface.weights import transformers
 from tests.helpers.hf_folders import logging
 
 

@@ -10,21 +10,21 @@ import pytest
 import torch
 
 from autolabel.errors import ConfigError
-from autolabel.inference.decision import decide_probabilities
-from autolabel.labels.codes import CodeBook
+from autolabel.inference.decision import encode_probabilities
+from autolabel.labels.codebook import Codebook
 from autolabel.losses import training_loss
 from autolabel.models import HuggingFaceModel, network_from_bytes, network_to_bytes, normalise
-from autolabel.models.huggingface import Files, model_as_it_is, model_to_train
+from autolabel.models.huggingface import FolderFiles, model_as_it_is, model_to_train
 from autolabel.models.huggingface.scores import Logits, Queries, as_probabilities, scores
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import checkpoint_activations
 from tests.helpers.hf_folders import MODELS, NAMES, build, save, transformers
 
 OURS = ("Road", "side walk", "Car", "pole", "SKY")
 
 
-def files(folder: Path, processor: bytes | None = None) -> Files:
+def files(folder: Path, processor: bytes | None = None) -> FolderFiles:
     config = (folder / "config.json").read_bytes()
-    return Files(str(folder), config, processor, [(folder / "model.safetensors").read_bytes])
+    return FolderFiles(str(folder), config, processor, [(folder / "model.safetensors").read_bytes])
 
 
 def pixels(height: int, width: int, batch: int = 1) -> torch.Tensor:
@@ -37,13 +37,13 @@ def test_probabilities_of_any_size_and_scale_become_valid_codes(kind: str, tmp_p
     model, card, missing = model_as_it_is(files(save(tmp_path, kind)), OURS, {"sidewalk": "side walk"})
     assert card.train_ids == (0, 1, 2, 4, -1)
     assert missing == ("pole",)
-    book = CodeBook(len(OURS))
+    book = Codebook(len(OURS))
     for height, width, scale in ((1, 1, 1.0), (37, 53, 2.0), (64, 96, 0.5)):
         images = normalise(pixels(height, width), card.mean, card.std)
         found = model.probabilities(images, scale=scale)
         assert found.shape == (1, len(OURS) + 1, height, width)
         assert not found[:, 3].any(), "no class counts for pole"
-        codes = decide_probabilities(found, book).numpy()
+        codes = encode_probabilities(found, book).numpy()
         best = found[:, :-1].amax(dim=1).numpy()
         assert (codes[best > 0.0011] < book.num_codes).all()
         assert (codes[best < 0.0009] == book.invalid).all()
@@ -150,8 +150,8 @@ def test_what_no_query_claims_belongs_to_no_class() -> None:
     found = as_probabilities(pixel.clone())[0, :, 0].T
     expected = [[0.6, 0.3, 0.1], [0.75, 0.2, 0.05], [0, 0, 1], [0.5, 0.2, 0.3]]
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    book = CodeBook(2)
-    codes = decide_probabilities(found.T.reshape(1, 3, 1, 4), book).flatten().tolist()
+    book = Codebook(2)
+    codes = encode_probabilities(found.T.reshape(1, 3, 1, 4), book).flatten().tolist()
     assert codes == [book.edges.index(0.6), book.edges.index(0.75), book.invalid, book.edges.index(0.5)]
 
 
@@ -188,20 +188,20 @@ def test_activation_checkpointing_gives_the_same_gradients(kind: str, tmp_path: 
     plain = model_to_train(files(save(tmp_path, kind)), NAMES, {}).model.train()
     thrifty = copy.deepcopy(plain)
     runs = [0]
-    for layer in thrifty.recomputable():
+    for layer in thrifty.checkpoint_blocks():
         linear = next(module for module in layer.modules() if isinstance(module, torch.nn.Linear))
         linear.register_forward_hook(lambda *_: runs.append(runs.pop() + 1))
-    recompute_activations(thrifty)
+    checkpoint_activations(thrifty)
     for model in (plain, thrifty):
         torch.manual_seed(0)  # there is dropout
         training_loss(model(normalise(pixels(64, 64, 2))), torch.ones(2, 64, 64, dtype=torch.long)).backward()
     for found, expected in zip(thrifty.parameters(), plain.parameters(), strict=True):
         assert (found.grad is None) == (expected.grad is None)
         assert found.grad is None or torch.equal(found.grad, expected.grad)
-    assert runs[0] == 2 * len(thrifty.recomputable()) > 0
+    assert runs[0] == 2 * len(thrifty.checkpoint_blocks()) > 0
 
 
 def test_a_network_without_layers_to_run_again_is_refused(tmp_path: Path) -> None:
     model = model_to_train(files(save(tmp_path, "upernet-convnext")), NAMES, {}).model
     with pytest.raises(ConfigError, match="no layers that could run again"):
-        recompute_activations(model)
+        checkpoint_activations(model)

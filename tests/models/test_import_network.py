@@ -14,7 +14,7 @@ from autolabel.classes import CLASS_SETS, ClassSet, parse_class_file
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import weights_from_bytes
 from autolabel.models.published import Choice, import_weights
-from autolabel.models.published.recognise import PUBLISHED, closest_network
+from autolabel.models.published.detect import PUBLISHED, closest_network
 from tests.models.checkpoints import BESIDE, SMALL, network, published, same_output, saved
 
 NETWORKS = [

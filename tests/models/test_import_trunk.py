@@ -9,11 +9,11 @@ import safetensors.torch
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import TrunkCard, build_model, start_from, weights_from_bytes
 from autolabel.models.published import Choice, import_weights
-from autolabel.models.published.recognise import closest_alone
+from autolabel.models.published.detect import closest_trunk
 from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")
@@ -115,7 +115,7 @@ def resnet_shapes(blocks: tuple[int, ...]) -> Iterator[tuple[str, tuple[int, ...
 def test_resnets_at_full_size(blocks: tuple[int, ...], name: str) -> None:
     """Recognised, and every entry used but for the classifier."""
     shapes = dict(resnet_shapes(blocks))
-    layout = closest_alone(shapes, Choice())
+    layout = closest_trunk(shapes, Choice())
     assert layout.trunk == name
     assert layout.shapes == {key: shape for key, shape in shapes.items() if not key.startswith("fc.")}
 
@@ -127,7 +127,7 @@ def test_resnets_at_full_size(blocks: tuple[int, ...], name: str) -> None:
 def test_any_head_starts_from_it(head: str, fusion: str, trunk: str) -> None:
     ours, entries = with_classifier("resnet_tiny")
     data = import_weights(saved(as_torchvision(entries)), "x").data
-    table = Model(**SMALL, trunk=trunk, head=head, fusion=fusion)
+    table = ModelConfig(**SMALL, trunk=trunk, head=head, fusion=fusion)
     torch.manual_seed(5)
     model, card = start_from(data, "r.safetensors", table, NAMES)
     torch.manual_seed(5)
@@ -144,7 +144,7 @@ def test_what_a_trunk_alone_cannot_do() -> None:
     with pytest.raises(WeightsError, match=r"w: holds only a trunk \(resnet_tiny\), which labels nothing; name it as"):
         weights_from_bytes(data, "w")
     with pytest.raises(WeightsError, match="w: holds trunk 'resnet_tiny'; the experiment asks for 'hrnet_tiny'"):
-        start_from(data, "w", Model(**SMALL, trunk="hrnet_tiny"), NAMES)
+        start_from(data, "w", ModelConfig(**SMALL, trunk="hrnet_tiny"), NAMES)
     with pytest.raises(ConfigError, match="--classes: x holds a trunk alone, which has none; leave --classes out"):
         import_weights(saved(entries), "x", classes=CLASS_SETS["camvid"])
     with pytest.raises(ConfigError, match="--fusion: x holds a trunk alone"):
@@ -158,7 +158,7 @@ def test_a_damaged_trunk_file() -> None:
     data = import_weights(saved(entries), "x").data
     tensors = safetensors.torch.load(data)
     card = TrunkCard(trunk="resnet_tiny").to_text()
-    table = Model(**SMALL, trunk="resnet_tiny", head="conv", fusion="single")
+    table = ModelConfig(**SMALL, trunk="resnet_tiny", head="conv", fusion="single")
     missing = safetensors.torch.save(dict(list(tensors.items())[1:]), {"autolabel": card})
     with pytest.raises(WeightsError, match=r"w: entries missing \(1\): trunk\."):
         start_from(missing, "w", table, NAMES)

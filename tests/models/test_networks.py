@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel, build_model
 from autolabel.models.trunks import TRUNKS
@@ -71,7 +71,16 @@ def test_other_trunks_have_the_published_sizes(trunk: str, channels: int, parame
 
 @pytest.mark.parametrize(
     ("trunk", "stride"),
-    [("resnet_tiny", 8), ("resnet_tiny_os16", 16), ("wide_resnet_tiny", 8), ("xception_tiny", 8), ("hrnet_tiny", 4)],
+    [
+        ("resnet_tiny", 8),
+        ("resnet_tiny_os16", 16),
+        ("wide_resnet_tiny", 8),
+        ("xception_tiny", 8),
+        ("hrnet_tiny", 4),
+        ("efficientnet_tiny_os8", 8),
+        ("efficientnet_lite0", 32),
+        ("efficientnet_b0_os16", 16),
+    ],
 )
 def test_features_have_the_stride_and_channels_they_say(trunk: str, stride: int) -> None:
     network = TRUNKS[trunk]().eval()
@@ -162,14 +171,14 @@ def test_every_parameter_learns() -> None:
 def test_same_seed_same_weights() -> None:
     def build() -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
-        return build_model(Model(trunk="hrnet_tiny", head_channels=8), 3).state_dict()
+        return build_model(ModelConfig(trunk="hrnet_tiny", head_channels=8), 3).state_dict()
 
     assert all(torch.equal(a, b) for a, b in zip(build().values(), build().values(), strict=True))
 
 
 def test_table_is_complete() -> None:
     model = build_model({"trunk": "hrnet_tiny"}, 3)
-    assert model.table == Model(trunk="hrnet_tiny").model_dump()
+    assert model.table == ModelConfig(trunk="hrnet_tiny").model_dump()
     assert model.num_classes == 3
 
 
@@ -178,7 +187,7 @@ def test_table_is_complete() -> None:
     [
         (
             {"trunk": "hrnet_w84"},
-            r"model.trunk: unknown trunk 'hrnet_w84'; did you mean 'hrnet_w48'\? known: hrnet_tiny",
+            r"model.trunk: unknown trunk 'hrnet_w84'; did you mean 'hrnet_w48'\? known: eff.* hrnet_tiny",
         ),
         (
             {"trunk": "hrnet_tiny", "head": "orc"},

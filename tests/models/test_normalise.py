@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autolabel.models import normalise
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.layers import MEAN, STD
 
 
 @pytest.mark.parametrize("planar", [False, True])

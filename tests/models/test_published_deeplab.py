@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.inference import multiscale_evidence, multiscale_logits
-from autolabel.inference.multiscale import MultiscaleEvidence
+from autolabel.inference import multiscale_logits
 from autolabel.models import SegmentationModel, build_model, load_published, published_keys
-from autolabel.models.fusion import ScaleMaps, fuse_scales
+from autolabel.models.fusion import FUSIONS, ScaledOutput
 
 NETWORKS = {
     "basic.HRNet": ("hrnet_w48", "conv", "single"),
@@ -76,14 +75,19 @@ def compare(parity: Path, rule: ModuleType) -> Compare:
     return of
 
 
-def three_scales(evidence: MultiscaleEvidence) -> dict[str, torch.Tensor]:
+@torch.no_grad()
+def at_three_scales(model: SegmentationModel, images: torch.Tensor) -> dict[float, ScaledOutput]:
+    return {m.scale: m for m in model.scale_maps(images, (0.5, 1.0, 2.0))}
+
+
+def three_scales(maps: dict[float, ScaledOutput]) -> dict[str, torch.Tensor]:
     """Scales 0.5, 1, 2 and their fusion, and the pair, from one run."""
-    pair = [ScaleMaps(s, evidence.logits[s], evidence.attention[s]) for s in (0.5, 1.0)]
-    got = {f"n3_pred_{s}x": logits for s, logits in evidence.logits.items()}
-    got |= {f"n3_attn_{s}x": attention for s, attention in evidence.attention.items()}
-    got |= {"n3_fused": evidence.fused, "single_cls": evidence.logits[1.0], "single_attn": evidence.attention[1.0]}
-    got |= {"two_pred_05x": evidence.logits[0.5], "two_pred_10x": evidence.logits[1.0]}
-    return got | {"two_attn_05x": evidence.attention[0.5], "two_fused": fuse_scales(pair)}
+    fuse, low, one = FUSIONS["hierarchical"].fuse, maps[0.5], maps[1.0]
+    got = {f"n3_pred_{s}x": m.logits for s, m in maps.items()}
+    got |= {f"n3_attn_{s}x": m.attention for s, m in maps.items() if m.attention is not None}
+    got |= {"n3_fused": fuse(list(maps.values())), "single_cls": one.logits, "single_attn": one.attention}
+    got |= {"two_pred_05x": low.logits, "two_pred_10x": one.logits}
+    return got | {"two_attn_05x": low.attention, "two_fused": fuse([low, one])}
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
@@ -112,10 +116,10 @@ def test_hierarchical(
     """The published single-scale network has the same weights, so its output is that of scale 1."""
     model = load(name)
     for file in files:
-        evidence = multiscale_evidence(model, image(file), (0.5, 1.0, 2.0))
-        compare(three_scales(evidence), file)
+        maps = at_three_scales(model, image(file))
+        compare(three_scales(maps), file)
         if file == name:
-            compare({"single_cls": evidence.logits[1.0]}, alone)
+            compare({"single_cls": maps[1.0].logits}, alone)
 
 
 @pytest.mark.parametrize("name", ["basic.HRNet", "deeper.DeeperW38", "deeper.DeeperX71"])
@@ -131,8 +135,9 @@ def test_explicit(
     name = "attnscale.DeepV3R50"
     model, images, raw = load(name), image(name), []
     model.attention.register_forward_hook(lambda module, inputs, output: raw.append(output))
-    evidence = multiscale_evidence(model, images, (0.5, 1.0, 2.0))
-    got = {f"expl_pred_{s}x": logits for s, logits in evidence.logits.items()}
-    got |= {"expl_attn": raw[0], "expl_fused": evidence.fused, "single_cls": evidence.logits[1.0]}
+    maps = at_three_scales(model, images)
+    got = {f"expl_pred_{s}x": m.logits for s, m in maps.items()}
+    fused = model.fusion.fuse(list(maps.values()))
+    got |= {"expl_attn": raw[0], "expl_fused": fused, "single_cls": maps[1.0].logits}
     compare(got, name)
-    assert torch.equal(multiscale_logits(model, images, [1.0]), evidence.logits[1.0])
+    assert torch.equal(multiscale_logits(model, images, [1.0]), maps[1.0].logits)

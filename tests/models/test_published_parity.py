@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.inference import multiscale_evidence, multiscale_logits
-from autolabel.inference.decision import decide
-from autolabel.inference.fused import decide_fused
-from autolabel.inference.multiscale import MultiscaleEvidence, raw_views
-from autolabel.inference.prepare import prepare
-from autolabel.labels.codes import CodeBook
+from autolabel.inference import multiscale_logits
+from autolabel.inference.decision import encode
+from autolabel.inference.fused_decision import encode_fused
+from autolabel.inference.multiscale import forward_views
+from autolabel.inference.optimize import prepare
+from autolabel.labels.codebook import Codebook
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, TrainOutput, build_model, load_published, published_keys
-from autolabel.models.fusion import ScaleMaps, fuse_scales
+from autolabel.models.fusion import FUSIONS, ScaledOutput
 from autolabel.models.resize import resize
 
 ARCH = "ocrnet.HRNet_Mscale"
 SCALES = (0.25, 0.5, 1.0, 2.0)
+fuse = FUSIONS["hierarchical"].fuse
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,9 @@ def image(expected: Path, rule: ModuleType) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def evidence(published_network: SegmentationModel, image: torch.Tensor) -> MultiscaleEvidence:
-    return multiscale_evidence(published_network, image, SCALES)
+def maps(published_network: SegmentationModel, image: torch.Tensor) -> list[ScaledOutput]:
+    with torch.no_grad():
+        return published_network.scale_maps(image, SCALES)
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +66,18 @@ def test_keys_and_shapes_are_the_published_ones_in_their_order(
     assert list(published_keys(published_network).items()) == [(key, tuple(shape)) for key, shape in keys.items()]
 
 
-def test_every_scale_and_the_fusion_of_four(rule: ModuleType, evidence: MultiscaleEvidence, expected: Path) -> None:
-    got = {f"n4_pred_{scale}x": logits for scale, logits in evidence.logits.items()}
-    got |= {f"n4_attn_{scale}x": attention for scale, attention in evidence.attention.items()}
+def test_every_scale_and_the_fusion_of_four(rule: ModuleType, maps: list[ScaledOutput], expected: Path) -> None:
+    got = {f"n4_pred_{m.scale}x": m.logits for m in maps}
+    got |= {f"n4_attn_{m.scale}x": m.attention for m in maps if m.attention is not None}
     assert len(got) == 7
-    assert_close(rule, got | {"n4_fused": evidence.fused}, expected)
+    assert_close(rule, got | {"n4_fused": fuse(maps)}, expected)
 
 
 @pytest.mark.parametrize(("name", "scales"), [("n3_fused", (0.5, 1.0, 2.0)), ("two_fused", (0.5, 1.0))])
 def test_fusion_of_fewer_scales(
-    rule: ModuleType, evidence: MultiscaleEvidence, expected: Path, name: str, scales: tuple[float, ...]
+    rule: ModuleType, maps: list[ScaledOutput], expected: Path, name: str, scales: tuple[float, ...]
 ) -> None:
-    maps = [ScaleMaps(s, evidence.logits[s], evidence.attention.get(s)) for s in scales]
-    assert_close(rule, {name: fuse_scales(maps)}, expected)
+    assert_close(rule, {name: fuse([m for m in maps if m.scale in scales])}, expected)
 
 
 def test_single_scale(
@@ -97,17 +98,17 @@ def test_prepared_for_inference(
 ) -> None:
     """Folded and rewritten, it gives the published maps; decided by strips, the codes of the published logits."""
     prepared = prepare(published_network)
-    views = raw_views(prepared, image, (0.5, 1.0, 2.0))
+    views = forward_views(prepared, image, (0.5, 1.0, 2.0))
     maps = [raw.resized() for raw in views[0]]
     got = {f"n3_pred_{m.scale}x": m.logits for m in maps}
     got |= {f"n3_attn_{m.scale}x": m.attention for m in maps if m.attention is not None}
     assert len(got) == 5
-    assert_close(rule, got | {"n3_fused": fuse_scales(maps)}, expected)
-    book = CodeBook(19)
+    assert_close(rule, got | {"n3_fused": fuse(maps)}, expected)
+    book = Codebook(19)
     with np.load(expected) as arrays:
         stored = torch.from_numpy(arrays["n3_fused"])
-    codes = decide_fused(prepared.fusion, views, book)[:, ::8, ::8]
-    assert (codes == decide(stored.view(1, 19, *codes.shape[1:]), book)).double().mean() > 0.995
+    codes = encode_fused(prepared.fusion, views, book)[:, ::8, ::8]
+    assert (codes == encode(stored.view(1, 19, *codes.shape[1:]), book)).double().mean() > 0.995
 
 
 def test_the_training_pair_is_the_fusion_of_two(rule: ModuleType, trained: TrainOutput, expected: Path) -> None:

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autolabel.models.lazy_rows import LazyLeaf, LazyMap
+from autolabel.models.resample import ResampleWeights, bilinear
 from autolabel.models.resize import resize
-from autolabel.models.rowmap import Held, RowMap
-from autolabel.models.taps import Taps, bilinear
 
 LENGTHS = st.integers(1, 40)
 
 
-def dense(taps: Taps) -> torch.Tensor:
+def dense(taps: ResampleWeights) -> torch.Tensor:
     low, matrix = taps.block(0, len(taps))
     full = torch.zeros(len(taps), taps.source, dtype=torch.float64)
     full[:, low : low + matrix.shape[1]] = torch.from_numpy(matrix)
@@ -62,7 +62,7 @@ def test_other_ratios_keep_a_third_weight() -> None:
     assert bilinear(60, 40).after(bilinear(15, 60)).width == 3
 
 
-def by_strips(rows: RowMap, height: int) -> torch.Tensor:
+def by_strips(rows: LazyMap, height: int) -> torch.Tensor:
     return torch.cat([rows.rows(top, min(top + height, rows.shape[2])) for top in range(0, rows.shape[2], height)], 2)
 
 
@@ -81,7 +81,7 @@ def test_strips_of_an_expression(sizes: list[tuple[int, int]], height: int, seed
         return (product + (1 - resize(share, last)) * b + 2.5) / 3
 
     expected = expression(a, b, share)
-    rows = expression(Held(a), Held(b), Held(share))
+    rows = expression(LazyLeaf(a), LazyLeaf(b), LazyLeaf(share))
     assert rows.shape == expected.shape
     torch.testing.assert_close(by_strips(rows, height), expected, rtol=0, atol=1e-12)
     torch.testing.assert_close(by_strips(rows, height), expected, rtol=0, atol=1e-12)  # nothing held was overwritten
@@ -90,4 +90,6 @@ def test_strips_of_an_expression(sizes: list[tuple[int, int]], height: int, seed
 def test_wide_maps_are_computed_in_blocks_of_columns() -> None:
     x = torch.randn(1, 2, 9, 250, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for width in (250, 251, 1000, 97):
-        torch.testing.assert_close(by_strips(Held(x).resized((9, width)), 4), resize(x, (9, width)), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            by_strips(LazyLeaf(x).resized((9, width)), 4), resize(x, (9, width)), rtol=0, atol=1e-12
+        )

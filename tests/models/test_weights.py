@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import WeightsError
 from autolabel.models import (
     SegmentationModel,
@@ -167,7 +167,7 @@ def test_card_and_network_must_agree(model: SegmentationModel) -> None:
 
 
 def test_start_with_the_same_classes_loads_everything(model: SegmentationModel, data: bytes) -> None:
-    started, card = start_from(data, "w", Model(**TABLE, dropout=0.5, low_scale=0.25), NAMES)
+    started, card = start_from(data, "w", ModelConfig(**TABLE, dropout=0.5, low_scale=0.25), NAMES)
     assert all(
         torch.equal(a, b) for a, b in zip(started.state_dict().values(), model.state_dict().values(), strict=True)
     )
@@ -177,7 +177,7 @@ def test_start_with_the_same_classes_loads_everything(model: SegmentationModel, 
 
 
 def test_start_with_other_classes_draws_the_classifiers_anew(model: SegmentationModel, data: bytes) -> None:
-    started, card = start_from(data, "w", Model(**TABLE), ("sky", "road", "car", "bus"))
+    started, card = start_from(data, "w", ModelConfig(**TABLE), ("sky", "road", "car", "bus"))
     before = model.state_dict()
     fresh = {key for key, value in started.state_dict().items() if not torch.equal(value, before[key])}
     assert fresh == {f"head.{name}.{part}" for name in ("classifier", "aux_classifier") for part in ("weight", "bias")}
@@ -187,4 +187,4 @@ def test_start_with_other_classes_draws_the_classifiers_anew(model: Segmentation
 
 def test_start_refuses_another_network(data: bytes) -> None:
     with pytest.raises(WeightsError, match="w: holds head_channels 8; the experiment asks for 16"):
-        start_from(data, "w", Model(**TABLE | {"head_channels": 16}), NAMES)
+        start_from(data, "w", ModelConfig(**TABLE | {"head_channels": 16}), NAMES)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from autolabel.audit.agreement import Comparison
-from autolabel.audit.change import Change
+from autolabel.audit.comparison import Comparison, LabelDiff
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
-from autolabel.audit.evidence import Evidence
 from autolabel.audit.footprint import Footprint
+from autolabel.audit.threshold_curve import ThresholdCurve
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
@@ -55,9 +54,9 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
         comparison = Comparison(names)
         comparison.add(label, reference)
         comparisons[name] = comparison.result()
-    change = Change(names)
+    change = LabelDiff(names)
     change.add(auto, truth)
-    evidence = Evidence(names, EDGES)
+    evidence = ThresholdCurve(names, EDGES)
     evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
     return {
         "footprint": footprint.result(codes_bytes=900),
@@ -84,7 +83,6 @@ def example_data(
         "examples": (Example(word, image(8), maps(4), maps(3), maps(5), reference_name=word),),
         "attention": (AttentionExample(word, image(8), views, maps(9)),),
         "threshold": 0.5,
-        "skipping": {"skipped": 0.61, "checked_images": 8, "same_label": 0.9978, "same_class": 0.998},
         "warnings": (f"{word} leaks",),
         "stages": (StageRecord(word, f"key-{word}", f"digest-{word}", note=word),),
         "settings": {word: [word, 1, 0.5, True]},

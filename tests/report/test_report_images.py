@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from autolabel.report.pictures import VERDICT_COLOURS, blend, label_map, photo, verdict, weight_map
+from autolabel.report.images import VERDICT_COLOURS, blend, label_map, photo, verdict, weight_map
 
 COLOURS = np.random.default_rng(0).integers(60, 256, (256, 3), dtype=np.uint8)
 HATCH = {(38, 39, 43), (62, 64, 70)}

@@ -149,7 +149,6 @@ PARTS = {
     "balance": {"coverage": None},
     "thresholds": {"evidence": None},
     "attention": {"attention": ()},
-    "skipping": {"skipping": None},
     "footprint": {"footprint": None},
     "run": {"stages": (), "settings": {}, "versions": {}},
 }

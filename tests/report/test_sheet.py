@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autolabel.labels.colour import colourise, heat, overlay
+from autolabel.labels.visualize import colourise, grayscale, overlay
+from autolabel.report.contact_sheet import scale_rows, scale_sheet
 from autolabel.report.data import ScaleView
-from autolabel.report.sheet import scale_rows, scale_sheet
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
 IMAGE = np.random.default_rng(1).integers(0, 256, (60, 400, 3), dtype=np.uint8)
@@ -29,9 +29,9 @@ def test_panels_hold_the_images_as_they_are() -> None:
     np.testing.assert_array_equal(panel(sheet, 0, 0), IMAGE)
     np.testing.assert_array_equal(panel(sheet, 0, 1), overlay(IMAGE, LABELS, COLOURS))
     np.testing.assert_array_equal(panel(sheet, 1, 0), colourise(LABELS, COLOURS))
-    np.testing.assert_array_equal(panel(sheet, 1, 1), heat(weights))
+    np.testing.assert_array_equal(panel(sheet, 1, 1), grayscale(weights))
     np.testing.assert_array_equal(panel(sheet, 2, 0), colourise(LABELS[::-1], COLOURS))
-    np.testing.assert_array_equal(panel(sheet, 2, 1), heat(1 - weights))
+    np.testing.assert_array_equal(panel(sheet, 2, 1), grayscale(1 - weights))
     assert panel(sheet, 1, 1)[-1, -1].tolist() == [255] * 3, "white is 1"
 
 
@@ -42,7 +42,7 @@ def test_weights_beyond_one_are_shown_for_what_they_are(low: float, high: float,
     rows = scale_rows(IMAGE, LABELS, views(weights), COLOURS)
     assert [row[1].caption for row in rows[1:]] == [f"attention at {scale}x, {key}" for scale in ("0.5", "1")]
     limits = min(low, 1 - high), max(high, 1 - low)
-    np.testing.assert_array_equal(rows[1][1].picture, heat(weights, limits))
+    np.testing.assert_array_equal(rows[1][1].picture, grayscale(weights, limits))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3)])

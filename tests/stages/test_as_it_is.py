@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.checkpoint import weights_to_bytes
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 
@@ -33,7 +33,7 @@ def test_weights_give_the_codes_that_their_training_gave(tiny: Tiny, tmp_path: P
 
 
 def test_weights_for_other_classes_are_refused(tmp_path: Path) -> None:
-    table = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
+    table = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
     card = WeightsCard(table=table, class_names=("road", "sky"))
     (tmp_path / "weights.safetensors").write_bytes(weights_to_bytes(build_model(table, 2), card))
     file = tmp_path / "x.toml"

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from autolabel.config import Infer, Model, Teacher
-from autolabel.errors import ConfigError
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_to_bytes
-from autolabel.stages.parts.skips import check_skip
+from autolabel.models.checkpoint import weights_to_bytes
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, call
 
@@ -42,7 +40,6 @@ def file(tmp_path: Path) -> Path:
         ("label.class_thresholds={car=0.55}", "0.55 is no bin edge"),
         ("infer.edges=[0.4, 0.6]", "infer.edges: 0.5 is missing"),
         ("infer.edges=[0.5, 0.5]", "do not increase"),
-        ("infer.skip=1.5", "less than or equal to 1"),
         ("student.model.trunk='hrnet_small'", "unknown trunk 'hrnet_small'"),
         ("student.model.head='ocrr'", "unknown head 'ocrr'"),
         (
@@ -94,7 +91,7 @@ def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refused(file, work, start, code=3)
     weights.write_bytes(b"no weights")
     assert "not a safetensors file" in refused(file, work, start, code=3)
-    table = Model(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
+    table = ModelConfig(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
     card = WeightsCard(table=table, class_names=("a", "b"))
     weights.write_bytes(weights_to_bytes(build_model(table, 2), card))
     assert "holds head_channels 12; the experiment asks for 8" in refused(file, work, start, code=3)
@@ -117,23 +114,3 @@ def test_data_without_the_labels_a_stage_needs(tmp_path: Path) -> None:
     assert says in refused(file, tmp_path / "w", "teacher.labels=['coarse']", code=3)
     says = "no train image has a label of coarse; choose other layers for fuse.layers"
     assert says in refused(file, tmp_path / "w", "fuse.layers=['coarse']", code=3)
-
-
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ("teacher.model.fusion='average'", "the teacher is hrnet_tiny with ocr and average fusion"),
-        ("teacher.model.head='conv'", "the teacher is hrnet_tiny with conv and hierarchical fusion"),
-        ("teacher.model.trunk='resnet50'", "the teacher is resnet50 with ocr"),
-    ],
-)
-def test_skipping_needs_attention(file: Path, tmp_path: Path, change: str, says: str) -> None:
-    found = refused(file, tmp_path / "w", "infer.skip=0.1", change, code=2)
-    assert "infer.skip: needs HRNet with OCR and hierarchical attention" in found
-    assert says in found
-
-
-def test_skipping_is_refused_to_foreign_teachers() -> None:
-    with pytest.raises(ConfigError, match=r"infer\.skip: needs a network of ours"):
-        check_skip(Infer(skip=0.1), Teacher(huggingface="somewhere"))
-    check_skip(Infer(), Teacher(huggingface="somewhere"))

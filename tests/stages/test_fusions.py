@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from autolabel.config import Experiment
-from autolabel.experiment import load_experiment
-from autolabel.flow.graph import Pipeline
+from autolabel.config.load import load_experiment
+from autolabel.config.schema import Experiment
+from autolabel.flow.graph import Pipeline, load_pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.load import load_pipeline
 from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
 from tests.stages.tiny_pipeline import call, call_json
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from autolabel.data.manifest import Manifest
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from autolabel.models import network_from_bytes, normalise
 from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
@@ -82,7 +82,7 @@ def test_codes_are_the_mean_of_what_all_scales_say(run: Run) -> None:
     data = (run.data("teacher") / "weights.safetensors").read_bytes()
     model, card = network_from_bytes(data, "w")
     assert card.class_names == OURS
-    book = CodeBook(len(OURS))
+    book = Codebook(len(OURS))
     shards = [read_shard(file.read_bytes(), where=file) for file in sorted(run.data("infer").glob("codes-*.h5"))]
     manifest = Manifest.from_files(lambda name: (run.data("manifest") / name).read_bytes())
     seen = 0

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import confidence_table
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 WEIGHED = ["label.weights=true", "label.threshold=0", "label.coarse='off'"]
@@ -33,13 +33,13 @@ def test_weights_reach_the_student(tiny: Tiny, tmp_path: Path) -> None:
     codes = next((work / "artefacts/infer").iterdir()) / "data"
     index = json.loads((labels / "weights.json").read_text())
     assert len(index) == 5
-    book = CodeBook.from_dict(json.loads((codes / "shards.json").read_text())["book"])
+    book = Codebook.from_dict(json.loads((codes / "shards.json").read_text())["book"])
     shards = json.loads((codes / "shards.json").read_text())["shards"]
     for name in [s["name"] for s in shards if s["split"] == "train"]:
         shard = read_shard((codes / name).read_bytes())
         for image_id in shard.ids:
             found = np.asarray(Image.open(labels / index[image_id]["path"]))
-            np.testing.assert_array_equal(found, weight_table(book)[shard.codes(image_id)])
+            np.testing.assert_array_equal(found, confidence_table(book)[shard.codes(image_id)])
 
 
 def _steps(tiny: Tiny, work: Path, options: list[str], *arguments: object) -> list[dict]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from autolabel.distributed import SINGLE_PROCESS, Counter
 from autolabel.inference.engine import Stats
-from autolabel.stages.parts.queues import SIDES, Queues
-from autolabel.world import ALONE, Counter
+from autolabel.stages.throughput import SIDES, ThroughputLog
 
 
 def batch(ready: int, *, decoding: float = 0.0, network: float = 0.0) -> Stats:
@@ -19,12 +19,12 @@ def batch(ready: int, *, decoding: float = 0.0, network: float = 0.0) -> Stats:
 def shared() -> Callable[[str], Counter]:
     """Counters as ranks share them."""
     made: dict[str, Counter] = {}
-    return lambda name: made.setdefault(name, ALONE.counter(name))
+    return lambda name: made.setdefault(name, SINGLE_PROCESS.counter(name))
 
 
 def test_a_line_a_chunk() -> None:
     lines: list[str] = []
-    queues = Queues(lines.append, shared(), threads=(4, 1))
+    queues = ThroughputLog(lines.append, shared(), threads=(4, 1))
     queues.batch(batch(3, decoding=0.5, network=1.0))
     queues.batch(batch(0, decoding=0.25))
     queues.chunk("a", to_write=1)
@@ -46,9 +46,9 @@ def test_a_line_a_chunk() -> None:
 @pytest.mark.parametrize("busiest", SIDES[:2])
 def test_the_busiest_side_of_two_ranks(monkeypatch: pytest.MonkeyPatch, busiest: str) -> None:
     now = [0.0]
-    monkeypatch.setattr("autolabel.stages.parts.queues.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("autolabel.stages.throughput.time.perf_counter", lambda: now[0])
     counters = shared()
-    ranks = [Queues(lambda line: None, counters, threads=(4, 1)) for _ in range(2)]
+    ranks = [ThroughputLog(lambda line: None, counters, threads=(4, 1)) for _ in range(2)]
     for rank in ranks:
         rank.batch(batch(0, decoding=3.0, network={"decoding": 0.5, "network": 0.9}[busiest]))
     now[0] += 1
@@ -64,4 +64,4 @@ def test_the_busiest_side_of_two_ranks(monkeypatch: pytest.MonkeyPatch, busiest:
 
 
 def test_nothing_was_done() -> None:
-    assert Queues(lambda line: None, shared(), threads=(1, 1)).summary()["busy"] == dict.fromkeys(SIDES, 0.0)
+    assert ThroughputLog(lambda line: None, shared(), threads=(1, 1)).summary()["busy"] == dict.fromkeys(SIDES, 0.0)

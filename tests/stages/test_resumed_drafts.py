@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.experiment import load_experiment
+from autolabel.config.load import load_experiment
+from autolabel.flow.graph import load_pipeline
 from autolabel.flow.keys import key_document, stage_key
-from autolabel.flow.load import load_pipeline
 from autolabel.store import Artefact, Draft, find, open_draft
 from tests.stages.tiny_pipeline import Tiny, call
 

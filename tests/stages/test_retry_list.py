@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.stages.parts.quarantine import QUARANTINE, RETRY, quarantined, read_quarantine, write_quarantine
+from autolabel.artifacts import QUARANTINE, RETRY, quarantined, read_quarantine, write_quarantine
 from autolabel.store import open_draft
 
 KEY = "0123456789abcdef" * 4

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from autolabel.config.load import load_experiment
 from autolabel.errors import ConfigError
-from autolabel.experiment import load_experiment
-from autolabel.flow.load import load_pipeline
+from autolabel.flow.graph import load_pipeline
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 

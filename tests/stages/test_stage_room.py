@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config import Teacher
+from autolabel.config.load import parse_experiment
+from autolabel.config.schema import TeacherConfig
 from autolabel.data.build import plan
-from autolabel.experiment import parse_experiment
-from autolabel.flow.load import load_pipeline
-from autolabel.flow.room import estimates, measured
-from autolabel.flow.stage import Ahead, Pictures, Sizes
-from autolabel.stages.parts import room
+from autolabel.flow.disk_space import estimates, measured_sizes
+from autolabel.flow.graph import load_pipeline
+from autolabel.flow.stage import DatasetSizes, ImageCount, PreflightContext
+from autolabel.stages import disk_estimates
 from autolabel.store import Artefact, bytes_in
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
@@ -31,17 +31,19 @@ def test_no_stage_took_more(tiny: Tiny) -> None:
 
 
 def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
-    sizes = measured(Artefact.open(Path(tiny.states()["manifest"]["path"])))
-    assert sizes == Sizes(Pictures(12, 12 * 48 * 80), Pictures(5, 5 * 48 * 80), Pictures(3, 3 * 48 * 80))
+    sizes = measured_sizes(Artefact.open(Path(tiny.states()["manifest"]["path"])))
+    assert sizes == DatasetSizes(ImageCount(12, 12 * 48 * 80), ImageCount(5, 5 * 48 * 80), ImageCount(3, 3 * 48 * 80))
 
 
 def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
     experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
-    sizes = Sizes(*[Pictures(0, 0)] * 3)
+    sizes = DatasetSizes(*[ImageCount(0, 0)] * 3)
 
     def needed(**settings: object) -> int:
-        teacher = Teacher.model_validate(experiment.teacher.model_dump() | settings)
-        return (room.train(Ahead(teacher, {}, plan(experiment.data)), sizes).bytes or 0) - 64 * room.FILE
+        teacher = TeacherConfig.model_validate(experiment.teacher.model_dump() | settings)
+        return (
+            disk_estimates.train(PreflightContext(teacher, {}, plan(experiment.data)), sizes).bytes or 0
+        ) - 64 * disk_estimates.FILE
 
     weights = needed(epochs=0)
     assert 100_000 < weights < 3_000_000

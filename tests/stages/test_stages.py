@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from autolabel.data.manifest import Manifest
-from autolabel.labels.codes import CodeBook
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
@@ -31,7 +31,7 @@ def test_the_result_has_what_scripts_rely_on(tiny: Tiny) -> None:
 def test_labels_are_grey_pngs_of_the_images_sizes_and_agree_with_the_codes(tiny: Tiny) -> None:
     data, labels = manifest_of(tiny.data("manifest")), manifest_of(tiny.data("label"))
     index = json.loads((tiny.data("infer") / "shards.json").read_text())
-    lut = CodeBook.from_dict(index["book"]).lut(0.4)
+    lut = Codebook.from_dict(index["book"]).lut(0.4)
     shards = [read_shard(tiny.data("infer") / s["name"]) for s in index["shards"] if s["split"] == "train"]
     codes = {image_id: shard.codes(image_id) for shard in shards for image_id in shard.ids}
     assert {row.image_id for row in labels.labels} == set(codes)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.experiment import parse_experiment
-from autolabel.flow.load import load_pipeline
+from autolabel.config.load import parse_experiment
+from autolabel.flow.graph import load_pipeline
 from autolabel.flow.runner import Runner
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.signals import StopFlag, Stopped
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.experiment import parse_experiment
-from autolabel.flow.load import load_pipeline
+from autolabel.config.load import parse_experiment
+from autolabel.flow.graph import load_pipeline
 from autolabel.flow.runner import Runner
+from autolabel.signals import StopFlag, Stopped
 from autolabel.stages import infer
-from autolabel.stopping import StopFlag, Stopped
 from tests.stages.tiny_pipeline import Tiny
 
 
@@ -46,7 +46,7 @@ def _stopped(
 
     def say(line: str) -> None:
         if line.startswith(f"{step}: running"):
-            stop.ask(signal.SIGTERM)
+            stop.request(signal.SIGTERM)
 
     runner = Runner(experiment, tmp_path, experiment.runtime, stop, say, quiet=True)
     with pytest.raises(Stopped):

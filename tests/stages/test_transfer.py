@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import WeightsCard, build_model
-from autolabel.models.weights import weights_from_bytes, weights_to_bytes
+from autolabel.models.checkpoint import weights_from_bytes, weights_to_bytes
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, call
 
-TABLE = Model(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
+TABLE = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
 
 def test_all_but_the_class_layers_is_taken_over_and_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from autolabel.labels.shards import read_shard
-from autolabel.labels.weights import weight_table
+from autolabel.labels.threshold import confidence_table
 from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = pytest.mark.xdist_group("tiny")
@@ -67,7 +67,7 @@ def test_weights_are_as_fine_as_the_bins(work: Path) -> None:
         shard = read_shard(file)
         for image_id in shard.ids:
             weights = np.asarray(Image.open(labels / index[image_id]["path"]))
-            table = weight_table(shard.book)[shard.codes(image_id)]
+            table = confidence_table(shard.book)[shard.codes(image_id)]
             assert np.isin(weights[weights != table], (0, 255)).all(), "ignored, or drawn by an annotator"
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from autolabel.cli.main import cli
-from autolabel.store import Artefact, damage, open_draft
+from autolabel.store import Artefact, find_problems, open_draft
 from tests.helpers.experiments import experiment_toml
 
 FILES = {"a.png": b"aaaa", "b.png": b"bbbb", "deep/c.png": b"cccc", "d.png": b"dddd"}
@@ -34,7 +34,7 @@ def names(problems: list[str]) -> set[str]:
 
 def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     artefact = make(tmp_path)
-    assert damage(artefact.path, full=True) == []
+    assert find_problems(artefact.path, full=True) == []
     flip(artefact.data / "a.png")
     flip(artefact.data / "deep" / "c.png")
     flip(artefact.path / "provenance.json")
@@ -43,8 +43,8 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     (artefact.data / "link").symlink_to("a.png")
     (artefact.data / "d.png").write_bytes(b"d")
     found = {"data/a.png", "data/b.png", "data/deep/c.png", "data/more", "data/link", "data/d.png", "provenance.json"}
-    assert names(damage(artefact.path, full=True)) == found
-    assert names(damage(artefact.path)) == {"data/b.png", "data/more", "data/link", "data/d.png"}
+    assert names(find_problems(artefact.path, full=True)) == found
+    assert names(find_problems(artefact.path)) == {"data/b.png", "data/more", "data/link", "data/d.png"}
 
 
 @pytest.mark.parametrize("records", [("COMMIT",), ("manifest.json",), ("COMMIT", "manifest.json")])
@@ -55,7 +55,7 @@ def test_damaged_records_do_not_hide_damaged_files(tmp_path: Path, records: tupl
     flip(artefact.data / "d.png")
     for record in records:
         (artefact.path / record).unlink() if gone else flip(artefact.path / record)
-    found = names(damage(artefact.path, full=True))
+    found = names(find_problems(artefact.path, full=True))
     assert set(records) <= found or (records == ("COMMIT", "manifest.json") and "COMMIT" in found)
     if records == ("COMMIT",):
         assert {"data/a.png", "data/d.png"} <= found
@@ -64,7 +64,7 @@ def test_damaged_records_do_not_hide_damaged_files(tmp_path: Path, records: tupl
 def test_a_link_in_place_of_an_artefact_is_one_problem(tmp_path: Path) -> None:
     artefact = make(tmp_path / "real")
     (tmp_path / "link").symlink_to(artefact.path)
-    (problem,) = damage(tmp_path / "link", full=True)
+    (problem,) = find_problems(tmp_path / "link", full=True)
     assert "symbolic link" in problem
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import Draft, find, join_draft, open_draft, recover, sha256_bytes
-from autolabel.store.effects import Effect, observe
+from autolabel.store.hooks import Effect, observe
 
 KEY = "0123456789abcdef" * 4
 

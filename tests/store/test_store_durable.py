@@ -11,7 +11,7 @@ import pytest
 
 from autolabel.errors import StoreError
 from autolabel.store import durable
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store.hooks import Effect, Phase, observe
 
 
 def tree(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from autolabel.errors import StoreError
 from autolabel.store import write_folder
-from autolabel.store.effects import Effect, Phase, observe
+from autolabel.store.hooks import Effect, Phase, observe
 
 
 def names(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from autolabel.errors import StoreError
 from autolabel.store import Artefact, delete, open_draft, scan, set_aside
-from autolabel.store.effects import observe
+from autolabel.store.hooks import observe
 
 KEYS = [digit * 64 for digit in "0123"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.errors import Locked
-from autolabel.store import hold
-from autolabel.store.digest import canonical_json
+from autolabel.errors import WorkFolderLocked
+from autolabel.store import hold_lock
+from autolabel.store.files import canonical_json
 
 # from 3.12 on, forking beside a test runner's threads warns
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -38,35 +38,35 @@ def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
 
 
 def test_the_second_run_reports_who_holds_it(tmp_path: Path) -> None:
-    with hold(tmp_path / "work" / ".lock"):
+    with hold_lock(tmp_path / "work" / ".lock"):
         holder = rf"pid {os.getpid()} on .*: {re.escape(' '.join(sys.argv))}"
-        with pytest.raises(Locked, match=holder) as refused, hold(tmp_path / "work/.lock"):
+        with pytest.raises(WorkFolderLocked, match=holder) as refused, hold_lock(tmp_path / "work/.lock"):
             pass
         assert refused.value.exit_code == 75
-    with hold(tmp_path / "work" / ".lock"):
+    with hold_lock(tmp_path / "work" / ".lock"):
         pass  # the file stayed; the lock did not
 
 
 def test_an_error_inside_frees_it(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), hold(tmp_path / ".lock"):
+    with pytest.raises(ZeroDivisionError), hold_lock(tmp_path / ".lock"):
         raise ZeroDivisionError
-    with hold(tmp_path / ".lock"):
+    with hold_lock(tmp_path / ".lock"):
         pass
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     def work(_: int, write: int) -> None:
-        with hold(tmp_path / ".lock"):
+        with hold_lock(tmp_path / ".lock"):
             os.write(write, b"h")
             signal.pause()
 
     pid, read, _ = fork(work)
     assert os.read(read, 1) == b"h"
-    with pytest.raises(Locked, match=f"pid {pid}"), hold(tmp_path / ".lock"):
+    with pytest.raises(WorkFolderLocked, match=f"pid {pid}"), hold_lock(tmp_path / ".lock"):
         pass
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
-    with hold(tmp_path / ".lock"):
+    with hold_lock(tmp_path / ".lock"):
         pass
 
 
@@ -77,27 +77,27 @@ def test_a_run_that_has_ended_is_not_named_as_the_holder(tmp_path: Path) -> None
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     os.write(descriptor, canonical_json({"pid": pid, "host": socket.gethostname(), "command": "autolabel run"}))
     fcntl.flock(descriptor, fcntl.LOCK_EX)  # as one that has not yet written who it is
-    with pytest.raises(Locked, match="another run holds this folder; wait"), hold(lock):
+    with pytest.raises(WorkFolderLocked, match="another run holds this folder; wait"), hold_lock(lock):
         pass
     os.close(descriptor)
 
 
 def test_a_forked_child_does_not_keep_it(tmp_path: Path) -> None:
     """A loader worker that outlives its killed parent must not shut out the next run."""
-    with hold(tmp_path / ".lock"):
+    with hold_lock(tmp_path / ".lock"):
         pid, _, write = fork(lambda read, _: os.read(read, 1))
-    with hold(tmp_path / ".lock"):  # while the child still lives
+    with hold_lock(tmp_path / ".lock"):  # while the child still lives
         os.write(write, b"x")
         os.waitpid(pid, 0)
 
 
 def test_a_child_that_leaves_the_block_does_not_free_it(tmp_path: Path) -> None:
     def leave() -> None:
-        with hold(tmp_path / ".lock"):
+        with hold_lock(tmp_path / ".lock"):
             pid = os.fork()
             if pid:
                 os.waitpid(pid, 0)
-                with pytest.raises(Locked), hold(tmp_path / ".lock"):
+                with pytest.raises(WorkFolderLocked), hold_lock(tmp_path / ".lock"):
                     pass
         if not pid:
             os._exit(0)
@@ -110,10 +110,10 @@ def test_one_of_four_wins(tmp_path: Path, attempt: int) -> None:
     def work(read: int, write: int) -> None:
         os.read(read, 1)  # all start together
         try:
-            with hold(tmp_path / ".lock"):
+            with hold_lock(tmp_path / ".lock"):
                 os.write(write, b"won")
                 os.read(read, 1)
-        except Locked:
+        except WorkFolderLocked:
             os.write(write, b"no!")
 
     children = [fork(work) for _ in range(4)]

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, init
 from autolabel.losses import training_loss
 from autolabel.models import build_model
-from autolabel.models.normalise import MEAN, STD
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.models.layers import MEAN, STD
+from autolabel.signals import StopFlag, Stopped
 from autolabel.training import TrainingData
 from autolabel.training.trainer import Trainer
-from autolabel.world import ALONE, World, joined
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 # As the promise has it: the same global batch, norms frozen, no dropout.
@@ -38,12 +38,16 @@ EXACT = settings(
     validate_every=4,
 )
 STEPS = 50
-MODEL = Model(trunk="resnet_tiny", head_channels=16, key_channels=8, attention_channels=8, dropout=0.0)
+MODEL = ModelConfig(trunk="resnet_tiny", head_channels=16, key_channels=8, attention_channels=8, dropout=0.0)
 DATA = TrainingData(ArrayPairs(5, (48, 64)), ArrayPairs(3, (48, 64), seed=9), NAMES, epoch_images=10)
 
 
 def exact_run(
-    precision: str, *, world: World = ALONE, resume: bytes | None = None, saved: list[bytes] | None = None
+    precision: str,
+    *,
+    world: ProcessGroup = SINGLE_PROCESS,
+    resume: bytes | None = None,
+    saved: list[bytes] | None = None,
 ) -> dict[str, Any]:
     """Loss by step and validations of the real kind of network."""
     torch.manual_seed(3)
@@ -56,14 +60,14 @@ def exact_run(
     return {"losses": losses, "history": result.history, "digest": digest(model)}
 
 
-def usual_run(world: World) -> dict[str, Any]:
+def usual_run(world: ProcessGroup) -> dict[str, Any]:
     """Norms and dropout at work: no rank alone could give this, but all must agree."""
     model, saved = network(), []
     history = train(model, world=world, saved=saved).history
     return {"digest": digest(model), "history": history, "num_saved": len(saved)}
 
 
-def dropout_of(world: World) -> list[float]:
+def dropout_of(world: ProcessGroup) -> list[float]:
     """Which features the first step drops."""
     model = network(dropout=0.5)
     seen: list[float] = []
@@ -72,7 +76,7 @@ def dropout_of(world: World) -> list[float]:
     return [float(value) for value in seen]
 
 
-def bad_step(world: World) -> dict[str, Any]:
+def bad_step(world: ProcessGroup) -> dict[str, Any]:
     """The loss of rank 1 alone is not a number."""
 
     def loss(output: Any, labels: torch.Tensor, **kwargs: Any) -> torch.Tensor:
@@ -97,7 +101,7 @@ class StoppedAtThird(StopFlag):
         return super().__call__()
 
 
-def stopped_run(world: World) -> dict[str, Any]:
+def stopped_run(world: ProcessGroup) -> dict[str, Any]:
     saved: list[bytes] = []
     try:
         train(network(), table=settings(validate_every=0), world=world, stop=StoppedAtThird(world.rank), saved=saved)
@@ -106,7 +110,7 @@ def stopped_run(world: World) -> dict[str, Any]:
     return {}
 
 
-def _trainer(model: nn.Module, world: World, loss: Any = training_loss) -> Trainer:
+def _trainer(model: nn.Module, world: ProcessGroup, loss: Any = training_loss) -> Trainer:
     return Trainer(model, loss, settings(loss="ce"), 7, 9, torch.device("cpu"), MEAN, STD, len(NAMES), world=world)
 
 
@@ -117,7 +121,7 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    with joined(StopFlag()) as world:
+    with init(StopFlag()) as world:
         saved: list[bytes] = []
         found = {
             "fp64": exact_run("fp64", world=world, saved=saved),
@@ -127,10 +131,10 @@ def main(folder: Path) -> None:
             "dropped": dropout_of(world),
             "bad": bad_step(world),
             "stopped": stopped_run(world),
-            "none": world.from_first(None) is None,
-            "bytes": world.from_first(b"\0state" if world.is_first else None) == b"\0state",
+            "none": world.broadcast_bytes(None) is None,
+            "bytes": world.broadcast_bytes(b"\0state" if world.is_rank0 else None) == b"\0state",
         }
-        if world.is_first:
+        if world.is_rank0:
             (folder / "two-ranks.pt").write_bytes(saved[39])
         (folder / f"{world.rank}.json").write_text(json.dumps(found))
 

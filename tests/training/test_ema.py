@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from autolabel.training.ema import Ema
+from autolabel.training.optim import Ema
 from tests.training.tiny_training import digest, network
 
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from autolabel.models import HuggingFaceModel, network_to_bytes
-from autolabel.models.huggingface import Files, model_to_train
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.models.huggingface import FolderFiles, model_to_train
+from autolabel.signals import StopFlag, Stopped
 from tests.helpers.hf_folders import MODELS, save
 from tests.training.tiny_training import NAMES, digest, settings, train
 
 KINDS = ("segformer", "upernet-resnet", "upernet-convnextv2")
 
 
-def files(folder: Path) -> Files:
-    return Files("x", (folder / "config.json").read_bytes(), None, [(folder / "model.safetensors").read_bytes])
+def files(folder: Path) -> FolderFiles:
+    return FolderFiles("x", (folder / "config.json").read_bytes(), None, [(folder / "model.safetensors").read_bytes])
 
 
 @pytest.fixture(params=KINDS)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.config import Augment
-from autolabel.data.pairs import Pair
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.loaders import Sample
 from autolabel.errors import ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import mean_iou
-from autolabel.models.normalise import MEAN, STD, normalise
-from autolabel.stopping import StopFlag
+from autolabel.models.layers import MEAN, STD, normalise
+from autolabel.signals import StopFlag
 from autolabel.training import TrainingData, num_steps
 from autolabel.training.loop import validation_due
 from autolabel.training.validate import chosen_images, validate
@@ -25,7 +25,7 @@ from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, set
 
 def test_it_learns() -> None:
     model = network(dropout=0.0)
-    result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=Augment(), ema=0.5))
+    result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=AugmentConfig(), ema=0.5))
     assert result.steps == 75
     assert result.metrics["miou"] > 0.85
     assert set(result.metrics["iou"]) == set(NAMES)
@@ -46,7 +46,7 @@ def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
 _IN_A_PROCESS = """
 import torch
 from tests.training.tiny_training import *
-from autolabel.config import Model
+from autolabel.config.schema import Model
 from autolabel.models import build_model
 torch.manual_seed(0)
 model = build_model(Model(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)
@@ -115,7 +115,7 @@ def test_validation_against_a_plain_loop() -> None:
     model.eval()
     matrix = np.zeros((3, 4), np.int64)
     for i in range(4):
-        image, label = pairs[i]
+        image, label, _ = pairs[i]
         with torch.no_grad():
             logits = model(normalise(torch.from_numpy(image)[None])).fused[0].numpy()
         matrix += confusion_matrix(logits.argmax(axis=0), label, 3)
@@ -158,14 +158,14 @@ def test_micro_batches_cover_the_batch() -> None:
 
 
 class Unreadable(ArrayPairs):
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         if index == 2:
             raise ImageError("street.png", "changed since the manifest was built", "put it back")
         return super().__getitem__(index)
 
 
 class Broken(ArrayPairs):
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Sample:
         raise KeyError("our own mistake")
 
 

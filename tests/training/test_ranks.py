@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config import Runtime, Teacher
+from autolabel.config.schema import RuntimeConfig, TeacherConfig
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, from_env
 from autolabel.errors import ConfigError
-from autolabel.training.norms import prepare_norms, statistics_differ
-from autolabel.world import ALONE, World, of_environment
+from autolabel.training.optim import prepare_norms, statistics_differ
 from tests.helpers.paths import ROOT
 from tests.training.ranks_at_work import STEPS, dropout_of, exact_run
 from tests.training.tiny_training import network, settings, train
@@ -81,7 +81,7 @@ def test_only_rank_0_writes(ranks: list[dict[str, Any]]) -> None:
 
 
 def test_every_rank_drops_other_features_and_rank_0_those_of_one_process(ranks: list[dict[str, Any]]) -> None:
-    assert ranks[0]["dropped"] == dropout_of(ALONE) != ranks[1]["dropped"]
+    assert ranks[0]["dropped"] == dropout_of(SINGLE_PROCESS) != ranks[1]["dropped"]
 
 
 def test_a_loss_that_one_rank_cannot_compute_is_skipped_by_all(ranks: list[dict[str, Any]]) -> None:
@@ -105,37 +105,37 @@ def test_frozen_norms_keep_their_statistics_and_train_the_rest() -> None:
 
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
-    assert World(size=2).share(6) == 3
+    assert ProcessGroup(size=2).local_batch_size(6) == 3
     with pytest.raises(ConfigError, match=r"teacher.batch: a batch of 3 cannot be shared evenly by 2 processes"):
-        World(size=2).share(3, where=Teacher().place("batch"))
+        ProcessGroup(size=2).local_batch_size(3, where=TeacherConfig().place("batch"))
 
 
 def test_the_machine_is_shared_among_its_ranks() -> None:
-    world = World(1, 4, 1, 2)
-    assert world.place(Runtime(device="cpu", jobs=3)).jobs == 3
-    assert world.place(Runtime(device="cpu")).threads >= 1
+    world = ProcessGroup(1, 4, 1, 2)
+    assert world.runtime_for_rank(RuntimeConfig(device="cpu", jobs=3)).jobs == 3
+    assert world.runtime_for_rank(RuntimeConfig(device="cpu")).threads >= 1
     with pytest.raises(ConfigError, match="not on this machine"):
-        world.place(Runtime(device="cuda:99"))
-    assert ALONE.place(Runtime()) == Runtime()
+        world.runtime_for_rank(RuntimeConfig(device="cuda:99"))
+    assert SINGLE_PROCESS.runtime_for_rank(RuntimeConfig()) == RuntimeConfig()
 
 
 def test_what_torchrun_says() -> None:
     said = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
-    assert of_environment({**said, "TORCHELASTIC_RUN_ID": "x"}) == World(3, 4, 1, 2)
-    assert of_environment(said) == ALONE, "another program's variables"
-    assert of_environment({**said, "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}) == ALONE
+    assert from_env({**said, "TORCHELASTIC_RUN_ID": "x"}) == ProcessGroup(3, 4, 1, 2)
+    assert from_env(said) == SINGLE_PROCESS, "another program's variables"
+    assert from_env({**said, "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}) == SINGLE_PROCESS
 
 
 def test_on_gpus_norms_see_all_images_or_say_that_they_do_not() -> None:
     """Torch has synchronous batch norm on GPUs only; what it is made of shows anywhere."""
-    cuda, world = torch.device("cuda"), World(size=2)
+    cuda, world = torch.device("cuda"), ProcessGroup(size=2)
     synced, own, frozen = (network().train() for _ in range(3))
     kept = dict(synced.named_parameters())
     prepare_norms(synced, settings(), device=cuda, world=world)
     prepare_norms(own, settings(sync_norms=False), device=cuda, world=world)
     prepare_norms(frozen, settings(freeze_norms=True), device=cuda, world=world)
     assert [statistics_differ(model, world) for model in (synced, own, frozen)] == [False, True, False]
-    assert not statistics_differ(own, ALONE)
+    assert not statistics_differ(own, SINGLE_PROCESS)
     assert list(synced.state_dict()) == list(own.state_dict())
     assert all(parameter is kept[name] for name, parameter in synced.named_parameters())
     images = torch.rand(2, 3, 16, 16)

@@ -4,18 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.trunks import TRUNKS
-from autolabel.training.recompute import recompute_activations
+from autolabel.training.activation_checkpointing import checkpoint_activations
 
 TINY = sorted(name for name in TRUNKS if "tiny" in name)
 
 
 def network(trunk: str) -> nn.Module:
     torch.manual_seed(0)
-    table = Model(trunk=trunk, head_channels=8, key_channels=8, attention_channels=8)
+    table = ModelConfig(trunk=trunk, head_channels=8, key_channels=8, attention_channels=8)
     return build_model(table, 3).train()
 
 
@@ -34,7 +34,7 @@ def step(model: nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[
 @pytest.mark.parametrize("trunk", TINY)
 def test_gradients_and_statistics_stay_the_same(trunk: str) -> None:
     plain, thrifty = network(trunk), network(trunk)
-    recompute_activations(thrifty)
+    checkpoint_activations(thrifty)
     expected, found = step(plain), step(thrifty)
     assert found[1].keys() == expected[1].keys() == dict(plain.named_parameters()).keys(), "each gets a gradient"
     assert list(thrifty.state_dict()) == list(plain.state_dict())
@@ -45,13 +45,13 @@ def test_gradients_and_statistics_stay_the_same(trunk: str) -> None:
 @pytest.mark.parametrize("trunk", TINY)
 def test_every_block_runs_twice_in_training_and_once_in_validation(trunk: str) -> None:
     model, runs = network(trunk), [0]
-    blocks = model.trunk.recomputable()
+    blocks = model.trunk.checkpoint_blocks()
     assert blocks != [model.trunk], "a trunk of ours says what its blocks are"
     blocks.append(model.head)
     for block in blocks:
         first = next(module for module in block.modules() if isinstance(module, nn.Conv2d))
         first.register_forward_hook(lambda *_: runs.append(runs.pop() + 1))
-    recompute_activations(model)
+    checkpoint_activations(model)
     step(model)
     scales = 2
     assert runs == [2 * scales * len(blocks)]
@@ -65,5 +65,5 @@ def test_validation_runs_as_before() -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = model(images).fused
-        recompute_activations(model)
+        checkpoint_activations(model)
         assert model(images).fused.equal(expected)

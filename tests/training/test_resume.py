@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config import Augment, Model, Phase
+from autolabel.config.schema import AugmentConfig, ModelConfig, PhaseConfig
 from autolabel.errors import CorruptArtefact, TrainingDiverged
 from autolabel.models import build_model
-from autolabel.models.normalise import MEAN, STD
-from autolabel.stopping import StopFlag, Stopped
+from autolabel.models.layers import MEAN, STD
+from autolabel.signals import StopFlag, Stopped
 from autolabel.training import TrainingData
-from autolabel.training.state import parts
+from autolabel.training.checkpoint import training_state
 from autolabel.training.trainer import Trainer
 from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
@@ -63,8 +63,8 @@ def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema
 
 
 def test_phases_and_mixing_need_no_state() -> None:
-    phases = (Phase(layers=("fine",), uniform=("fine", "auto")), Phase(layers=("auto",), epochs=1))
-    table = settings(phases=phases, uniform_classes=("car",), augment=Augment(cutmix=0.5, classmix=0.5))
+    phases = (PhaseConfig(layers=("fine",), uniform=("fine", "auto")), PhaseConfig(layers=("auto",), epochs=1))
+    table = settings(phases=phases, uniform_classes=("car",), augment=AugmentConfig(cutmix=0.5, classmix=0.5))
     data = TrainingData(ArrayPairs(), None, NAMES, 5, layers=["fine", "auto", "fine", "auto", "fine"])
     model, saved = network(), []
     train(model, table=table, data=data, saved=saved)
@@ -164,7 +164,7 @@ def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> Non
     state = load(saved[4])
     untouched = Trainer(network(gain=gain), lambda _, y: y, table, 7, NUM_STEPS, torch.device("cpu"), MEAN, STD, 3)
     assert outcome(dump(state), []) == expected
-    assert outcome(dump(without(state, part, parts(untouched))), []) != expected
+    assert outcome(dump(without(state, part, training_state(untouched))), []) != expected
 
 
 def test_the_row_of_bad_steps_is_counted_across_a_resume() -> None:
@@ -209,7 +209,7 @@ def test_a_checkpoint_runs_no_code(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_published_kind_of_network_resumes_too() -> None:
     table = settings(crop=(64, 64), epochs=1, precision="bf16", loss="rmi")
-    shape = Model(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8)
+    shape = ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8)
 
     def outcome(resume: bytes | None, saved: list[bytes]) -> str:
         torch.manual_seed(0)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autolabel.training.schedule import lr_at
+from autolabel.training.optim import lr_at
 
 
 @pytest.mark.parametrize("power", [0.0, 0.9, 1.0, 2.0])

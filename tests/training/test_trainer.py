@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from autolabel.errors import AutolabelError, TrainingDiverged
-from autolabel.losses import Counts, training_loss
+from autolabel.losses import LossNormalizer, training_loss
 from autolabel.models import TrainOutput
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.layers import MEAN, STD
+from autolabel.training.checkpoint import training_state
 from autolabel.training.optim import parameter_groups
-from autolabel.training.state import parts
 from autolabel.training.trainer import Loss, Trainer
 from tests.training.tiny_training import NAMES, digest, network, settings
 
@@ -36,7 +36,9 @@ def batch(count: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def everything(of: Trainer) -> dict[str, Any]:
-    return copy.deepcopy({name: value for name, value in parts(of).items() if name not in ("step", "num_skipped")})
+    return copy.deepcopy(
+        {name: value for name, value in training_state(of).items() if name not in ("step", "num_skipped")}
+    )
 
 
 def same(a: object, b: object) -> bool:
@@ -53,7 +55,9 @@ class NanAt:
     def __init__(self, *calls: int, poison: Callable[[torch.Tensor], torch.Tensor] = lambda x: x * math.nan) -> None:
         self.calls, self.poison, self.count = calls, poison, -1
 
-    def __call__(self, output: TrainOutput, labels: torch.Tensor, *, counts: Counts, weights: None) -> torch.Tensor:
+    def __call__(
+        self, output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, confidence: None
+    ) -> torch.Tensor:
         self.count += 1
         value = cross_entropy(output, labels, counts=counts)
         return self.poison(value) if self.count in self.calls else value
@@ -135,7 +139,7 @@ def test_sgd_step_against_the_closed_form() -> None:
     training = trainer(model, warmup=0.0, poly_power=1.0, weight_decay=0.01, momentum=0.5, precision="fp64")
     seen = []
     cross_entropy_ = training.loss
-    training.loss = lambda output, labels, counts, weights: (seen.append(labels), cross_entropy_(output, labels))[1]
+    training.loss = lambda output, labels, counts, confidence: (seen.append(labels), cross_entropy_(output, labels))[1]
     images, labels = batch()
     training.train_step(images, labels)
     inputs = (images.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
@@ -165,7 +169,7 @@ def test_vectors_decay_where_asked_for() -> None:
     moved = trainer(model, warmup=0.0, weight_decay=0.5, decay_norms=True)
     with torch.no_grad():
         model.norm.bias.fill_(1.0)
-    moved.loss = lambda output, labels, counts, weights: output.fused.sum() * 0
+    moved.loss = lambda output, labels, counts, confidence: output.fused.sum() * 0
     moved.train_step(*batch())
     torch.testing.assert_close(model.norm.bias, torch.full((8,), 1 - 0.05 * 0.5))
 
@@ -203,7 +207,9 @@ def test_fp16_scales_the_loss_down_after_an_overflow() -> None:
     ("micro_batch", "remedy"), [(0, "micro_batch below 4"), (2, "micro_batch below 2"), (1, "smaller crop")]
 )
 def test_running_out_of_memory_says_what_helps(micro_batch: int, remedy: str) -> None:
-    def too_large(output: TrainOutput, labels: torch.Tensor, *, counts: Counts, weights: None) -> torch.Tensor:
+    def too_large(
+        output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, confidence: None
+    ) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(AutolabelError, match=remedy):

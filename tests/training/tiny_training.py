@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config import Augment, Runtime, Train
-from autolabel.data.pairs import Pair
+from autolabel.config.schema import AugmentConfig, RuntimeConfig, TrainConfig
+from autolabel.data.loaders import Sample
+from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.models import TrainOutput
-from autolabel.stopping import StopFlag
+from autolabel.signals import StopFlag
 from autolabel.training import FitResult, TrainingData, fit
-from autolabel.world import ALONE, World
 
 NAMES = ("road", "sky", "car")
 
@@ -40,6 +40,8 @@ class Tiny(nn.Module):
 class ArrayPairs:
     """Images whose colour tells the class, with noise and a band of ignored pixels."""
 
+    has_confidence = False
+
     def __init__(self, count: int = 5, size: tuple[int, int] = (24, 32), seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self.labels = [
@@ -56,18 +58,18 @@ class ArrayPairs:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Pair:
-        return self.images[index], self.labels[index]
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.images[index], self.labels[index])
 
 
-SETTINGS = Train(
+SETTINGS = TrainConfig(
     crop=(16, 16),
     batch=2,
     epochs=3,
     lr=0.05,
     loss="ce",
     tile=12,
-    augment=Augment(blur=0.5),
+    augment=AugmentConfig(blur=0.5),
     ema=0.9,
     warmup=0.2,
     validate_every=1,
@@ -75,8 +77,8 @@ SETTINGS = Train(
 )
 
 
-def settings(**changes: Any) -> Train:
-    return Train.model_validate({**SETTINGS.model_dump(), **changes})
+def settings(**changes: Any) -> TrainConfig:
+    return TrainConfig.model_validate({**SETTINGS.model_dump(), **changes})
 
 
 def network(seed: int = 1, **options: Any) -> Tiny:
@@ -87,7 +89,7 @@ def network(seed: int = 1, **options: Any) -> Tiny:
 def train(
     model: nn.Module,
     *,
-    table: Train = SETTINGS,
+    table: TrainConfig = SETTINGS,
     resume: bytes | None = None,
     stop: StopFlag | None = None,
     workers: int = 1,
@@ -95,14 +97,14 @@ def train(
     data: TrainingData | None = None,
     saved: list[bytes] | None = None,
     rows: list[dict[str, Any]] | None = None,
-    world: World = ALONE,
+    world: ProcessGroup = SINGLE_PROCESS,
 ) -> FitResult:
     return fit(
         model,
         data or TrainingData(ArrayPairs(), ArrayPairs(3, seed=9), NAMES, epoch_images=5),
         settings=table,
         seed=7,
-        runtime=Runtime(device="cpu", threads=1, workers=workers, micro_batch=micro_batch, jobs=1),
+        runtime=RuntimeConfig(device="cpu", threads=1, workers=workers, micro_batch=micro_batch, jobs=1),
         resume=resume,
         save=(saved if saved is not None else []).append,
         log=(rows if rows is not None else []).append,

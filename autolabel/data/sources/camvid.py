@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import CamVid
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_names
+from autolabel.config.schema import CamVidConfig
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, read_names, require_folder
 
 # list -> (image folder, split, (label folder, role, must be there))
 _Layer = tuple[str, str, bool]
@@ -22,31 +22,31 @@ _COARSE: tuple[_Layer, ...] = (("trainannot_coarse", "coarse", True), ("trainann
 _VAL: tuple[_Layer, ...] = (("valannot", "fine", True),)
 
 
-def plan(settings: CamVid) -> SourcePlan:
+def plan(settings: CamVidConfig) -> SourceListing:
     """Raises DataError for a missing folder, list, image or label, and for a name in two lists."""
     images = (
         *_part(settings.root, settings.fine, "train", _FINE),
         *_part(settings.root, settings.coarse, "train", _COARSE),
         *_part(settings.root, settings.val, "val", _VAL),
     )
-    return SourcePlan(settings.root, CLASS_SETS["camvid"], images)
+    return SourceListing(settings.root, CLASS_SETS["camvid"], images)
 
 
-def _part(root: Path, list_name: str, split: str, layers: tuple[_Layer, ...]) -> tuple[PlannedImage, ...]:
+def _part(root: Path, list_name: str, split: str, layers: tuple[_Layer, ...]) -> tuple[SourceImage, ...]:
     names = read_names(root / list_name, f"data.root must hold a list of names {list_name!r}")
     if not names:
         return ()
-    pictures = by_stem(need_folder(root / split, "data.root must hold it"), IMAGE_SUFFIXES)
-    refuse_any(set(names) - set(pictures), root / split, f"no image for names in {list_name}", "correct the list")
+    pictures = by_stem(require_folder(root / split, "data.root must hold it"), IMAGE_SUFFIXES)
+    raise_if_any(set(names) - set(pictures), root / split, f"no image for names in {list_name}", "correct the list")
     labels = {folder: _labels(root / folder, names, needed) for folder, _, needed in layers}
     return tuple(
-        PlannedImage(
+        SourceImage(
             id=name,
             split=split,
             group=_sequence(name, split),
             path=f"{split}/{pictures[name]}",
             labels=tuple(
-                PlannedLabel(role, "ids", f"{folder}/{labels[folder][name]}")
+                SourceLabel(role, "ids", f"{folder}/{labels[folder][name]}")
                 for folder, role, _ in layers
                 if name in labels[folder]
             ),
@@ -58,9 +58,9 @@ def _part(root: Path, list_name: str, split: str, layers: tuple[_Layer, ...]) ->
 def _labels(folder: Path, names: list[str], needed: bool) -> dict[str, str]:
     if not needed and not folder.is_dir():
         return {}
-    labels = by_stem(need_folder(folder, "data.root must hold it"), (".png",))
+    labels = by_stem(require_folder(folder, "data.root must hold it"), (".png",))
     if needed:
-        refuse_any(set(names) - set(labels), folder, "no label PNG for listed images", "add it or correct the list")
+        raise_if_any(set(names) - set(labels), folder, "no label PNG for listed images", "add it or correct the list")
     return labels
 
 

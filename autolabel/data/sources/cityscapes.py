@@ -13,29 +13,28 @@ import tomllib
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Cityscapes
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import by_stem, need_folder
+from autolabel.config.schema import CityscapesConfig
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.listing import by_stem, require_folder
 from autolabel.resources import resource
 
 _IMAGES = "leftImg8bit"
-_ROLES = {"gtFine": "fine", "gtCoarse": "coarse"}
 _REMEDY = "data.root must hold leftImg8bit/, gtFine/ and, for coarse splits, gtCoarse/ as published"
 
 
-def plan(settings: Cityscapes) -> SourcePlan:
+def plan(settings: CityscapesConfig) -> SourceListing:
     """Raises DataError for a missing folder, an image without its label, or a label without its image."""
     bad = {
         row["id"]: row["reason"]
         for row in tomllib.loads(resource("data_manifest", "known_bad.toml").decode())["cityscapes"]
     }
-    images: list[PlannedImage] = []
+    images: list[SourceImage] = []
     for split in ("train", "val", "train_extra"):
         if split in settings.coarse:
             images += _coarse_split(settings.root, split)
         elif split != "train_extra":
             images += _fine_split(settings.root, split)
-    return SourcePlan(
+    return SourceListing(
         root=settings.root,
         classes=CLASS_SETS["cityscapes"],
         images=tuple(image for image in images if image.id not in bad),
@@ -43,36 +42,36 @@ def plan(settings: Cityscapes) -> SourcePlan:
     )
 
 
-def _fine_split(root: Path, split: str) -> list[PlannedImage]:
-    pictures = _pictures(root, split)
+def _fine_split(root: Path, split: str) -> list[SourceImage]:
+    pictures = _image_files(root, split)
     fine = _labels(root, "gtFine", split, pictures, needed=True)
     coarse = _labels(root, "gtCoarse", split, pictures, needed=False) if split == "train" else {}
     return _images(split, split, pictures, {"fine": fine, "coarse": coarse})
 
 
-def _coarse_split(root: Path, split: str) -> list[PlannedImage]:
-    pictures = _pictures(root, split)
+def _coarse_split(root: Path, split: str) -> list[SourceImage]:
+    pictures = _image_files(root, split)
     coarse = _labels(root, "gtCoarse", split, pictures, needed=True)
     truth = _labels(root, "gtFine", split, pictures, needed=False)
     return _images(split, "train", pictures, {"coarse": coarse, "truth": truth})
 
 
-def _images(folder: str, split: str, pictures: dict[str, str], layers: dict[str, dict[str, str]]) -> list[PlannedImage]:
+def _images(folder: str, split: str, pictures: dict[str, str], layers: dict[str, dict[str, str]]) -> list[SourceImage]:
     return [
-        PlannedImage(
+        SourceImage(
             id=stem.rpartition("/")[2],
             split=split,
             group=stem.rpartition("/")[0],  # the city
             path=path,
-            labels=tuple(PlannedLabel(role, "ids", paths[stem]) for role, paths in layers.items() if stem in paths),
+            labels=tuple(SourceLabel(role, "ids", paths[stem]) for role, paths in layers.items() if stem in paths),
         )
         for stem, path in pictures.items()
     ]
 
 
-def _pictures(root: Path, split: str) -> dict[str, str]:
+def _image_files(root: Path, split: str) -> dict[str, str]:
     """`CITY/ID` -> path below root."""
-    folder = need_folder(root / _IMAGES / split, _REMEDY)
+    folder = require_folder(root / _IMAGES / split, _REMEDY)
     return _with_suffix(folder, "_leftImg8bit", f"{_IMAGES}/{split}")
 
 
@@ -86,11 +85,11 @@ def _labels(root: Path, kind: str, split: str, pictures: dict[str, str], *, need
     folder = root / kind / split
     if not needed and not folder.is_dir():
         return {}
-    labels = _with_suffix(need_folder(folder, _REMEDY), f"_{kind}_labelIds", f"{kind}/{split}")
-    refuse_any(set(labels) - set(pictures), folder, f"labels without an image in {_IMAGES}/{split}", "add the images")
+    labels = _with_suffix(require_folder(folder, _REMEDY), f"_{kind}_labelIds", f"{kind}/{split}")
+    raise_if_any(set(labels) - set(pictures), folder, f"labels without an image in {_IMAGES}/{split}", "add the images")
     missing = set(pictures) - set(labels) if needed else set()
     if missing & set(_with_suffix(folder, f"_{kind}_labelTrainIds", "")):
         remedy = "add the published *_labelIds.png files; *_labelTrainIds.png are not read"
-        refuse_any(missing, folder, "images without a labelIds file", remedy)
-    refuse_any(missing, folder, "images without a label", f"add *_{kind}_labelIds.png or remove the images")
+        raise_if_any(missing, folder, "images without a labelIds file", remedy)
+    raise_if_any(missing, folder, "images without a label", f"add *_{kind}_labelIds.png or remove the images")
     return labels

@@ -12,28 +12,31 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from autolabel.classes import ClassSet, parse_class_file
-from autolabel.config import Folder
-from autolabel.data.checks import unsafe_path
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_text
-from autolabel.errors import ConfigError, LabelError
+from autolabel.config.schema import FolderConfig
+from autolabel.data.schema import unsafe_path
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
+from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.user_files import read_text
 
 _SPLITS = ("train", "val", "test")
 
 
-def plan(settings: Folder) -> SourcePlan:
+def plan(settings: FolderConfig) -> SourceListing:
     """Raises DataError for a missing folder or a mask without its image, ConfigError for a wrong setting."""
     root = settings.root
     _check_folders(settings)
-    pictures = by_stem(need_folder(root / settings.images, "put the images there or set data.images"), IMAGE_SUFFIXES)
-    need_folder(root / settings.masks, "put the masks there or set data.masks")
-    if settings.coarse != Folder.model_fields["coarse"].default:
-        need_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
+    pictures = by_stem(
+        require_folder(root / settings.images, "put the images there or set data.images"), IMAGE_SUFFIXES
+    )
+    require_folder(root / settings.masks, "put the masks there or set data.masks")
+    if settings.coarse != FolderConfig.model_fields["coarse"].default:
+        require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
     masks = _masks(root, settings.masks, pictures)
     coarse = _masks(root, settings.coarse, pictures)
     splits = _splits(pictures, masks, settings)
     images = tuple(
-        PlannedImage(
+        SourceImage(
             id=name,
             split=splits[name],
             group=_group(name),
@@ -42,10 +45,10 @@ def plan(settings: Folder) -> SourcePlan:
         )
         for name, path in pictures.items()
     )
-    return SourcePlan(root, _classes(settings), images)
+    return SourceListing(root, _classes(settings), images)
 
 
-def _check_folders(settings: Folder) -> None:
+def _check_folders(settings: FolderConfig) -> None:
     folders = {"images": settings.images, "masks": settings.masks, "coarse": settings.coarse}
     for key, folder in folders.items():
         unsafe = unsafe_path(folder)
@@ -58,9 +61,9 @@ def _check_folders(settings: Folder) -> None:
             )
 
 
-def _classes(settings: Folder) -> ClassSet:
+def _classes(settings: FolderConfig) -> ClassSet:
     file = settings.root / settings.classes
-    return parse_class_file(read_text(file, 'write one: names = ["road", "car", ...]'), file)
+    return parse_class_file(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
 
 
 def _masks(root: Path, folder: str, pictures: dict[str, str]) -> dict[str, str]:
@@ -73,21 +76,21 @@ def _masks(root: Path, folder: str, pictures: dict[str, str]) -> dict[str, str]:
         raise LabelError(
             root / folder / other, "is no PNG, so it cannot be a mask", "store class ids as 8-bit greyscale PNG"
         )
-    refuse_any(set(found) - set(pictures), root / folder, "masks without an image", "a mask is named as its image")
+    raise_if_any(set(found) - set(pictures), root / folder, "masks without an image", "a mask is named as its image")
     return {name: f"{folder}/{path}" for name, path in found.items()}
 
 
-def _labels(name: str, layers: dict[str, dict[str, str]]) -> tuple[PlannedLabel, ...]:
-    return tuple(PlannedLabel(role, "ids", paths[name]) for role, paths in layers.items() if name in paths)
+def _labels(name: str, layers: dict[str, dict[str, str]]) -> tuple[SourceLabel, ...]:
+    return tuple(SourceLabel(role, "ids", paths[name]) for role, paths in layers.items() if name in paths)
 
 
-def _splits(pictures: dict[str, str], masks: dict[str, str], settings: Folder) -> dict[str, str]:
+def _splits(pictures: dict[str, str], masks: dict[str, str], settings: FolderConfig) -> dict[str, str]:
     """Id -> split: by the folders train/ and val/ where both exist, else a share of the masked images is val."""
     tops = {name: name.split("/")[0] for name in pictures if "/" in name}
     if {"train", "val"} <= set(tops.values()):
         splits = {name: tops[name] if tops.get(name) in _SPLITS else "train" for name in pictures}
         bare = {name for name, split in splits.items() if split == "val" and name not in masks}
-        refuse_any(
+        raise_if_any(
             bare, settings.root / settings.images, "val images without a mask", "add the masks or move them to train"
         )
         return splits

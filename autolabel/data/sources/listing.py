@@ -10,31 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from autolabel.errors import DataError
-from autolabel.given import read_given
+from autolabel.user_files import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def need_folder(folder: Path, remedy: str) -> Path:
+def require_folder(folder: Path, remedy: str) -> Path:
     """The folder itself; raises DataError where it is missing."""
     if not folder.is_dir():
         raise DataError(folder, "no such folder", remedy)
     return folder
 
 
-def read_text(file: Path, remedy: str) -> str:
-    """Raises DataError where the file is missing or is no UTF-8 text."""
-    try:
-        return read_given(file).decode("utf-8")
-    except OSError as error:
-        raise DataError(file, f"cannot be read: {error.strerror}", remedy) from error
-    except UnicodeDecodeError as error:
-        raise DataError(file, "is not UTF-8 text", remedy) from error
-
-
 def read_names(file: Path, remedy: str) -> list[str]:
     """The names of a list file, one a line; blank lines do not count. Raises DataError for a name that stands twice."""
-    names = [line.strip() for line in read_text(file, remedy).splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(file, DataError, remedy).splitlines() if line.strip()]
     seen: set[str] = set()
     for name in names:
         if name in seen:

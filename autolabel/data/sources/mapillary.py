@@ -12,54 +12,55 @@ import json
 from pathlib import Path
 
 from autolabel.classes import ClassSet, mapillary_classes
-from autolabel.config import Mapillary
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan, refuse_any
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, need_folder, read_text
+from autolabel.config.schema import MapillaryConfig
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
 from autolabel.errors import DataError
+from autolabel.user_files import read_text
 
 _SPLITS = {"training": "train", "validation": "val", "testing": "test"}
 _REMEDY = "data.root must hold Mapillary Vistas as published, in the version data.version names"
 
 
-def plan(settings: Mapillary) -> SourcePlan:
+def plan(settings: MapillaryConfig) -> SourceListing:
     """Raises DataError for a missing folder or config, an image without its label, or a label without its image."""
-    images: list[PlannedImage] = []
+    images: list[SourceImage] = []
     for split in _SPLITS:
         if split in settings.unlabelled:
             images += _images(settings, split, "train", "truth")
         elif split != "testing":
             images += _images(settings, split, _SPLITS[split], "fine")
-    return SourcePlan(settings.root, _classes(settings), tuple(images))
+    return SourceListing(settings.root, _classes(settings), tuple(images))
 
 
-def _classes(settings: Mapillary) -> ClassSet:
+def _classes(settings: MapillaryConfig) -> ClassSet:
     file = settings.root / f"config_{settings.version}.json"
     if not file.is_file() and settings.version == "v1.2":
         file = settings.root / "config.json"
     try:
-        return mapillary_classes(json.loads(read_text(file, _REMEDY)), file)
+        return mapillary_classes(json.loads(read_text(file, DataError, _REMEDY)), file)
     except (ValueError, RecursionError) as error:
         raise DataError(file, f"not valid JSON: {error}", _REMEDY) from error
 
 
-def _images(settings: Mapillary, folder: str, split: str, role: str) -> list[PlannedImage]:
+def _images(settings: MapillaryConfig, folder: str, split: str, role: str) -> list[SourceImage]:
     """The images of one published split; labels must be complete where they are of role fine."""
     root = settings.root
-    pictures = by_stem(need_folder(root / folder / "images", _REMEDY), IMAGE_SUFFIXES)
+    pictures = by_stem(require_folder(root / folder / "images", _REMEDY), IMAGE_SUFFIXES)
     label_folder = _label_folder(root, folder, settings.version)
     labels: dict[str, str] = {}
     if role == "fine" or (root / label_folder).is_dir():
-        labels = by_stem(need_folder(root / label_folder, _REMEDY), (".png",))
-        refuse_any(set(labels) - set(pictures), root / label_folder, "labels without an image", "add the images")
+        labels = by_stem(require_folder(root / label_folder, _REMEDY), (".png",))
+        raise_if_any(set(labels) - set(pictures), root / label_folder, "labels without an image", "add the images")
     if role == "fine":
-        refuse_any(set(pictures) - set(labels), root / label_folder, "images without a label", "add the labels")
+        raise_if_any(set(pictures) - set(labels), root / label_folder, "images without a label", "add the labels")
     return [
-        PlannedImage(
+        SourceImage(
             id=name,
             split=split,
             group=folder,
             path=f"{folder}/images/{path}",
-            labels=(PlannedLabel(role, "palette_ids", f"{label_folder}/{labels[name]}"),) if name in labels else (),
+            labels=(SourceLabel(role, "palette_ids", f"{label_folder}/{labels[name]}"),) if name in labels else (),
         )
         for name, path in pictures.items()
     ]

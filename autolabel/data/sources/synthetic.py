@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config import Synthetic
-from autolabel.data.plan import PlannedImage, PlannedLabel, SourcePlan
+from autolabel.config.schema import SyntheticConfig
+from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
 
 _FINE_TOWNS = ("arden", "brookhaven", "cresthill")
 _COARSE_TOWNS = ("dunmore", "eastvale", "fairwater", "glenrock", "hartwell")
 _VAL_TOWNS = ("ivybridge", "juniper")
 
 
-def plan(settings: Synthetic) -> SourcePlan:
+def plan(settings: SyntheticConfig) -> SourceListing:
     """The images that `files` renders; their root is the artefact they will lie in."""
-    return SourcePlan(Path(), CLASS_SETS["synthetic"], tuple(image for _, image in scenes(settings)))
+    return SourceListing(Path(), CLASS_SETS["synthetic"], tuple(image for _, image in scenes(settings)))
 
 
-def scenes(settings: Synthetic) -> Iterator[tuple[int, PlannedImage]]:
+def scenes(settings: SyntheticConfig) -> Iterator[tuple[int, SourceImage]]:
     """(scene number, image). A part's scenes do not depend on how many there are of the others."""
     parts = (
         (settings.num_fine, "train", _FINE_TOWNS, ("fine", "coarse")),
@@ -36,17 +36,17 @@ def scenes(settings: Synthetic) -> Iterator[tuple[int, PlannedImage]]:
             yield index * len(parts) + part, _image(f"{town}_{index:06}", split, town, roles)
 
 
-def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> PlannedImage:
-    labels = tuple(PlannedLabel(role, "train_ids", f"{role}/{image_id}.png") for role in roles)
-    return PlannedImage(image_id, split, town, f"images/{image_id}.png", labels)
+def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> SourceImage:
+    labels = tuple(SourceLabel(role, "train_ids", f"{role}/{image_id}.png") for role in roles)
+    return SourceImage(image_id, split, town, f"images/{image_id}.png", labels)
 
 
-def files(settings: Synthetic, number: int, image: PlannedImage) -> dict[str, bytes]:
+def files(settings: SyntheticConfig, number: int, image: SourceImage) -> dict[str, bytes]:
     """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
-    from autolabel.data.scenes import render
-    from autolabel.labels.colour import picture_png
     from autolabel.labels.png import encode
+    from autolabel.labels.visualize import image_png
+    from streetscenes import render
 
     scene = render(settings.seed, number, size=settings.size)
     maps = {"fine": scene.fine, "coarse": scene.coarse, "truth": scene.fine}
-    return {image.path: picture_png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}
+    return {image.path: image_png(scene.image)} | {label.path: encode(maps[label.role]) for label in image.labels}

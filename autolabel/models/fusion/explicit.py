@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from autolabel.models.fusion.hierarchical import ScaleMaps
+from autolabel.config.schema import ModelConfig
+from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
+from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size
 from autolabel.models.layers import Conv, at_least_float32
 from autolabel.models.resize import resize
 
@@ -53,21 +55,37 @@ class ExplicitAttention(nn.Module):
         return weights.softmax(dim=1) if self.softmax else weights
 
 
-def fuse_explicit(outputs: Sequence[ScaleMaps]) -> torch.Tensor:
-    """Sum over the scales of logits times attention, both at the size of scale 1.0: (B, K, H, W).
+class Explicit(Fusion):
+    """The sum over the scales of logits times attention, which one head gives for `SCALES` together."""
 
-    The attention is that of `ExplicitAttention` for each scale, already at this size; scale 1.0 alone is its logits.
-    """
-    if len(outputs) == 1:
-        return outputs[0].logits
-    weights = explicit_weights(outputs)
-    size = weights[1.0].shape[-2], weights[1.0].shape[-1]
-    first, *rest = (resize(o.logits, size) * weights[o.scale] for o in outputs)
-    return sum(rest, start=first)
+    joint = SCALES
 
+    def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
+        """Both factors at the size of scale 1.0: (B, K, H, W).
 
-def explicit_weights(outputs: Sequence[ScaleMaps]) -> dict[float, torch.Tensor]:
-    """scale -> (B, 1, H, W). They sum to 1 with a softmax; without one they are free."""
-    if len(outputs) == 1:
-        return {1.0: torch.ones_like(outputs[0].logits[:, :1])}
-    return {o.scale: o.attention for o in outputs if o.attention is not None}
+        The attention is that of `ExplicitAttention` for each scale, already at this size; scale 1.0 alone is its
+        logits.
+        """
+        if len(outputs) == 1:
+            return outputs[0].logits
+        weights = self.weights(outputs)
+        size = weights[1.0].shape[-2], weights[1.0].shape[-1]
+        first, *rest = (resize(o.logits, size) * weights[o.scale] for o in outputs)
+        return sum(rest, start=first)
+
+    def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
+        """scale -> (B, 1, H, W). They sum to 1 with a softmax; without one they are free."""
+        if len(outputs) == 1:
+            return {1.0: torch.ones_like(outputs[0].logits[:, :1])}
+        return {o.scale: o.attention for o in outputs if o.attention is not None}
+
+    def terms(self, view: Sequence[StridedOutput]) -> list[Term]:
+        size = output_size(view)
+        return [linear_term(raw, size, attention=raw.attention, adds=True) for raw in by_descending_scale(view)]
+
+    def head(self, inputs: int, table: ModelConfig) -> nn.Module:
+        """Twice as wide: 512 published, where a scale's own head has 256."""
+        return ExplicitAttention(inputs, 2 * table.attention_channels, softmax=table.softmax)
+
+    def training_scales(self, table: ModelConfig) -> tuple[float, ...]:
+        return SCALES

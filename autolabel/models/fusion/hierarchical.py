@@ -1,39 +1,35 @@
-"""Hierarchical multi-scale attention (arXiv 2005.10821): a scale's attention weighs it against the next higher scale.
+"""Scale attention: how much of a pixel's class evidence this scale is trusted with (arXiv 2005.10821, section 3).
 
-Pure functions on maps that are each at their own scale's image size. The product of attention and logits is
-resized, not its factors.
+Hierarchical multi-scale attention (arXiv 2005.10821): a scale's attention weighs it against the next higher scale.
+
+The maps are each at their own scale's image size. The product of attention and logits is resized, not its factors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
+from torch import nn
 
+from autolabel.config.schema import ModelConfig
+from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
+from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size, product_term
+from autolabel.models.layers import ClassifierConv, ConvNorm, at_least_float32
 from autolabel.models.resize import resize
 
 
-class RawMaps(NamedTuple):
-    """One scale's evidence as its network gives it, with the sizes it is to be resized to before it is fused."""
+class ScaleAttention(nn.Module):
+    """(B, `inputs`, h, w) -> (B, 1, h, w) in (0, 1): two 3x3 convolutions, one 1x1 without bias, sigmoid."""
 
-    scale: float
-    logits: torch.Tensor  # (B, K, h, w), at the stride of the head
-    attention: torch.Tensor | None  # (B, 1, h', w'); the highest scale needs none
-    size: tuple[int, int]  # of the image that was fed in: the logits'
-    attention_size: tuple[int, int]  # the attention's
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(inputs, channels, 3)
+        self.second = ConvNorm(channels, channels, 3)
+        self.last = ClassifierConv(channels, 1, bias=False)
 
-    def resized(self) -> ScaleMaps:
-        attention = None if self.attention is None else resize(self.attention, self.attention_size)
-        return ScaleMaps(self.scale, resize(self.logits, self.size), attention)
-
-
-class ScaleMaps(NamedTuple):
-    """One scale's evidence, at the size of the image that was fed in."""
-
-    scale: float
-    logits: torch.Tensor  # (B, K, h, w)
-    attention: torch.Tensor | None  # (B, 1, h, w); the highest scale needs none
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(at_least_float32(self.last(self.second(self.first(features)))))
 
 
 def fuse_pair(low_logits: torch.Tensor, low_attention: torch.Tensor, high_logits: torch.Tensor) -> torch.Tensor:
@@ -42,40 +38,54 @@ def fuse_pair(low_logits: torch.Tensor, low_attention: torch.Tensor, high_logits
     return resize(low_attention * low_logits, size) + (1 - resize(low_attention, size)) * high_logits
 
 
-def fuse_scales(outputs: Sequence[ScaleMaps]) -> torch.Tensor:
-    """Fuse any number of scales, given in any order, from the highest to the lowest.
+class Hierarchical(Fusion):
+    """From the highest scale to the lowest, each scale by its own attention. Trains on (low_scale, 1.0)."""
 
-    Start: P = p of the highest scale. Then for s >= 1, P = a_s p_s + (1 - a_s) down(P); for s < 1,
-    P = up(a_s p_s) + (1 - up(a_s)) P. The result has the size of scale 1.0, if that is among the scales.
-    """
-    (_, fused, _), *rest = sorted(outputs, key=lambda o: -o[0])
-    for scale, logits, attention in rest:
-        assert attention is not None, f"scale {scale} has no attention"
-        if scale >= 1:
-            size = logits.shape[-2], logits.shape[-1]
-            fused = attention * logits + (1 - attention) * resize(fused, size)
-        else:
-            fused = fuse_pair(logits, attention, fused)
-    return fused
+    def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
+        """Any number of scales, in any order.
 
+        Start: P = p of the highest scale. Then for s >= 1, P = a_s p_s + (1 - a_s) down(P); for s < 1,
+        P = up(a_s p_s) + (1 - up(a_s)) P. The result has the size of scale 1.0, if that is among the scales.
+        """
+        (_, fused, _), *rest = sorted(outputs, key=lambda o: -o[0])
+        for scale, logits, attention in rest:
+            assert attention is not None, f"scale {scale} has no attention"
+            if scale >= 1:
+                size = logits.shape[-2], logits.shape[-1]
+                fused = attention * logits + (1 - attention) * resize(fused, size)
+            else:
+                fused = fuse_pair(logits, attention, fused)
+        return fused
 
-def scale_weights(
-    outputs: Sequence[ScaleMaps],
-) -> dict[float, torch.Tensor]:
-    """The chain of `fuse_scales` unrolled: scale -> (B, 1, H, W) weight, summing to 1 at every pixel.
+    def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
+        """The chain of `fuse` unrolled: scale -> (B, 1, H, W) weight, summing to 1 at every pixel.
 
-    Where the logits of each scale vary slowly, `fuse_scales` is the sum of weight times resized logits (exactly so
-    for logits that are constant in space: products are resized, not their factors).
-    """
-    (top, logits, _), *rest = sorted(outputs, key=lambda o: -o[0])
-    weights = {top: torch.ones_like(logits[:, :1])}
-    for scale, logits, attention in rest:
-        assert attention is not None, f"scale {scale} has no attention"
-        if scale >= 1:
-            size = logits.shape[-2], logits.shape[-1]
-            weights = {s: resize(w, size) for s, w in weights.items()}
-        else:
-            size = weights[top].shape[-2], weights[top].shape[-1]
-            attention = resize(attention, size)
-        weights = {s: w * (1 - attention) for s, w in weights.items()} | {scale: attention}
-    return weights
+        Where the logits of each scale vary slowly, `fuse` is the sum of weight times resized logits (exactly so for
+        logits that are constant in space: products are resized, not their factors).
+        """
+        (top, logits, _), *rest = sorted(outputs, key=lambda o: -o[0])
+        weights = {top: torch.ones_like(logits[:, :1])}
+        for scale, logits, attention in rest:
+            assert attention is not None, f"scale {scale} has no attention"
+            if scale >= 1:
+                size = logits.shape[-2], logits.shape[-1]
+                weights = {s: resize(w, size) for s, w in weights.items()}
+            else:
+                size = weights[top].shape[-2], weights[top].shape[-1]
+                attention = resize(attention, size)
+            weights = {s: w * (1 - attention) for s, w in weights.items()} | {scale: attention}
+        return weights
+
+    def terms(self, view: Sequence[StridedOutput]) -> list[Term] | None:
+        """None with two scales above 1: a product is resampled twice there."""
+        highest, *rest = by_descending_scale(view)
+        if any(raw.scale > 1 for raw in rest):
+            return None
+        size = output_size(view)
+        return [linear_term(highest, size, adds=False), *(product_term(raw, size) for raw in rest)]
+
+    def head(self, inputs: int, table: ModelConfig) -> nn.Module:
+        return ScaleAttention(inputs, table.attention_channels)
+
+    def training_scales(self, table: ModelConfig) -> tuple[float, ...]:
+        return (table.low_scale, 1.0)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
-from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.layers import ClassifierConv, ConvNorm
 from autolabel.models.trunks import Features, Trunk
 
 
@@ -17,7 +17,7 @@ class Classify(nn.Module):
         super().__init__()
         self.first = ConvNorm(inputs, width, 3)
         self.second = ConvNorm(width, width, 3)
-        self.last = Readout(width, num_classes, bias=False)
+        self.last = ClassifierConv(width, num_classes, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last(self.second(self.first(x)))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
-from autolabel.models.layers import ConvNorm, Readout
+from autolabel.models.layers import ClassifierConv, ConvNorm
 from autolabel.models.trunks import Features, Trunk
 
 
@@ -49,9 +49,9 @@ class OCRHead(Head):
         self.context = ObjectContext(channels, key_channels)
         self.merge = ConvNorm(2 * channels, channels)
         self.dropout = nn.Dropout2d(dropout)
-        self.classifier = Readout(channels, num_classes)
+        self.classifier = ClassifierConv(channels, num_classes)
         self.aux = ConvNorm(inputs, inputs, bias=True)
-        self.aux_classifier = Readout(inputs, num_classes)
+        self.aux_classifier = ClassifierConv(inputs, num_classes)
 
     def forward(self, trunk_features: Features) -> HeadOutput:
         trunk = trunk_features.high

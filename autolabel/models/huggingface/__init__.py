@@ -1,11 +1,11 @@
 """Networks of the transformers library: teachers as they are, SegFormer and UperNet also to be trained (extra `hf`)."""
 
-from autolabel.models.huggingface.folder import Files, check_trainable, model_as_it_is, model_to_train
+from autolabel.models.huggingface.load import FolderFiles, check_trainable, model_as_it_is, model_to_train
 from autolabel.models.huggingface.network import HuggingFaceModel
 from autolabel.models.huggingface.weights import huggingface_from_bytes, huggingface_to_bytes
 
 __all__ = [
-    "Files",
+    "FolderFiles",
     "HuggingFaceModel",
     "check_trainable",
     "huggingface_from_bytes",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from autolabel.models.huggingface.scores import Logits, Output, Queries
-from autolabel.models.normalise import MEAN, STD
+from autolabel.models.layers import MEAN, STD
 
 # "<start> the task is seman tic <end>" in the vocabulary of CLIP, which every published OneFormer uses; zeros follow.
 _SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)

@@ -10,7 +10,7 @@ from torch import nn
 
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface.architectures import Architecture
-from autolabel.models.huggingface.classes import NONE
+from autolabel.models.huggingface.class_mapping import NONE
 from autolabel.models.huggingface.scores import Logits, Output, as_probabilities, scores
 from autolabel.models.layers import at_least_float32
 from autolabel.models.model import TrainOutput
@@ -62,7 +62,7 @@ class HuggingFaceModel(nn.Module):
         auxiliary = None if output.auxiliary is None else resize(at_least_float32(output.auxiliary), size)
         return TrainOutput(resize(at_least_float32(output.logits), size), auxiliary, {})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         """The layers that the library says may run again in the backward pass (`Trunk.recomputable`), innermost."""
         from transformers.modeling_layers import GradientCheckpointingLayer as Layer
 

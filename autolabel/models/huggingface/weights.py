@@ -1,22 +1,60 @@
-"""Weights of Hugging Face networks: from a stranger's file into a network, and in our own files."""
+"""The one door to the transformers library: late, offline and quiet.
+
+Weights of Hugging Face networks: from a stranger's file into a network, and in our own files.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
 
-from autolabel.errors import WeightsError
-from autolabel.models.cards import HuggingFaceCard, read_card
-from autolabel.models.checks import FLOATS, check_entries, listed
-from autolabel.models.container import pack, unpack
+from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface.architectures import Architecture
-from autolabel.models.huggingface.classes import NONE
-from autolabel.models.huggingface.configuration import architecture_of, number_of_modules, reduced
+from autolabel.models.huggingface.class_mapping import NONE
+from autolabel.models.huggingface.config import architecture_of, number_of_modules, reduced
 from autolabel.models.huggingface.network import HuggingFaceModel
-from autolabel.models.huggingface.transformers_library import transformers
+from autolabel.models.weights_file import FLOATS, HuggingFaceCard, check_entries, listed, pack, read_card, unpack
+
+_WHERE = "Hugging Face networks"
+
+
+@contextmanager
+def transformers() -> Iterator[ModuleType]:
+    """The library, without its own log lines and progress bars while the block runs.
+
+    Raises ConfigError where it is missing or broken. It takes a second to import, so only what needs it asks for it.
+    """
+    library = _imported()
+    log = library.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield library
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
+
+
+def _imported() -> ModuleType:
+    try:
+        import scipy.optimize  # noqa: F401  # the query-based networks want it once they are built
+        import transformers
+        from transformers import PreTrainedModel  # noqa: F401  # the package itself is lazy: this is what can fail
+    except ImportError as error:
+        raise ConfigError(_WHERE, f"need a package: {error}".splitlines()[0], "pip install 'autolabel[hf]'") from None
+    except Exception as error:  # a torchvision built for another torch raises whatever its extension raises
+        remedy = "`autolabel doctor` checks torch and torchvision"
+        raise ConfigError(_WHERE, f"transformers cannot be imported: {error}".splitlines()[0], remedy) from None
+    module: ModuleType = transformers
+    return module
+
 
 _SLACK = 2**24  # values of buffers that are computed, not stored
 

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from pydantic import JsonValue
 
 from autolabel.classes import CLASS_SETS, ClassSet
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.models.cards import TrunkCard, WeightsCard
-from autolabel.models.checks import listed
+from autolabel.models.checkpoint import class_layers, transfer_weights, trunk_to_bytes, weights_to_bytes
 from autolabel.models.model import SegmentationModel, build_model
-from autolabel.models.published.entries import Entries, Shapes, entries_of, shapes_of, without_prefixes
-from autolabel.models.published.layout import absent_counters, ours, published_keys, published_names
-from autolabel.models.published.reading import read_checkpoint
-from autolabel.models.published.recognise import (
+from autolabel.models.published.detect import (
     TRUNK_PREFIXES,
     Choice,
     Network,
-    alike,
     check_choice,
-    closest_alone,
     closest_network,
+    closest_trunk,
+    known_incompatibility,
+    similarity,
 )
-from autolabel.models.published.trunks import why_not
-from autolabel.models.start import carry_over, class_layers
-from autolabel.models.trunk_weights import trunk_to_bytes
+from autolabel.models.published.layout import absent_counters, published_keys, published_names, to_state_dict
+from autolabel.models.published.read import Entries, Shapes, entries_of, read_checkpoint, shapes_of, without_prefixes
 from autolabel.models.trunks import TRUNKS
-from autolabel.models.weights import weights_to_bytes
+from autolabel.models.weights_file import TrunkCard, WeightsCard, listed
 from autolabel.store import sha256_bytes
 
 USUAL = CLASS_SETS["cityscapes"]  # the classes of published checkpoints that have as many
 UNLIKE = 0.1  # less alike than this is not called close
 SEED = 0  # of layers that a file does not give
 NO_CHOICE = Choice()
+NOTHING: Mapping[str, JsonValue] = MappingProxyType({})
 
 
 class Notes(NamedTuple):
@@ -62,13 +60,19 @@ class Imported(NamedTuple):
 
 
 def import_weights(
-    data: bytes, where: object, *, choice: Choice = NO_CHOICE, classes: ClassSet | None = None
+    data: bytes,
+    where: object,
+    *,
+    choice: Choice = NO_CHOICE,
+    classes: ClassSet | None = None,
+    about: Mapping[str, JsonValue] = NOTHING,
 ) -> Imported:
     """The weights of a checkpoint of a published layout, or of a trunk trained on ImageNet.
 
     Which network it is shows in its keys and shapes, unless `choice` says so. `classes` names its classes (those of
     Cityscapes where there are 19); where it has another number of them, the layers that end in class logits are drawn
-    anew. The same bytes give the same file. WeightsError: no file that can be used; ConfigError: no choice that can.
+    anew. `about` joins the remarks on a trunk's card. The same bytes give the same file. WeightsError: no file that can
+    be used; ConfigError: no choice that can.
     """
     check_choice(choice)
     entries = entries_of(read_checkpoint(data, where), where, size=len(data))
@@ -76,7 +80,7 @@ def import_weights(
     network = closest_network(shapes_of(entries.weights), choice)
     if network is not None:
         return _import_network(entries, network, where, digest=digest, classes=classes)
-    return _import_trunk(entries, choice, where, digest=digest, classes=classes)
+    return _import_trunk(entries, choice, where, digest=digest, classes=classes, about=about)
 
 
 def _import_network(
@@ -84,9 +88,9 @@ def _import_network(
 ) -> Imported:
     model = _skeleton(network, where)
     names = published_names(model)
-    _must_resemble(entries.weights, published_keys(model), where)
+    _check_similarity(entries.weights, published_keys(model), where)
     remedy = f"the closest network is {network.name} with {network.num_classes} classes"
-    state = ours(entries.weights, names, model.state_dict(), where, remedy=remedy)
+    state = to_state_dict(entries.weights, names, model.state_dict(), where, remedy=remedy)
     class_names = _class_names(network.num_classes, classes, where)
     model.load_state_dict(state, assign=True)
     fresh = class_layers(model) if len(class_names) != network.num_classes else ()
@@ -105,19 +109,25 @@ def _import_network(
 
 
 def _import_trunk(
-    entries: Entries, choice: Choice, where: object, *, digest: str, classes: ClassSet | None
+    entries: Entries,
+    choice: Choice,
+    where: object,
+    *,
+    digest: str,
+    classes: ClassSet | None,
+    about: Mapping[str, JsonValue],
 ) -> Imported:
     weights = without_prefixes(entries.weights, TRUNK_PREFIXES, where)
-    layout = closest_alone(shapes_of(weights), choice)
+    layout = closest_trunk(shapes_of(weights), choice)
     expected = layout.shapes
-    _must_resemble(weights, expected, where)
+    _check_similarity(weights, expected, where)
     for option, given in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
         if given:
             raise ConfigError(option, f"{where} holds a trunk alone, which has none", f"leave {option} out")
     left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in expected]
     kept = {key: value for key, value in weights.items() if key not in left_out}
-    remedy = f"the closest trunk is {layout.trunk}{why_not(kept)}"
-    state = ours(kept, layout.names, layout.state, where, remedy=remedy)
+    remedy = f"the closest trunk is {layout.trunk}{known_incompatibility(kept)}"
+    state = to_state_dict(kept, layout.names, layout.state, where, remedy=remedy)
     notes = Notes(
         layout=layout.trunk,
         used=len(kept),
@@ -125,12 +135,13 @@ def _import_trunk(
         beside=entries.beside,
         counters=len(absent_counters(kept, expected)),
     )
-    card = TrunkCard(trunk=layout.trunk, extra=notes.remarks(digest))
+    extra = notes.remarks(digest) | dict(about)
+    card = TrunkCard(trunk=layout.trunk, mean=layout.mean, std=layout.std, extra=extra)
     return Imported(trunk_to_bytes(state, card), card, notes)
 
 
-def _must_resemble(weights: Mapping[str, object], shapes: Shapes, where: object) -> None:
-    if alike(shapes_of(weights), shapes) < UNLIKE:
+def _check_similarity(weights: Mapping[str, object], shapes: Shapes, where: object) -> None:
+    if similarity(shapes_of(weights), shapes) < UNLIKE:
         found = f"resembles no known network: its {len(weights)} entries are {listed([*weights])}"
         raise WeightsError(where, found, f"known trunks: {', '.join(TRUNKS)}")
 
@@ -153,9 +164,9 @@ def _class_names(count: int, classes: ClassSet | None, where: object) -> tuple[s
 
 
 def _with_classes(
-    source: SegmentationModel, table: Model, num_classes: int, fresh: tuple[str, ...]
+    source: SegmentationModel, table: ModelConfig, num_classes: int, fresh: tuple[str, ...]
 ) -> SegmentationModel:
     """With as many classes; the same draw every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return carry_over(source, table, num_classes, fresh=fresh)
+        return transfer_weights(source, table, num_classes, fresh=fresh)

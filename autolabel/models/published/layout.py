@@ -9,35 +9,40 @@ import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.models.checks import REMEDY, check_entries
 from autolabel.models.fusion import ExplicitAttention, ScaleAttention
 from autolabel.models.heads.conv import ConvHead
-from autolabel.models.heads.deeper import DeeperHead
-from autolabel.models.heads.deeplabv3plus import DeepLabV3PlusHead
+from autolabel.models.heads.deeplabv3plus import DeeperHead, DeepLabV3PlusHead
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.model import SegmentationModel
-from autolabel.models.published import attention, conv, deeplab, hrnet, ocr, resnet, wide_resnet, xception
-from autolabel.models.published.rows import Row
+from autolabel.models.published import efficientnet, keymaps
+from autolabel.models.published.keymaps import AnyRow, Row
+from autolabel.models.trunks.efficientnet import EfficientNet
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.resnet import ResNet
 from autolabel.models.trunks.wide_resnet import WideResNet
 from autolabel.models.trunks.xception import Xception
+from autolabel.models.weights_file import REMEDY, check_entries
 
 Layouts = dict[type, tuple[Row, ...]]
 
 TRUNKS: Layouts = {
-    HRNet: hrnet.TRUNK,
-    ResNet: resnet.TRUNK,
-    WideResNet: wide_resnet.TRUNK,
-    Xception: xception.TRUNK,
+    HRNet: keymaps.HRNET,
+    ResNet: keymaps.RESNET,
+    WideResNet: keymaps.WIDE_RESNET,
+    Xception: keymaps.XCEPTION,
+    EfficientNet: efficientnet.TRUNK,
 }
 HEADS: Layouts = {
-    OCRHead: ocr.HEAD,
-    ConvHead: conv.HEAD,
-    DeepLabV3PlusHead: deeplab.DEEPLABV3PLUS,
-    DeeperHead: deeplab.DEEPER,
+    OCRHead: keymaps.OCR_HEAD,
+    ConvHead: keymaps.CONV_HEAD,
+    DeepLabV3PlusHead: keymaps.DEEPLABV3PLUS,
+    DeeperHead: keymaps.DEEPER,
 }
-FUSIONS: Layouts = {type(None): (), ScaleAttention: attention.SCALE, ExplicitAttention: attention.EXPLICIT}
+FUSIONS: Layouts = {
+    type(None): (),
+    ScaleAttention: keymaps.SCALE_ATTENTION,
+    ExplicitAttention: keymaps.EXPLICIT_ATTENTION,
+}
 
 TRUNK_NAME = "backbone"
 OTHER_TRUNK_NAMES: dict[type, str] = {DeeperHead: "trunk"}
@@ -67,10 +72,10 @@ def load_published(
     and the model stays as it was. Only norms' counters may be absent.
     """
     given = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
-    model.load_state_dict(ours(given, published_names(model), model.state_dict(), where))
+    model.load_state_dict(to_state_dict(given, published_names(model), model.state_dict(), where))
 
 
-def ours(
+def to_state_dict(
     given: Mapping[str, object],
     names: Mapping[str, str],
     state: Mapping[str, torch.Tensor],
@@ -104,7 +109,7 @@ def published_names(model: SegmentationModel) -> dict[str, str]:
     return names_of(model, _rows(model))
 
 
-def names_of(module: nn.Module, rows: tuple[Row, ...], prefix: str = "") -> dict[str, str]:
+def names_of(module: nn.Module, rows: tuple[AnyRow, ...], prefix: str = "") -> dict[str, str]:
     """Of a part of a network, whose keys begin with `prefix`."""
     named = module.named_modules(prefix=prefix.removesuffix("."))
     layers = {path: _name(path, rows) for path, layer in named if isinstance(layer, LAYERS)}
@@ -123,9 +128,9 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
     return (*trunk, *HEADS[type(model.head)], *FUSIONS[type(model.attention)])
 
 
-def _name(path: str, rows: tuple[Row, ...]) -> str:
+def _name(path: str, rows: tuple[AnyRow, ...]) -> str:
     """By the first pattern that fits the whole path."""
     for pattern, name in rows:
         if match := re.fullmatch(pattern, path):
-            return match.expand(name)
+            return match.expand(name) if isinstance(name, str) else name(match)
     raise AssertionError(f"no published name for {path}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from autolabel.models.choice import choose
+from autolabel.models.registry import choose
+from autolabel.models.trunks.efficientnet import TINY, EfficientNet, EfficientNetShape, efficientnets
 from autolabel.models.trunks.hrnet import HRNet, HRNetShape
 from autolabel.models.trunks.resnet import ResNet, ResNetShape
 from autolabel.models.trunks.timm import timm_trunk
@@ -28,12 +29,14 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "resnet101_os16": partial(ResNet, RESNET101, 16),
     "wide_resnet38": partial(WideResNet, wide_resnet_shape(64, (3, 3, 6, 3, 1, 1))),
     "xception71": partial(Xception, xception_shape(32, 728, 16)),
+    **efficientnets(),
     # Our own, for demos and tests on a CPU. No strided 1x1 convolution reads fewer than 16 channels: the gradient of
     # its weights would corrupt memory in oneDNN (uxlfoundation/oneDNN issue 6035).
     "hrnet_tiny": partial(HRNet, HRNetShape((16, 24, 48, 96), (1, 1, 1), blocks=1, stage1=(1, 16), stem=(16, 24))),
     "resnet_tiny": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 8),
     "resnet_tiny_os16": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 16),
     "wide_resnet_tiny": partial(WideResNet, wide_resnet_shape(4, (1, 1, 1, 1, 1, 1))),
+    "efficientnet_tiny_os8": partial(EfficientNet, EfficientNetShape(16, TINY), 8),
     "xception_tiny": partial(Xception, xception_shape(8, 32, 1)),
 }
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from autolabel.models.layers import ConvNorm, start_as_identity
 from autolabel.models.resize import resize
-from autolabel.models.trunks.bottleneck import EXPANSION, Bottleneck
+from autolabel.models.trunks.resnet import EXPANSION, Bottleneck
 from autolabel.models.trunks.trunk import Features, Trunk
 
 
@@ -108,7 +108,7 @@ class HRNet(Trunk):
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
         return self.stage4([*maps, self.transition3[-1](maps[-1])])
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.stage1, *self.stage2, *self.stage3, *self.stage4]
 
 

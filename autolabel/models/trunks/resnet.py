@@ -1,4 +1,6 @@
-"""Dilated ResNets (He et al., arXiv 1512.03385; dilation: Chen et al., arXiv 1706.05587).
+"""The residual block of ResNets, which HRNet's first stage uses too (He et al., arXiv 1512.03385).
+
+Dilated ResNets (He et al., arXiv 1512.03385; dilation: Chen et al., arXiv 1706.05587).
 
 The last stages keep their resolution: their strides become dilations, in every 3x3 of the stage.
 """
@@ -11,9 +13,28 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from autolabel.models.layers import ConvNorm
-from autolabel.models.trunks.bottleneck import EXPANSION, Bottleneck
+from autolabel.models.layers import ConvNorm, start_as_identity
 from autolabel.models.trunks.trunk import Features, Trunk
+
+EXPANSION = 4  # from the inner to the outer channels
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1; stride and dilation are the 3x3's."""
+
+    def __init__(self, inputs: int, inner: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        outputs = inner * EXPANSION
+        changes = inputs != outputs or stride != 1
+        self.reduce = ConvNorm(inputs, inner)
+        self.spatial = ConvNorm(inner, inner, 3, stride=stride, dilation=dilation)
+        self.expand = ConvNorm(inner, outputs, relu=False)
+        self.shortcut = ConvNorm(inputs, outputs, stride=stride, relu=False) if changes else nn.Identity()
+        start_as_identity(self.expand)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu_(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
+
 
 STEPS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}  # (stride, dilation) a stage
 
@@ -50,7 +71,7 @@ class ResNet(Trunk):
             x = stage(x)
         return Features(x, {2: stem, 4: low})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [block for stage in self.stages for block in stage.children()]
 
 

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.models.choice import did_you_mean
 from autolabel.models.trunks.trunk import Features, Trunk
+from autolabel.suggest import did_you_mean
 
 PIP = "pip install 'autolabel[timm]'"
 COARSER = "_os16"  # ends the name, as those of our own trunks
-TAPS = (2, 4)  # strides of low-level features that decoders join
+TAPS = (2, 4, 8, 16)  # strides of features that decoders join
 PROBE = (3, 5)  # height and width of the image a network is tried on, in multiples of its coarsest stride
 
 
@@ -35,7 +35,7 @@ class Plan:
 
 
 class TimmTrunk(Trunk):
-    """The last level; as taps the last levels before it of strides 2 and 4. Weights are random, by timm's rules."""
+    """The last level; as taps the finer levels of strides 2 to 16, the last of each. Random weights by timm's rules."""
 
     def __init__(self, network: nn.Module, plan: Plan) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class TimmTrunk(Trunk):
         *lower, self.stride = plan.strides
         self.channels = plan.channels[-1]
         self.multiple = max(plan.strides)
-        self.levels = {stride: level for level, stride in enumerate(lower) if stride in TAPS}
+        self.levels = {stride: level for level, stride in enumerate(lower) if stride in TAPS and stride < self.stride}
         self.taps = {stride: plan.channels[level] for stride, level in self.levels.items()}
 
     def forward(self, images: torch.Tensor) -> Features:
@@ -63,7 +63,8 @@ def timm_trunk(name: str) -> TimmTrunk:
     architecture = name.removesuffix(COARSER)
     known = timm.list_models()
     if architecture not in known:  # nor does timm then take it for an address or a folder to read weights from
-        remedy = f"{did_you_mean(architecture.partition('.')[0], known)}timm.list_models() lists all {len(known)}"
+        near = did_you_mean(architecture.partition(".")[0], known)
+        remedy = f"{near} timm.list_models() lists all {len(known)}".strip()
         raise ConfigError("model.trunk", f"timm has no network {architecture!r}", remedy)
     plan = _plan(timm, architecture, 8 if name == architecture else 16)
     return TimmTrunk(_create(timm, architecture, plan.way), plan)

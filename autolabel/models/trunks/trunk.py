@@ -24,6 +24,6 @@ class Trunk(nn.Module):
     fine: int = 4  # the tap that the published DeepLabV3+ reads
     multiple: int = 1  # images are padded to a multiple of this, in height and width
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         """Parts that run once a pass, one after the other: what activation checkpointing may run again one by one."""
         return [self]

@@ -110,7 +110,7 @@ class WideResNet(Trunk):
             x = group(x)
         return Features(x, {2: at_two, 4: at_four})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [block for group in self.groups for block in group.children()]
 
 

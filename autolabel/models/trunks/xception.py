@@ -94,5 +94,5 @@ class Xception(Trunk):
             x = block(x)
         return Features(self.last(torch.relu_(x)), {2: at_two, 4: at_four})
 
-    def recomputable(self) -> list[nn.Module]:
+    def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.blocks]

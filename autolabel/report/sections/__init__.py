@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from autolabel.report.data import ReportData
 from autolabel.report.sections.footprint import footprint
+from autolabel.report.sections.images import attention, examples
 from autolabel.report.sections.labels import balance, thresholds, worth
-from autolabel.report.sections.pictures import attention, examples
 from autolabel.report.sections.results import results
 from autolabel.report.sections.rounds import rounds
 from autolabel.report.sections.run import run
 from autolabel.report.sections.shared import Section
-from autolabel.report.sections.skipping import skipping
 
 SECTIONS: dict[str, Callable[[ReportData], Section]] = {
     "examples": examples,
@@ -20,7 +19,6 @@ SECTIONS: dict[str, Callable[[ReportData], Section]] = {
     "balance": balance,
     "thresholds": thresholds,
     "attention": attention,
-    "skipping": skipping,
     "footprint": footprint,
     "run": run,
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from autolabel.audit.footprint import Extrapolation
-from autolabel.audit.units import decimal_bytes
+from autolabel.audit.footprint import Extrapolation, decimal_bytes
 from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section

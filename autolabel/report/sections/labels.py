@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autolabel.audit.agreement import ComparisonResult
-from autolabel.audit.evidence import EvidenceResult
+from autolabel.audit.comparison import ComparisonResult
+from autolabel.audit.threshold_curve import ThresholdCurveResult
 from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, confusions
@@ -142,7 +142,7 @@ def thresholds(data: ReportData) -> Section:
     }
 
 
-def _class_curves(data: ReportData, evidence: EvidenceResult, index: int) -> dict[str, Any]:
+def _class_curves(data: ReportData, evidence: ThresholdCurveResult, index: int) -> dict[str, Any]:
     name = data.names[index]
     points_of = [(r["threshold"], r["classes"][name]) for r in evidence["thresholds"]]
     curves = [

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.agreement import top_confusions
+from autolabel.audit.comparison import top_confusions
 from autolabel.report.data import ReportData
 from autolabel.report.svg import css_colour
 from autolabel.report.text import percent

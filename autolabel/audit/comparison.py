@@ -1,0 +1,158 @@
+"""One label set against another: auto labels against coarse ones, either against the truth.
+
+What became of a label set: the same images labelled before and after, by the teachers of two rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.iou import evaluation_result, iou, mean_iou, precision, recall
+from autolabel.evaluation.numbers import by_name, number, ratio, share
+
+
+class Confusion(TypedDict):
+    label: str  # class of the reference
+    prediction: str  # class given instead
+    pixels: int
+    share: float  # of the reference class's pixels that got any label
+
+
+class ComparisonResult(TypedDict):
+    """A "valid" pixel is one that the compared label set labels; shares lie in 0..1, None means not defined."""
+
+    images: int
+    pixels: int
+    reference_pixels: int  # labelled in the reference
+    coverage: float | None  # share of all pixels that are valid
+    beyond: float | None  # share of all pixels that are valid where the reference is silent
+    valid: float | None  # share of reference pixels that are valid
+    agree: float | None  # share of reference pixels that are valid and right
+    accuracy: float | None  # share of valid reference pixels that are right
+    miou: float | None  # an ignored pixel counts as a miss
+    miou_valid: float | None  # over valid pixels only: what training sees
+    iou: dict[str, float | None]
+    iou_valid: dict[str, float | None]
+    precision: dict[str, float | None]
+    recall: dict[str, float | None]
+    matrix: list[list[int]]  # (K, K + 1), rows = reference, last column = ignored
+    confusions: list[Confusion]  # most frequent first
+
+
+class Comparison:
+    """Compares label maps with reference maps of the same images; one `add` an image."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._matrix = np.zeros((len(self._names), len(self._names) + 1), np.int64)
+        self._images = self._pixels = self._valid = 0
+
+    def add(self, label: NDArray[np.integer], reference: NDArray[np.integer]) -> None:
+        """Count one image; both maps hold train ids (H, W), ignore = 255."""
+        self._matrix += confusion_matrix(label, reference, len(self._names))
+        self._images += 1
+        self._pixels += label.size
+        self._valid += int(np.count_nonzero((label >= 0) & (label < len(self._names))))
+
+    def result(self) -> ComparisonResult:
+        matrix, square = self._matrix, self._matrix[:, :-1]
+        hits = np.trace(square)
+        strict = evaluation_result(matrix, self._names)
+        return ComparisonResult(
+            images=self._images,
+            pixels=self._pixels,
+            reference_pixels=int(matrix.sum()),
+            coverage=share(self._valid, self._pixels),
+            beyond=share(self._valid - square.sum(), self._pixels),
+            valid=share(square.sum(), matrix.sum()),
+            agree=share(hits, matrix.sum()),
+            accuracy=share(hits, square.sum()),
+            miou=strict["miou"],
+            miou_valid=number(mean_iou(square)),
+            iou=strict["iou"],
+            iou_valid=by_name(self._names, iou(square)),
+            precision=by_name(self._names, precision(matrix)),
+            recall=by_name(self._names, recall(matrix)),
+            matrix=strict["matrix"],
+            confusions=top_confusions(matrix, self._names),
+        )
+
+
+def top_confusions(
+    matrix: NDArray[np.integer] | Sequence[Sequence[int]], names: Sequence[str], *, limit: int = 10
+) -> list[Confusion]:
+    """The class pairs most often confused, by pixels; pixels predicted as ignore are left out."""
+    square = np.asarray(matrix)[:, : len(names)].copy()
+    labelled = square.sum(axis=1)
+    np.fill_diagonal(square, 0)
+    order = np.argsort(-square, axis=None, kind="stable")[:limit]  # stable: ties in class order
+    pairs = [divmod(int(i), len(names)) for i in order]
+    return [
+        Confusion(
+            label=names[row],
+            prediction=names[column],
+            pixels=int(square[row, column]),
+            share=float(square[row, column] / labelled[row]),
+        )
+        for row, column in pairs
+        if square[row, column]
+    ]
+
+
+class LabelDiffResult(TypedDict):
+    """Shares are of all pixels unless said otherwise; None means not defined."""
+
+    images: int
+    pixels: int
+    coverage_before: float | None  # labelled before
+    coverage_after: float | None
+    same: float | None  # of one class in both, or ignored in both
+    gained: float | None  # ignored before, labelled after
+    lost: float | None  # labelled before, ignored after
+    switched: float | None  # labelled in both, as different classes
+    agree: float | None  # share of the pixels labelled in both that have the same class
+    before: dict[str, float | None]  # by class
+    after: dict[str, float | None]
+    iou: dict[str, float | None]  # by class: pixels of it in both, among those of it in either
+
+
+class LabelDiff:
+    """Compares two label maps of the same image; one `add` an image."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        count = len(self._names) + 1
+        self._matrix = np.zeros((count, count), np.int64)  # rows: before, columns: after; the last of each: ignored
+        self._images = 0
+
+    def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
+        """Count one image; both maps hold train ids (H, W), ignore = 255."""
+        assert before.shape == after.shape, (before.shape, after.shape)
+        count = len(self._names) + 1
+        old, new = (np.minimum(label, count - 1).astype(np.int64) for label in (before, after))
+        self._matrix += np.bincount((old * count + new).ravel(), minlength=count**2).reshape(count, count)
+        self._images += 1
+
+    def result(self) -> LabelDiffResult:
+        matrix, both = self._matrix, self._matrix[:-1, :-1]
+        pixels, hits = matrix.sum(), np.diagonal(both)
+        before, after = matrix[:-1].sum(axis=1), matrix[:, :-1].sum(axis=0)  # (K,)
+        return LabelDiffResult(
+            images=self._images,
+            pixels=int(pixels),
+            coverage_before=share(before.sum(), pixels),
+            coverage_after=share(after.sum(), pixels),
+            same=share(np.trace(matrix), pixels),
+            gained=share(matrix[-1, :-1].sum(), pixels),
+            lost=share(matrix[:-1, -1].sum(), pixels),
+            switched=share(both.sum() - hits.sum(), pixels),
+            agree=share(hits.sum(), both.sum()),
+            before=by_name(self._names, ratio(before, pixels)),
+            after=by_name(self._names, ratio(after, pixels)),
+            iou=by_name(self._names, ratio(hits, before + after - hits)),
+        )

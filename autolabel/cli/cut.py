@@ -1,0 +1,161 @@
+"""`autolabel cut`: label PNGs from codes, without an experiment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autolabel.errors import ConfigError, DataError
+from autolabel.labels.codebook import Codebook, thresholds_per_class
+from autolabel.labels.png import require_codec
+from autolabel.labels.shards import read_shard
+from autolabel.labels.threshold import LabelledImage, threshold_shard
+from autolabel.parallel import ordered_results, require_backend
+from autolabel.progress import Progress
+from autolabel.store import (
+    TEMPORARY,
+    Artefact,
+    remove_file,
+    remove_temporaries,
+    safe_names,
+    sha256_bytes,
+    write_file,
+    write_files,
+)
+from autolabel.user_files import read_user_file
+
+INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
+BEGIN_MARK = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
+
+
+class ShardSource(NamedTuple):
+    """A shard of codes that is read whenever it is asked for: only a few are in memory at once."""
+
+    where: str
+    read: Callable[[], bytes]
+
+
+class _Seen(NamedTuple):
+    """What a first look at a shard tells; every image of it decodes."""
+
+    sha256: str
+    book: Codebook
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+def cut_shards(
+    codes: Path,
+    out: Path,
+    *,
+    threshold: float,
+    class_thresholds: Mapping[str, float],
+    codec: str,
+    backend: str,
+    jobs: int,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Cut every shard of `codes` into `out`; returns what `--json` prints. Nothing is written where a shard is bad."""
+    require_codec(codec, "--codec")
+    require_backend(backend, "--backend")
+    sources = shard_sources(codes)
+    with ordered_results(_look, sources, backend="threads", jobs=jobs) as looks:
+        seen = list(looks)
+    first, ids = seen[0], [image_id for look in seen for image_id in look.ids]
+    lut = first.book.lut(thresholds_per_class(_class_names(first, sources[0].where), threshold, class_thresholds))
+    for look, source in zip(seen, sources, strict=True):
+        _check_same_book(look, first, source.where)
+    if len(set(ids)) < len(ids):
+        raise DataError(codes, "holds an image twice", "give the shards of one run")
+    names = safe_names(ids, suffix=".png")
+    _begin(out.absolute(), names)
+    rows: list[dict[str, Any]] = []
+    cut = partial(threshold_shard, lut=lut, coarse_by_id={}, codec=codec)
+    again = (_read_again(source, look) for source, look in zip(sources, seen, strict=True))
+    with (
+        Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
+        ordered_results(cut, again, backend=backend, jobs=jobs) as results,
+    ):
+        for cuts in results:
+            write_files(out.absolute(), ((names[item.id], item.png) for item in cuts))
+            rows += [_row(item, names[item.id]) for item in cuts]
+            bar.update(len(cuts))
+    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec}
+    index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
+    write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
+    remove_file(out.absolute() / BEGIN_MARK)
+    pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
+    total = sum(row["bytes"] for row in rows)
+    return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
+
+
+def _look(source: ShardSource) -> _Seen:
+    data = source.read()
+    shard = read_shard(data, where=source.where)
+    shard.check()
+    return _Seen(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+
+
+def _read_again(source: ShardSource, seen: _Seen) -> bytes:
+    data = source.read()
+    if sha256_bytes(data) != seen.sha256:
+        raise DataError(source.where, "changed while it was being cut", "run the same command again")
+    return data
+
+
+def _begin(out: Path, names: Mapping[str, str]) -> None:
+    """Take an empty folder, or one in which a cut of the same images was cut short. ConfigError for any other."""
+    begun = json.dumps(sorted(names)).encode()
+    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, begun))):
+        raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
+    if out.exists():
+        remove_temporaries(out)
+    write_file(out / BEGIN_MARK, begun)
+
+
+def _is_empty(folder: Path) -> bool:
+    """But for what a writer that was killed has left."""
+    return all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
+
+
+def _holds(file: Path, data: bytes) -> bool:
+    return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
+
+
+def shard_sources(codes: Path) -> list[ShardSource]:
+    """The shards of images to label: those of an infer artefact, checked as they are read, or a single file."""
+    if (codes / "COMMIT").is_file():
+        artefact = Artefact.open(codes)
+        found = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
+    elif codes.is_dir():
+        found = [ShardSource(str(file), partial(_read, file)) for file in sorted(codes.glob("codes-*.h5"))]
+    else:
+        found = [ShardSource(str(codes), partial(_read, codes))]
+    if not found:
+        raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
+    return found
+
+
+def _read(file: Path) -> bytes:
+    return read_user_file(file, DataError, "give an infer artefact or a codes-*.h5 file")
+
+
+def _class_names(shard: _Seen, where: str) -> tuple[str, ...]:
+    if not shard.class_names:
+        raise DataError(where, "names no classes", "infer again")
+    return shard.class_names
+
+
+def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
+    if shard.book != first.book or shard.class_names != first.class_names:
+        raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
+
+
+def _row(item: LabelledImage, name: str) -> dict[str, Any]:
+    pixels = int(np.sum(item.counts))
+    return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}

@@ -1,0 +1,124 @@
+"""`run --nproc`: one step made by several processes of this machine, started and watched by torchrun's own agent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.progress import print_err
+from autolabel.signals import StopFlag, Stopped, announcement
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing import LogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+LOCALHOST = "127.0.0.1"
+
+
+def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: StopFlag) -> None:
+    """Run `autolabel ARGUMENTS` in `num_processes` ranks and wait for them.
+
+    Raises AlreadyReported where a rank failed and said why, AutolabelError where one was killed, and Stopped after a
+    signal; the ranks then had 30 seconds for their checkpoint.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id="autolabel",
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{LOCALHOST}:0",
+        local_addr=LOCALHOST,
+        max_restarts=0,
+        logs_specs=_streams(),
+        signals_to_handle="SIGHUP,SIGQUIT",
+    )
+    try:
+        with _signals_raised(), _silent_logging():
+            stop.check()
+            elastic_launch(config, sys.executable)("-m", "autolabel", *arguments)
+    except SignalException as error:
+        raise Stopped(error.sigval) from error
+    except ChildFailedError as error:
+        raise _failure(error, step) from error
+    except RendezvousError as error:
+        raise AutolabelError(step, f"its processes did not find each other ({error})", "run again") from error
+
+
+def _streams() -> LogsSpecs:
+    """The ranks write to our stderr; no files of the agent's own, and no traffic but through the loopback device."""
+    from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
+
+    class Streams(LogsSpecs):
+        @property
+        def root_log_dir(self) -> str:
+            return os.devnull
+
+        def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
+            for env in envs.values():
+                env["TORCHELASTIC_ERROR_FILE"] = ""
+                if sys.platform == "linux":
+                    env["GLOO_SOCKET_IFNAME"] = "lo"
+            silent, ours = dict.fromkeys(envs, os.devnull), dict.fromkeys(envs, "")
+            return LogsDest(stdouts=silent, stderrs=ours, error_files=silent)
+
+    return Streams()
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """The agent wants a first SIGINT or SIGTERM as an exception: it passes the signal on. A second one ends us."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(s, signal.SIG_DFL)  # dying takes the ranks with us
+        print_err(announcement(signum))
+        raise SignalException(f"received {signum}", signal.Signals(signum))
+
+    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    previous = {s: signal.getsignal(s) for s in caught}
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(s, handler)
+        yield
+    finally:
+        for s, old in previous.items():
+            signal.signal(s, old)
+
+
+@contextmanager
+def _silent_logging() -> Iterator[None]:
+    """The agent's reports would drown the one line that counts."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
+def _failure(error: ChildFailedError, step: str) -> Exception:
+    """Of what ended first: the agent then ends the others with SIGTERM."""
+    failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode == -signal.SIGTERM)
+    rank, first = failures[0]
+    if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # sent to a rank, and so all have stopped
+        return Stopped(first.exitcode - 128)
+    if first.exitcode > 0:
+        return AlreadyReported(first.exitcode)
+    name = signal.Signals(-first.exitcode).name
+    smaller = "runtime.infer_batch" if step.startswith("infer") else "runtime.micro_batch"
+    remedy = f"run the same command again to go on, with a smaller {smaller} if memory ran out"
+    return AutolabelError(step, f"process {rank} was ended by {name}", remedy)

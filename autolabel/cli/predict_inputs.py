@@ -1,0 +1,137 @@
+"""What `predict` reads: pictures, folders of them, animations and videos; and how their results are called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from autolabel.config.schema import SourceConfig
+from autolabel.data.media import CONTAINERS, decode_frames, decode_video, expected_frames
+from autolabel.data.sources.listing import IMAGE_SUFFIXES
+from autolabel.errors import ConfigError, DataError
+from autolabel.store import safe_names
+from autolabel.user_files import open_user_file
+
+MAX_PIXELS = SourceConfig().max_pixels
+ANIMATION = "animation.webp"
+
+
+@dataclass(frozen=True)
+class FrameSelection:
+    """Which frames of a video, or files of a folder: each `every`-th from the first on, `most` at most."""
+
+    every: int = 1
+    most: int | None = None
+
+    @property
+    def slice(self) -> slice:
+        return slice(0, None if self.most is None else self.most * self.every, self.every)
+
+
+@dataclass(frozen=True)
+class MediaFile:
+    """One file. The results of a still picture are called NAME_label.png, of a frame NAME_frames/000012_label.png."""
+
+    file: Path
+    name: str
+
+    @property
+    def container(self) -> str | None:
+        """Of a video; None of a picture, which may yet turn out to hold several frames."""
+        return CONTAINERS.get(self.file.suffix.lower())
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}_frames"
+
+
+class Frame(NamedTuple):
+    name: str  # of its results, without _label.png
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+
+
+def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> list[MediaFile]:
+    """Files as they are given, and the pictures below folders in the order of their names. Nothing is opened.
+
+    Raises DataError for what is not there, ConfigError for a file named twice.
+    """
+    files = [file for path in paths for file in _files(path, out, take)]
+    names = _names(files)
+    return [MediaFile(file, names[file]) for file in files]
+
+
+def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
+    """The path itself, or all pictures below it but hidden ones and those of an earlier run in `out`."""
+    if not path.exists():
+        raise DataError(path, "no such file or folder", "give image files, videos or folders")
+    if not path.is_dir():
+        return [path]
+    inside = sorted(_images_below(path, out.resolve()))
+    if not inside:
+        raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
+    return inside[take.slice]
+
+
+def _images_below(path: Path, out: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(path):  # many times faster than Path.rglob: `path` may be a whole disk
+        visible = (name for name in folders if name[0] != ".")
+        folders[:] = [name for name in visible if name != out.name or Path(folder, name).resolve() != out]
+        pictures = (name for name in names if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES))
+        yield from (file for file in (Path(folder, name) for name in pictures) if file.is_file())
+
+
+def _names(files: list[Path]) -> dict[Path, str]:
+    """An output name for each file: its stem, or a digest of the whole path where stems meet."""
+    if len(set(files)) < len(files):
+        raise ConfigError("IMAGES", "name a file twice", "name each once")
+    stems = Counter(file.stem.lower() for file in files)
+    ids = {file: file.stem if stems[file.stem.lower()] == 1 else f"./{file}" for file in files}  # no stem has a slash
+    names = safe_names(ids.values())
+    return {file: names[ids[file]] for file in files}
+
+
+def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> None:
+    """ConfigError where the results cannot lie in `out`, or one of them would take the place of a source."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(out, "is not a folder", "give another --out")
+    folder = out.resolve()
+    results = {folder / f"{source.name}_{kind}.png" for source in sources for kind in kinds} | {folder / ANIMATION}
+    results |= {folder / source.folder for source in sources}
+    for source in sources:
+        file = source.file.resolve()
+        if file in results or file.parent in results:
+            remedy = "give another --out, or leave this file out"
+            raise ConfigError(source.file, "would be replaced by a result", remedy)
+
+
+def expected_images(source: MediaFile, take: FrameSelection) -> int:
+    """About how many pictures a source gives. Raises what its header gives reason for, of videos."""
+    if source.container is None:
+        return 1
+    with _opened(source.file) as file:
+        count = expected_frames(file, source.container, where=source.file, max_pixels=MAX_PIXELS)
+    return len(range(count)[take.slice])
+
+
+def read_images(source: MediaFile, take: FrameSelection) -> Iterator[Frame]:
+    """The pictures of a source, one by one. Raises DataError, of a damaged frame when its turn comes."""
+    with _opened(source.file) as file:
+        if source.container is not None:
+            several, frames = True, decode_video(file, source.container, where=source.file, max_pixels=MAX_PIXELS)
+        else:
+            several, frames = decode_frames(file.read(), where=source.file, max_pixels=MAX_PIXELS)
+        with closing(frames):
+            for number, pixels in islice(enumerate(frames), 0, take.slice.stop, take.every):
+                yield Frame(f"{source.folder}/{number:06}" if several else source.name, pixels)
+
+
+def _opened(file: Path) -> BinaryIO:
+    return open_user_file(file, DataError, "give image files, videos or folders")

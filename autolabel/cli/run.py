@@ -1,0 +1,236 @@
+"""Commands that make artefacts: `run`, and one command a stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autolabel.cli.options import (
+    LaunchPlan,
+    Project,
+    RunOptions,
+    echo,
+    experiment_options,
+    json_option,
+    open_project,
+    print_json,
+    run_options,
+    running,
+    size,
+)
+from autolabel.config.schema import MAX_JOBS
+from autolabel.distributed import ProcessGroup, from_env, init
+from autolabel.errors import ConfigError, ItemsFailed, QualityGateFailed
+from autolabel.flow.disk_space import estimates
+from autolabel.flow.runner import StepResult
+from autolabel.flow.stage import DiskEstimate
+from autolabel.flow.status import StepStatus, status
+from autolabel.flow.summary import failed_gates, summarise
+from autolabel.flow.worker import run_worker
+from autolabel.signals import catch_signals
+from autolabel.stages.table import HEADER, cells
+from autolabel.store import Artefact
+
+
+@click.command()
+@experiment_options
+@click.option("--until", metavar="STEP", help="Stop after this step (or stage).")
+@click.option("--dry-run", is_flag=True, help="Say what would run and why; make nothing.")
+@click.option("--nproc", type=click.IntRange(1, MAX_JOBS), default=1, help="Processes that share a step: one a GPU.")
+@json_option
+@run_options
+def run(
+    experiment: Path,
+    work: Path | None,
+    overrides: tuple[str, ...],
+    until: str | None,
+    dry_run: bool,
+    nproc: int,
+    as_json: bool,
+    how: RunOptions,
+) -> None:
+    """Bring every step of EXPERIMENT up to date, from data to report."""
+    project = open_project(experiment, work=work, overrides=overrides)
+    if dry_run:
+        print_plan(project, until, as_json=as_json)
+        return
+    ranks = _ranks(nproc, experiment, project, overrides, how) if nproc > 1 else None
+    run_project(project, how, until=until, as_json=as_json, ranks=ranks)
+
+
+def _ranks(number: int, experiment: Path, project: Project, overrides: tuple[str, ...], how: RunOptions) -> LaunchPlan:
+    """ConfigError where this machine has no place for so many."""
+    ProcessGroup(number - 1, number, number - 1, number).runtime_for_rank(how.runtime(project.experiment.runtime))
+    options = [f"--work={project.work}", *(f"--set={override}" for override in overrides), *how.options()]
+    return LaunchPlan(number, lambda node: [node.stage.name, f"--only={node.name}", *options, "--", str(experiment)])
+
+
+def run_project(
+    project: Project, how: RunOptions, *, until: str | None, as_json: bool, ranks: LaunchPlan | None = None
+) -> None:
+    """Run, print the result, and end with the exit code it deserves."""
+    pipeline = project.pipeline
+    targets = pipeline.select(until) if until else list(pipeline.nodes.values())
+    with catch_signals() as stop, init(stop) as world:
+        if world.size > 1:
+            raise ConfigError("torchrun", "can start one stage, not a run", "use `autolabel run --nproc N`")
+        with running(project, how, stop, ranks=ranks) as runner:
+            done = runner.run(pipeline, targets)
+    finish(project, done, as_json=as_json)
+
+
+def finish(project: Project, done: list[StepResult], *, as_json: bool) -> None:
+    """Print what was achieved; raise when a gate failed or items were quarantined."""
+    artefacts = {item.node.name: item.artefact for item in done}
+    summary = summarise(project.pipeline, artefacts)
+    made = [item.node.name for item in done if not item.fresh]
+    if as_json:
+        print_json({"name": project.experiment.name, "work": str(project.work), "made": made, **summary})
+    else:
+        print_summary(summary, made)
+    gates = failed_gates(project.pipeline, artefacts)
+    if gates:
+        raise QualityGateFailed("quality gate", gates[0], "train longer, or lower the gate")
+    bad = {name: count for name, a in artefacts.items() if (count := a.provenance.get("bad_items", 0))}
+    if bad:
+        name, count = next(iter(bad.items()))
+        remedy = f"see {artefacts[name].data / 'quarantine.json'}"
+        raise ItemsFailed(name, f"finished, but {count} item(s) could not be used", remedy)
+
+
+def print_summary(summary: dict[str, Any], made: list[str]) -> None:
+    if not made:
+        echo("Everything is up to date: no work was done.")
+    for key, text in (("teacher_miou", "teacher mIoU"), ("student_miou", "student mIoU")):
+        if key in summary:
+            echo(f"{text:14} {_figure(summary[key])}")
+    for name, miou in summary.get("students", {}).items():
+        echo(f"  {name:22} {_figure(miou)}")
+    if "labels" in summary:
+        labels = summary["labels"]
+        each = labels["bytes"] / max(labels["count"], 1)
+        echo(
+            f"{'labels':14} {labels['count']} PNG, {size(labels['bytes'])} ({size(each)} each),"
+            f" {100 * labels['ignored_share']:.1f} % ignored"
+        )
+        echo(f"{'':14} {labels['path']}")
+    for name, change in summary.get("changes", {}).items():
+        same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
+        echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")
+    if "table" in summary:
+        print_table(summary["table"]["rows"])
+        echo(f"{'table':14} {summary['table']['path']}")
+    if "report" in summary:
+        echo(f"{'report':14} {summary['report']}")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Text to the left, figures to the right."""
+    header = [*HEADER, "s/step"]
+    lines = [header]
+    for row in rows:
+        seconds = "-" if row["step_seconds"] is None else f"{row['step_seconds']:.2f}"
+        lines.append([*cells(row), seconds])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        aligned = [
+            text.ljust(width) if i < 3 else text.rjust(width)
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        echo("  ".join(aligned).rstrip())
+
+
+def _figure(miou: float | None) -> str:
+    return "not defined: no val pixel has a class" if miou is None else f"{miou:.4f}"
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.1f} %"
+
+
+def print_plan(project: Project, until: str | None, *, as_json: bool) -> None:
+    """What a run would do: each step, its state and the reason, how much it works on and about what it takes."""
+    steps = status(project.pipeline, project.work)
+    manifest = next((step.path for step in steps if step.stage == "manifest" and step.state == "fresh"), None)
+    opened = None if manifest is None else Artefact.open(manifest)
+    rooms = estimates(project.pipeline, project.experiment, opened)
+    if until:
+        wanted = {node.name for node in project.pipeline.needed_for(project.pipeline.select(until))}
+        steps = [step for step in steps if step.name in wanted]
+    plan = [_planned(step, rooms.get(step.name)) for step in steps]
+    if as_json:
+        print_json({"plan": plan})
+        return
+    for item in plan:
+        disk = "unknown" if item["disk_bytes"] is None else f"about {size(item['disk_bytes'])}"
+        takes = f" ({item['items']:,} items, disk: {disk})" if item["items"] is not None else ""
+        echo(f"{item['action']:5} {item['step']:22} {item['state']:8} {'; '.join(item['why'])}{takes}")
+
+
+def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
+    """`items` and `disk_bytes` are None where nothing says so yet, and of what is kept."""
+    fresh = step.state == "fresh"
+    known = None if fresh else room
+    return {
+        "step": step.name,
+        "action": "keep" if fresh else "run",
+        "state": step.state,
+        "why": step.why,
+        "items": known and known.items,
+        "disk_bytes": known and known.bytes,
+    }
+
+
+def stage_command(stage: str, help_text: str) -> click.Command:
+    """`autolabel STAGE EXPERIMENT`: make just this stage's steps; what they read must be up to date.
+
+    torchrun may start it: the ranks share the steps of a parallel stage.
+    """
+
+    @click.command(name=stage, help=help_text)
+    @experiment_options
+    @click.option("--only", metavar="STEP", hidden=True, help="Of a run: make this step and print no result.")
+    @json_option
+    @run_options
+    def command(
+        experiment: Path,
+        work: Path | None,
+        overrides: tuple[str, ...],
+        only: str | None,
+        as_json: bool,
+        how: RunOptions,
+    ) -> None:
+        with catch_signals(quiet=from_env(os.environ).size > 1) as stop, init(stop) as world:
+            if not world.is_rank0:
+                run_worker(world, stop)
+                return
+            project = open_project(experiment, work=work, overrides=overrides)
+            targets = project.pipeline.select(only or stage)
+            with running(project, how, stop, world=world) as runner:
+                done = runner.run_only(targets)
+                runner.finish()
+        if only is None:
+            finish(project, done, as_json=as_json)
+
+    return command
+
+
+STAGE_HELP = {
+    "manifest": "List the data: every image and label with digest, size and pixel counts a class.",
+    "teacher": "Train the teacher.",
+    "infer": "Let the teacher look at the images to label: one byte of class and confidence a pixel.",
+    "label": "Cut label PNGs from the codes by threshold; no GPU needed.",
+    "audit": "Measure what the labels are worth: footprint, coverage, agreement, threshold evidence.",
+    "compare": "Compare the labels of two rounds of self-training.",
+    "fuse": "Put together what a student trains on.",
+    "student": "Train the student.",
+    "evaluate": "Measure mIoU on the validation images.",
+    "report": "Write the report, one HTML file.",
+    "table": "Put the evaluations of the pipeline `fusions` side by side.",
+}
+
+COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items())]

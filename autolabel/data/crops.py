@@ -1,0 +1,119 @@
+"""The stream of augmented crops.
+
+The key of a sample is its number k in the order of the whole training: epoch k // epoch_images, position
+k % epoch_images. Crop, jitter, and the part of another sample that is pasted on are functions of (seed, epoch,
+position) alone, so batches do not depend on the number of threads that make them, and a resumed run only has to start
+counting at the right k: nothing before it is read again. Epochs are no borders in the stream.
+
+Threads, not processes: decoding, resizing and numpy's operations release the interpreter lock, nothing is copied from
+process to process, and all threads share one cache (`benchmarks/training.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from autolabel.config.schema import AugmentConfig
+from autolabel.data.augment import augment, draw_mix
+from autolabel.data.loaders import Sample, SegmentationDataset
+from autolabel.data.sampling import EpochSampler, SampleSpec, class_centroid
+from autolabel.data.streams import Stream
+from autolabel.parallel import OrderedMap
+
+
+class Batch(NamedTuple):
+    """B samples in tensors of uint8, fields as of `Sample`."""
+
+    images: torch.Tensor  # (B, h, w, 3)
+    labels: torch.Tensor  # (B, h, w)
+    confidence: torch.Tensor | None  # (B, h, w)
+
+
+@dataclass
+class CropDataset:
+    """Augmented crops by their number in the training. Threads may share it."""
+
+    pairs: SegmentationDataset
+    sampler: EpochSampler
+    augment: AugmentConfig
+    crop: tuple[int, int]
+    tile: int  # px; see `data.sampling`
+    fill: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        self._items = lru_cache(maxsize=2)(self.sampler.items)  # threads may be in two epochs at once
+
+    def __getitem__(self, number: int) -> Sample:
+        epoch, position = divmod(number, self.sampler.epoch_images)
+        items = self._items(epoch)
+        view = self._view(items[position], np.random.default_rng([self.sampler.seed, Stream.AUGMENT, epoch, position]))
+        self._mix(view, items, np.random.default_rng([self.sampler.seed, Stream.MIX, epoch, position]))
+        return view
+
+    def _view(self, item: SampleSpec, rng: np.random.Generator) -> Sample:
+        sample = self.pairs[item.index]
+        centre = None
+        if item.class_id is not None:
+            centre = class_centroid(sample.label, item.class_id, tile=self.tile, which=item.tile)
+        return augment(sample, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
+
+    def _mix(self, view: Sample, items: list[SampleSpec], rng: np.random.Generator) -> None:
+        """Paste a part of another sample of the epoch, cropped anew: not of the batch, which is shared and split."""
+        mix = draw_mix(self.augment, rng)
+        if mix is None:
+            return
+        pasted = self._view(items[int(rng.integers(len(items)))], rng)
+        mask = mix(pasted.label, rng)
+        for below, above in zip(view, pasted, strict=True):
+            if below is not None and above is not None:
+                below[mask] = above[mask]
+
+
+class _Place(NamedTuple):
+    """Where sample `number` goes."""
+
+    number: int
+    batch: Batch
+    row: int
+
+
+def batches(
+    crops: CropDataset, *, start: int, stop: int, step: int = 1, batch: int, workers: int, pin: bool = False
+) -> Generator[Batch]:
+    """Every `step`-th sample of start .. stop in batches of `batch`, made by `workers` threads behind the loop.
+
+    A batch and `workers` samples more are made ahead. Closing it ends the threads. What reading a sample raises comes
+    out as it is.
+    """
+
+    def make(place: _Place) -> _Place:
+        # Copied by numpy: torch would start threads of its own for it.
+        for whole, part in zip(place.batch, crops[place.number], strict=True):
+            if whole is not None and part is not None:
+                whole[place.row].numpy()[...] = part
+        return place
+
+    def empty(count: int) -> Batch:
+        layer = partial(torch.empty, dtype=torch.uint8, pin_memory=pin)
+        size = count, *crops.crop
+        return Batch(layer((*size, 3)), layer(size), layer(size) if crops.pairs.has_confidence else None)
+
+    places = _places(range(start, stop, step), batch, empty)
+    with OrderedMap(make, places, workers=workers, ahead=batch + workers) as made:
+        for place in made:
+            if place.row == len(place.batch.images) - 1:
+                yield place.batch
+
+
+def _places(numbers: range, batch: int, empty: Callable[[int], Batch]) -> Iterator[_Place]:
+    for first in range(0, len(numbers), batch):
+        group = numbers[first : first + batch]
+        whole = empty(len(group))
+        for row, number in enumerate(group):
+            yield _Place(number, whole, row)

@@ -1,0 +1,98 @@
+"""What a data source holds before any picture is opened: the files of each image, and what was left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autolabel.classes import ClassSet
+from autolabel.data.schema import unsafe_path
+from autolabel.errors import DataError
+from autolabel.store.files import digest_json
+from autolabel.user_files import reading
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLabel:
+    """A label map of one image; see `rows.LabelRow` for the words."""
+
+    role: str
+    encoding: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """One image and its labels; paths are relative to the root of the plan."""
+
+    id: str
+    split: str
+    group: str
+    path: str
+    labels: tuple[SourceLabel, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourceListing:
+    """Checked on creation. `root` is the user's folder; `excluded` holds (id, reason). Raises DataError."""
+
+    root: Path
+    classes: ClassSet
+    images: tuple[SourceImage, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_ids(self.images, self.root)
+        if not any(label.role != "truth" for image in self.images if image.split == "train" for label in image.labels):
+            raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
+
+    def fingerprint(self) -> str:
+        """Digest of what the source holds, from names and sizes alone: it changes with files, classes and exclusions,
+        not with times, or with where the folder lies. Raises DataError where a file is gone."""
+        rows = [(path, file_bytes(self.root, path)) for path in sorted(self._paths())]
+        members = sorted(
+            (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
+        )
+        content = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
+        return digest_json(content)
+
+    def _paths(self) -> set[str]:
+        return {image.path for image in self.images} | {x.path for image in self.images for x in image.labels}
+
+
+def file_bytes(root: Path, path: str) -> int:
+    """Size of a file below `root`. Raises DataError."""
+    with reading(root / path, DataError, "put it back or remove it from the list"):
+        return (root / path).stat().st_size
+
+
+def raise_if_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:
+    """Raise DataError if there are any names, telling how many and the first three."""
+    found = sorted(names)
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise DataError(where, f"{what}: {', '.join(found[:3])}{more}", remedy)
+
+
+def _check_ids(images: Sequence[SourceImage], root: Path) -> None:
+    if not images:
+        raise DataError(root, "holds no image where this source looks for them", "check data.root and the layout")
+    twice = (name for name, count in Counter(image.id for image in images).items() if count > 1)
+    raise_if_any(twice, root, "more than one image has the id", "rename or remove one, or correct the lists")
+    for image in images:
+        for path in (image.path, *(label.path for label in image.labels)):
+            unsafe = unsafe_path(path)
+            if unsafe is not None:
+                raise DataError(root, f"path {path!r} {unsafe}", "files must lie below data.root")
+            if not _is_text(path) or not _is_text(image.id):
+                raise DataError(root, f"file name {path!r} is not UTF-8", "rename the file")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # the name came from bytes that are no UTF-8 (surrogateescape)
+        return False
+    return True

@@ -1,0 +1,54 @@
+"""What the other ranks of a job do: take part in the steps that rank 0 makes, one after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autolabel.config.schema import Experiment, RuntimeConfig
+from autolabel.distributed import ProcessGroup
+from autolabel.flow.graph import load_pipeline
+from autolabel.flow.stage import Context
+from autolabel.signals import StopFlag
+from autolabel.store import Artefact, join_draft
+
+
+def encode_task(context: Context, *, runtime: RuntimeConfig, key: str) -> bytes:
+    """What the others need to know of a step; artefacts by path, so every machine must see the work folder."""
+    document = {
+        "experiment": context.experiment.model_dump(mode="json"),
+        "runtime": runtime.model_dump(mode="json"),
+        "step": context.node,
+        "folder": str(context.draft.folder),
+        "key": key,
+        "inputs": {name: str(artefact.path) for name, artefact in context.inputs.items()},
+    }
+    return json.dumps(document).encode()
+
+
+def run_worker(world: ProcessGroup, stop: StopFlag) -> None:
+    """Until rank 0 says that no more steps come. Raises what a stage raises, and Stopped."""
+    number = 0
+    while (message := world.receive(number, stop)) is not None:
+        _run_task(json.loads(message), world, stop)
+        number += 1
+
+
+def _run_task(document: Mapping[str, Any], world: ProcessGroup, stop: StopFlag) -> None:
+    experiment = Experiment.model_validate_json(json.dumps(document["experiment"]))
+    node = load_pipeline(experiment).nodes[document["step"]]
+    context = Context(
+        node=node.name,
+        settings=node.settings,
+        seed=node.seed,
+        experiment=experiment,
+        inputs={name: Artefact.open(Path(path)) for name, path in document["inputs"].items()},
+        draft=join_draft(Path(document["folder"]), document["key"]),
+        runtime=world.runtime_for_rank(RuntimeConfig.model_validate_json(json.dumps(document["runtime"]))),
+        stop=stop,
+        quiet=True,
+        world=world,
+    )
+    node.stage.run(context)

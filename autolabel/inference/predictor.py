@@ -1,0 +1,69 @@
+"""One picture at a time: labels, and what every scale saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
+from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
+from autolabel.models import Network, NetworkCard, normalise
+from autolabel.models.resize import resize
+
+
+class PredictionDetails(NamedTuple):
+    labels: dict[float, np.ndarray]  # scale -> (H, W) uint8 train ids that this scale alone would give
+    attention: dict[float, np.ndarray]  # scale -> (H, W) float32, how much it counted; they sum to 1 at every pixel
+
+
+class Predictor:
+    """Labels pictures by a network at several scales; moves `model` to `device` and into eval mode.
+
+    Pixels whose probability does not exceed `threshold` become 255; 0 keeps all. Any threshold from 0.001 to 0.999999
+    will do (ConfigError otherwise): nothing is stored, so the bins are made to fit.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        card: NetworkCard,
+        *,
+        scales: Sequence[float],
+        flip: bool = False,
+        threshold: float = 0.0,
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        edges = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
+        self._book = Codebook(model.num_classes, sorted(edges))
+        self._table = self._book.lut(threshold)
+        self._keep_all = self._book.lut(0.0)
+        self._teacher = InferenceModel(
+            model, card, self._book, scales=scales, flip=flip, device=device, precision=precision
+        )
+
+    def train_ids(self, picture: np.ndarray) -> np.ndarray:
+        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB picture; 255 where unsure or not finite."""
+        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(picture[None]))
+        return self._table[codes[0].cpu().numpy()]
+
+    @torch.inference_mode()
+    def details(self, picture: np.ndarray) -> PredictionDetails:
+        """Every scale by itself, without flip and threshold."""
+        teacher = self._teacher
+        images = torch.from_numpy(picture[None]).to(teacher.device)
+        images = normalise(images, teacher.card.mean, teacher.card.std)
+        seen = teacher.evidence.by_scale(images, teacher.scales)
+        return PredictionDetails(
+            labels={scale: self._labels(found.values, picture.shape[:2]) for scale, found in seen.items()},
+            attention={scale: found.weight[0, 0].float().cpu().numpy() for scale, found in seen.items()},
+        )
+
+    def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
+        height, width = size
+        codes = self._teacher.evidence.decide(resize(values, (height, width)), self._book)
+        return self._keep_all[codes[0].cpu().numpy()]

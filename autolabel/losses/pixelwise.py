@@ -1,0 +1,120 @@
+"""Losses that are sums over pixels: sigmoid cross-entropy per class, and softmax cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from autolabel.losses.masking import FULL, LossNormalizer, loss_normalizer, pixel_weights, targets
+from autolabel.losses.tiling import strips
+from autolabel.models.layers import at_least_float32
+
+
+class _Loss(NamedTuple):
+    """A loss of one pixel whose gradient with respect to the logits is probabilities - one-hot label."""
+
+    values: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B, K, H, W), target -> (B, 1, H, W)
+    probabilities: Callable[[torch.Tensor], torch.Tensor]  # logits -> (B, K, H, W)
+
+
+def _bce_values(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Over the classes of a pixel, BCE adds up to sum softplus(logits) - logit of its label: no one-hot map."""
+    return F.softplus(logits).sum(dim=1, keepdim=True) - logits.gather(1, target)
+
+
+def _cross_entropy_values(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, target.squeeze(1), reduction="none").unsqueeze(1)
+
+
+_BCE = _Loss(_bce_values, torch.sigmoid)
+_CROSS_ENTROPY = _Loss(_cross_entropy_values, lambda logits: torch.softmax(logits, dim=1))
+
+
+def bce_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Sum over valid pixels and classes, divided by (valid pixels + 1): the BCE part of the RMI loss.
+
+    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored; `counts` of the batch
+    they are part of, by default their own. `confidence` (B, H, W) uint8: what each pixel counts, 255 = 1.
+    """
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
+    with torch.autocast(logits.device.type, enabled=False):
+        total = summed_bce(logits, labels, confidence) / (counts.valid + 1)
+        return total.to(loss_type(logits))
+
+
+def cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    counts: LossNormalizer | None = None,
+    confidence: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mean of the softmax cross-entropy over the valid pixels; 0, not NaN, where there are none.
+
+    Arguments as of `bce_loss`.
+    """
+    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
+    with torch.autocast(logits.device.type, enabled=False):
+        least = 1 if confidence is None else 1 / FULL  # of a batch with any valid pixel
+        total = _PixelSum.apply(logits, labels, confidence, _CROSS_ENTROPY) / counts.valid.clamp(min=least)
+        return total.to(loss_type(logits))
+
+
+def loss_type(logits: torch.Tensor) -> torch.dtype:
+    """The type of a loss: float32, or float64 for float64 logits."""
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def summed_bce(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None) -> torch.Tensor:
+    """Float64 sum over valid pixels and classes, to be divided by what a batch counts."""
+    total: torch.Tensor = _PixelSum.apply(logits, labels, confidence, _BCE)
+    return total
+
+
+def bce_sum(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Float64 sum over the valid pixels of (B, K, H, W) and all classes; `targets` of the labels."""
+    return _sum(_BCE, logits, target, valid, None)
+
+
+def _sum(
+    loss: _Loss, logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, confidence: torch.Tensor | None
+) -> torch.Tensor:
+    values = torch.where(valid, loss.values(at_least_float32(logits), target), 0)
+    return (values if confidence is None else values * pixel_weights(valid, confidence)).sum(dtype=torch.float64)
+
+
+class _PixelSum(torch.autograd.Function):
+    """Float64 sum of a loss over the valid pixels. Only logits, labels and confidence are kept for the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None, loss: _Loss
+    ) -> torch.Tensor:
+        ctx.save_for_backward(logits, labels, confidence)
+        ctx.loss = loss
+        total = torch.zeros((), dtype=torch.float64, device=logits.device)
+        for strip in strips(logits):
+            target, valid = targets(strip.of(labels), logits.shape[1])
+            total += _sum(loss, strip.of(logits), target, valid, strip.of_any(confidence))
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        logits, labels, confidence = ctx.saved_tensors
+        result = torch.empty_like(logits)
+        for strip in strips(logits):
+            target, valid = targets(strip.of(labels), logits.shape[1])
+            error = ctx.loss.probabilities(at_least_float32(strip.of(logits)))
+            error.scatter_(1, target, error.gather(1, target) - 1)
+            share = pixel_weights(valid, strip.of_any(confidence))
+            strip.of(result).copy_(error.mul_((share * gradient).to(error.dtype)))
+        return result, None, None, None

@@ -1,0 +1,19 @@
+"""Choosing by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from autolabel.errors import ConfigError
+from autolabel.suggest import did_you_mean
+
+Entry = TypeVar("Entry")
+
+
+def choose(kind: str, name: str, entries: dict[str, Entry], *, also: Iterable[str] = ()) -> Entry:
+    """The entry of that name. ConfigError with the known names otherwise, and `also` what is no entry of this table."""
+    if name in entries:
+        return entries[name]
+    known = f"known: {', '.join([*sorted(entries), *also])}"
+    raise ConfigError(f"model.{kind}", f"unknown {kind} {name!r}", f"{did_you_mean(name, entries)} {known}".strip())

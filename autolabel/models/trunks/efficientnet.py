@@ -1,0 +1,239 @@
+"""EfficientNet B0-B7 (Tan and Le, arXiv 1905.11946) and their Lite form (tensorflow/tpu, efficientnet/lite).
+
+Stages of inverted residual blocks (Sandler et al., arXiv 1801.04381), all widths and depths scaled from B0. Lite has
+no squeeze-and-excitation, ReLU6 for SiLU, and a stem, a first and a last stage that keep B0's width or depth.
+Convolutions pad as TensorFlow's "SAME" does: the pixel left over by an odd padding goes below and to the right.
+The 1x1 convolution before the classifier is left out, as in published segmentation networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from autolabel.models.trunks.trunk import Features, Trunk
+
+NORM_EPS = 1e-3
+SQUEEZE = 4  # from the channels of a block's input to those of its squeeze-and-excitation
+DIVISOR = 8  # of every width
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Blocks of the same channels; `stride` is the first one's."""
+
+    blocks: int
+    channels: int
+    kernel: int
+    stride: int
+    expansion: int = 6
+
+
+B0 = (
+    Stage(1, 16, 3, 1, expansion=1),
+    Stage(2, 24, 3, 2),
+    Stage(2, 40, 5, 2),
+    Stage(3, 80, 3, 2),
+    Stage(3, 112, 5, 1),
+    Stage(4, 192, 5, 2),
+    Stage(1, 320, 3, 1),
+)
+B0_STEM = 32
+TINY = (  # every kernel, stride and expansion of B0, one block a stage
+    Stage(1, 16, 3, 1, expansion=1),
+    Stage(1, 16, 3, 2, expansion=2),
+    Stage(1, 24, 5, 2, expansion=2),
+    Stage(1, 32, 3, 2, expansion=2),
+    Stage(2, 32, 5, 1, expansion=2),
+    Stage(1, 48, 5, 2, expansion=2),
+    Stage(1, 64, 3, 1, expansion=2),
+)
+# (width, depth), in units of B0: table 8 of the code published with arXiv 1905.11946, and that of Lite.
+SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2.0, 3.1))
+LITE_SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))
+
+
+@dataclass(frozen=True)
+class EfficientNetShape:
+    """What tells the members of the family apart."""
+
+    stem: int
+    stages: tuple[Stage, ...]
+    lite: bool = False
+
+
+def efficientnet_shape(width: float, depth: float) -> EfficientNetShape:
+    """B0 scaled by compound scaling (arXiv 1905.11946, section 3.3)."""
+    return EfficientNetShape(_scaled(B0_STEM, width), tuple(_scaled_stage(stage, width, depth) for stage in B0))
+
+
+def efficientnet_lite_shape(width: float, depth: float) -> EfficientNetShape:
+    """The stem keeps its width, the first and the last stage their depth."""
+    first, *middle, last = B0
+    stages = (
+        _scaled_stage(first, width, 1),
+        *(_scaled_stage(stage, width, depth) for stage in middle),
+        _scaled_stage(last, width, 1),
+    )
+    return EfficientNetShape(B0_STEM, stages, lite=True)
+
+
+class SameConvNorm(nn.Module):
+    """Convolution with "SAME" padding, batch norm and, by default, an activation.
+
+    `groups` = `inputs` makes it depthwise. Output: ceil(size / stride).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.padded = stride > 1  # by `_pad_same`; at stride 1 the padding is even, and the convolution's own
+        padding = 0 if self.padded else dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPS)
+        self.activation = activation
+        # He et al. 2015, normal, fan out: a depthwise output is read from one channel.
+        nn.init.normal_(self.conv.weight, std=math.sqrt(2 * groups / (outputs * kernel**2)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.padded:
+            x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
+        x = self.norm(self.conv(x))
+        return x if self.activation is None else self.activation(x)
+
+
+class SqueezeExcite(nn.Module):
+    """Channels are weighed by what the whole image holds of them (Hu et al., arXiv 1709.01507)."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, inner, 1)
+        self.expand = nn.Conv2d(inner, channels, 1)
+        for conv in (self.reduce, self.expand):
+            nn.init.normal_(conv.weight, std=math.sqrt(2 / conv.out_channels))
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has one
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        return x * torch.sigmoid(self.expand(F.silu(self.reduce(mean))))
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to more channels, depthwise, squeeze-and-excitation unless `lite`, and 1x1 back without activation."""
+
+    def __init__(self, inputs: int, stage: Stage, *, first: bool, stride: int, dilation: int, lite: bool) -> None:
+        super().__init__()
+        inner = inputs * stage.expansion
+        active = partial(SameConvNorm, activation=_relu6 if lite else F.silu)
+        self.residual = inputs == stage.channels and not (first and stage.stride > 1)
+        self.expand = active(inputs, inner) if stage.expansion > 1 else nn.Identity()
+        self.depthwise = active(inner, inner, stage.kernel, stride=stride, dilation=dilation, groups=inner)
+        self.excite = nn.Identity() if lite else SqueezeExcite(inner, max(1, inputs // SQUEEZE))
+        self.project = SameConvNorm(inner, stage.channels)
+        if self.residual:  # adds nothing at first, so that depth does not inflate the features
+            nn.init.zeros_(self.project.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inside = self.project(self.excite(self.depthwise(self.expand(x))))
+        return inside + x if self.residual else inside
+
+
+class EfficientNet(Trunk):
+    """Skip connections: the last features of every stride from 2 up that is below the trunk's own.
+
+    A stage that would go beyond `stride` keeps its resolution, and the depthwise convolutions after its first one are
+    dilated: without squeeze-and-excitation, every `stride`-th feature is that of the network that is not dilated.
+    """
+
+    def __init__(self, shape: EfficientNetShape, stride: int = 32) -> None:
+        super().__init__()
+        assert stride in (8, 16, 32), stride
+        self.lite = shape.lite
+        self.depths = tuple(stage.blocks for stage in shape.stages)
+        self.stem = SameConvNorm(3, shape.stem, 3, stride=2, activation=_relu6 if shape.lite else F.silu)
+        self.blocks = nn.ModuleList()
+        self.taps: dict[int, int] = {}
+        self.ends: dict[int, int] = {}  # number of the last block of a stride -> that stride
+        at, dilation, inputs = 2, 1, shape.stem
+        for stage in shape.stages:
+            for number in range(stage.blocks):
+                step = stage.stride if number == 0 else 1
+                taken = step if at * step <= stride else 1
+                if taken > 1:
+                    self._end_of(at, inputs)
+                block = InvertedResidual(
+                    inputs, stage, first=number == 0, stride=taken, dilation=dilation, lite=shape.lite
+                )
+                self.blocks.append(block)
+                at, dilation, inputs = at * taken, dilation * step // taken, stage.channels
+        self.stride, self.channels = at, inputs
+
+    def _end_of(self, stride: int, channels: int) -> None:
+        self.taps[stride] = channels
+        self.ends[len(self.blocks) - 1] = stride
+
+    def forward(self, images: torch.Tensor) -> Features:
+        x, skips = self.stem(images), {}
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self.ends:
+                skips[self.ends[number]] = x
+        return Features(x, skips)
+
+    def checkpoint_blocks(self) -> list[nn.Module]:
+        return [*self.blocks]
+
+
+def _relu6(x: torch.Tensor) -> torch.Tensor:
+    return F.relu6(x, inplace=True)
+
+
+def _pad_same(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    """Zeros around (B, C, H, W), as many as make the strided output ceil(size / stride), the odd one at the end."""
+    width, height = (_same(x.shape[axis], kernel, stride) for axis in (3, 2))
+    return F.pad(x, (*width, *height))
+
+
+def _same(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    total = (-(-length // stride) - 1) * stride + kernel - length
+    return total // 2, total - total // 2
+
+
+def _scaled(channels: int, width: float) -> int:
+    """To a multiple of 8, and not below 90 % of what it would be."""
+    exact = channels * width
+    rounded = max(DIVISOR, int(exact + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return rounded + DIVISOR if rounded < 0.9 * exact else rounded
+
+
+def _scaled_stage(stage: Stage, width: float, depth: float) -> Stage:
+    return Stage(
+        math.ceil(depth * stage.blocks), _scaled(stage.channels, width), stage.kernel, stage.stride, stage.expansion
+    )
+
+
+def efficientnets() -> dict[str, Callable[[], Trunk]]:
+    """Every member by its name: at stride 32, and dilated at 16 and 8."""
+    shapes = {f"b{number}": efficientnet_shape(*scale) for number, scale in enumerate(SCALES)}
+    shapes |= {f"lite{number}": efficientnet_lite_shape(*scale) for number, scale in enumerate(LITE_SCALES)}
+    strides = {"": 32, "_os16": 16, "_os8": 8}
+    return {
+        f"efficientnet_{name}{ending}": partial(EfficientNet, shape, stride)
+        for name, shape in shapes.items()
+        for ending, stride in strides.items()
+    }

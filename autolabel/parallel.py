@@ -1,0 +1,215 @@
+"""Work in threads behind a loop, in order and in bounded memory.
+
+Where a pure function runs on many items: threads of this process, or one of joblib's back-ends.
+
+    with ordered_results(function, items, backend="loky", jobs=4) as results:
+        for result in results: ...
+
+Results come in the order of the items; only a few items a worker are under way, so memory stays bounded. Processes are
+sent the function and the items, so that both must pickle; they end with the block, however it is left.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from autolabel.errors import AutolabelError, ConfigError
+from autolabel.hardware import usable_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class OrderedMap(Generic[Item, Result]):
+    """`map(function, items)` in `workers` threads: results in order, at most `ahead` more items taken than given out.
+
+    with OrderedMap(decode, rows, workers=4, ahead=8) as images:
+        for image in images: ...
+
+    `items` is read in the loop's own thread. The first failure seen, in whatever order, ends the loop with the
+    original exception; leaving the `with` block drops what has not begun and waits for what has.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int) -> None:
+        assert min(workers, ahead) >= 1, (workers, ahead)
+        self._function, self._items, self._ahead = function, items, ahead
+        self._pending: deque[Future[Result]] = deque()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="autolabel")
+
+    def __enter__(self) -> OrderedMap[Item, Result]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Result]:
+        taken = 0
+        for item in self._items:
+            self._pending.append(self._pool.submit(self._function, item))
+            taken += 1
+            # What is ready waits for two more items at most, as `items` may be slow; for two and not for one, so that
+            # the threads get ahead again after they fell behind.
+            while len(self._pending) > self._ahead or (taken > 1 and self._pending and self._pending[0].done()):
+                taken = 0
+                yield self._next()
+        while self._pending:
+            yield self._next()
+
+    def _next(self) -> Result:
+        for future in self._pending:
+            if future.done() and future.exception() is not None:
+                future.result()
+        return self._pending.popleft().result()
+
+    @property
+    def ready(self) -> int:
+        """Results that wait to be taken: near 0 means that the threads are the bottleneck."""
+        return sum(future.done() for future in self._pending)
+
+    @property
+    def unfinished(self) -> int:
+        """Items that wait for a thread or are in one."""
+        return len(self._pending) - self.ready
+
+
+_AHEAD = 4  # items a worker that are sent out together
+_POLL_SECONDS = 1.0
+
+
+@contextmanager
+def _loky(jobs: int) -> Iterator[dict[str, Any]]:
+    """Processes of this machine."""
+    from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
+
+    unfinished = True
+    try:
+        yield {"n_jobs": jobs or usable_cores(), "initializer": _exit_with_parent, "initargs": (os.getpid(),)}
+        unfinished = False
+    except BrokenProcessPool as error:
+        remedy = "run the same command again to go on, with fewer --jobs if memory ran out"
+        raise AutolabelError("runtime.backend", "a worker process was ended from outside", remedy) from error
+    finally:
+        get_reusable_executor().shutdown(wait=True, kill_workers=unfinished)
+
+
+def _exit_with_parent(parent: int) -> None:
+    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _dask(jobs: int) -> Iterator[dict[str, Any]]:
+    """The cluster of dask's own configuration (DASK_SCHEDULER_ADDRESS), or processes of this machine."""
+    import dask
+    from dask.distributed import Client
+
+    here = {"n_workers": jobs or usable_cores(), "threads_per_worker": 1, "dashboard_address": None}
+    with Client(**({} if dask.config.get("scheduler-address", None) else here)) as client:
+        yield {"n_jobs": jobs or -1, "client": client}
+
+
+@contextmanager
+def _ray(jobs: int) -> Iterator[dict[str, Any]]:
+    """The cluster that RAY_ADDRESS names, or processes of this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    import ray
+    from ray.util.joblib import register_ray
+
+    here = {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
+    ray.init(**({} if "RAY_ADDRESS" in os.environ else here), log_to_driver=False, logging_level="error")
+    try:
+        register_ray()
+        yield {"n_jobs": jobs or -1}
+    finally:
+        ray.shutdown()
+
+
+class _Joblib(NamedTuple):
+    start: Callable[[int], AbstractContextManager[dict[str, Any]]]  # yields what joblib.parallel_config takes
+    module: str  # that it needs
+    return_as: str = "generator"
+
+
+_JOBLIB = {
+    "loky": _Joblib(_loky, "joblib"),
+    "dask": _Joblib(_dask, "distributed"),
+    "ray": _Joblib(_ray, "ray", return_as="list"),
+}
+BACKENDS = ("threads", *_JOBLIB)
+
+
+def require_backend(name: str, where: str = "runtime.backend") -> None:
+    """ConfigError unless there is such a back-end, and its library is installed."""
+    if name not in BACKENDS:
+        raise ConfigError(where, f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
+    if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
+        raise ConfigError(where, f"{name!r} needs {_JOBLIB[name].module}", "pip install 'autolabel[dist]'")
+
+
+@contextmanager
+def ordered_results(
+    function: Callable[[Item], Result], items: Iterable[Item], *, backend: str, jobs: int
+) -> Iterator[Iterator[Result]]:
+    """Results of `items` in order, by `jobs` workers (0 = one a usable core, or all of a cluster).
+
+    `items` is read in the caller's thread. The first failure ends it with the original exception.
+    """
+    if backend == "threads":
+        workers = jobs or usable_cores()
+        with OrderedMap(function, items, workers=workers, ahead=workers) as in_threads:
+            yield iter(in_threads)
+        return
+    import joblib
+
+    chosen = _JOBLIB[backend]
+    with chosen.start(jobs) as config, joblib.parallel_config(backend, **config):
+        results = _in_batches(function, items, _AHEAD * joblib.effective_n_jobs(config["n_jobs"]), chosen.return_as)
+        with closing_quietly(results):
+            yield results
+
+
+def _in_batches(
+    function: Callable[[Item], Result], items: Iterable[Item], size: int, return_as: str
+) -> Generator[Result, None, None]:
+    """joblib takes items as fast as workers finish, however slowly results are taken: it gets `size` at a time."""
+    from joblib import Parallel, delayed
+
+    with Parallel(return_as=return_as, batch_size=1) as pool:
+        remaining = iter(items)
+        while some := list(islice(remaining, size)):
+            found = pool(delayed(function)(item) for item in some)
+            if return_as == "list":
+                yield from found
+                continue
+            with closing_quietly(found):
+                yield from found
+
+
+@contextmanager
+def closing_quietly(results: Generator[Any, None, None]) -> Iterator[None]:
+    """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()

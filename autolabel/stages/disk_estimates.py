@@ -1,0 +1,94 @@
+"""Estimates of the disk space that each stage takes.
+
+They are the figures of the demo (`autolabel demo`) and a little more: its images are small and busy. Photographs need
+less (CamVid: codes 0.07, labels 0.02 bytes per pixel). So a refused step might have fitted, and a step that begins does
+not end on a full disk. Before there is a manifest the sizes of the images are not known, and there is no estimate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autolabel.config.schema import ModelConfig, SyntheticConfig, TrainConfig
+from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, PreflightContext
+
+CODES = 0.2  # bytes a pixel; measured 0.19
+LABELS = 0.05  # measured 0.045; validation predictions alike
+SURE = 0.2  # of how sure each pixel is; as the codes, from which it comes
+SCENES = 2.6  # synthetic pictures with their labels; measured 2.07
+WIDE = 2  # codes of two bytes
+FILE = 4096  # what a file takes beyond its bytes, at most, and a row in manifest, journal and ledger
+PAGE = 1_500_000  # a picture in the report, in all its views
+
+
+def _room(pictures: ImageCount, bytes_a_pixel: float, *, files: float = 1) -> DiskEstimate:
+    if pictures.pixels is None:
+        return DiskEstimate(pictures.images, None)
+    return DiskEstimate(pictures.images, round(pictures.pixels * bytes_a_pixel + (pictures.images * files + 32) * FILE))
+
+
+def manifest(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    """Tables; of synthetic scenes the pictures too."""
+    if isinstance(ahead.settings, SyntheticConfig):
+        return _room(sizes.all, SCENES, files=4)
+    return DiskEstimate(sizes.all.images, (sizes.all.images + 32) * FILE)
+
+
+def infer(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    from autolabel.labels.codebook import Codebook
+
+    book = Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
+    return _room(_both(sizes.unlabelled, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
+
+
+def label(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    sure = ahead.settings.weights
+    return _room(sizes.unlabelled, LABELS + SURE * sure, files=2 + sure)
+
+
+def evaluate(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    return (
+        _room(sizes.val, LABELS, files=2) if ahead.settings.predictions else DiskEstimate(sizes.val.images, 32 * FILE)
+    )
+
+
+def report(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    count = min(ahead.settings.images, sizes.unlabelled.images)
+    return DiskEstimate(count, (count + 1) * PAGE)
+
+
+def train(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+    """The weights, and while it trains two checkpoints: a new one is whole before it takes the place of the old one."""
+    settings: TrainConfig = ahead.settings
+    weights = _network_bytes(settings, ahead.data.classes.num_classes)
+    copies = 1 + {"sgd": int(settings.momentum > 0), "adamw": 2}[settings.optimizer] + int(settings.ema > 0)
+    total = weights * (1 + 2 * copies) if settings.epochs else weights
+    return DiskEstimate(sizes.all.images - sizes.val.images, total + 64 * FILE + sizes.all.images * 100)
+
+
+def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
+    """Of a network that is given the size of its files, else counted on shapes without memory. Raises as it is made."""
+    if settings.huggingface is not None:
+        from autolabel.stages.initial_model import folder_of, weight_files
+
+        folder = folder_of(settings.huggingface)
+        return sum(_size(folder / name) for name in weight_files(folder))
+    if isinstance(settings.weights, Path) and settings.model == ModelConfig():
+        return _size(settings.weights)
+    import torch
+
+    from autolabel.models import build_model
+
+    with torch.device("meta"):
+        state: dict[str, Any] = build_model(settings.model, num_classes).state_dict()
+    return sum(value.numel() * value.element_size() for value in state.values())
+
+
+def _size(file: Any) -> int:
+    return int(file.stat().st_size) if file.is_file() else 0  # whoever reads it will say what is wrong
+
+
+def _both(a: ImageCount, b: ImageCount) -> ImageCount:
+    pixels = None if a.pixels is None or b.pixels is None else a.pixels + b.pixels
+    return ImageCount(a.images + b.images, pixels)

@@ -1,0 +1,233 @@
+"""A Hugging Face model on disk: a folder, or what the local cache holds under a hub id. Nothing is ever fetched.
+
+What a teacher or student begins with: a fresh network, weights of ours, or a Hugging Face model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autolabel.artifacts import read_weights
+from autolabel.config.schema import ModelConfig, TrainConfig
+from autolabel.errors import ConfigError, WeightsError
+from autolabel.store import digest_json, sha256_bytes, sha256_file
+from autolabel.user_files import read_user_file, reading
+
+if TYPE_CHECKING:
+    from autolabel.models import Network, NetworkCard
+    from autolabel.models.huggingface import FolderFiles
+    from autolabel.models.weights_file import AnyCard
+
+
+CONFIG = "config.json"
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # older and newer name; the first found counts
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_LARGEST_JSON = 16 * 2**20
+_REMEDY = "give a folder written by save_pretrained"
+_PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def folder_of(name: str) -> Path:
+    """The folder of that name, or the newest snapshot of that hub id in the local cache. Raises WeightsError."""
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if _HUB_ID.fullmatch(name) and (cached := _cached(name)) is not None:
+        return cached
+    raise WeightsError(name, "is neither a folder nor in the local Hugging Face cache", "nothing is downloaded here")
+
+
+def _cached(hub_id: str) -> Path | None:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise ConfigError(hub_id, "a hub id needs huggingface_hub", "pip install 'autolabel[hf]'") from None
+    try:
+        return Path(snapshot_download(hub_id, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def folder_identity(name: str) -> str:
+    """Digest of the files that are used, wherever they lie."""
+    folder = folder_of(name)
+    used = [CONFIG, *_processor(folder), *weight_files(folder)]
+    return digest_json({file: _digest(folder / file) for file in used})
+
+
+def read_files(name: str) -> FolderFiles:
+    """The files of a model, its weights to be read one by one. Raises WeightsError."""
+    from autolabel.models.huggingface import FolderFiles
+
+    folder = folder_of(name)
+    processor = next(iter(_processor(folder)), None)
+    return FolderFiles(
+        where=str(folder),
+        config=_small(folder / CONFIG),
+        processor=None if processor is None else _small(folder / processor),
+        weights=[partial(read_user_file, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
+    )
+
+
+def weight_files(folder: Path) -> list[str]:
+    """Names of the safetensors files, in order: one, or those that an index lists. Raises WeightsError."""
+    if (folder / _WHOLE).is_file():
+        return [_WHOLE]
+    if (folder / _INDEX).is_file():
+        return _shards(folder / _INDEX)
+    pickled = sorted(file.name for pattern in _PICKLED for file in folder.glob(pattern))
+    if pickled:
+        remedy = "save it as safetensors: model.save_pretrained(folder) of transformers 5 does"
+        raise WeightsError(folder, f"holds {pickled[0]}, and opening that could run a stranger's code", remedy)
+    raise WeightsError(folder, f"holds no {_WHOLE}", _REMEDY)
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        names = set(json.loads(_small(index))["weight_map"].values())
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        raise WeightsError(index, "is no index of safetensors files") from None
+    for name in names:
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise WeightsError(index, f"lists {name!r}, which is no file beside it")
+    return sorted(names)
+
+
+def _processor(folder: Path) -> list[str]:
+    return [name for name in _PROCESSORS if (folder / name).is_file()][:1]
+
+
+def _small(file: Path) -> bytes:
+    return read_user_file(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
+
+
+def _digest(file: Path) -> str:
+    with reading(file, WeightsError, _REMEDY):
+        return sha256_file(file)
+
+
+class InitialModel(NamedTuple):
+    model: Network
+    card: NetworkCard
+    missing: tuple[str, ...] = ()  # classes that a Hugging Face model did not know
+    note: str = ""  # what a person should know of it
+
+
+def initial_identity(settings: TrainConfig) -> dict[str, Any]:
+    """Initial weights count by their bytes, not by where they lie."""
+    found = {}
+    if settings.weights is not None:
+        found["weights"] = _weights_digest(settings, settings.weights)
+    if settings.huggingface is not None:
+        found["huggingface"] = folder_identity(settings.huggingface)
+    return found
+
+
+def _weights_digest(settings: TrainConfig, weights: Path | str) -> str:
+    """ImageNet weights have a pinned digest: the key is known before their package is installed."""
+    if isinstance(weights, Path):
+        return sha256_bytes(read_weights(weights))
+    from autolabel.models.pretrained import package_for
+
+    return package_for(settings.model.trunk, settings.place("weights")).sha256
+
+
+def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
+    """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
+    if isinstance(weights, Path):
+        return read_weights(weights)
+    from autolabel.models.pretrained import imagenet_weights
+
+    return imagenet_weights(settings.model.trunk, settings.place("weights"))
+
+
+def check_settings(settings: TrainConfig) -> None:
+    """Settings that exclude or need one another. Raises ConfigError."""
+    table = type(settings).__name__.lower()
+    foreign = settings.huggingface is not None
+    if foreign and settings.weights is not None:
+        raise ConfigError(f"{table}.huggingface", f"and {table}.weights: both are given", "leave one of them out")
+    if foreign and settings.model != ModelConfig():
+        raise ConfigError(f"{table}.model", "has no say over a Hugging Face model", f"leave [{table}.model] out")
+    if settings.class_map and not foreign:
+        raise ConfigError(f"{table}.class_map", "is for a Hugging Face model", f"name one with {table}.huggingface")
+    if settings.epochs == 0 and not foreign and settings.weights is None:
+        what = "0 means: take the weights as they are; but there are none"
+        raise ConfigError(f"{table}.epochs", what, f"set it above 0, or give {table}.weights or {table}.huggingface")
+
+
+def load_initial_model(settings: TrainConfig, class_names: tuple[str, ...]) -> InitialModel:
+    """The network that the settings name, to be trained or (`epochs` = 0) as it is.
+
+    Raises ConfigError and WeightsError.
+    """
+    check_settings(settings)
+    if settings.huggingface is not None:
+        return _from_huggingface(settings, settings.huggingface, class_names)
+    if settings.weights is not None:
+        return _from_weights(settings, settings.weights, class_names)
+    from autolabel.models import WeightsCard, build_model
+
+    model = build_model(settings.model, len(class_names))
+    return InitialModel(model, WeightsCard(table=settings.model, class_names=class_names))
+
+
+def is_from_scratch(settings: TrainConfig) -> bool:
+    """Whether the network begins with random weights."""
+    return settings.weights is None and settings.huggingface is None
+
+
+def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, ...]) -> InitialModel:
+    from autolabel.models.huggingface import model_as_it_is, model_to_train
+
+    begin = model_to_train if settings.epochs else model_as_it_is
+    model, card, missing = begin(read_files(name), class_names, settings.class_map)
+    what = "their layers begin afresh" if settings.epochs else "they are never predicted"
+    note = f"{name} knows no class for {', '.join(missing)}: {what}" if missing else ""
+    return InitialModel(model, card, missing, note)
+
+
+def _from_weights(settings: TrainConfig, path: Path | str, class_names: tuple[str, ...]) -> InitialModel:
+    from autolabel.models import HuggingFaceCard, start_from
+    from autolabel.models.checkpoint import has_other_classes
+    from autolabel.models.weights_file import check_trained, read_card
+
+    data = _read_initial(settings, path)
+    card = read_card(data, path)
+    foreign = isinstance(card, HuggingFaceCard)
+    if foreign or settings.epochs == 0:
+        _check_classes(card, class_names, path)
+        check_trained(card, path)
+    if foreign:
+        return _from_foreign_weights(settings, data, path)
+    model, begun = start_from(data, path, settings.model, class_names)
+    other = has_other_classes(data, path, class_names)
+    note = f"{path} knows other classes: the layers that end in class logits begin afresh" if other else ""
+    return InitialModel(model, begun, note=note)
+
+
+def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path | str) -> None:
+    """Weights that are taken as they are must have just the experiment's classes."""
+    found = getattr(card, "class_names", ())
+    if found != class_names:
+        what = f"is for the classes {', '.join(found)}" if found else "holds only a trunk, which labels nothing"
+        raise WeightsError(path, what[:200], "train it (epochs above 0), or take weights made for these classes")
+
+
+def _from_foreign_weights(settings: TrainConfig, data: bytes, path: Path | str) -> InitialModel:
+    """What was a Hugging Face model goes on as one."""
+    from autolabel.models.huggingface import check_trainable, huggingface_from_bytes
+
+    if settings.model != ModelConfig():
+        raise WeightsError(path, "holds a Hugging Face model", "leave the model table out")
+    model, card = huggingface_from_bytes(data, path)
+    if settings.epochs:
+        check_trainable(model, path)
+    return InitialModel(model, card)

@@ -1,0 +1,119 @@
+"""The keys of all stages as literals.
+
+A key names an artefact by what it is computed from. A literal that has to change here means that every user's artefacts
+of that stage become stale and are made again: raise the stage's `version` where its bytes change, and say so in
+CHANGELOG.md. The keys are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from autolabel import stages
+from autolabel.config import schema
+from autolabel.data import build
+from autolabel.flow.graph import Node
+from autolabel.flow.keys import key_document, stage_key
+from autolabel.flow.stage import Stage
+from autolabel.stages.table import Row, Rows
+
+ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.0,)),), crop=(32, 48))
+
+# stage -> (settings that are all default, key)
+FROZEN: dict[str, tuple[schema.Config, str]] = {
+    "manifest": (
+        schema.SyntheticConfig(source="synthetic"),
+        "41ba5b77bfc0808890c1301aab9b20f4922df21192705474ff2b67d3d3ce17a0",
+    ),
+    "teacher": (schema.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
+    "infer": (schema.InferConfig(), "83cfe79828123b12edd9d861355d12fa392c535d392c2908c5a529070d8ff108"),
+    "label": (schema.LabelConfig(), "c4ce8ecdb60082bdc9ffa4243bb8addf956bd09b07b1c6a45b1252265b452927"),
+    "audit": (schema.Config(), "5e0bd9f7cecfc343076b9ee5ac8c9f351f4212c089b8a38d0c1dce6f27f981ec"),
+    "compare": (schema.Config(), "832db9951633454247d206e51fc0907e17e0b16cf4c63ad1cbb1b146acd3aa97"),
+    "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),
+    "student": (schema.StudentConfig(), "b143f17cd751e9428c0028bf94cfcb5a8297bc1137d61d3db9aea8edb22796ca"),
+    "evaluate": (schema.EvaluateConfig(), "5d93c00bc5cad99ba0a44d6e8b7a99355e14ae7f8707f62fc1e396516ed74526"),
+    "report": (schema.ReportConfig(), "d6bfd0b43dcf5888fd55713cb3728dbbf8d6f993682c5de1bb4c5e83a5f7ce01"),
+    "table": (ROWS, "d0e863807271eaea81a751a5617c88cbf75310ae6b82eb575431fc336f3c9452"),
+}
+# The other sources of data, with a stand-in for the fingerprint of their files.
+SOURCES: dict[str, tuple[schema.SourceConfig, str]] = {
+    "camvid": (
+        schema.CamVidConfig(source="camvid", root=Path("data")),
+        "2e98d321e9dcba1e17be462669abecc1d8b78c15dfca67a6b6d3019e7605bbfe",
+    ),
+    "cityscapes": (
+        schema.CityscapesConfig(source="cityscapes", root=Path("data")),
+        "55c5eb5812f520f9dce865686f242503aa14c9dc2f85a07fa75d9a3a2301798c",
+    ),
+    "mapillary": (
+        schema.MapillaryConfig(source="mapillary", root=Path("data")),
+        "832cd15e34918a5034d5977999e4bc47c891707517913d08c1b2b5f57631f0f8",
+    ),
+    "folder": (
+        schema.FolderConfig(source="folder", root=Path("data")),
+        "3fd7ba3d3131356741816691c6d622e188c39b2e576092553c5b8267870253bc",
+    ),
+}
+# Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
+NOT_IN_THE_KEY = {
+    "manifest": {"root"},
+    "teacher": {"checkpoint_every"},
+    "student": {"checkpoint_every"},
+    "evaluate": {"min_miou"},
+}
+STAGES: dict[str, Stage] = {stage.name: stage for stage in (getattr(stages, name) for name in stages.__all__)}
+
+
+def document(stage: Stage, settings: schema.Config) -> dict[str, object]:
+    """The key document with every input of the stage, whose digest is that of its name."""
+    inputs = (name.rstrip("?").replace("*", "one") for name in stage.inputs)
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in inputs}
+    return key_document(Node(stage.name, stage, settings, 7, {}), digests)
+
+
+def check(found: dict[str, object], key: str) -> None:
+    shown = json.dumps(found, indent=1)
+    assert stage_key(found) == key, f"its artefacts become stale (see the top of this file); the document is\n{shown}"
+
+
+def test_every_stage_is_frozen() -> None:
+    assert set(FROZEN) == set(STAGES)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_stage_keys(name: str) -> None:
+    settings, key = FROZEN[name]
+    check(document(STAGES[name], settings), key)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_manifest_keys_of_the_other_sources(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "fingerprint", lambda settings: "0" * 64)
+    settings, key = SOURCES[name]
+    check(document(stages.MANIFEST, settings), key)
+
+
+def test_the_fingerprint_of_files(tmp_path: Path) -> None:
+    """Names and sizes of the files of a folder, wherever it lies."""
+    for name in ("images/a.png", "images/b.png", "masks/a.png", "classes.toml"):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text('names = ["road", "car"]\n')
+    check(
+        document(stages.MANIFEST, schema.FolderConfig(source="folder", root=tmp_path)),
+        "4ec14bea1ec0ddbeaee387609362aec8f1f8bf7b1210fbb6da57a7edd91f6d37",
+    )
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_every_setting_enters_the_key(name: str) -> None:
+    settings, _ = FROZEN[name]
+    found = document(STAGES[name], settings)["settings"]
+    added = {"content"} if name == "manifest" else set()
+    assert isinstance(found, dict)
+    assert set(found) == set(type(settings).model_fields) - NOT_IN_THE_KEY.get(name, set()) | added

@@ -23,13 +23,13 @@ COMPILE = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from autolabel.inference.fused_cuda import _FIELDS, _decide
+from autolabel.inference.fused_cuda import _FIELDS, _encode_kernel
 types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
 constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
 source = ASTSource(
-    _decide,
-    dict(zip(_decide.arg_names, types, strict=True)),
-    constexprs={(_decide.arg_names.index(name),): value for name, value in constants.items()},
+    _encode_kernel,
+    dict(zip(_encode_kernel.arg_names, types, strict=True)),
+    constexprs={(_encode_kernel.arg_names.index(name),): value for name, value in constants.items()},
 )
 options = {"enable_fp_fusion": True}
 print(len(triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]))

@@ -36,7 +36,7 @@ class Allocations(TorchDispatchMode):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_nothing_but_the_gradient_has_full_size(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("strips", "region"):
+    for module in ("tiling", "rmi_statistics"):
         monkeypatch.setattr(f"autolabel.losses.{module}.CPU_BYTES", 1)
     logits, labels = example(64, 128, classes=10)
     logits = logits.detach().float().requires_grad_()

@@ -58,9 +58,9 @@ for size in ((1, 3, 3), (1, 3, 140)):
     torch.testing.assert_close(fast.spread(p, y, weights, shifts), PLAIN.spread(p, y, weights, shifts))
 
 from tests.losses.plain_losses import example, plain_total
-from autolabel.losses import rmi_loss, row_products
+from autolabel.losses import rmi_kernels_torch, rmi_loss
 FAST["cpu"] = triton_kernels
-assert row_products.kernels(torch.device("cpu")) is not PLAIN
+assert rmi_kernels_torch.kernels(torch.device("cpu")) is not PLAIN
 logits, labels = example(13, 9, classes=1)
 got, expected = ((loss(logits, labels),) for loss in (rmi_loss, plain_total))
 torch.testing.assert_close(got, expected)

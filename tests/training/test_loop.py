@@ -46,13 +46,13 @@ def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
 _IN_A_PROCESS = """
 import torch
 from tests.training.tiny_training import *
-from autolabel.config.schema import Model
+from autolabel.config.schema import ModelConfig, RuntimeConfig
 from autolabel.models import build_model
 torch.manual_seed(0)
-model = build_model(Model(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)
+model = build_model(ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)
 data = TrainingData(ArrayPairs(3, (48, 64)), None, NAMES, epoch_images=3)
 table = settings(crop=(64, 64), loss="rmi", epochs=2)
-fit(model, data, settings=table, seed=7, runtime=Runtime(device="cpu", threads=2), save=len, log=len, stop=StopFlag(),
+fit(model, data, settings=table, seed=7, runtime=RuntimeConfig(device="cpu", threads=2), save=len, log=len, stop=StopFlag(),
     quiet=True)
 print(digest(model))
 """

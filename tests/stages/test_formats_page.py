@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_pipeline import Tiny
 
 from autolabel.data.loaders import load_label, read_verified
 from autolabel.data.manifest import Manifest
@@ -20,6 +19,7 @@ from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models.checkpoint import weights_from_bytes
 from autolabel.store import Artefact
+from tests.stages.tiny_pipeline import Tiny
 
 pytestmark = pytest.mark.xdist_group("tiny")
 

@@ -52,8 +52,8 @@ torch.manual_seed(0)
 model = build_model(ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)
 data = TrainingData(ArrayPairs(3, (48, 64)), None, NAMES, epoch_images=3)
 table = settings(crop=(64, 64), loss="rmi", epochs=2)
-fit(model, data, settings=table, seed=7, runtime=RuntimeConfig(device="cpu", threads=2), save=len, log=len, stop=StopFlag(),
-    quiet=True)
+runtime = RuntimeConfig(device="cpu", threads=2)
+fit(model, data, settings=table, seed=7, runtime=runtime, save=len, log=len, stop=StopFlag(), quiet=True)
 print(digest(model))
 """
 

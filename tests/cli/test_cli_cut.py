@@ -80,6 +80,7 @@ def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"codes-{number:05}.h5", f"x{number}", f"y{number}")

@@ -23,6 +23,7 @@ from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     model = network(dropout=0.0)
     result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=AugmentConfig(), ema=0.5))
@@ -58,6 +59,7 @@ print(digest(model))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_threads_give_the_same_bits() -> None:
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # for a busy machine
     runs = [
@@ -188,6 +190,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_with_loaders_at_work_can_end() -> None:
     run = subprocess.run([sys.executable, "-c", _FAILS], cwd=ROOT, timeout=60)
     assert run.returncode == 7

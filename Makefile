@@ -6,13 +6,17 @@ READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test test-timm overfit check bench kills soak clean
+.PHONY: demo test quick test-timm overfit check bench kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+# A part of `test` for use between two edits: under two CPU minutes, something of every package.
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not exhaustive"
 
 # The extra `timm` brings torchvision, which must not be where the other tests run.
 test-timm: $(TIMM_READY)

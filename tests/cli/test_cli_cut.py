@@ -96,6 +96,7 @@ def test_a_wrong_setting_is_named_as_the_option(tmp_path: Path, options: tuple[o
     assert "infer." not in result.stderr
 
 
+@pytest.mark.slow
 def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"codes-{number:05}.h5", f"x{number}", f"y{number}")

@@ -23,6 +23,8 @@ from autolabel.models.weights_file import check_trained
 from autolabel.stages.initial_model import load_initial_model
 from tests.helpers.experiments import experiment_toml, scenes
 
+pytestmark = pytest.mark.slow
+
 TABLE = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 
 

@@ -52,6 +52,7 @@ def test_table_of_one_threshold(num_classes: int) -> None:
         np.testing.assert_array_equal(table, expected_table(book, [threshold] * num_classes))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
     book = Codebook(data.draw(st.sampled_from([1, 5, 19, 40])))
@@ -149,6 +150,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries({"num_classes": JSON, "edges": JSON, "rule": st.just(Codebook(19).to_dict()["rule"])}) | JSON
 )

@@ -144,6 +144,7 @@ def test_counts_end_with_ignore() -> None:
     assert count_pixels(np.array([[0, 2, 255], [2, 2, 255]], np.uint8), 3) == (1, 0, 3, 2)
 
 
+@pytest.mark.slow
 def test_labels_need_no_torch() -> None:
     code = "import sys, autolabel.labels.threshold, autolabel.labels.visualize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

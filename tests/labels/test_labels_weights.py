@@ -12,6 +12,7 @@ from autolabel.labels.shards import write_shard
 from autolabel.labels.threshold import apply_threshold, confidence_table, threshold_shard
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 10_000),
     st.sampled_from([Codebook(3), Codebook(19), Codebook(40), Codebook(19, second_below=0.9)]),

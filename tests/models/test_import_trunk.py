@@ -54,6 +54,7 @@ def same(data: bytes, expected: Tensors) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", CLASSIFIERS)
 @pytest.mark.parametrize(
     ("container", "prefix"), [(None, ""), ("state_dict", "module."), ("model_dict", "module.backbone.")]

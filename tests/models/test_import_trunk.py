@@ -29,6 +29,7 @@ CLASSIFIERS = {
     "resnet_tiny": ("fc.weight", "fc.bias"),
     "wide_resnet_tiny": ("bn_out.0.weight", "classifier.fc.weight"),
     "xception_tiny": ("fc.weight", "fc.bias"),
+    "efficientnet_tiny_os8": ("_conv_head.weight", "_bn1.running_var", "_fc.bias"),
 }
 
 

@@ -31,19 +31,19 @@ from autolabel.store import (
 )
 from autolabel.user_files import read_user_file
 
-INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
-BEGIN_MARK = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
+INDEX = "labels.json"  # settings and a row per image; written last
+BEGIN_MARK = "unfinished.json"  # the image ids, in a folder without an index: the same command may continue there
 
 
 class ShardSource(NamedTuple):
-    """A shard of codes that is read whenever it is asked for: only a few are in memory at once."""
+    """A shard of codes, read on demand: only a few are in memory at once."""
 
     where: str
     read: Callable[[], bytes]
 
 
 class _Seen(NamedTuple):
-    """What a first look at a shard tells; every image of it decodes."""
+    """The result of a first look at a shard. Every image of it has been decoded."""
 
     sha256: str
     book: Codebook
@@ -62,7 +62,10 @@ def cut_shards(
     jobs: int,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Cut every shard of `codes` into `out`; returns what `--json` prints. Nothing is written where a shard is bad."""
+    """Write the labels of every shard of `codes` to `out`; return what `--json` prints.
+
+    A bad shard ends the command before it writes anything.
+    """
     require_codec(codec)
     require_backend(backend)
     sources = shard_sources(codes)
@@ -111,7 +114,7 @@ def _read_again(source: ShardSource, seen: _Seen) -> bytes:
 
 
 def _begin(out: Path, names: Mapping[str, str]) -> None:
-    """Take an empty folder, or one in which a cut of the same images was cut short. ConfigError for any other."""
+    """Accept an empty folder, or one where a cut of the same images was interrupted. Raises ConfigError for others."""
     begun = json.dumps(sorted(names)).encode()
     if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, begun))):
         raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
@@ -121,7 +124,7 @@ def _begin(out: Path, names: Mapping[str, str]) -> None:
 
 
 def _is_empty(folder: Path) -> bool:
-    """But for what a writer that was killed has left."""
+    """Temporary files of a killed writer do not count."""
     return all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
 
 
@@ -130,7 +133,7 @@ def _holds(file: Path, data: bytes) -> bool:
 
 
 def shard_sources(codes: Path) -> list[ShardSource]:
-    """The shards of images to label: those of an infer artefact, checked as they are read, or a single file."""
+    """The shards of images to label: those of an infer artefact, checked on reading, or a single file."""
     if (codes / "COMMIT").is_file():
         artefact = Artefact.open(codes)
         found = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
@@ -167,8 +170,15 @@ def _row(item: LabelledImage, name: str) -> dict[str, Any]:
 @click.argument("codes", type=click.Path(path_type=Path))
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
 @click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
-@click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
-@click.option("--backend", default="threads", show_default=True, help="threads, loky, dask or ray: where it is done.")
+@click.option(
+    "--codec",
+    default="default",
+    show_default=True,
+    help="default, or archive: smaller files, slow to write, same pixels.",
+)
+@click.option(
+    "--backend", default="threads", show_default=True, help="Where the work runs: threads, loky, dask or ray."
+)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
 @jobs_option
 @json_option
@@ -184,7 +194,7 @@ def cut(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
+    """Write label PNGs from CODES (an infer artefact or a shard file) at another threshold."""
     per_class = dict(_class_threshold(text) for text in class_thresholds)
     result = cut_shards(
         codes,

@@ -24,7 +24,7 @@ from autolabel.signals import Stopped
 
 
 class WrongUsage(click.ClickException):
-    """What click says of options and arguments, in one line as every other error."""
+    """An error of click about options and arguments, in one line like every other error."""
 
     exit_code = 2
 
@@ -56,10 +56,10 @@ def errors_to_exit_codes() -> Iterator[None]:
     except Stopped as stop:
         print_err(f"autolabel: {stop}; run the same command again to go on")
         code = 128 + stop.signum
-    except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
+    except KeyboardInterrupt:  # in a command that does not catch signals: predict, cut, status
         print_err("autolabel: stopped by SIGINT")
         code = 128 + signal.SIGINT
-    except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
+    except BrokenPipeError:  # `autolabel ... | head`: the reader has closed the pipe; this is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
@@ -74,11 +74,11 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 class ErrorsToExitCodes(click.Group):
-    """Every foreseen error ends in one line on stderr and its exit code; a traceback is a bug of ours."""
+    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
         with errors_to_exit_codes(), usage_in_one_line():
-            if any("\0" in arg for arg in args):  # no shell passes one on
+            if any("\0" in arg for arg in args):  # no shell passes it
                 raise click.UsageError("an argument holds a NUL character")
             return super().make_context(info_name, args, *rest, **options)
 

@@ -7,7 +7,7 @@ how fast, and is recorded as provenance.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
@@ -164,6 +164,8 @@ def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -
 class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
+    table_name: ClassVar[str] = "train"  # in an experiment; errors name settings by it
+
     model: ModelConfig = ModelConfig()
     # A weights file to start from, "imagenet" (a package holds the trunk's weights: extra `pretrained`) or "random",
     # the default. Not the path but the digest enters the stage key.
@@ -202,14 +204,18 @@ class TrainConfig(Config):
 
     def place(self, name: str) -> str:
         """Of a setting, as errors name it: "teacher.batch"."""
-        return f"{type(self).__name__.lower()}.{name}"
+        return f"{self.table_name}.{name}"
 
 
 class TeacherConfig(TrainConfig):
+    table_name: ClassVar[str] = "teacher"
+
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
 
 
 class StudentConfig(TrainConfig):
+    table_name: ClassVar[str] = "student"
+
     # What a pixel of an auto label counts in the loss: 1, or its probability by the codes' bins (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
 

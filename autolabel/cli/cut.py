@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from autolabel.artifacts import SHARD_INDEX_FILE, parse_shard_index, read_shard_index
 from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
@@ -31,6 +32,7 @@ from autolabel.store import (
 )
 from autolabel.user_files import read_user_file
 
+_REMEDY = "give an infer artefact, its data folder, or a shard of codes (.h5)"
 INDEX = "labels.json"  # settings and a row per image; written last
 BEGIN_MARK = "unfinished.json"  # the image ids, in a folder without an index: the same command may continue there
 
@@ -42,8 +44,8 @@ class ShardSource(NamedTuple):
     read: Callable[[], bytes]
 
 
-class _Seen(NamedTuple):
-    """The result of a first look at a shard. Every image of it has been decoded."""
+class _Checked(NamedTuple):
+    """A shard whose images all decode."""
 
     sha256: str
     book: Codebook
@@ -99,14 +101,14 @@ def cut_shards(
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
 
 
-def _look(source: ShardSource) -> _Seen:
+def _look(source: ShardSource) -> _Checked:
     data = source.read()
     shard = read_shard(data, where=source.where)
     shard.check()
-    return _Seen(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+    return _Checked(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
 
 
-def _read_again(source: ShardSource, seen: _Seen) -> bytes:
+def _read_again(source: ShardSource, seen: _Checked) -> bytes:
     data = source.read()
     if sha256_bytes(data) != seen.sha256:
         raise DataError(source.where, "changed while it was being cut", "run the same command again")
@@ -115,12 +117,12 @@ def _read_again(source: ShardSource, seen: _Seen) -> bytes:
 
 def _begin(out: Path, names: Mapping[str, str]) -> None:
     """Accept an empty folder, or one where a cut of the same images was interrupted. Raises ConfigError for others."""
-    begun = json.dumps(sorted(names)).encode()
-    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, begun))):
+    mark = json.dumps(sorted(names)).encode()
+    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, mark))):
         raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
     if out.exists():
         remove_temporaries(out)
-    write_file(out / BEGIN_MARK, begun)
+    write_file(out / BEGIN_MARK, mark)
 
 
 def _is_empty(folder: Path) -> bool:
@@ -133,30 +135,41 @@ def _holds(file: Path, data: bytes) -> bool:
 
 
 def shard_sources(codes: Path) -> list[ShardSource]:
-    """The shards of images to label: those of an infer artefact, checked on reading, or a single file."""
+    """The shards of images to label: those of an infer artefact, checked on reading, those of a folder, or one file.
+
+    The index tells which shards hold images to label. In a folder without an index every HDF5 file counts.
+    """
     if (codes / "COMMIT").is_file():
         artefact = Artefact.open(codes)
-        found = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
-    elif codes.is_dir():
-        found = [ShardSource(str(file), partial(_read, file)) for file in sorted(codes.glob("codes-*.h5"))]
+        index = read_shard_index(artefact) if SHARD_INDEX_FILE.name in artefact.names() else None
+        names = [] if index is None else [shard.name for shard in index.of_split("train")]
+        sources = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in names]
     else:
-        found = [ShardSource(str(codes), partial(_read, codes))]
-    if not found:
-        raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
-    return found
+        files = _shard_files(codes) if codes.is_dir() else [codes]
+        sources = [ShardSource(str(file), partial(_read, file)) for file in files]
+    if not sources:
+        raise DataError(codes, "holds no codes of images to label", _REMEDY)
+    return sources
+
+
+def _shard_files(folder: Path) -> list[Path]:
+    index = folder / SHARD_INDEX_FILE.name
+    if not index.exists():
+        return sorted(folder.glob("*.h5"))
+    return [folder / shard.name for shard in parse_shard_index(_read(index), index).of_split("train")]
 
 
 def _read(file: Path) -> bytes:
-    return read_user_file(file, DataError, "give an infer artefact or a codes-*.h5 file")
+    return read_user_file(file, DataError, _REMEDY)
 
 
-def _class_names(shard: _Seen, where: str) -> tuple[str, ...]:
+def _class_names(shard: _Checked, where: str) -> tuple[str, ...]:
     if not shard.class_names:
         raise DataError(where, "names no classes", "infer again")
     return shard.class_names
 
 
-def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
+def _check_same_book(shard: _Checked, first: _Checked, where: str) -> None:
     if shard.book != first.book or shard.class_names != first.class_names:
         raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
 

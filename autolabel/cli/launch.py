@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 LOCALHOST = "127.0.0.1"
 
 
-def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: StopFlag) -> None:
+def launch(
+    arguments: Sequence[str], *, num_processes: int, step: str, memory_setting: str | None, stop: StopFlag
+) -> None:
     """Run `autolabel ARGUMENTS` in `num_processes` ranks and wait for them.
 
     Raises AlreadyReported where a rank failed and said why, AutolabelError where one was killed, and Stopped after a
-    signal; the ranks then had 30 seconds for their checkpoint.
+    signal; the ranks then had 30 seconds for their checkpoint. `memory_setting` bounds the memory of the step.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -52,7 +54,7 @@ def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: Sto
     except SignalException as error:
         raise Stopped(error.sigval) from error
     except ChildFailedError as error:
-        raise _failure(error, step) from error
+        raise _failure(error, step, memory_setting) from error
     except RendezvousError as error:
         raise AutolabelError(step, f"the processes did not find each other ({error})", "run again") from error
 
@@ -110,7 +112,7 @@ def _silent_logging() -> Iterator[None]:
         logging.disable(level)
 
 
-def _failure(error: ChildFailedError, step: str) -> Exception:
+def _failure(error: ChildFailedError, step: str, memory_setting: str | None) -> Exception:
     """The error of the rank that ended first: the agent then ends the others with SIGTERM."""
     failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode == -signal.SIGTERM)
     rank, first = failures[0]
@@ -119,6 +121,5 @@ def _failure(error: ChildFailedError, step: str) -> Exception:
     if first.exitcode > 0:
         return AlreadyReported(first.exitcode)
     name = signal.Signals(-first.exitcode).name
-    smaller = "runtime.infer_batch" if step.startswith("infer") else "runtime.micro_batch"
-    remedy = f"run the same command again to go on, with a smaller {smaller} if memory ran out"
-    return AutolabelError(step, f"process {rank} was ended by {name}", remedy)
+    smaller = f", with a smaller {memory_setting} if memory ran out" if memory_setting else ""
+    return AutolabelError(step, f"process {rank} was ended by {name}", f"run the same command again to go on{smaller}")

@@ -144,7 +144,13 @@ def running(
     def launch_unlocked(node: Node) -> None:
         assert ranks is not None
         lock.close()
-        launch(ranks.arguments(node), num_processes=ranks.number, step=node.name, stop=stop)
+        launch(
+            ranks.arguments(node),
+            num_processes=ranks.number,
+            step=node.name,
+            memory_setting=node.stage.memory_setting,
+            stop=stop,
+        )
         lock.enter_context(hold_lock(lock_file))
 
     with ExitStack() as lock:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.comparison import ComparisonResult, LabelDiffResult
+from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
 from autolabel.audit.threshold_curve import ThresholdCurveResult
@@ -56,12 +56,6 @@ class AttentionExample:
     image: NDArray[np.uint8]  # (H, W, 3)
     scales: tuple[ScaleView, ...]
     fused: NDArray[np.uint8]  # (H, W) train ids
-
-
-class RoundChange(LabelDiffResult):
-    """What became of the labels from one round of self-training to the next."""
-
-    truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count
 from autolabel.data.sampling import EpochSampler, SamplingPhase
 from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
+from tests.helpers.hang import HANG_SECONDS
 
 
 class Arrays:
@@ -87,7 +88,7 @@ def test_the_next_epoch_is_made_while_the_last_batch_of_one_is_trained_on() -> N
     with closing(stream):
         next(stream), next(stream)  # the six samples of an epoch; nobody asks for more
         for _ in range(6 + 3):
-            assert crop_set.pairs.read.acquire(timeout=10)
+            assert crop_set.pairs.read.acquire(timeout=HANG_SECONDS)
 
 
 def test_a_short_last_batch_is_whole() -> None:

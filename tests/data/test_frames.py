@@ -79,7 +79,9 @@ def test_a_limit_holds_before_anything_is_decoded() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damage_is_one_error(kind: str, draw: st.DataObject) -> None:
     data = bytearray(FILES[kind])

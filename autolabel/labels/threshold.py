@@ -54,7 +54,7 @@ def apply_threshold(
     if policy not in POLICIES:
         raise ConfigError("label.coarse", f"no policy is named {policy!r}", f"take one of {', '.join(POLICIES)}")
     assert len(lut) == np.iinfo(codes.dtype).max + 1, f"a table of {len(lut)} for {codes.dtype} codes"
-    labels = lut[codes]
+    labels: np.ndarray = lut[codes]
     if coarse is None:
         return labels
     if coarse.shape != codes.shape:

@@ -1,4 +1,4 @@
-"""`run --nproc`: one step made by several processes of this machine, started and watched by torchrun's own agent."""
+"""`run --nproc`: runs one step in several processes of this machine, which torchrun's own agent starts and watches."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def launch(
     except ChildFailedError as error:
         raise _failure(error, step, memory_setting) from error
     except RendezvousError as error:
-        raise AutolabelError(step, f"its processes did not find each other ({error})", "run again") from error
+        raise AutolabelError(step, f"the processes did not find each other ({error})", "run again") from error
 
 
 def _streams() -> LogsSpecs:
-    """The ranks write to our stderr; no files of the agent's own, and no traffic but through the loopback device."""
+    """The ranks write to this process's stderr. The agent writes no files and uses the loopback device only."""
     from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 
     class Streams(LogsSpecs):
@@ -81,12 +81,12 @@ def _streams() -> LogsSpecs:
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """The agent wants a first SIGINT or SIGTERM as an exception: it passes the signal on. A second one ends us."""
+    """The agent needs the first SIGINT or SIGTERM as an exception, to pass it on. A second one ends this process."""
     from torch.distributed.elastic.multiprocessing import SignalException
 
     def handler(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(s, signal.SIG_DFL)  # dying takes the ranks with us
+            signal.signal(s, signal.SIG_DFL)  # the ranks end with this process
         print_err(announcement(signum))
         raise SignalException(f"received {signum}", signal.Signals(signum))
 
@@ -103,7 +103,7 @@ def _signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _silent_logging() -> Iterator[None]:
-    """The agent's reports would drown the one line that counts."""
+    """Silence the agent's reports, which would hide the one line of the error."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -113,10 +113,10 @@ def _silent_logging() -> Iterator[None]:
 
 
 def _failure(error: ChildFailedError, step: str, memory_setting: str | None) -> Exception:
-    """The failure of the rank that ended first: the agent then ends the others with SIGTERM."""
+    """The error of the rank that ended first: the agent then ends the others with SIGTERM."""
     failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode == -signal.SIGTERM)
     rank, first = failures[0]
-    if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # sent to a rank, and so all have stopped
+    if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # a signal to one rank has stopped all
         return Stopped(first.exitcode - 128)
     if first.exitcode > 0:
         return AlreadyReported(first.exitcode)

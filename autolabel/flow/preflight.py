@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autolabel.config.schema import Experiment
+from autolabel.errors import naming_settings
 from autolabel.flow.graph import Node
-from autolabel.flow.stage import PreflightContext
+from autolabel.flow.stage import PreflightContext, setting_name
 
 if TYPE_CHECKING:
     from autolabel.data.sources.base import SourceListing
@@ -23,5 +25,6 @@ def preflight(experiment: Experiment, nodes: Iterable[Node], *, num_processes: i
     data = plan(experiment.data)
     for node in nodes:
         inputs = {name: source.settings for name, source in node.inputs.items()}
-        node.stage.check(PreflightContext(node.settings, inputs, data, num_processes, experiment.runtime))
+        with naming_settings(partial(setting_name, node.settings)):
+            node.stage.check(PreflightContext(node.settings, inputs, data, num_processes, experiment.runtime))
     return data

@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from autolabel import __version__
 from autolabel.config.schema import Config, Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
-from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact
+from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.preflight import preflight
-from autolabel.flow.stage import Context, DatasetSizes
+from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
@@ -216,7 +217,8 @@ class Runner:
             world=world,
         )
         self._broadcast_task(context, key)
-        outcome = node.stage.run(context)
+        with naming_settings(partial(setting_name, node.settings)):
+            outcome = node.stage.run(context)
         provenance = {
             "key": document,
             "experiment": self.experiment.model_dump(mode="json"),

@@ -98,6 +98,12 @@ class PreflightContext(Generic[S_co]):
             raise DataError(self.data.root, f"no {split} image has a label of {' or '.join(roles)}", remedy)
 
 
+def setting_name(settings: Config, name: str) -> str:
+    """The full name of a setting that a stage used: one of its own, or one of `runtime`."""
+    own = name.partition(".")[0] in type(settings).model_fields
+    return settings.place(name) if own else RuntimeConfig().place(name)
+
+
 class ImageCount(NamedTuple):
     images: int
     pixels: int | None  # of all of them together; None where nothing says so yet

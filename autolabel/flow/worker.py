@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autolabel.config.schema import Config, Experiment, RuntimeConfig
 from autolabel.distributed import ProcessGroup
+from autolabel.errors import naming_settings
 from autolabel.flow.graph import load_pipeline
-from autolabel.flow.stage import Context
+from autolabel.flow.stage import Context, setting_name
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, join_draft
 
@@ -52,4 +54,5 @@ def _run_task(document: Mapping[str, Any], world: ProcessGroup, stop: StopFlag) 
         quiet=True,
         world=world,
     )
-    node.stage.run(context)
+    with naming_settings(partial(setting_name, node.settings)):
+        node.stage.run(context)

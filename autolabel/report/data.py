@@ -85,10 +85,15 @@ class ReportData:
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
-    threshold: float | None = None  # the one the labels were cut at
+    threshold: float | None = None  # of the label set
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # of the classes that have one of their own
     footprint: FootprintResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def threshold_of(self, name: str) -> float | None:
+        """The threshold that the labels of one class were cut at."""
+        return self.class_thresholds.get(name, self.threshold)

@@ -77,7 +77,7 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
     ):
         for name, cuts in zip((shard.name for shard in todo), results, strict=True):
             ctx.draft.write_many((names[item.id], item.png) for item in cuts)
-            ctx.draft.write_many((f"weights/{names[item.id]}", item.weights) for item in cuts if item.weights)
+            ctx.draft.write_many((f"weights/{names[item.id]}", item.confidence) for item in cuts if item.confidence)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
             journal.append([{"shard": name, "rows": finished[name]}])
             bar.update()
@@ -107,7 +107,7 @@ def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: La
     from autolabel.labels.threshold import threshold_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
-    return threshold_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
+    return threshold_shard(task.data, lut, coarse, settings.coarse, confidence=settings.weights, codec=settings.codec)
 
 
 def _row(item: LabelledImage, name: str) -> _LabelFile:
@@ -120,7 +120,7 @@ def _row(item: LabelledImage, name: str) -> _LabelFile:
         "bytes": len(item.png),
         "counts": list(item.counts),
         "reasons": item.reasons,
-        "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.weights)} if item.weights else None,
+        "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.confidence)} if item.confidence else None,
     }
 
 

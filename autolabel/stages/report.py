@@ -54,6 +54,7 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
             threshold=labels_meta(ctx.inputs["labels"])["threshold"],
+            class_thresholds=labels_meta(ctx.inputs["labels"])["class_thresholds"],
             footprint=audit["footprint"],
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
@@ -174,7 +175,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=1,
+    version=2,
     output="report",
     inputs={
         "data": "manifest",

@@ -81,7 +81,7 @@ def check_network(ahead: PreflightContext[TrainConfig]) -> None:
     """The network must be known, its initial weights must exist and fit, and the ranks must share a batch evenly."""
     import torch
 
-    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch, where=ahead.settings.place("batch"))
+    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch)
     with torch.device("meta" if is_from_scratch(ahead.settings) else "cpu"):  # no memory where shapes say it all
         load_initial_model(ahead.settings, ahead.data.classes.names)
 

@@ -115,6 +115,23 @@ def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--threshold", 0.55), "autolabel: --threshold: 0.55 is no bin edge"),
+        (("--class-threshold", "z=0.5"), "autolabel: --class-threshold: no class is named 'z'"),
+        (("--codec", "webp"), "autolabel: --codec: no codec is named 'webp'"),
+        (("--backend", "spark"), "autolabel: --backend: no back-end is named 'spark'"),
+    ],
+)
+def test_a_wrong_setting_is_named_as_the_option(tmp_path: Path, options: tuple[object, ...], says: str) -> None:
+    result = cut(shard(tmp_path / "codes-00000.h5", "x"), "--out", tmp_path / "out", *options)
+    assert (result.exit_code, result.stderr.startswith(says)) == (2, True), result.stderr
+    assert "label." not in result.stderr
+    assert "infer." not in result.stderr
+
+
+@pytest.mark.slow
 def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"codes-{number:05}.h5", f"x{number}", f"y{number}")

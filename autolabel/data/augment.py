@@ -116,7 +116,8 @@ class _Span:
     def nearest(self) -> np.ndarray:
         """Source pixel under the middle of each output pixel."""
         step = (self.high - self.low) / self.size
-        return np.floor(self.low + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+        pixels: np.ndarray = np.floor(self.low + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+        return pixels
 
 
 def _span(length: int, crop: int, scale: float, position: float, centre: int | None) -> _Span:
@@ -186,7 +187,8 @@ def classmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE])
     table = np.zeros(256, dtype=bool)
     table[rng.permutation(present)[: (len(present) + 1) // 2]] = True
-    return table[label]
+    mask: np.ndarray = table[label]
+    return mask
 
 
 Mix = Callable[[np.ndarray, np.random.Generator], np.ndarray]

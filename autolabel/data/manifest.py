@@ -97,7 +97,8 @@ def _check_schema(table: pa.Table, schema: pa.Schema, where: str) -> None:
 
 def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
     if not pa.types.is_list(kind):
-        return column.to_pylist()
+        cells: list[Any] = column.to_pylist()
+        return cells
     # Twenty times faster than to_pylist where all lists are of one length, which `checks` demands anyway.
     lengths = pc.list_value_length(column).unique()
     values = pc.list_flatten(column)

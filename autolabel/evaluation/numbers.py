@@ -13,7 +13,8 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     """part / whole in float64, element by element; NaN where whole is 0."""
     numerator, denominator = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     nothing = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    return np.divide(numerator, denominator, out=nothing, where=denominator != 0)
+    quotient: NDArray[np.float64] = np.divide(numerator, denominator, out=nothing, where=denominator != 0)
+    return quotient
 
 
 def share(part: float | np.integer, whole: float | np.integer) -> float | None:

@@ -115,7 +115,8 @@ class Shard:
         dataset = self._datasets[image_id]
         self._check(dataset, image_id)
         with _damage(self._where):
-            return dataset[()]
+            codes: np.ndarray = dataset[()]
+            return codes
 
     def check(self) -> None:
         """DataError unless every image decodes to a map of codes."""

@@ -36,7 +36,8 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _scaled(length: int, scale: float) -> int:
     """torch's own functions, because the length is a symbol while a network is exported for images of any size."""
-    return torch.sym_max(1, torch.sym_int(length * scale))
+    scaled: int = torch.sym_max(1, torch.sym_int(length * scale))
+    return scaled
 
 
 def statically_equal(ours: Sequence[int], theirs: Sequence[int]) -> bool:

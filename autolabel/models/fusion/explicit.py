@@ -58,7 +58,7 @@ class ExplicitAttention(nn.Module):
 class Explicit(Fusion):
     """The sum over the scales of logits times attention, which one head gives for `SCALES` together."""
 
-    joint = SCALES
+    fixed_scales = SCALES
 
     def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
         """Both factors at the size of scale 1.0: (B, K, H, W).

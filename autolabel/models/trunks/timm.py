@@ -82,7 +82,8 @@ def _import_timm(name: str) -> ModuleType:
 
 
 def _create(timm: ModuleType, name: str, way: dict[str, Any]) -> nn.Module:
-    return timm.create_model(name, pretrained=False, features_only=True, **way)
+    trunk: nn.Module = timm.create_model(name, pretrained=False, features_only=True, **way)
+    return trunk
 
 
 def _plan(timm: ModuleType, name: str, stride: int) -> Plan:

@@ -230,6 +230,7 @@ def cpu_seconds_to_load(count: int) -> float:
     return min(seconds)
 
 
+@pytest.mark.slow
 def test_eight_times_as_many_images_take_no_square_of_the_time() -> None:
     """A ratio of CPU times, so that neither a slow nor a busy machine matters: linear is 8, quadratic 64."""
     assert cpu_seconds_to_load(8_000) < 24 * cpu_seconds_to_load(1_000)

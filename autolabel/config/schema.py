@@ -7,7 +7,7 @@ how fast, and is recorded as provenance.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
@@ -164,6 +164,8 @@ def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -
 class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
+    table: ClassVar[str] = "train"  # the table's name in the experiment file
+
     model: ModelConfig = ModelConfig()
     # A weights file to start from, "imagenet" (a package holds the trunk's weights: extra `pretrained`) or "random",
     # the default. Not the path but the digest enters the stage key.
@@ -201,15 +203,17 @@ class TrainConfig(Config):
     max_nan: PositiveInt = 10  # this many non-finite losses in a row end the training
 
     def place(self, name: str) -> str:
-        """Of a setting, as errors name it: "teacher.batch"."""
-        return f"{type(self).__name__.lower()}.{name}"
+        """A setting of this table as errors name it: "teacher.batch"."""
+        return f"{self.table}.{name}"
 
 
 class TeacherConfig(TrainConfig):
+    table: ClassVar[str] = "teacher"
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
 
 
 class StudentConfig(TrainConfig):
+    table: ClassVar[str] = "student"
     # What a pixel of an auto label counts in the loss: 1, or its probability by the codes' bins (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
 

@@ -150,7 +150,7 @@ def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
 
 def check_settings(settings: TrainConfig) -> None:
     """Settings that exclude or need one another. Raises ConfigError."""
-    table = type(settings).__name__.lower()
+    table = settings.table
     foreign = settings.huggingface is not None
     if foreign and settings.weights is not None:
         raise ConfigError(f"{table}.huggingface", f"and {table}.weights: both are given", "leave one of them out")

@@ -48,9 +48,8 @@ class ThresholdCurve:
         self._names, self._edges = list(names), list(edges)
         self._counts = np.zeros((2, len(self._names), len(self._edges) + 1), np.int64)  # wrong/right, class, bin
         self._images = self._pixels = 0
-        self._seconds: NDArray[np.int64] | None = (
-            None  # pixels with a second class, wrong ones of these, right ones of those
-        )
+        # Pixels with a second class; those of them with a wrong first class; those of these with a right second class.
+        self._seconds: NDArray[np.int64] | None = None
 
     def add(
         self,

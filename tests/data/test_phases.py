@@ -82,7 +82,7 @@ def test_a_later_part_does_not_restart_its_walk() -> None:
 
 def test_without_class_uniform_draws_no_classes_are_needed() -> None:
     parts = plan_phases(table(phases=(FINE,)), layers=LAYERS, names=NAMES, images_by_class=())
-    assert (list(parts[0].pictures), parts[0].epochs, parts[0].images_by_class) == ([0, 2, 6], 6, ())
+    assert (list(parts[0].images), parts[0].epochs, parts[0].images_by_class) == ([0, 2, 6], 6, ())
 
 
 def test_a_layer_that_no_image_has_is_refused() -> None:

@@ -146,7 +146,7 @@ def test_a_tree_of_unusable_files_is_refused_early_and_in_silence(
     tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(40):
-        put(tree / "images" / f"bad{number}.png", b"no picture")
+        put(tree / "images" / f"bad{number}.png", b"no image")
     with pytest.raises(DataError, match="11 or more, but"):
         made(tree)
     assert capfd.readouterr().err == ""

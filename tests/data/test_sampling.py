@@ -16,8 +16,8 @@ from tests.helpers.paths import ROOT
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
     # Class 0 everywhere, class 1 nowhere, class 2 in one image only.
-    part = SamplingPhase(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
-    return EpochSampler((part,), seed, epoch_images, class_uniform)
+    phase = SamplingPhase(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
+    return EpochSampler((phase,), seed, epoch_images, class_uniform)
 
 
 def reference_centroids(label: np.ndarray, tile: int, num_classes: int) -> list[tuple[int, float, float]]:

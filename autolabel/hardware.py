@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 
 
 def usable_cores() -> int:
@@ -21,7 +21,7 @@ def usable_cores() -> int:
 
 
 def resolve_device(name: str) -> str:
-    """The device to use: `auto` is CUDA if available, else the CPU. Raises ConfigError if the device does not exist."""
+    """The device to use: `auto` is CUDA if available, else the CPU. Raises SettingError if there is no such device."""
     import torch
 
     if name == "auto":
@@ -29,12 +29,12 @@ def resolve_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError("runtime.device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
+        raise SettingError("device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError("runtime.device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
+        raise SettingError("device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
     # device.index is a byte, which would turn cuda:256 into cuda:0.
     if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise ConfigError("runtime.device", f"{name!r} is not on this machine", "use --device cpu")
+        raise SettingError("device", f"{name!r} is not on this machine", "use --device cpu")
     return name
 
 

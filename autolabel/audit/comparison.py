@@ -122,6 +122,12 @@ class LabelDiffResult(TypedDict):
     iou: dict[str, float | None]  # by class: pixels of the class in both over pixels of it in either
 
 
+class RoundChange(LabelDiffResult):
+    """The change from one round of self-training to the next."""
+
+    truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
+
+
 class LabelDiff:
     """Compares two label maps of the same images; call `add` once per image."""
 

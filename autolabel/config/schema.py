@@ -47,10 +47,17 @@ class Config(BaseModel):
     """Base of every settings table: unknown keys and wrong types are errors, and values never change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    toml_table: ClassVar[str] = ""  # the table's name in the experiment file
+
+    def place(self, name: str) -> str:
+        """The full name of a setting as errors give it: "teacher.batch"."""
+        return f"{self.toml_table}.{name}" if self.toml_table else name
 
 
 class SourceConfig(Config):
     """Settings of every data source."""
+
+    toml_table = "data"
 
     max_pixels: PositiveInt = 64_000_000  # Images with more pixels are refused before they are decoded.
     # Up to this many unusable images are quarantined; with more, no manifest is written.
@@ -169,8 +176,6 @@ def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -
 class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
-    table: ClassVar[str] = "train"  # the table's name in the experiment file
-
     model: ModelConfig = ModelConfig()
     # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`) or "random".
     # The digest of the file enters the stage key, not its path.
@@ -211,15 +216,11 @@ class TrainConfig(Config):
     checkpoint_every: PositiveInt = 100  # Number of steps between checkpoints.
     max_nan: PositiveInt = 10  # Training stops after this many non-finite losses in a row.
 
-    def place(self, name: str) -> str:
-        """A setting of this table as errors name it: "teacher.batch"."""
-        return f"{self.table}.{name}"
-
 
 class TeacherConfig(TrainConfig):
     """Training of the teacher."""
 
-    table: ClassVar[str] = "teacher"
+    toml_table = "teacher"
 
     # Label layers the teacher trains on; an image uses the first one that it has.
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
@@ -228,7 +229,7 @@ class TeacherConfig(TrainConfig):
 class StudentConfig(TrainConfig):
     """Training of the student."""
 
-    table: ClassVar[str] = "student"
+    toml_table = "student"
 
     # Weight of an auto-labelled pixel in the loss: 1, or the teacher's probability (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
@@ -236,6 +237,8 @@ class StudentConfig(TrainConfig):
 
 class InferConfig(Config):
     """Multi-scale inference to codes."""
+
+    toml_table = "infer"
 
     scales: Scales = (0.5, 1.0, 2.0)  # Scales of the image; they must include 1.0.
     flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
@@ -259,6 +262,8 @@ class InferConfig(Config):
 class LabelConfig(Config):
     """From codes to label maps."""
 
+    toml_table = "label"
+
     threshold: Fraction = 0.5  # A pixel keeps its class if its probability is above this; otherwise it is ignored.
     class_thresholds: dict[str, Fraction] = {}  # Thresholds of single classes, by class name.
     # Use of coarse labels: "veto" ignores pixels where teacher and coarse label disagree; "fill" takes the coarse label
@@ -272,11 +277,15 @@ class LabelConfig(Config):
 class FuseConfig(Config):
     """Label layers that a student trains on."""
 
+    toml_table = "fuse"
+
     layers: Layers = ("fine", "auto")  # An image uses the first of these layers that it has.
 
 
 class EvaluateConfig(Config):
     """Evaluation of a network on the validation images."""
+
+    toml_table = "evaluate"
 
     scales: Scales = (1.0,)  # Scales of the image; they must include 1.0.
     flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
@@ -287,11 +296,15 @@ class EvaluateConfig(Config):
 class ReportConfig(Config):
     """The HTML report."""
 
+    toml_table = "report"
+
     images: PositiveInt = 4  # Number of example images.
 
 
 class RuntimeConfig(Config):
     """Where and how fast to compute; no stage key depends on it."""
+
+    toml_table = "runtime"
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"  # auto, cpu, cuda or cuda:N.
     jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of parallel workers; 0 = one per usable core.

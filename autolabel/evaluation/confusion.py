@@ -1,4 +1,4 @@
-"""The confusion matrix every quality figure is derived from."""
+"""The confusion matrix, from which every quality figure is derived."""
 
 from __future__ import annotations
 

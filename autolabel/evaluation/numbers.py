@@ -1,4 +1,4 @@
-"""Shares as numbers that JSON can hold: NaN ("not defined") in arrays, None in results."""
+"""Fractions as numbers that JSON can hold: "not defined" is NaN in arrays and None in results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     return quotient
 
 
-def share(part: float | np.integer, whole: float | np.integer) -> float | None:
+def fraction(part: float | np.integer, whole: float | np.integer) -> float | None:
     """part / whole as a plain float; None where whole is 0."""
     return number(float(ratio(part, whole)))
 
@@ -28,5 +28,5 @@ def number(value: float) -> float | None:
 
 
 def by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float | None]:
-    """One value a class, under its name."""
+    """The values (K,) by class name."""
     return {name: number(value) for name, value in zip(names, values.tolist(), strict=True)}

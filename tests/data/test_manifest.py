@@ -192,7 +192,7 @@ VALUES: dict[pa.DataType, st.SearchStrategy] = {
 @settings(max_examples=500)
 @given(st.data())
 def test_any_cell_is_sound_or_refused(data: st.DataObject) -> None:
-    """Whatever stands in one cell: what is read back obeys the rules, which are written here a second time."""
+    """Any value in one cell is refused or read back as a valid row; the rules are written here a second time."""
     table, schema = data.draw(st.sampled_from([(IMAGES, IMAGE_SCHEMA), (LABELS, LABEL_SCHEMA)]))
     field = schema.field(data.draw(st.integers(0, len(schema) - 1)))
     values = pa.array([data.draw(VALUES[field.type]) for _ in range(2)], field.type)

@@ -48,8 +48,8 @@ MIXED = AugmentConfig(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
 def crops(seed: int = 1, augment: AugmentConfig = AUGMENT) -> CropDataset:
-    part = SamplingPhase(3, range(4), (np.arange(4),) * 3)
-    return CropDataset(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
+    phase = SamplingPhase(3, range(4), (np.arange(4),) * 3)
+    return CropDataset(Arrays(), EpochSampler((phase,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 
 def drawn(

@@ -36,7 +36,7 @@ SLOW = """
 import sys
 from functools import partial
 from autolabel.parallel import ordered_results
-from tests.test_backends import slow
+from tests.test_parallel_backends import slow
 with ordered_results(partial(slow, sys.argv[1]), range(4), backend="loky", jobs=2) as results:
     list(results)
 """

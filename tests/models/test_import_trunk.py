@@ -143,7 +143,7 @@ def test_what_a_trunk_alone_cannot_do() -> None:
     data = import_weights(saved(entries), "x").data
     with pytest.raises(WeightsError, match=r"w: holds only a trunk \(resnet_tiny\), which labels nothing; name it as"):
         weights_from_bytes(data, "w")
-    with pytest.raises(WeightsError, match="w: holds trunk 'resnet_tiny'; the experiment asks for 'hrnet_tiny'"):
+    with pytest.raises(WeightsError, match="w: holds trunk 'resnet_tiny'; the experiment needs 'hrnet_tiny'"):
         start_from(data, "w", ModelConfig(**SMALL, trunk="hrnet_tiny"), NAMES)
     with pytest.raises(ConfigError, match="--classes: x holds a trunk alone, which has none; leave --classes out"):
         import_weights(saved(entries), "x", classes=CLASS_SETS["camvid"])

@@ -16,9 +16,9 @@ from autolabel.models.resize import resize
 LENGTHS = st.integers(1, 40)
 
 
-def dense(taps: ResampleWeights) -> torch.Tensor:
-    low, matrix = taps.block(0, len(taps))
-    full = torch.zeros(len(taps), taps.source, dtype=torch.float64)
+def dense(axis: ResampleWeights) -> torch.Tensor:
+    low, matrix = axis.block(0, len(axis))
+    full = torch.zeros(len(axis), axis.source, dtype=torch.float64)
     full[:, low : low + matrix.shape[1]] = torch.from_numpy(matrix)
     return full
 
@@ -32,9 +32,9 @@ def torch_matrix(source: int, target: int) -> torch.Tensor:
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS, LENGTHS)
 def test_taps_are_torch_s_weights(source: int, target: int) -> None:
-    taps = bilinear(source, target)
-    assert taps.width <= 2
-    torch.testing.assert_close(dense(taps), torch_matrix(source, target), rtol=0, atol=1e-13)
+    axis = bilinear(source, target)
+    assert axis.width <= 2
+    torch.testing.assert_close(dense(axis), torch_matrix(source, target), rtol=0, atol=1e-13)
 
 
 @settings(max_examples=60, deadline=None)
@@ -42,8 +42,8 @@ def test_taps_are_torch_s_weights(source: int, target: int) -> None:
 def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
     first, *rest = (bilinear(a, b) for a, b in itertools.pairwise(lengths))
     composed, product = first, dense(first)
-    for taps in rest:
-        composed, product = taps.after(composed), dense(taps) @ product
+    for axis in rest:
+        composed, product = axis.after(composed), dense(axis) @ product
     assert (composed.first >= 0).all()
     assert (composed.first + composed.width <= composed.source).all()
     torch.testing.assert_close(dense(composed), product, rtol=0, atol=1e-13)

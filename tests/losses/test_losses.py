@@ -39,7 +39,7 @@ def test_in_strips_it_is_the_same(loss: Loss, strip_bytes: int, monkeypatch: pyt
     whole = loss(logits, labels)
     expected = torch.autograd.grad(whole, logits)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
-    for module in ("strips", "region"):
+    for module in ("tiling", "rmi_statistics"):
         monkeypatch.setattr(f"autolabel.losses.{module}.CPU_BYTES", strip_bytes)
     value = loss(logits, labels)
     torch.testing.assert_close(value, whole, rtol=1e-12, atol=0)

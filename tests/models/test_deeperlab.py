@@ -23,7 +23,7 @@ EPS = 1e-5
 
 @pytest.fixture(scope="module", params=["resnet_tiny", "resnet_tiny_os16"])  # blocks of 2 x 2 and of 4 x 4 pixels
 def model(request: pytest.FixtureRequest) -> SegmentationModel:
-    """float64, with norms that have something to do."""
+    """A float64 network with random norms."""
     torch.manual_seed(0)
     table = {"trunk": request.param, "head": "deeperlab", "fusion": "single", "key_channels": 6}
     model = build_model(table, 5).double().eval()

@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 def randomise_norms(network: nn.Module) -> nn.Module:
-    """So that no weight could stand for another, and no block adds nothing."""
+    """Random norms, so that no two weights are interchangeable and every block contributes."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -38,7 +38,7 @@ def randomise_norms(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name: str) -> None:
-    """With the last 1x1, its norm and the classifier of 1000 classes, which a trunk has not."""
+    """The published number includes the last 1x1, its norm and the classifier, which a trunk does not have."""
     millions, last = PUBLISHED[name]
     with torch.device("meta"):
         trunks = [TRUNKS[f"efficientnet_{name}{ending}"]() for ending in ("", "_os16", "_os8")]

@@ -1,4 +1,4 @@
-"""Files made to run something, to fill memory or to crash: one clear line, and nothing has happened."""
+"""Files made to run code, fill memory or crash: one clear error, and nothing happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.models.checkpoints import network, published, saved
 
 
 class Runs:
-    """Unpickled, it calls what it was given."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., object], *args: object) -> None:
         self.call = function, args

@@ -1,4 +1,4 @@
-"""A stranger's config and weights: refused in one line, and nothing of it is run, fetched or allocated."""
+"""Untrusted configs and weights: one clear error, and nothing is run, fetched or allocated."""
 
 from __future__ import annotations
 

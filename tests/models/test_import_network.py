@@ -1,4 +1,4 @@
-"""A whole network from a published checkpoint: found by its keys and shapes, read strictly, the same logits after."""
+"""Import of a whole network: detected by keys and shapes, read strictly, with the same logits."""
 
 from __future__ import annotations
 

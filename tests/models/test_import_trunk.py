@@ -1,4 +1,4 @@
-"""Trunks trained on ImageNet: the names their files give them, and what a training starts from then."""
+"""Import of trunks trained on ImageNet: their published names, and a training that starts from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")
 Tensors = dict[str, torch.Tensor]
-# What classifies images: HRNet's as its authors and timm name it, WiderResNet's as its published loader demands it.
+# Entries of the image classifier: HRNet's as its authors and timm name them, WiderResNet's as its loader needs.
 CLASSIFIERS = {
     "hrnet_tiny": (
         "incre_modules.0.0.conv1.weight",

@@ -24,7 +24,7 @@ def dense(axis: ResampleWeights) -> torch.Tensor:
 
 
 def torch_matrix(source: int, target: int) -> torch.Tensor:
-    """What torch does to every unit vector."""
+    """The matrix of torch's resize, from unit vectors."""
     units = torch.eye(source, dtype=torch.float64)[:, None, :, None]
     return resize(units, (target, 1))[:, 0, :, 0].T
 
@@ -39,7 +39,7 @@ def test_taps_are_torch_s_weights(source: int, target: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(LENGTHS, min_size=3, max_size=4))
-def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
+def test_composition_is_the_product_of_matrices(lengths: list[int]) -> None:
     first, *rest = (bilinear(a, b) for a, b in itertools.pairwise(lengths))
     composed, product = first, dense(first)
     for axis in rest:
@@ -51,7 +51,7 @@ def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 5, 256])
 def test_four_times_then_half_is_twice(length: int) -> None:
-    """What lets the largest scale's map be skipped: two weights, not more, and the very same ones."""
+    """Composition gives exactly the same two weights, so the map of the largest scale need not exist."""
     folded, twice = bilinear(4 * length, 2 * length).after(bilinear(length, 4 * length)), bilinear(length, 2 * length)
     assert folded.width == twice.width
     assert (folded.first == twice.first).all()

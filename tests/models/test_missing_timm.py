@@ -1,4 +1,4 @@
-"""timm's trunks where the extra is missing or does not work: one line that says what to do."""
+"""timm trunks if the extra is missing or broken: one line with the remedy."""
 
 from __future__ import annotations
 

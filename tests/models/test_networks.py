@@ -1,4 +1,4 @@
-"""Building networks and what they give, on any image size."""
+"""Building networks, and their output at any image size."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_low_scale_is_a_setting() -> None:
     assert set(model(torch.randn(1, 3, 40, 40)).per_scale) == {0.25, 1.0}
 
 
-def test_half_precision_gives_float32_evidence(tiny: SegmentationModel) -> None:
+def test_half_precision_gives_float32_output(tiny: SegmentationModel) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         exact = tiny(images)
@@ -208,8 +208,8 @@ def test_a_wrong_table_is_explained(table: dict[str, object], message: str) -> N
         build_model(table, 3)
 
 
-def test_readouts_start_at_the_best_constant() -> None:
-    """Of all constant predictions, the sigmoid loss is least at p = 1 / K for balanced classes."""
+def test_classifiers_start_at_the_best_constant() -> None:
+    """The constant prediction with the least sigmoid loss is p = 1 / K for balanced classes."""
     bias = build_model(SMALL, 11).head.classifier.bias
     assert torch.sigmoid(bias).detach().numpy() == pytest.approx([1 / 11] * 11)
     assert math.isfinite(build_model(SMALL, 1).head.classifier.bias.item())

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test test-timm overfit check bench kills soak clean
+.PHONY: demo test quick test-timm overfit check bench kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -14,7 +14,12 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# The extra `timm` brings torchvision, which must not be where the other tests run.
+# A part of `test` for use between two edits: under two CPU minutes, something of every package.
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not exhaustive"
+
+# The extra `timm` brings torchvision, which must not be in the environment of the other tests. The public EfficientNets
+# are there to be compared with.
 test-timm: $(TIMM_READY)
 	$(TIMM)/bin/python -m pytest tests_timm
 
@@ -48,7 +53,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(TIMM_READY): pyproject.toml constraints.txt
 	test -x $(TIMM)/bin/python || $(PYTHON) -m venv $(TIMM)
-	$(TIMM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm]' 'pytest>=8.4'
+	$(TIMM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm]' 'pytest>=8.4' efficientnet_pytorch==0.7.1 efficientnet-lite-pytorch==0.1.0
 	touch $@
 
 clean:

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from autolabel.config.schema import RuntimeConfig
-from autolabel.errors import AlreadyReported, AutolabelError, ConfigError
+from autolabel.errors import AlreadyReported, AutolabelError, SettingError
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.signals import StopFlag, Stopped
 
@@ -69,19 +69,19 @@ class ProcessGroup:
             device = resolve_device(f"cuda:{self.local_rank}")
         elif device != "cpu" and self.local_size > 1:
             what = f"{device!r} is one device for {self.local_size} processes"
-            raise ConfigError("runtime.device", what, "use auto or cuda")
+            raise SettingError("device", what, "use auto or cuda")
         cores = max(1, usable_cores() // self.local_size)
         update = {"device": device, "jobs": runtime.jobs or cores, "threads": runtime.threads or cores}
         return runtime.model_copy(update=update)
 
-    def local_batch_size(self, batch: int, *, where: str = "batch") -> int:
-        """How many images of a global batch are this rank's. No collective.
+    def local_batch_size(self, batch: int) -> int:
+        """Number of images of a global batch that this rank takes. No collective.
 
-        ConfigError, naming the setting `where`: it cannot be shared evenly.
+        Raises SettingError where the ranks cannot share it evenly.
         """
         if batch % self.size:
             what = f"a batch of {batch} cannot be shared evenly by {self.size} processes"
-            raise ConfigError(where, what, "change one of them")
+            raise SettingError("batch", what, "change one of them")
         return batch // self.size
 
     def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:

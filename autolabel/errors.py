@@ -2,6 +2,7 @@
 
     AutolabelError                 1  something failed at run time
     ├── ConfigError                2  the experiment, an option or a setting is wrong
+    │   └── SettingError              the same, before the setting has its full name
     ├── DataError                  3  input data is invalid
     │   ├── ImageError                a picture cannot be used
     │   ├── LabelError                a label map cannot be used
@@ -19,6 +20,9 @@ Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `au
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -50,6 +54,20 @@ class AlreadyReported(Exception):
 
 class ConfigError(AutolabelError):
     exit_code = 2
+
+
+class SettingError(ConfigError):
+    """A setting is wrong, and `where` is its bare name: the code that raises it knows neither experiment nor command
+    line. `naming_settings` gives it the name that the user knows."""
+
+
+@contextmanager
+def naming_settings(full_name: Callable[[str], str]) -> Iterator[None]:
+    """A SettingError in the block becomes a ConfigError of the full name: "threshold" -> "label.threshold"."""
+    try:
+        yield
+    except SettingError as error:
+        raise ConfigError(full_name(error.where), error.what, error.remedy) from error
 
 
 class DataError(AutolabelError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 
 
 def usable_cores() -> int:
@@ -29,12 +29,12 @@ def resolve_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError("runtime.device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
+        raise SettingError("device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError("runtime.device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
+        raise SettingError("device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
     # Not device.index, which is a byte: cuda:256 would be cuda:0.
     if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise ConfigError("runtime.device", f"{name!r} is not on this machine", "use --device cpu")
+        raise SettingError("device", f"{name!r} is not on this machine", "use --device cpu")
     return name
 
 

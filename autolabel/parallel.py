@@ -25,7 +25,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from autolabel.errors import AutolabelError, ConfigError
+from autolabel.errors import AutolabelError, SettingError
 from autolabel.hardware import usable_cores
 
 Item = TypeVar("Item")
@@ -157,12 +157,12 @@ _JOBLIB = {
 BACKENDS = ("threads", *_JOBLIB)
 
 
-def require_backend(name: str, where: str = "runtime.backend") -> None:
-    """ConfigError unless there is such a back-end, and its library is installed."""
+def require_backend(name: str) -> None:
+    """Raise SettingError unless there is such a back-end and its library is installed."""
     if name not in BACKENDS:
-        raise ConfigError(where, f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
+        raise SettingError("backend", f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
     if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
-        raise ConfigError(where, f"{name!r} needs {_JOBLIB[name].module}", "pip install 'autolabel[dist]'")
+        raise SettingError("backend", f"{name!r} needs {_JOBLIB[name].module}", "pip install 'autolabel[dist]'")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Label files against Pillow's default PNG of the same maps: bytes a label, and CPU time, as Pillow / ours.
+"""Label files against Pillow's default PNG of the same maps: bytes per label and CPU time, as Pillow / ours.
 
 The maps are what a network says of street scenes of 1024 x 2048: its features are random, its classifier is fitted to
 each scene (`_dense.network`), labels are cut at 0.5. CamVid's annotations count besides where they lie beside the
@@ -28,7 +28,7 @@ from streetscenes import render
 
 SCALES = (0.25, 0.5, 1.0)
 CAMVID = Path(__file__).parents[2] / "shared" / "camvid" / "trainannot"
-CAMVID_STEP = 25  # of its annotations, each so many
+CAMVID_STEP = 25  # every N-th of its annotations
 
 
 def measure(*, size: Size = (1024, 2048), images: int = 2, rounds: int = 3) -> dict[str, float]:
@@ -80,7 +80,7 @@ def _total(encode: Codec, maps: Iterable[np.ndarray]) -> int:
 
 
 def _time_ratio(encode: Codec, maps: list[np.ndarray], rounds: int) -> float:
-    """Of each map by itself, the median of them."""
+    """The median over the maps."""
     return statistics.median(
         time_ratio(partial(pillow_default, labels), partial(encode, labels), device="cpu", rounds=rounds)
         for labels in maps

@@ -1,4 +1,4 @@
-"""What a training costs by fusion (Table 3 of the paper): FLOPs counted, then time and memory of a step measured."""
+"""The cost of a training by fusion (Table 3 of the paper): counted FLOPs, then measured time and memory of a step."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CROP, BATCH = (128, 256), 2
 
 
 def measure(device: str, rounds: int) -> dict[str, float]:
-    """All are multiples of what a single scale takes: the lower, the cheaper."""
+    """All numbers are multiples of the cost of a single scale."""
     return _counted() | _measured(device, rounds)
 
 
 def _counted() -> dict[str, float]:
-    """Forward pass of HRNet-W48 + OCR on the published crop: of the trunk, as in the paper, and of the network."""
+    """FLOPs of a forward pass of HRNet-W48 + OCR on the published crop: trunk, as in the paper, and network."""
     single, *others = (
         count_training(ModelConfig(fusion=fusion), CLASSES, TrainConfig().crop).flops for fusion in ("single", *FUSIONS)
     )
@@ -38,7 +38,7 @@ def _counted() -> dict[str, float]:
 
 
 def _measured(device: str, rounds: int) -> dict[str, float]:
-    """A step of training as it is run, loss and optimizer with it."""
+    """A whole training step with loss and optimizer."""
     found = {}
     for trunk in TRUNKS:
         single = (trunk, "single", device)
@@ -63,7 +63,7 @@ def step_work(trunk: str, fusion: str, device: str) -> Work:
         std=STD,
         num_classes=CLASSES,
     )
-    trainer.train_step(*_batch((64, 64)))  # loads what is loaded once
+    trainer.train_step(*_batch((64, 64)))  # warms up: loads libraries
     return partial(trainer.train_step, *_batch(CROP))
 
 

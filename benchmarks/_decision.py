@@ -1,4 +1,4 @@
-"""From every scale's low-resolution maps to a label map: fusion and decision alone, on random maps."""
+"""Fusion and decision alone, on random maps: from the low-resolution maps of all scales to a label map."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Size = tuple[int, int]
 
 
 def measure(device: str, rounds: int) -> dict[str, float]:
-    """Three scales, 19 classes, 1024 x 2048: time and memory as published / ours, and the share of other labels."""
+    """Three scales, 19 classes, 1024 x 2048: time and memory as published / ours, and the fraction of other labels."""
     theirs, ours = (decision_work(kind, SIZE, device) for kind in ("published", "ours"))
     return {
         "decision.time_ratio": time_ratio(theirs, ours, device=device, rounds=rounds),
@@ -35,9 +35,9 @@ def measure(device: str, rounds: int) -> dict[str, float]:
 
 
 def decision_work(kind: str, size: Size, device: str) -> Work:
-    """From maps in memory to (H, W) uint8 train ids on the host."""
+    """The work from maps in memory to (H, W) uint8 train ids on the host."""
     make = {"published": published_work, "ours": our_work}[kind]
-    make(TINY, device)()  # loads what is loaded once
+    make(TINY, device)()  # warms up: loads libraries
     return make(size, device)
 
 

@@ -1,4 +1,4 @@
-"""Three scales of a network, from picture to label, within the bounds of `_scopes`."""
+"""Three scales of a network, from image to label, within the scopes of `_scopes`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from streetscenes import Scene, render
 SCALES = (0.5, 1.0, 2.0)
 CLASSES = 19
 STRIDE = 4
-SHARPNESS = 12.0  # logits between the classes that are there and those that are not
+SHARPNESS = 12.0  # difference of logits between present and absent classes
 PEAK = 989e12  # FLOP/s of dense bf16 on an H100 or H200, on paper
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Size = tuple[int, int]
@@ -38,7 +38,7 @@ def measure(
     images: int = 2,
     memory: bool = True,
 ) -> dict[str, float]:
-    """HRNet with OCR: of every scope time and memory as published / ours, the share of other labels and of ignored
+    """HRNet with OCR: for every scope time and memory as published / ours, the fraction of other labels and of ignored
     ones; on a GPU also the share of its arithmetic that the published path's FLOPs amount to."""
     scenes = [render(0, index, size=size) for index in range(images)]
     model = network(trunk, scenes[0])
@@ -55,7 +55,7 @@ def measure(
     if device == "cuda":
         per_image = _published_flops(trunk, size)
         result["dense.mfu"] = per_image * result["dense.compute_images_per_second"] / PEAK
-    # What is promised is from disk to disk.
+    # The stated figure is from disk to disk.
     result["dense.time_ratio"] = result["dense.disk_time_ratio"]
     result["dense.labels_differ"] = result["dense.disk_labels_differ"]
     return result
@@ -83,7 +83,7 @@ def _compared(scope: str, cases: list[Case], device: str) -> dict[str, float]:
 
 
 def memory_work(scope: str, side: int, trunk: str, size: Size, precision: str, device: str) -> Work:
-    """The published side (0) or ours (1), of weights as they are drawn."""
+    """The published side (0) or ours (1), with random weights."""
     torch.manual_seed(0)
     model = build_model({"trunk": trunk, "head": "ocr", "fusion": "hierarchical"}, CLASSES).eval()
     folder = tempfile.TemporaryDirectory()
@@ -97,10 +97,10 @@ def memory_work(scope: str, side: int, trunk: str, size: Size, precision: str, d
     return work
 
 
-def _case(model: SegmentationModel, device: str, precision: str, folder: Path, picture: np.ndarray) -> Case:
+def _case(model: SegmentationModel, device: str, precision: str, folder: Path, image: np.ndarray) -> Case:
     folder.mkdir()
-    source = folder / "picture.png"
-    Image.fromarray(picture).save(source)
+    source = folder / "image.png"
+    Image.fromarray(image).save(source)
     card = WeightsCard(table=model.table, class_names=tuple(f"class {k}" for k in range(CLASSES)))
     teacher = InferenceModel(model, card, Codebook(CLASSES), scales=SCALES, device=device, precision=precision)
     plain = model.to(device=device, memory_format=torch.contiguous_format)
@@ -109,13 +109,13 @@ def _case(model: SegmentationModel, device: str, precision: str, folder: Path, p
 
 
 def _published_flops(trunk: str, size: Size) -> int:
-    """Of one image: attention at every scale, nothing prepared."""
+    """FLOPs for one image: attention at every scale, nothing prepared."""
     cost = count_labelling({"trunk": trunk, "head": "ocr", "fusion": "hierarchical"}, CLASSES, size, SCALES)
     return cost.flops.total + cost.skipped
 
 
 def network(trunk: str, scene: Scene) -> SegmentationModel:
-    """Random features, norms that fit them, and a classifier fitted to a scene: classes win by margins as usual."""
+    """Random features with fitted norms, and a classifier fitted to a scene, so that classes win by usual margins."""
     torch.manual_seed(0)
     model = build_model({"trunk": trunk, "head": "ocr", "fusion": "hierarchical"}, CLASSES).eval()
     images = normalise(torch.from_numpy(scene.image[None]))
@@ -132,7 +132,7 @@ def network(trunk: str, scene: Scene) -> SegmentationModel:
             elif isinstance(module, ClassifierConv):
                 module.weight.normal_(0, (2 / module.in_channels) ** 0.5)
         for part in (model.head.context.object, model.head.context.value, model.head.context.up):
-            part.eval()  # a few class vectors, much alike, are no statistics
+            part.eval()  # a few similar class vectors give no useful statistics
         model.forward_scale(images)
         _fit(model.eval(), images, torch.from_numpy(scene.fine))
     return model

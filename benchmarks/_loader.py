@@ -1,4 +1,4 @@
-"""Training samples from files: against the published way of making them, and in threads against processes."""
+"""Training samples from files: against the published method, and in threads against processes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ CLASSES = CLASS_SETS["cityscapes"]
 
 
 def measure(device: str, rounds: int) -> dict[str, float]:
-    """Ratios are of CPU time, theirs / ours; images a second are of the clock, in one thread a usable core."""
-    del device  # nothing of this is done on a GPU
+    """Ratios of CPU time, theirs / ours; images per second of wall time, with one thread per usable core."""
+    del device  # none of this runs on a GPU
     workers = usable_cores()
     with tempfile.TemporaryDirectory() as folder:
         crops = _crops(Path(folder))
@@ -60,7 +60,7 @@ def measure(device: str, rounds: int) -> dict[str, float]:
 
 
 def _seconds(make: Callable[[], Iterable[object]]) -> tuple[float, float]:
-    """Of CPUs, processes that have ended among them, and of the clock."""
+    """Seconds of CPU time (ended processes included) and of wall time."""
     cpu, clock = _cpu(), time.perf_counter()
     for _ in make():
         pass
@@ -103,13 +103,13 @@ def _sampler(counts: np.ndarray, *, epoch_images: int) -> EpochSampler:
 
 
 def _start() -> Iterable[object]:
-    """From the counts of 20,000 labels to the first epoch's samples."""
+    """The start of a training: from the counts of 20,000 labels to the samples of the first epoch."""
     counts = np.random.default_rng(0).integers(0, 2, (20_000, CLASSES.num_classes))
     return _sampler(counts, epoch_images=3000).items(0)
 
 
 class _Tensors:
-    """What a loader process hands over."""
+    """The samples of one loader process."""
 
     def __init__(self, crops: CropDataset) -> None:
         self.crops = crops
@@ -119,7 +119,7 @@ class _Tensors:
 
 
 def _published(crops: CropDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The whole picture is resized and then cropped; each colour effect is a pass of its own."""
+    """The published method: resize the whole image, then crop; each colour effect is a pass of its own."""
     rng = np.random.default_rng(number)
     item = crops.sampler.items(number // PICTURES)[number % PICTURES]
     drawn, folder = draw_params(crops.augment, rng), crops.pairs.roots["source"]  # type: ignore[attr-defined]

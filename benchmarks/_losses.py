@@ -32,14 +32,14 @@ def measure(device: str, rounds: int) -> dict[str, float]:
 
 
 def rmi_work(kind: str, shape: Shape, device: str) -> Work:
-    """Information of pooled maps, and its gradient with respect to the predictions."""
+    """The information of pooled maps, and its gradient with respect to the predictions."""
     run = {"published": published_rmi, "ours": our_rmi}[kind]
-    run(*pooled_maps(TINY, device))  # loads what is loaded once
+    run(*pooled_maps(TINY, device))  # warms up: loads libraries
     return partial(run, *pooled_maps(shape, device))
 
 
 def loss_work(kind: str, shape: Shape, device: str) -> Work:
-    """Loss of logits, and its gradient."""
+    """The loss of logits, and its gradient."""
     run = partial(loss_gradient, {"published": published.loss, "ours": rmi_loss}[kind])
     run(*logits_and_labels(TINY, device))
     return partial(run, *logits_and_labels(shape, device))

@@ -1,4 +1,4 @@
-"""How the benchmarks compare two ways of doing the same: seconds in turn, memory each in a process of its own."""
+"""Comparisons of two implementations: time in alternation, memory in a process of its own each."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def time_ratio(theirs: Work, ours: Work, *, device: str, rounds: int) -> float:
 
 
 def seconds_in_turn(theirs: Work, ours: Work, *, device: str, rounds: int) -> list[tuple[float, float]]:
-    """(their, our) seconds of every round, in turn, after one round that does not count."""
+    """(their, our) seconds of every round, alternating, after one warm-up round."""
     seconds = _gpu_seconds if device == "cuda" else _cpu_seconds
     return [(seconds(theirs), seconds(ours)) for _ in range(rounds + 1)][1:]
 
 
 def _cpu_seconds(work: Work) -> float:
-    """Of all threads."""
+    """CPU seconds of all threads."""
     start = time.process_time()
     work()
     return time.process_time() - start
 
 
 def _gpu_seconds(work: Work) -> float:
-    """Until the device has finished."""
+    """Wall seconds until the device has finished."""
     torch.cuda.synchronize()
     start = time.perf_counter()
     work()
@@ -44,7 +44,7 @@ def _gpu_seconds(work: Work) -> float:
 def memory_ratio(module: str, make: str, theirs: tuple, ours: tuple, *, rounds: int) -> float:
     """Median over rounds of their bytes / our bytes beyond the inputs, each in a fresh process.
 
-    `make` names the function of `module` that makes a Work of the arguments `theirs` or `ours`, the last the device.
+    `make` names the function of `module` that builds the work from the arguments `theirs` or `ours` and the device.
     """
     pairs = [(_peak_bytes(module, make, theirs), _peak_bytes(module, make, ours)) for _ in range(rounds)]
     return statistics.median(a / b for a, b in pairs)
@@ -64,13 +64,13 @@ def peak_bytes(work: Work, device: str) -> int:
         before = torch.cuda.memory_allocated()
         work()
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # what came before is no peak
+    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
     before = _memory("VmRSS")
     work()
     return _memory("VmHWM") - before
 
 
 def _memory(field: str) -> int:
-    """Of this process, now (VmRSS) or at its highest (VmHWM); Linux."""
+    """Memory of this process, now (VmRSS) or at its highest (VmHWM); Linux."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

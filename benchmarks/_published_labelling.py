@@ -63,7 +63,7 @@ def fuse(passes: Mapping[float, Pass], size: Size) -> Tensor:
 def probabilities(
     model: SegmentationModel, images: Tensor, scales: Sequence[float], autocast: torch.autocast
 ) -> Tensor:
-    """Softmax (1, K, H, W) on the device of normalised images (1, 3, H, W); what is fused is float32."""
+    """Softmax (1, K, H, W) of normalised images (1, 3, H, W), on the device; scales are fused in float32."""
     height, width = _size(images)
     passes = {}
     for scale in scales:
@@ -83,13 +83,13 @@ def labels_of(probabilities: Tensor, threshold: float) -> np.ndarray:
 
 def label(
     model: SegmentationModel,
-    picture: np.ndarray,
+    image: np.ndarray,
     scales: Sequence[float],
     threshold: float,
     autocast: torch.autocast,
 ) -> np.ndarray:
-    """(H, W) uint8 train ids of an RGB picture (H, W, 3)."""
-    normalised = (picture.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    """(H, W) uint8 train ids of an RGB image (H, W, 3)."""
+    normalised = (image.astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     device = next(model.parameters()).device
     images = torch.from_numpy(normalised).permute(2, 0, 1)[None].contiguous().to(device)
     return labels_of(probabilities(model, images, scales, autocast), threshold)

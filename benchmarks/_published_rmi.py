@@ -27,7 +27,7 @@ def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def information(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Of pooled maps (B, K, h, w): sum over classes of the mean over images of 0.5 logdet(M + ridge) / 9."""
+    """Pooled maps (B, K, h, w): sum over classes of the mean over images of 0.5 logdet(M + ridge) / 9."""
     p, y = _windows(p), _windows(y)
     ridge = RIDGE * torch.eye(9, dtype=torch.float64, device=p.device)
     y_p = y @ p.mT

@@ -1,8 +1,8 @@
-"""The same labelling within three bounds, so that no speed-up hides in what it leaves out.
+"""The same labelling in three scopes, so that no speed-up comes from leaving work out.
 
 compute   normalised images on the device -> probabilities (published) or codes (ours) on the device
-copies    an 8-bit picture in the host's memory -> a label map there
-disk      a picture's file -> a label's file
+copies    an 8-bit image in the host's memory -> a label map there
+disk      a image's file -> a label's file
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ THRESHOLD = 0.5
 
 
 class Case(NamedTuple):
-    """One picture, and one network in both forms."""
+    """One image, and one network in both forms."""
 
-    model: SegmentationModel  # as torch lays it out, on the device
+    model: SegmentationModel  # (1, 3, H, W) on the device
     teacher: InferenceModel
-    autocast: torch.autocast  # of both networks
-    source: Path  # the picture's file
-    target: Path  # the label's file
+    autocast: torch.autocast  # normalisation of both networks
+    source: Path  # the image file
+    target: Path  # the label file
 
 
 class Side(NamedTuple):
-    start: Callable[[Case], Callable[[], Any]]  # what is not timed -> what is
-    labels: Callable[[Case, Any], np.ndarray]  # of what that gives: (H, W) uint8 train ids; not timed
+    start: Callable[[Case], Callable[[], Any]]  # untimed preparation -> the timed function
+    labels: Callable[[Case, Any], np.ndarray]  # its result as (H, W) uint8 train ids; untimed
 
 
 def _published_compute(case: Case) -> Callable[[], Tensor]:
@@ -57,31 +57,31 @@ def _our_compute(case: Case) -> Callable[[], Tensor]:
 
 
 def _published_copies(case: Case) -> Callable[[], np.ndarray]:
-    picture, scales = _picture(case), case.teacher.scales
-    return lambda: published.label(case.model, picture, scales, THRESHOLD, case.autocast)
+    image, scales = _image(case), case.teacher.scales
+    return lambda: published.label(case.model, image, scales, THRESHOLD, case.autocast)
 
 
 def _our_copies(case: Case) -> Callable[[], np.ndarray]:
-    picture = torch.from_numpy(_picture(case)[None])
-    return lambda: _cut(case, case.teacher(picture))
+    image = torch.from_numpy(_image(case)[None])
+    return lambda: _cut(case, case.teacher(image))
 
 
 def _published_disk(case: Case) -> Callable[[], None]:
     def work() -> None:
-        picture = np.array(Image.open(case.source).convert("RGB"))
-        labels = published.label(case.model, picture, case.teacher.scales, THRESHOLD, case.autocast)
+        image = np.array(Image.open(case.source).convert("RGB"))
+        labels = published.label(case.model, image, case.teacher.scales, THRESHOLD, case.autocast)
         Image.fromarray(labels).save(case.target)
 
     return work
 
 
 def _our_disk(case: Case) -> Callable[[], None]:
-    """As the stages infer and label do it: codes into a shard, labels cut from them."""
+    """Like the stages infer and label: codes into a shard, labels from the shard."""
     teacher = case.teacher
 
     def work() -> None:
-        picture = decode_image(case.source.read_bytes(), where=case.source, max_pixels=1 << 24)
-        codes = teacher(torch.from_numpy(picture[None]))[0].cpu().numpy()
+        image = decode_image(case.source.read_bytes(), where=case.source, max_pixels=1 << 24)
+        codes = teacher(torch.from_numpy(image[None]))[0].cpu().numpy()
         case.target.with_suffix(".h5").write_bytes(write_shard([(case.source.stem, codes)], teacher.book))
         case.target.write_bytes(png.encode(teacher.book.lut(THRESHOLD)[codes]))
 
@@ -90,10 +90,10 @@ def _our_disk(case: Case) -> Callable[[], None]:
 
 def _images(case: Case) -> Tensor:
     card = case.teacher.card
-    return normalise(torch.from_numpy(_picture(case)[None]).to(case.teacher.device), card.mean, card.std)
+    return normalise(torch.from_numpy(_image(case)[None]).to(case.teacher.device), card.mean, card.std)
 
 
-def _picture(case: Case) -> np.ndarray:
+def _image(case: Case) -> np.ndarray:
     return np.array(Image.open(case.source))
 
 

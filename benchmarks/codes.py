@@ -1,9 +1,9 @@
-"""How codes are best stored: layouts of HDF5, sizes of shards, and what 20,000 images of 2048 x 1024 would take.
+"""Storage of codes: HDF5 layouts, shard sizes, and an estimate for 20,000 images of 2048 x 1024.
 
-    python benchmarks/codes.py [--json] [--weights FILE --pictures FOLDER] [--factors 1,2,4] [--images 2] [--rounds 3]
+    python benchmarks/codes.py [--json] [--weights FILE --folder FOLDER] [--factors 1,2,4] [--images 2] [--rounds 3]
 
 Without weights the codes are those of the network and the scenes of `_codec.py`, at 1024 x 2048. With them they are
-what this network says, at scales 0.5, 1 and 2, of pictures of the folder, enlarged by each factor: codes change along
+what this network says, at scales 0.5, 1 and 2, of images of the folder, enlarged by each factor: codes change along
 borders, and borders grow with the perimeter, so a pixel takes fewer bytes where there are more of them.
 
 `codes.LAYOUT.bytes` a pixel; `.write` and `.read` in megapixels a CPU second, reading one image after another in random
@@ -41,7 +41,7 @@ Maps = list[np.ndarray]
 
 
 class Layout(NamedTuple):
-    """Options of an HDF5 dataset; `rows` and `columns` of a block, None = all; `up` stores differences of rows."""
+    """Options of an HDF5 dataset: `rows` and `columns` of a block (None = all); `up` stores differences of rows."""
 
     options: dict[str, object]
     rows: int | None = None
@@ -64,7 +64,7 @@ LAYOUTS = {
 
 
 def measure(sets: dict[str, Maps], book: Codebook, rounds: int) -> dict[str, float]:
-    """Layouts and shards on the maps of the largest size, bytes a pixel on all."""
+    """Layouts and shards on the maps of the largest size; bytes per pixel on all sizes."""
     *_, largest = sets.values()
     result = {}
     for name, layout in LAYOUTS.items():
@@ -116,7 +116,7 @@ def _shard(size: int, maps: Maps, book: Codebook, rounds: int) -> dict[str, floa
 
 
 def _seconds(work: Callable[[], object], rounds: int) -> float:
-    """CPU time, the median."""
+    """Median CPU time."""
 
     def once() -> float:
         start = time.process_time()
@@ -126,18 +126,18 @@ def _seconds(work: Callable[[], object], rounds: int) -> float:
     return statistics.median(once() for _ in range(rounds))
 
 
-def of_pictures(weights: Path, pictures: Path, factors: list[int], images: int) -> tuple[dict[str, Maps], Codebook]:
-    """ "HxW" -> codes of the pictures at that size."""
+def codes_of_folder(weights: Path, folder: Path, factors: list[int], images: int) -> tuple[dict[str, Maps], Codebook]:
+    """Map "HxW" to the codes of the images at that size."""
     model, card = network_from_bytes(weights.read_bytes(), weights)
     book = Codebook(model.num_classes)
     teacher = InferenceModel(model, card, book, scales=SCALES)
-    files = sorted(path for path in pictures.iterdir() if path.suffix in (".png", ".jpg"))
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".png", ".jpg"))
     chosen = files[:: max(1, len(files) // images)][:images]
     sets: dict[str, Maps] = {}
     for factor in factors:
         for file in chosen:
-            picture = Image.open(file).convert("RGB")
-            larger = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+            image = Image.open(file).convert("RGB")
+            larger = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
             codes = teacher(torch.from_numpy(np.array(larger)[None]))[0].numpy()
             sets.setdefault("x".join(map(str, codes.shape)), []).append(codes)
     return sets, book
@@ -147,20 +147,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--weights", type=Path, help="of an autolabel network")
-    parser.add_argument("--pictures", type=Path, help="folder")
+    parser.add_argument("--folder", type=Path, help="folder")
     parser.add_argument("--factors", default="1,2,4")
     parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    if given.weights and given.pictures:
-        factors = [int(factor) for factor in given.factors.split(",")]
-        sets, book = of_pictures(given.weights, given.pictures, factors, given.images)
+    if options.weights and options.folder:
+        factors = [int(factor) for factor in options.factors.split(",")]
+        sets, book = codes_of_folder(options.weights, options.folder, factors, options.images)
     else:
-        maps = [network_codes(index, (1024, 2048)) for index in range(given.images)]
+        maps = [network_codes(index, (1024, 2048)) for index in range(options.images)]
         sets, book = {"1024x2048": maps}, Codebook(CLASSES)
-    result = measure(sets, book, given.rounds)
-    if given.json:
+    result = measure(sets, book, options.rounds)
+    if options.json:
         print(json.dumps(result))
         return
     for name, value in result.items():

@@ -1,4 +1,4 @@
-"""Labelling against the published path, as ratios (published / ours; above 1 is better) and shares of other labels.
+"""Labelling against the published path, as ratios (published / ours; above 1 is better) and fractions of other labels.
 
     python benchmarks/labelling.py [--json] [--only decision,dense,codec] [--device cpu] [--threads 1] [--rounds 5]
                                    [--trunk hrnet_w18_small_v1] [--size 512x1024] [--images 2] [--precision fp32]
@@ -20,11 +20,11 @@ import _dense
 import torch
 
 SECTIONS = {
-    "decision": lambda given: _decision.measure(given.device, given.rounds),
-    "dense": lambda given: _dense.measure(
-        given.device, trunk=given.trunk, precision=given.precision, size=given.size, images=given.images
+    "decision": lambda options: _decision.measure(options.device, options.rounds),
+    "dense": lambda options: _dense.measure(
+        options.device, trunk=options.trunk, precision=options.precision, size=options.size, images=options.images
     ),
-    "codec": lambda given: _codec.measure(),
+    "codec": lambda options: _codec.measure(),
 }
 
 
@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense")
     parser.add_argument("--images", type=int, default=2, help="of dense")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of dense: of both networks")
-    given = parser.parse_args()
-    if unknown := set(given.only.split(",")) - SECTIONS.keys():
+    options = parser.parse_args()
+    if unknown := set(options.only.split(",")) - SECTIONS.keys():
         parser.error(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(options.threads)
     result: dict[str, float] = {}
-    for name in given.only.split(","):
-        result |= SECTIONS[name](given)
-    if given.json:
+    for name in options.only.split(","):
+        result |= SECTIONS[name](options)
+    if options.json:
         print(json.dumps(result))
         return
     for name, value in result.items():

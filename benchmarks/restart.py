@@ -1,4 +1,4 @@
-"""What a restart costs on many small images: CPU seconds of `status`, and of infer until its next chunk is durable.
+"""The cost of a restart on many small images: CPU seconds of `status`, and of infer until its next chunk is durable.
 
     python benchmarks/restart.py [--json] [--images 20000] [--share 0.9] [--folder DIR]
 
@@ -81,7 +81,7 @@ class Project:
 
     @contextmanager
     def infer_until(self, chunks: int) -> Iterator[int]:
-        """A process of infer once so many chunks are done; it is killed in the end."""
+        """Run infer in a process until N chunks are done, then kill it."""
         process = subprocess.Popen(self.command("infer", "-q"))
         try:
             while self.chunks_done() < chunks:
@@ -94,7 +94,7 @@ class Project:
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """Of a process and what it starts."""
+    """CPU seconds of a process and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -134,12 +134,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--share", type=float, default=0.9, help="of the chunks that are done before the kill")
     parser.add_argument("--folder", type=Path, help="where the images are or go, kept; default: a temporary one")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = given.folder or Path(temporary)
+        folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        result = measure(folder, images=given.images, share=given.share)
-    if given.json:
+        result = measure(folder, images=options.images, share=options.share)
+    if options.json:
         print(json.dumps(result))
         return
     for name, value in result.items():

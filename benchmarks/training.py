@@ -1,4 +1,4 @@
-"""What training costs: against plain forms of the same (theirs / ours, above 1 is better), and by fusion.
+"""The cost of training against plain implementations (theirs / ours, above 1 is better), and by fusion.
 
     python benchmarks/training.py [--json] [--only costs,loader,losses] [--device cpu] [--threads 1] [--rounds 3]
 

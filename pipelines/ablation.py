@@ -6,7 +6,7 @@ from autolabel.flow.graph import Pipeline
 
 
 def build(experiment: Experiment) -> Pipeline:
-    """As teacher_student, with students of fine, fine + coarse, fine + auto, fine + auto filled around coarse."""
+    """Like teacher_student, with students of fine, fine + coarse, fine + auto, and fine + auto filled around coarse."""
     p, exp = Pipeline(), experiment
     data = p.add("manifest", stages.MANIFEST, exp.data)
     teacher = p.add("teacher", stages.TEACHER, exp.teacher, seed=exp.seed, data=data)
@@ -21,7 +21,7 @@ def build(experiment: Experiment) -> Pipeline:
         filling = exp.label.model_copy(update={"coarse": "fill"})
         filled = p.add("label-filled", stages.LABEL, filling, data=data, codes=codes)
         p.add("audit-filled", stages.AUDIT, Config(), data=data, model=teacher, codes=codes, labels=filled)
-        # First, for it is the one the others are compared with.
+        # First, because the others are compared with it.
         sets = {
             "fine-coarse": (("fine", "coarse"), {}),
             **sets,
@@ -49,7 +49,7 @@ def build(experiment: Experiment) -> Pipeline:
 
 
 def has_coarse(experiment: Experiment) -> bool:
-    """Whether the source can have coarse labels; Mapillary Vistas has none."""
+    """True if the source can have coarse labels; Mapillary Vistas has none."""
     data = experiment.data
     if data.source == "folder":
         return (data.root / data.coarse).is_dir()

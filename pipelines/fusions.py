@@ -19,9 +19,9 @@ ROWS = {
 
 
 def build(experiment: Experiment) -> Pipeline:
-    """The `teacher` table says how each network is trained, but for its fusion; `evaluate`, but for the scales.
+    """The `teacher` table holds the training of every network except its fusion, `evaluate` all except the scales.
 
-    `teacher.model.softmax` is explicit fusion's alone.
+    `teacher.model.softmax` applies to explicit fusion only.
     """
     p, exp = Pipeline(), experiment
     data = p.add("manifest", stages.MANIFEST, exp.data)

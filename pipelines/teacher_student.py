@@ -1,6 +1,6 @@
-"""The whole way: a teacher labels the images that have no fine label, a student learns from fine and auto labels.
+"""The whole method: a teacher labels the images without a fine label, and a student learns from fine and auto labels.
 
-Then, as often as `rounds` says, the student is the next teacher.
+With `rounds` above 1 the student is the teacher of the next round.
 """
 
 from itertools import pairwise
@@ -13,7 +13,7 @@ from autolabel.flow.graph import Node, Pipeline
 
 
 class Round(NamedTuple):
-    """What one round makes, and the teacher it begins with."""
+    """The teacher of a round and the steps that it makes."""
 
     teacher: Node
     codes: Node
@@ -56,7 +56,7 @@ def build(experiment: Experiment) -> Pipeline:
 
 
 def add_round(p: Pipeline, exp: Experiment, number: int, *, data: Node, teacher: Node) -> Round:
-    """The steps of the first round bear the stages' names, those of round 2 end in -2."""
+    """The steps of the first round have the names of their stages; those of round 2 end in -2."""
     end = "" if number == 1 else f"-{number}"
     codes = p.add(f"infer{end}", stages.INFER, exp.infer, data=data, model=teacher)
     labels = p.add(f"label{end}", stages.LABEL, exp.label, data=data, codes=codes)
@@ -69,7 +69,7 @@ def add_round(p: Pipeline, exp: Experiment, number: int, *, data: Node, teacher:
 
 
 def add_comparisons(p: Pipeline, rounds: list[Round], *, data: Node) -> dict[str, Node]:
-    """Each round's labels with those of the round before."""
+    """Compare the labels of each round with those of the round before."""
     return {
         str(number): p.add(
             f"compare-{number}",

@@ -52,6 +52,7 @@ def torch_is_there(x: int) -> tuple[bool, int]:
     return "torch" in sys.modules, os.getpid()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", EVERY)
 def test_in_order_and_with_the_original_error(backend: str) -> None:
     with ordered_results(partial(pow, 2), range(20), backend=backend, jobs=2) as results:
@@ -65,6 +66,7 @@ def test_in_order_and_with_the_original_error(backend: str) -> None:
         assert list(results) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", EVERY)
 def test_takes_only_as_much_as_it_may(backend: str) -> None:
     taken = itertools.count()
@@ -74,6 +76,7 @@ def test_takes_only_as_much_as_it_may(backend: str) -> None:
     assert next(taken) <= 20 + 2 * 4 + 2
 
 
+@pytest.mark.slow
 def test_processes_are_others_know_no_torch_and_end() -> None:
     with ordered_results(torch_is_there, range(4), backend="loky", jobs=2) as results:
         found = list(results)
@@ -82,6 +85,7 @@ def test_processes_are_others_know_no_torch_and_end() -> None:
     assert not any(alive(pid) for _, pid in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

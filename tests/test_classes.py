@@ -48,6 +48,7 @@ def test_camvid_is_as_its_readme_says(shared) -> None:
     assert classes.ignored_ids == (11,)
 
 
+@pytest.mark.slow
 @given(class_sets())
 def test_tables_against_loops(classes: ClassSet) -> None:
     to_train, legal, to_id, colours = classes.to_train(), classes.legal(), classes.to_id(), classes.colours()
@@ -60,6 +61,7 @@ def test_tables_against_loops(classes: ClassSet) -> None:
     assert (to_train[to_id[: classes.num_classes]] == np.arange(classes.num_classes)).all()
 
 
+@pytest.mark.slow
 @given(class_sets())
 def test_dict_round_trip_through_json(classes: ClassSet) -> None:
     assert ClassSet.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes

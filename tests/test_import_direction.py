@@ -13,8 +13,9 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"flow", "stages"},
-    {"training", "inference", "audit", "report", "export"},
+    {"training", "inference", "report", "export"},
     {"artifacts"},
+    {"audit"},
     {"data", "models", "labels", "losses", "evaluation"},
     {"distributed", "parallel"},
     {"store", "config"},
@@ -27,7 +28,6 @@ SIDEWAYS = {
     ("losses", "models"),  # the loss of what a network returns
     ("data", "labels"),  # synthetic labels are written by the label codec
     ("evaluation", "labels"),  # so are prediction files
-    ("report", "audit"),  # the report shows what the audit found
 }
 TORCH_FREE = ("cli", "flow", "stages", "store", "labels", "classes")
 

@@ -147,6 +147,7 @@ def writes_in(source: str) -> list[tuple[int, str]]:
     return visitor.found
 
 
+@pytest.mark.slow
 def test_only_the_door_changes_the_disk() -> None:
     files = sorted(path for path in PACKAGE.rglob("*.py") if path != DOOR)
     assert files

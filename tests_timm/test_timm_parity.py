@@ -5,28 +5,37 @@ timm dilates and fuses a little differently; what is set below is all of it.
 
 from __future__ import annotations
 
+import io
+
 import pytest
 import timm
 import torch
 from torch import nn
 
-from autolabel.models import SegmentationModel, build_model, published_keys, published_state
+from autolabel.config import Model
+from autolabel.models import SegmentationModel, build_model, published_keys, published_state, start_from
+from autolabel.models.published import import_weights
 from autolabel.models.resize import resize
 
 TRUNK = "backbone."
+SIDE = 75
 
 
 def ours(trunk: str) -> SegmentationModel:
     """With norms that have something to do."""
     torch.manual_seed(0)
     model = build_model({"trunk": trunk, "head": "conv", "fusion": "single", "key_channels": 8}, 2).eval()
-    for module in model.trunk.modules():
+    randomise_norms(model.trunk)
+    return model
+
+
+def randomise_norms(network: nn.Module) -> None:
+    for module in network.eval().modules():
         if isinstance(module, nn.BatchNorm2d):
             for centred in (module.bias, module.running_mean):
                 centred.data.copy_(0.1 * torch.randn_like(centred))
             for positive in (module.weight, module.running_var):
                 positive.data.copy_(0.5 + torch.rand_like(positive))
-    return model
 
 
 def trunk_state(model: SegmentationModel) -> dict[str, torch.Tensor]:
@@ -34,9 +43,11 @@ def trunk_state(model: SegmentationModel) -> dict[str, torch.Tensor]:
 
 
 def assert_close(mine: torch.Tensor, theirs: torch.Tensor) -> None:
-    """Against float32 noise, relative to the spread."""
+    """Against noise, relative to the spread: that of float32, and no more than is left of it in float64."""
     assert mine.shape == theirs.shape
-    assert (mine - theirs).abs().max() < 1e-4 * theirs.std()
+    assert mine.dtype == theirs.dtype
+    bound = 1e-4 if mine.dtype == torch.float32 else 1e-9
+    assert (mine - theirs).abs().max() < bound * theirs.std()
 
 
 def test_all_keys_of_hrnet_w48_are_timms() -> None:
@@ -86,3 +97,69 @@ def test_resnet50(stride: int) -> None:
     assert_close(features.skips[2], first)
     assert_close(features.skips[4], low)
     assert_close(features.high, high)
+
+
+@pytest.mark.parametrize(
+    ("mine", "name"),
+    [
+        ("efficientnet_b0", "tf_efficientnet_b0"),
+        ("efficientnet_b4_os16", "tf_efficientnet_b4"),
+        ("efficientnet_lite0_os8", "tf_efficientnet_lite0"),
+        ("efficientnet_lite2", "tf_efficientnet_lite2"),
+        ("efficientnet_lite4", "tf_efficientnet_lite4"),
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 96), (75, 50)])
+def test_efficientnet(mine: str, name: str, size: tuple[int, int]) -> None:
+    """timm's `tf_` networks pad as TensorFlow does. In float64, for depth amplifies the noise of float32. Their file
+    goes through the import, classifier and all."""
+    torch.manual_seed(0)
+    whole = timm.create_model(name)
+    randomise_norms(whole)
+    buffer = io.BytesIO()
+    torch.save(whole.state_dict(), buffer)
+    imported = import_weights(buffer.getvalue(), name)
+    assert imported.card.trunk == mine.partition("_os")[0]
+    assert {key.partition(".")[0] for key in imported.notes.left_out} == {"conv_head", "bn2", "classifier"}
+    table = Model(trunk=mine, head="conv", fusion="single", key_channels=8)
+    trunk = start_from(imported.data, name, table, ("a", "b"))[0].trunk.double().eval()
+    theirs = timm.create_model(name, features_only=True, output_stride=trunk.stride).eval()
+    state = theirs.state_dict()
+    theirs.load_state_dict({key: value for key, value in whole.state_dict().items() if key in state})
+    images = torch.randn(1, 3, *size, dtype=torch.float64)
+    with torch.no_grad():
+        features, levels = trunk(images), theirs.double()(images)
+    for stride, level in zip((2, 4, 8, 16), levels[:-1], strict=True):
+        if stride < trunk.stride:
+            assert_close(features.taps[stride], level)
+    assert_close(features.high, levels[-1])
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        ("efficientnet_lite_pytorch", "efficientnet-lite0"),
+        ("efficientnet_lite_pytorch", "efficientnet-lite3"),
+        ("efficientnet_pytorch", "efficientnet-b0"),
+        ("efficientnet_pytorch", "efficientnet-b5"),
+    ],
+)
+def test_efficientnet_pytorch(package: str, name: str) -> None:
+    """Its networks pad for the one size that they are built with."""
+    public = pytest.importorskip(package).EfficientNet
+    torch.manual_seed(0)
+    theirs = public.from_name(name, image_size=SIDE)
+    randomise_norms(theirs)
+    buffer = io.BytesIO()
+    torch.save(theirs.state_dict(), buffer)
+    imported = import_weights(buffer.getvalue(), name)
+    mine = name.replace("-", "_")
+    assert imported.card.trunk == mine
+    table = Model(trunk=mine, head="conv", fusion="single", key_channels=8)
+    trunk = start_from(imported.data, name, table, ("a", "b"))[0].trunk.double().eval()
+    blocks: list[torch.Tensor] = []
+    theirs._blocks[-1].register_forward_hook(lambda module, inputs, out: blocks.append(out))
+    images = torch.randn(1, 3, SIDE, SIDE, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.double().extract_features(images)
+        assert_close(trunk(images).high, blocks[0])

@@ -27,7 +27,7 @@ NAMES = ("road", "building", "car")
         ("mobilenetv3_small_050", 8, 288, {2: 16, 4: 8}),
         ("test_convnext", 8, 64, {4: 24}),
         ("test_mambaout", 32, 64, {4: 16, 8: 32, 16: 48}),  # channels last
-        ("efficientvit_m0", 64, 192, {}),
+        ("efficientvit_m0", 64, 192, {16: 64}),
         ("test_vit", 16, 64, {}),
     ],
 )

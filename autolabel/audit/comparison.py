@@ -121,6 +121,12 @@ class LabelDiffResult(TypedDict):
     iou: dict[str, float | None]  # by class: pixels of it in both, among those of it in either
 
 
+class RoundChange(LabelDiffResult):
+    """The change from one round of self-training to the next."""
+
+    truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
+
+
 class LabelDiff:
     """Compares two label maps of the same image; one `add` an image."""
 

@@ -13,15 +13,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
-from autolabel.errors import ConfigError, ManifestError
+from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
 
 
 def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
-    """The train id of the class that the setting `where` names. Raises ConfigError."""
+    """The train id of the class that the setting `where` names. Raises SettingError."""
     if name not in names:
         remedy = did_you_mean(name, names) or f"classes are {', '.join(names)}"
-        raise ConfigError(where, f"no class is named {name!r}", remedy)
+        raise SettingError(where, f"no class is named {name!r}", remedy)
     return names.index(name)
 
 

@@ -7,8 +7,8 @@ from importlib import import_module
 
 
 def main() -> None:
-    """Entry point of the console script. Ctrl-C while it is being imported ends it at once, without a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background job ignores it: so do we
+    """Entry point of the console script. Ctrl-C during the import ends it at once, without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job of a shell ignores SIGINT
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         command = import_module("autolabel.cli.main")
         signal.signal(signal.SIGINT, signal.default_int_handler)

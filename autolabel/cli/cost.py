@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from autolabel.models.flops import Cost
 
 CLASSES = 19
-BASELINE = "single"  # what relative costs are relative to
+BASELINE = "single"  # the reference of relative costs
 
 
 @dataclass(frozen=True)
 class CostQuery:
-    """Which networks are counted, on what image."""
+    """The networks to count, and the size of the image."""
 
     table: ModelConfig
     fusions: tuple[str, ...]
@@ -39,8 +39,8 @@ class CostQuery:
 class Row:
     fusion: str
     training: Cost
-    labelling: Cost | None  # none where the fusion cannot fuse the scales asked for
-    prepared: Cost | None  # the same by the copy of the network that labels on a GPU
+    labelling: Cost | None  # empty where the fusion cannot fuse these scales
+    prepared: Cost | None  # the same for the copy of the network that labels on a GPU
 
 
 @click.command()
@@ -48,11 +48,11 @@ class Row:
 @click.option("--trunk", help=f"Default: {ModelConfig().trunk}.")
 @click.option("--head", help=f"Default: {ModelConfig().head}.")
 @click.option("--fusion", help="Default: all.")
-@click.option("--classes", type=click.IntRange(1, 65_535), help=f"Default: those of the weights, else {CLASSES}.")
+@click.option("--classes", type=click.IntRange(1, 65_535), help=f"Default: those of the weights, or {CLASSES}.")
 @click.option(
-    "--size", "size_text", metavar="HxW", help="Of the image; default: the experiment's crop, else 1024x2048."
+    "--size", "size_text", metavar="HxW", help="Size of the image; default: the experiment's crop, or 1024x2048."
 )
-@click.option("--scales", "scales_text", help="To label with; default: the experiment's, else 0.5,1,2.")
+@click.option("--scales", "scales_text", help="Scales to label with; default: the experiment's, or 0.5,1,2.")
 @json_option
 def cost(
     target: Path | None,
@@ -64,9 +64,9 @@ def cost(
     scales_text: str | None,
     as_json: bool,
 ) -> None:
-    """Count parameters and FLOPs of a network: of TARGET (an experiment's teacher, or weights), or of --trunk, --head.
+    """Count parameters and FLOPs of a network: TARGET (an experiment's teacher, or weights), or --trunk and --head.
 
-    FLOPs are those of one image's forward pass, 2 a multiply-add; the backward pass takes about twice as many again.
+    FLOPs are those of one image's forward pass, 2 per multiply-add. The backward pass takes about twice as many.
     """
     named = {key: value for key, value in {"trunk": trunk, "head": head, "fusion": fusion}.items() if value is not None}
     if target is not None and named:
@@ -96,7 +96,7 @@ def _of_names(named: dict[str, str]) -> CostQuery:
 
 
 def _of_target(path: Path) -> CostQuery:
-    """A folder is an artefact; a text file is an experiment; what holds zero bytes at its start is safetensors."""
+    """A folder is an artefact, a text file is an experiment, and a file with zero bytes at its start is safetensors."""
     with reading(path, DataError, "give an experiment file or weights"):
         if path.is_dir():
             return _of_weights(path)
@@ -120,7 +120,7 @@ def _of_weights(path: Path) -> CostQuery:
 
 
 def _not_ours(path: Path, what: str) -> ConfigError:
-    return ConfigError(path, what, "cost counts networks of ours alone: a trunk, a head and a fusion")
+    return ConfigError(path, what, "cost counts autolabel's own networks only: a trunk, a head and a fusion")
 
 
 def _of_experiment(path: Path) -> CostQuery:
@@ -132,7 +132,7 @@ def _of_experiment(path: Path) -> CostQuery:
 
 
 def _rows(question: CostQuery) -> list[Row]:
-    """A row for each fusion, before them the baseline."""
+    """The row of the baseline, then a row per fusion."""
     return [_row(question, fusion) for fusion in dict.fromkeys((BASELINE, *question.fusions))]
 
 
@@ -180,7 +180,7 @@ def _text(question: CostQuery, rows: list[Row]) -> Iterator[str]:
     height, width = question.size
     table = question.table
     yield f"{table.trunk} + {table.head}, {question.classes} classes, an image of {height} x {width}"
-    yield "GFLOPs of the forward pass, 2 a multiply-add; cost relative to training a single scale"
+    yield "GFLOPs of the forward pass, 2 per multiply-add; cost relative to training a single scale"
     leaner = any(row.labelling and row.prepared and row.labelling.flops != row.prepared.flops for row in rows)
     for title in ("training", "labelling", *(["prepared"] if leaner else [])):
         yield ""
@@ -197,7 +197,7 @@ def _text(question: CostQuery, rows: list[Row]) -> Iterator[str]:
         saved = ", ".join(f"{_giga(cost.skipped)} in {title}" for title, cost in parts)
         yield f"{row.fusion}: the highest scale's attention is never read; leaving it out saves {saved}"
     if leaner:
-        yield "prepared: labelling by the copy of the network that runs on a GPU, the same function in fewer operations"
+        yield "prepared: labelling by the copy of the network that runs on a GPU: the same function in fewer operations"
 
 
 def _line(fusion: str, cost: Cost | None, base: Cost) -> str:

@@ -8,8 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import numpy as np
 
+from autolabel.artifacts import SHARD_INDEX_FILE, parse_shard_index, read_shard_index
+from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.png import require_codec
@@ -29,19 +32,20 @@ from autolabel.store import (
 )
 from autolabel.user_files import read_user_file
 
-INDEX = "labels.json"  # what was cut: settings, and a row an image; written last
-BEGIN_MARK = "unfinished.json"  # the image ids, in a folder that has no index yet: the same command may go on there
+_REMEDY = "give an infer artefact, its data folder, or a shard of codes (.h5)"
+INDEX = "labels.json"  # settings and a row per image; written last
+BEGIN_MARK = "unfinished.json"  # the image ids, in a folder without an index: the same command may continue there
 
 
 class ShardSource(NamedTuple):
-    """A shard of codes that is read whenever it is asked for: only a few are in memory at once."""
+    """A shard of codes, read on demand: only a few are in memory at once."""
 
     where: str
     read: Callable[[], bytes]
 
 
-class _Seen(NamedTuple):
-    """What a first look at a shard tells; every image of it decodes."""
+class _Checked(NamedTuple):
+    """A shard whose images all decode."""
 
     sha256: str
     book: Codebook
@@ -60,9 +64,12 @@ def cut_shards(
     jobs: int,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Cut every shard of `codes` into `out`; returns what `--json` prints. Nothing is written where a shard is bad."""
-    require_codec(codec, "--codec")
-    require_backend(backend, "--backend")
+    """Write the labels of every shard of `codes` to `out`; return what `--json` prints.
+
+    A bad shard ends the command before it writes anything.
+    """
+    require_codec(codec)
+    require_backend(backend)
     sources = shard_sources(codes)
     with ordered_results(_look, sources, backend="threads", jobs=jobs) as looks:
         seen = list(looks)
@@ -94,14 +101,14 @@ def cut_shards(
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
 
 
-def _look(source: ShardSource) -> _Seen:
+def _look(source: ShardSource) -> _Checked:
     data = source.read()
     shard = read_shard(data, where=source.where)
     shard.check()
-    return _Seen(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+    return _Checked(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
 
 
-def _read_again(source: ShardSource, seen: _Seen) -> bytes:
+def _read_again(source: ShardSource, seen: _Checked) -> bytes:
     data = source.read()
     if sha256_bytes(data) != seen.sha256:
         raise DataError(source.where, "changed while it was being cut", "run the same command again")
@@ -109,17 +116,17 @@ def _read_again(source: ShardSource, seen: _Seen) -> bytes:
 
 
 def _begin(out: Path, names: Mapping[str, str]) -> None:
-    """Take an empty folder, or one in which a cut of the same images was cut short. ConfigError for any other."""
-    begun = json.dumps(sorted(names)).encode()
-    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, begun))):
+    """Accept an empty folder, or one where a cut of the same images was interrupted. Raises ConfigError for others."""
+    mark = json.dumps(sorted(names)).encode()
+    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, mark))):
         raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
     if out.exists():
         remove_temporaries(out)
-    write_file(out / BEGIN_MARK, begun)
+    write_file(out / BEGIN_MARK, mark)
 
 
 def _is_empty(folder: Path) -> bool:
-    """But for what a writer that was killed has left."""
+    """Temporary files of a killed writer do not count."""
     return all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
 
 
@@ -128,30 +135,41 @@ def _holds(file: Path, data: bytes) -> bool:
 
 
 def shard_sources(codes: Path) -> list[ShardSource]:
-    """The shards of images to label: those of an infer artefact, checked as they are read, or a single file."""
+    """The shards of images to label: those of an infer artefact, checked on reading, those of a folder, or one file.
+
+    The index tells which shards hold images to label. In a folder without an index every HDF5 file counts.
+    """
     if (codes / "COMMIT").is_file():
         artefact = Artefact.open(codes)
-        found = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in artefact.names("codes-")]
-    elif codes.is_dir():
-        found = [ShardSource(str(file), partial(_read, file)) for file in sorted(codes.glob("codes-*.h5"))]
+        index = read_shard_index(artefact) if SHARD_INDEX_FILE.name in artefact.names() else None
+        names = [] if index is None else [shard.name for shard in index.of_split("train")]
+        sources = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in names]
     else:
-        found = [ShardSource(str(codes), partial(_read, codes))]
-    if not found:
-        raise DataError(codes, "holds no codes", "give an infer artefact, its data folder, or a codes-*.h5 file")
-    return found
+        files = _shard_files(codes) if codes.is_dir() else [codes]
+        sources = [ShardSource(str(file), partial(_read, file)) for file in files]
+    if not sources:
+        raise DataError(codes, "holds no codes of images to label", _REMEDY)
+    return sources
+
+
+def _shard_files(folder: Path) -> list[Path]:
+    index = folder / SHARD_INDEX_FILE.name
+    if not index.exists():
+        return sorted(folder.glob("*.h5"))
+    return [folder / shard.name for shard in parse_shard_index(_read(index), index).of_split("train")]
 
 
 def _read(file: Path) -> bytes:
-    return read_user_file(file, DataError, "give an infer artefact or a codes-*.h5 file")
+    return read_user_file(file, DataError, _REMEDY)
 
 
-def _class_names(shard: _Seen, where: str) -> tuple[str, ...]:
+def _class_names(shard: _Checked, where: str) -> tuple[str, ...]:
     if not shard.class_names:
         raise DataError(where, "names no classes", "infer again")
     return shard.class_names
 
 
-def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
+def _check_same_book(shard: _Checked, first: _Checked, where: str) -> None:
     if shard.book != first.book or shard.class_names != first.class_names:
         raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
 
@@ -159,3 +177,64 @@ def _check_same_book(shard: _Seen, first: _Seen, where: str) -> None:
 def _row(item: LabelledImage, name: str) -> dict[str, Any]:
     pixels = int(np.sum(item.counts))
     return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}
+
+
+@click.command()
+@click.argument("codes", type=click.Path(path_type=Path))
+@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
+@click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
+@click.option(
+    "--codec",
+    default="default",
+    show_default=True,
+    help="default, or archive: smaller files, slow to write, same pixels.",
+)
+@click.option(
+    "--backend", default="threads", show_default=True, help="Where the work runs: threads, loky, dask or ray."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
+@jobs_option
+@json_option
+@quiet_option
+def cut(
+    codes: Path,
+    threshold: float,
+    class_thresholds: tuple[str, ...],
+    codec: str,
+    backend: str,
+    out: Path,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write label PNGs from CODES (an infer artefact or a shard file) at another threshold."""
+    per_class = dict(_class_threshold(text) for text in class_thresholds)
+    result = cut_shards(
+        codes,
+        out,
+        threshold=threshold,
+        class_thresholds=per_class,
+        codec=codec,
+        backend=backend,
+        jobs=jobs or 0,
+        quiet=quiet,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        ignored = f"{100 * result['ignored_share']:.1f} % ignored"
+        echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
+
+
+def _class_threshold(text: str) -> tuple[str, float]:
+    name, separator, value = text.rpartition("=")
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = -1.0
+    if not separator or not 0 <= threshold <= 1:
+        raise click.BadParameter(f"{text!r} is not of the form CLASS=THRESHOLD, e.g. car=0.7")
+    return name, threshold
+
+
+COMMANDS = [cut]

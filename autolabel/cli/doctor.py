@@ -1,8 +1,6 @@
-"""One finding of `doctor`.
+"""The checks of `autolabel doctor`: the machine, and what the store needs from the file system of the work folder.
 
-What `doctor` checks; each check says what was found and what to do about it.
-
-What the store relies on, tried out on the file system of the work folder: locks, renames, syncs, room.
+Each check says what it found and what to do about it.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from autolabel.store import hold_lock, make_folder, open_draft, write_file
 
 @dataclass(frozen=True)
 class Check:
-    """`remedy` says what to do where it is not `ok`."""
+    """`remedy` says what to do if the check is not `ok`."""
 
     name: str
     ok: bool
@@ -37,7 +35,7 @@ class Check:
 
 
 def check_machine(work: Path) -> list[Check]:
-    """All checks; `work` need not exist yet."""
+    """Run all checks; `work` need not exist yet."""
     base = next(folder for folder in (work, *work.parents) if folder.is_dir())
     checks: list[Callable[[], Check]] = [
         _python,
@@ -65,12 +63,12 @@ def _torch() -> Check:
 
 
 def _torchvision() -> Check:
-    """A torchvision built for another torch breaks other libraries' imports; autolabel itself never needs it."""
+    """A torchvision built for another torch breaks the imports of other libraries; autolabel never needs it."""
     if importlib.util.find_spec("torchvision") is None:
         return Check("torchvision", True, "not installed, not needed")
     try:
         module = importlib.import_module("torchvision")
-    except Exception as error:  # a broken build raises whatever its extension raises
+    except Exception as error:  # a broken build may raise anything
         remedy = "uninstall it, or install the build that matches torch"
         return Check("torchvision", False, f"installed but broken: {error}".splitlines()[0], remedy)
     return Check("torchvision", True, str(module.__version__))
@@ -83,14 +81,14 @@ def _cores() -> Check:
 def _shared_memory() -> Check:
     path = Path("/dev/shm")
     if not path.is_dir():
-        return Check("/dev/shm", True, "absent: GPUs of one machine may need it to train together")
+        return Check("/dev/shm", True, "missing: several GPUs of one machine may need it to train together")
     free = shutil.disk_usage(path).free
     found = f"{free / 1e9:.1f} GB free"
-    return Check("/dev/shm", free > 64e6, found, "GPUs that train together may need it (NCCL): enlarge it")
+    return Check("/dev/shm", free > 64e6, found, "several GPUs may need it to train together (NCCL): enlarge it")
 
 
 def _self_test(base: Path) -> Check:
-    """Write, lock, read back and decode a label through the same code the stages use."""
+    """Write, lock, read back and decode a label with the code that the stages use."""
     import numpy as np
 
     from autolabel.labels import png
@@ -102,12 +100,12 @@ def _self_test(base: Path) -> Check:
             with hold_lock(Path(folder) / "lock"):
                 write_file(Path(folder) / "label.png", png.encode(label))
             same = np.array_equal(png.decode((Path(folder) / "label.png").read_bytes()), label)
-    except Exception as error:  # whatever fails here is the finding
+    except Exception as error:  # any failure here is the finding
         return Check("self-test", False, f"{type(error).__name__}: {error}", f"check the file system at {base}")
     return Check("self-test", same, "a label was written, locked, read back and decoded" if same else "bytes differ")
 
 
-LOW_DISK_BYTES = 1e9  # bytes; a run of any size wants more
+LOW_DISK_BYTES = 1e9  # bytes; any real run needs more
 LOW_FILE_COUNT = 10_000  # files
 OTHER_PLACE = "use another --work, on a local disk"
 KEY = "0" * 64
@@ -121,7 +119,7 @@ except BlockingIOError:
 
 
 def check_disk(base: Path) -> list[Check]:
-    """Every check by itself; all in a scratch folder below `base`, which is gone afterwards."""
+    """Run each check by itself in a scratch folder below `base`, which is deleted afterwards."""
     checks = [_disk_space(base), _files(base)]
     with ExitStack() as stack:
         try:
@@ -150,7 +148,7 @@ def _disk_space(base: Path) -> Check:
 
 
 def _files(base: Path) -> Check:
-    """File systems such as ext4 hold a fixed number of files; those that do not say 0."""
+    """Some file systems (ext4) hold a fixed number of files; the others report 0."""
     try:
         about = os.statvfs(base)
     except OSError as error:
@@ -172,20 +170,18 @@ def _run_test(name: str, folder: Path, check: Callable[[Path], Check]) -> Check:
 
 
 def _lock(folder: Path) -> Check:
-    """In a second process: some network file systems lock for one machine alone, or pretend to."""
+    """Try the lock in a second process: some network file systems lock on one machine only, or pretend to lock."""
     file = folder / "lock"
     with hold_lock(file):
         held = subprocess.run([sys.executable, "-c", LOCK_SCRIPT, str(file)], capture_output=True, check=False)
     free = subprocess.run([sys.executable, "-c", LOCK_SCRIPT, str(file)], capture_output=True, check=False)
     works = (held.returncode, free.returncode) == (75, 0)
-    found = (
-        "a lock (flock) shuts out a second process" if works else "a lock (flock) does not shut out a second process"
-    )
+    found = "a lock (flock) shuts out a second process" if works else "a lock (flock) does not stop a second process"
     return Check("lock", works, found, f"never start two runs on this work folder, or {OTHER_PLACE}")
 
 
 def _rename(folder: Path) -> Check:
-    """Of a file over another, as every write does; and of a folder, as every commit does."""
+    """Rename a file over another, as every write does, and a folder, as every commit does."""
     for data in (b"old", b"new"):
         write_file(folder / "file", data)
     draft = open_draft(folder, KEY)
@@ -198,7 +194,7 @@ def _rename(folder: Path) -> Check:
 
 
 def _fsync_works(folder: Path) -> Check:
-    """Of a file and of the folder that names it."""
+    """Sync a file, and the folder that holds its name."""
     for path, flags in ((folder / "file", os.O_RDWR), (folder, os.O_RDONLY | os.O_DIRECTORY)):
         if path != folder:
             write_file(path, b"x")
@@ -214,7 +210,7 @@ def _fsync_works(folder: Path) -> Check:
 
 
 def _links(folder: Path) -> Check:
-    """A name that is taken, and a symbolic link put in a file's place, must be refused."""
+    """An existing name, and a symbolic link in place of a file, must be refused."""
     write_file(folder / "taken", b"x")
     with suppress(FileExistsError):
         os.close(os.open(folder / "taken", os.O_RDONLY | os.O_CREAT | os.O_EXCL))
@@ -231,7 +227,7 @@ def _links(folder: Path) -> Check:
 
 
 def _names(folder: Path) -> Check:
-    """A note: file names of ours never rely on case or on a form of Unicode."""
+    """A note only: autolabel's file names never depend on case or on a Unicode form."""
     write_file(folder / "Case", b"")
     composed = unicodedata.normalize("NFC", "e\u0301")
     write_file(folder / composed, b"")

@@ -1,4 +1,4 @@
-"""`autolabel export`: what was made, in forms that others use."""
+"""`autolabel export`: results in formats that other software reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def export() -> None:
-    """Hand over what was made, in forms that need no autolabel."""
+    """Export results in formats that need no autolabel."""
 
 
 @export.command("model")
@@ -29,17 +29,17 @@ def export() -> None:
 @click.option(
     "--format", "formats", default="safetensors,torch", show_default=True, help="Of safetensors, torch and onnx."
 )
-@click.option("--size", "size_text", metavar="HxW", help="Of the images of the ONNX model, e.g. 1024x2048.")
+@click.option("--size", "size_text", metavar="HxW", help="Image size of the ONNX model, e.g. 1024x2048.")
 @click.option("--scales", default="1", show_default=True, help="What the network looks at; 1.0 among them.")
 @json_option
 @quiet_option
 def export_model(
     weights: Path, out: Path, formats: str, size_text: str | None, scales: str, as_json: bool, quiet: bool
 ) -> None:
-    """Export the network of WEIGHTS, with a config and a card.
+    """Export the network of WEIGHTS with a config and a model card.
 
-    WEIGHTS is a weights file, a teacher or student artefact, or a Hugging Face folder (SegFormer or UperNet). Each form
-    is run and compared with the network before anything is written.
+    WEIGHTS is a weights file, a teacher or student artefact, or a Hugging Face folder (SegFormer or UperNet). Each
+    exported form runs once and is compared with the network before anything is written.
     """
     wanted = list(dict.fromkeys(formats.split(",")))
     image_size = None if size_text is None else parse_size(size_text)
@@ -60,7 +60,7 @@ def _export(
     scales: tuple[float, ...],
     quiet: bool,
 ) -> dict[str, Any]:
-    """Everything is checked before the first form is made; returns what `--json` prints."""
+    """Check everything before the first form is made; return what `--json` prints."""
     from autolabel.export.model import ExportInput, check_formats, describe, folder, make
     from autolabel.export.network import exportable
 
@@ -80,7 +80,7 @@ def _export(
 
 
 def _open(path: Path) -> tuple[bytes, Network, NetworkCard]:
-    """The network with the bytes of its file; those of a Hugging Face folder are made here."""
+    """The network and the bytes of its weights file. For a Hugging Face folder the bytes are made here."""
     from autolabel.cli.predict import open_network, read_model, trained_network
     from autolabel.models.checkpoint import network_to_bytes
 
@@ -92,7 +92,7 @@ def _open(path: Path) -> tuple[bytes, Network, NetworkCard]:
 
 
 def _trained(weights: Path) -> dict[str, Any]:
-    """What an artefact says of its training; nothing of anything else."""
+    """The training that an artefact states; nothing for other weights."""
     if not (weights / "COMMIT").is_file():
         return {}
     artefact = Artefact.open(weights)

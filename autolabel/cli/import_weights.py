@@ -1,4 +1,4 @@
-"""`autolabel import-weights`: a published checkpoint becomes a weights file of ours."""
+"""`autolabel import-weights`: turn a published checkpoint into a weights file."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     metavar="SET",
     help=f"{', '.join(CLASS_SETS)}, a class file (TOML) or a Mapillary Vistas config file; default: cityscapes for 19.",
 )
-@click.option("--trunk", help="Say what the trunk is instead of finding out.")
+@click.option("--trunk", help="Name the trunk; by default it is detected.")
 @click.option("--head", help="The same for the head.")
 @click.option("--fusion", help="The same for the fusion.")
 @json_option
 def import_weights(
     file: Path, out: Path, classes: str | None, trunk: str | None, head: str | None, fusion: str | None, as_json: bool
 ) -> None:
-    """Make a weights file of FILE: a published checkpoint, or a trunk trained on ImageNet.
+    """Make a weights file from FILE: a published checkpoint, or a trunk trained on ImageNet.
 
-    Which network it is shows in its entries. Every entry is used or named; nothing in the file is run.
+    The network is detected from the entries. Every entry is used or named, and no code in the file is run.
     """
     from autolabel.models.published import Choice
     from autolabel.models.published import import_weights as read
@@ -64,7 +64,7 @@ def _class_set(name: str) -> ClassSet:
 
 
 def _write(out: Path, data: bytes) -> None:
-    """A file that is there already is kept: it may be another network."""
+    """An existing file is kept: it may be another network."""
     if not out.exists():
         write_file(out.absolute(), data)
     elif sha256_file(out) != sha256_bytes(data):
@@ -78,7 +78,7 @@ def _result(imported: Imported) -> dict[str, Any]:
 
 
 def _what(imported: Imported, classes: str | None) -> str:
-    """The network, in words."""
+    """A description of the network."""
     card = imported.card.model_dump()
     if "table" not in card:
         return f"a {imported.notes.layout} trunk alone"
@@ -89,18 +89,18 @@ def _what(imported: Imported, classes: str | None) -> str:
 
 
 def _entries(notes: Notes) -> Iterator[str]:
-    """What became of the entries, each line only where there is something to say."""
+    """What happened to the entries: a line for each kind that occurs."""
     yield f"  {notes.used} entries used"
     if notes.counters:
-        yield f"  {notes.counters} counters of norms (num_batches_tracked) absent, begun at 0"
+        yield f"  {notes.counters} counters of norms (num_batches_tracked) are missing and start at 0"
     if notes.left_out:
         groups = Counter(key.partition(".")[0] for key in notes.left_out)
         names = ", ".join(f"{group}.* ({count})" for group, count in groups.items())
-        yield f"  {len(notes.left_out)} entries of its classifier left out: {names}"
+        yield f"  {len(notes.left_out)} entries of its classifier are left out: {names}"
     if notes.beside:
-        yield f"  beside the weights, not used: {', '.join(notes.beside)}"
+        yield f"  stored beside the weights, not used: {', '.join(notes.beside)}"
     if notes.fresh:
-        yield f"  another number of classes, so drawn anew: {', '.join(notes.fresh)}"
+        yield f"  initialised at random, because the number of classes differs: {', '.join(notes.fresh)}"
 
 
 def _next(imported: Imported, out: Path) -> str:

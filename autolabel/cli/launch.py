@@ -1,4 +1,4 @@
-"""`run --nproc`: one step made by several processes of this machine, started and watched by torchrun's own agent."""
+"""`run --nproc`: runs one step in several processes of this machine, which torchrun's own agent starts and watches."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 LOCALHOST = "127.0.0.1"
 
 
-def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: StopFlag) -> None:
+def launch(
+    arguments: Sequence[str], *, num_processes: int, step: str, memory_setting: str | None, stop: StopFlag
+) -> None:
     """Run `autolabel ARGUMENTS` in `num_processes` ranks and wait for them.
 
     Raises AlreadyReported where a rank failed and said why, AutolabelError where one was killed, and Stopped after a
-    signal; the ranks then had 30 seconds for their checkpoint.
+    signal; the ranks then had 30 seconds for their checkpoint. `memory_setting` bounds the memory of the step.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -52,13 +54,13 @@ def launch(arguments: Sequence[str], *, num_processes: int, step: str, stop: Sto
     except SignalException as error:
         raise Stopped(error.sigval) from error
     except ChildFailedError as error:
-        raise _failure(error, step) from error
+        raise _failure(error, step, memory_setting) from error
     except RendezvousError as error:
-        raise AutolabelError(step, f"its processes did not find each other ({error})", "run again") from error
+        raise AutolabelError(step, f"the processes did not find each other ({error})", "run again") from error
 
 
 def _streams() -> LogsSpecs:
-    """The ranks write to our stderr; no files of the agent's own, and no traffic but through the loopback device."""
+    """The ranks write to this process's stderr. The agent writes no files and uses the loopback device only."""
     from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs
 
     class Streams(LogsSpecs):
@@ -79,12 +81,12 @@ def _streams() -> LogsSpecs:
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """The agent wants a first SIGINT or SIGTERM as an exception: it passes the signal on. A second one ends us."""
+    """The agent needs the first SIGINT or SIGTERM as an exception, to pass it on. A second one ends this process."""
     from torch.distributed.elastic.multiprocessing import SignalException
 
     def handler(signum: int, frame: FrameType | None) -> None:
         for s in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(s, signal.SIG_DFL)  # dying takes the ranks with us
+            signal.signal(s, signal.SIG_DFL)  # the ranks end with this process
         print_err(announcement(signum))
         raise SignalException(f"received {signum}", signal.Signals(signum))
 
@@ -101,7 +103,7 @@ def _signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _silent_logging() -> Iterator[None]:
-    """The agent's reports would drown the one line that counts."""
+    """Silence the agent's reports, which would hide the one line of the error."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -110,15 +112,14 @@ def _silent_logging() -> Iterator[None]:
         logging.disable(level)
 
 
-def _failure(error: ChildFailedError, step: str) -> Exception:
-    """Of what ended first: the agent then ends the others with SIGTERM."""
+def _failure(error: ChildFailedError, step: str, memory_setting: str | None) -> Exception:
+    """The error of the rank that ended first: the agent then ends the others with SIGTERM."""
     failures = sorted(error.failures.items(), key=lambda item: item[1].exitcode == -signal.SIGTERM)
     rank, first = failures[0]
-    if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # sent to a rank, and so all have stopped
+    if first.exitcode in (128 + signal.SIGINT, 128 + signal.SIGTERM):  # a signal to one rank has stopped all
         return Stopped(first.exitcode - 128)
     if first.exitcode > 0:
         return AlreadyReported(first.exitcode)
     name = signal.Signals(-first.exitcode).name
-    smaller = "runtime.infer_batch" if step.startswith("infer") else "runtime.micro_batch"
-    remedy = f"run the same command again to go on, with a smaller {smaller} if memory ran out"
-    return AutolabelError(step, f"process {rank} was ended by {name}", remedy)
+    smaller = f", with a smaller {memory_setting} if memory ran out" if memory_setting else ""
+    return AutolabelError(step, f"process {rank} was ended by {name}", f"run the same command again to go on{smaller}")

@@ -16,15 +16,15 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, export, import_weights, predict, run, setup, status
-from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.cli import cost, cut, export, import_weights, predict, run, setup, status
+from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
 
 
 class WrongUsage(click.ClickException):
-    """What click says of options and arguments, in one line as every other error."""
+    """An error of click about options and arguments, in one line like every other error."""
 
     exit_code = 2
 
@@ -56,10 +56,10 @@ def errors_to_exit_codes() -> Iterator[None]:
     except Stopped as stop:
         print_err(f"autolabel: {stop}; run the same command again to go on")
         code = 128 + stop.signum
-    except KeyboardInterrupt:  # a command that does not catch signals: predict, cut, status
+    except KeyboardInterrupt:  # in a command that does not catch signals: predict, cut, status
         print_err("autolabel: stopped by SIGINT")
         code = 128 + signal.SIGINT
-    except BrokenPipeError:  # `autolabel ... | head`: the reader has gone, nothing is wrong
+    except BrokenPipeError:  # `autolabel ... | head`: the reader has closed the pipe; this is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
@@ -74,16 +74,20 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 class ErrorsToExitCodes(click.Group):
-    """Every foreseen error ends in one line on stderr and its exit code; a traceback is a bug of ours."""
+    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
         with errors_to_exit_codes(), usage_in_one_line():
-            if any("\0" in arg for arg in args):  # no shell passes one on
+            if any("\0" in arg for arg in args):  # no shell passes it
                 raise click.UsageError("an argument holds a NUL character")
             return super().make_context(info_name, args, *rest, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with errors_to_exit_codes(), usage_in_one_line():
+        def option(setting: str) -> str:
+            command = self.commands[ctx.invoked_subcommand or ""]
+            return {param.name: param.opts[-1] for param in command.params}.get(setting, setting)
+
+        with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
             return super().invoke(ctx)
 
 
@@ -97,7 +101,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, run, status, predict, import_weights, export, cost):
+for family in (setup, run, status, predict, cut, import_weights, export, cost):
     for command in family.COMMANDS:
         cli.add_command(command)
 

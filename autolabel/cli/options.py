@@ -1,4 +1,4 @@
-"""Options that several commands share, and how a command prints."""
+"""Options that several commands share, and the functions that print results."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 
 experiment_argument = click.argument("experiment", type=click.Path(path_type=Path))
 work_option = click.option(
-    "--work", type=click.Path(path_type=Path), help="Folder for all that is made; default: work/NAME here."
+    "--work", type=click.Path(path_type=Path), help="Folder for all results; default: work/NAME in this folder."
 )
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, e.g. teacher.epochs=3."
@@ -55,13 +55,13 @@ verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on
 
 
 def experiment_options(function: F) -> F:
-    """EXPERIMENT, --work, --set: what every command on an experiment takes."""
+    """EXPERIMENT, --work and --set, for every command on an experiment."""
     return experiment_argument(work_option(set_option(function)))
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how fast a command runs and how much it says; never what it computes."""
+    """Where and how fast a command runs, and how much it prints; never what it computes."""
 
     device: str | None
     jobs: int | None
@@ -69,18 +69,18 @@ class RunOptions:
     verbose: bool
 
     def runtime(self, runtime: RuntimeConfig) -> RuntimeConfig:
-        """The experiment's, with what the command line overrides."""
-        given = {key: value for key in ("device", "jobs") if (value := getattr(self, key)) is not None}
-        return runtime.model_copy(update=given)
+        """The experiment's runtime settings with those of the command line on top."""
+        overrides = {key: value for key in ("device", "jobs") if (value := getattr(self, key)) is not None}
+        return runtime.model_copy(update=overrides)
 
     def options(self) -> list[str]:
-        """The same for a command that makes one step of many."""
-        given = [f"--{key}={value}" for key in ("device", "jobs") if (value := getattr(self, key)) is not None]
-        return given + ["--quiet"] * self.quiet
+        """The same as options, for a command that runs one of many steps."""
+        options = [f"--{key}={value}" for key in ("device", "jobs") if (value := getattr(self, key)) is not None]
+        return options + ["--quiet"] * self.quiet
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """--device, --jobs, --quiet, --verbose, handed over as `how`. Stands next to the function."""
+    """Add --device, --jobs, --quiet and --verbose, passed as `how`. It must be the innermost decorator."""
 
     @wraps(function)
     def gathered(*, device: str | None, jobs: int | None, quiet: bool, verbose: bool, **rest: Any) -> None:
@@ -91,7 +91,7 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @dataclass(frozen=True)
 class Project:
-    """An experiment, its pipeline, and the folder its artefacts lie in."""
+    """An experiment, its pipeline, and the folder of its artefacts."""
 
     experiment: Experiment
     pipeline: Pipeline
@@ -99,7 +99,7 @@ class Project:
 
 
 def open_project(path: Path, *, work: Path | None, overrides: tuple[str, ...]) -> Project:
-    """Everything is checked here, before any work begins."""
+    """Read and check everything before any work begins."""
     experiment = load_experiment(path, overrides)
     return load_project(experiment, work)
 
@@ -110,7 +110,7 @@ def load_project(experiment: Experiment, work: Path | None) -> Project:
 
 
 def work_folder(path: Path) -> Path:
-    """The absolute path, which need not exist yet; ConfigError where something else stands there, or above it."""
+    """The absolute path, which need not exist yet. Raises ConfigError if it, or a parent of it, is no folder."""
     folder = path.absolute()
     place = next(at for at in (folder, *folder.parents) if at.exists())
     if not place.is_dir():
@@ -120,7 +120,7 @@ def work_folder(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """The processes that `run` starts for a parallel step: how many, and what they are to do."""
+    """The processes that `run` starts for a parallel step: their number and their arguments."""
 
     number: int
     arguments: Callable[[Node], list[str]]
@@ -135,7 +135,7 @@ def running(
     world: ProcessGroup = SINGLE_PROCESS,
     ranks: LaunchPlan | None = None,
 ) -> Iterator[Runner]:
-    """A runner that holds the work folder's lock, but for the time in which processes launched by it do."""
+    """A runner that holds the lock of the work folder. While processes launched by it work, they hold the lock."""
     lock_file = project.work / "lock"
 
     def silent(line: str) -> None:
@@ -144,7 +144,13 @@ def running(
     def launch_unlocked(node: Node) -> None:
         assert ranks is not None
         lock.close()
-        launch(ranks.arguments(node), num_processes=ranks.number, step=node.name, stop=stop)
+        launch(
+            ranks.arguments(node),
+            num_processes=ranks.number,
+            step=node.name,
+            memory_setting=node.stage.memory_setting,
+            stop=stop,
+        )
         lock.enter_context(hold_lock(lock_file))
 
     with ExitStack() as lock:
@@ -163,7 +169,7 @@ def running(
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """The scales in "0.5,1.0,2.0", as an experiment may have them."""
+    """Parse "0.5,1.0,2.0" with the checks of an experiment's scales."""
     try:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -175,7 +181,7 @@ def parse_scales(text: str) -> tuple[float, ...]:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "1024x2048"."""
+    """Parse "1024x2048" to (height, width)."""
     parts = text.split("x")
     if len(parts) != 2 or not all(part.isdecimal() and part.isascii() and 0 < int(part) <= MAX_SIDE for part in parts):
         raise click.BadParameter(
@@ -185,17 +191,17 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def echo(line: str) -> None:
-    """A line on stdout, whatever names stand in it."""
+    """Print a line on stdout; names in it are escaped."""
     click.echo(printable(line))
 
 
 def print_json(result: Mapping[str, Any]) -> None:
-    """Exactly one object on stdout."""
+    """Print one JSON object on stdout."""
     click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **result}, allow_nan=False, default=str))
 
 
 def size(count: float) -> str:
-    """Bytes for people, decimal units."""
+    """A number of bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

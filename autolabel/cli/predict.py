@@ -1,7 +1,4 @@
-"""`autolabel predict`: labels and overlays for pictures, without an experiment.
-
-Commands that need no experiment: `predict` on pictures, `cut` on codes.
-"""
+"""`autolabel predict`: labels and overlays for images, animations and videos, without an experiment."""
 
 from __future__ import annotations
 
@@ -18,12 +15,10 @@ from autolabel.classes.files import default_palette
 from autolabel.cli.options import (
     device_option,
     echo,
-    jobs_option,
     json_option,
     parse_scales,
     print_json,
     quiet_option,
-    size,
 )
 from autolabel.cli.predict_inputs import (
     ANIMATION,
@@ -53,10 +48,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnimationOptions:
-    """How the frames become one animated WebP."""
+    """Settings of the animated WebP made of all frames."""
 
     fps: float
-    width: int  # pixels, at most
+    width: int  # pixels, upper bound
 
 
 @dataclass(frozen=True)
@@ -71,20 +66,20 @@ class PredictOptions:
     quiet: bool
 
     def kinds(self) -> list[str]:
-        """What is written of every picture, each as a PNG of its own."""
+        """The results per image, each a PNG file of its own."""
         shown = [f"{kind}{scale:g}" for scale in self.scales for kind in ("scale", "attention")]
         return ["label", "overlay", *(["sheet", *shown] if self.details else [])]
 
 
 @dataclass(frozen=True)
 class PredictSummary:
-    files: list[list[Path]]  # of each picture
+    files: list[list[Path]]  # per image
     animation: Path | None
-    failed: list[DataError]  # of each file that could not be used, or not to its end
+    failed: list[DataError]  # per file that could not be used, or not to its end
 
 
 def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: PredictOptions) -> PredictSummary:
-    """Label pictures, animations and videos: NAME_label.png, NAME_overlay.png, with `details` what each scale saw.
+    """Label images, animations and videos: NAME_label.png, NAME_overlay.png, and with `details` a view per scale.
 
     What can be known is checked before anything is written: raises WeightsError, ImageError, DataError, ConfigError.
     A file that turns out to be damaged is left there, and the next one taken; if there is nothing else, its error is
@@ -112,7 +107,7 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
 
 
 class _LabelWriter:
-    """Writes the results of each picture as it comes, so that what has been done stays."""
+    """Writes the results of each image at once, so that finished ones stay."""
 
     def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: PredictOptions) -> None:
         self._predictor, self._colours, self._out, self._request = predictor, colours, out, request
@@ -123,26 +118,26 @@ class _LabelWriter:
 
     def label(self, source: MediaFile, bar: Progress) -> None:
         try:
-            for picture in read_images(source, self._request.take):
-                self._label(picture)
+            for frame in read_images(source, self._request.take):
+                self._label(frame)
                 bar.update()
         except DataError as error:
             self._failed.append(error)
 
-    def _label(self, picture: Frame) -> None:
-        labels = self._predictor.train_ids(picture.pixels)
-        shown = overlay(picture.pixels, labels, self._colours)
+    def _label(self, frame: Frame) -> None:
+        labels = self._predictor.train_ids(frame.pixels)
+        shown = overlay(frame.pixels, labels, self._colours)
         products = {"label": png.encode(labels), "overlay": image_png(shown)}
         if self._request.details:
-            products |= _details(self._predictor, picture.pixels, labels, self._colours)
-        rows = [(f"{picture.name}_{kind}.png", data) for kind, data in products.items()]
+            products |= _details(self._predictor, frame.pixels, labels, self._colours)
+        rows = [(f"{frame.name}_{kind}.png", data) for kind, data in products.items()]
         write_files(self._out.absolute(), rows)
         self._written.append([self._out / name for name, _ in rows])
         if self._animation is not None:
             self._animation.add(shown)
 
     def finish(self) -> PredictSummary:
-        """The first failure is raised where there is nothing else to tell."""
+        """Raise the first failure if nothing was labelled."""
         if self._failed and not self._written:
             raise self._failed[0]
         film = None
@@ -152,20 +147,20 @@ class _LabelWriter:
         return PredictSummary(self._written, film, self._failed)
 
 
-def _details(predictor: Predictor, picture: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
-    """Each scale's prediction over the picture and its attention, and all of them on one sheet."""
-    details = predictor.details(picture)
+def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
+    """The prediction and attention of each scale, and a sheet of all of them."""
+    details = predictor.details(image)
     limits = grayscale_limits(details.attention.values())
     views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]
-    found = {"sheet": image_png(scale_sheet(picture, labels, views, colours))}
+    products = {"sheet": image_png(scale_sheet(image, labels, views, colours))}
     for view in views:
-        found[f"scale{view.scale:g}"] = image_png(overlay(picture, view.prediction, colours))
-        found[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
-    return found
+        products[f"scale{view.scale:g}"] = image_png(overlay(image, view.prediction, colours))
+        products[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
+    return products
 
 
 def open_network(path: Path) -> tuple[Network, NetworkCard]:
-    """Of a weights file, an artefact, or a Hugging Face folder (then with its own classes)."""
+    """Open a weights file, an artefact, or a Hugging Face folder (which keeps its own classes)."""
     from autolabel.models.huggingface import model_as_it_is
 
     if (path / initial_model.CONFIG).is_file():
@@ -175,7 +170,7 @@ def open_network(path: Path) -> tuple[Network, NetworkCard]:
 
 
 def trained_network(data: bytes, where: object) -> tuple[Network, NetworkCard]:
-    """WeightsError also for one that an import has given layers which know nothing yet."""
+    """Raises WeightsError, also for an import with untrained layers."""
     from autolabel.models import network_from_bytes
     from autolabel.models.weights_file import check_trained
 
@@ -185,7 +180,7 @@ def trained_network(data: bytes, where: object) -> tuple[Network, NetworkCard]:
 
 
 def read_model(path: Path) -> bytes:
-    """Of a file, or of an artefact: there the bytes are checked."""
+    """Read a file, or an artefact's weights with their digest checked."""
     if not path.is_dir():
         return read_weights(path)
     if not (path / "COMMIT").is_file() or WEIGHTS not in (artefact := Artefact.open(path)).names():
@@ -195,7 +190,7 @@ def read_model(path: Path) -> bytes:
 
 
 def _colours(class_names: tuple[str, ...]) -> np.ndarray:
-    """(256, 3) of the class set that has these names; otherwise the colours a class file without a palette gets."""
+    """(256, 3) colours of the known class set with these names, or the default palette."""
     for known in CLASS_SETS.values():
         if known.names == class_names:
             return known.colours()
@@ -220,16 +215,21 @@ MAX_FRAMES = 10**9
 @click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
 @click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
 @click.option(
-    "--threshold", type=float, default=0.0, help="What is no likelier than this is ignore (255); by default nothing is."
+    "--threshold",
+    type=float,
+    default=0.0,
+    help="Pixels no likelier than this become ignore (255); by default none do.",
 )
-@click.option(
-    "--details", is_flag=True, help="Also write every scale's prediction and attention map, and a sheet of all."
-)
+@click.option("--details", is_flag=True, help="Also write prediction and attention per scale, and a sheet of all.")
 @click.option(
     "--every", type=click.IntRange(1, MAX_FRAMES), default=1, help="Of a video or folder, take each N-th frame."
 )
-@click.option("--max-frames", type=click.IntRange(1, MAX_FRAMES), help="Take at most so many of each video or folder.")
-@click.option("--animate", is_flag=True, help="Also write animation.webp: all overlays in their order.")
+@click.option(
+    "--max-frames",
+    type=click.IntRange(1, MAX_FRAMES),
+    help="Most frames or files to take from each video or folder.",
+)
+@click.option("--animate", is_flag=True, help="Also write animation.webp: all overlays in order.")
 @click.option(
     "--fps", type=click.FloatRange(0.1, 100), default=10, show_default=True, help="Frames a second of --animate."
 )
@@ -256,7 +256,7 @@ def predict(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay each."""
+    """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay for each."""
     from autolabel.cli.predict_inputs import FrameSelection
 
     if threshold and not 0.001 <= threshold <= 0.999999:
@@ -275,7 +275,7 @@ def predict(
 
 
 def _print_summary(result: PredictSummary, out: Path, *, as_json: bool) -> None:
-    """ItemsFailed at the end where a file could not be used."""
+    """Print the result; raise ItemsFailed if a file could not be used."""
     files = [str(path) for paths in result.files for path in paths]
     if as_json:
         found = {"images": len(result.files), "out": str(out), "files": files}
@@ -291,57 +291,4 @@ def _print_summary(result: PredictSummary, out: Path, *, as_json: bool) -> None:
         raise ItemsFailed(out, f"finished, but {len(result.failed)} file(s) could not be used to the end")
 
 
-@click.command()
-@click.argument("codes", type=click.Path(path_type=Path))
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
-@click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
-@click.option("--codec", default="default", show_default=True, help="default or archive: smaller, slow; same pixels.")
-@click.option("--backend", default="threads", show_default=True, help="threads, loky, dask or ray: where it is done.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
-@jobs_option
-@json_option
-@quiet_option
-def cut(
-    codes: Path,
-    threshold: float,
-    class_thresholds: tuple[str, ...],
-    codec: str,
-    backend: str,
-    out: Path,
-    jobs: int | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Cut label PNGs from CODES (an infer artefact, or a shard file) at another threshold."""
-    from autolabel.cli.cut import cut_shards
-
-    per_class = dict(_class_threshold(text) for text in class_thresholds)
-    result = cut_shards(
-        codes,
-        out,
-        threshold=threshold,
-        class_thresholds=per_class,
-        codec=codec,
-        backend=backend,
-        jobs=jobs or 0,
-        quiet=quiet,
-    )
-    if as_json:
-        print_json(result)
-    else:
-        ignored = f"{100 * result['ignored_share']:.1f} % ignored"
-        echo(f"{result['count']} labels, {size(result['bytes'])}, {ignored}, in {out}")
-
-
-def _class_threshold(text: str) -> tuple[str, float]:
-    name, separator, value = text.rpartition("=")
-    try:
-        threshold = float(value)
-    except ValueError:
-        threshold = -1.0
-    if not separator or not 0 <= threshold <= 1:
-        raise click.BadParameter(f"{text!r} is not of the form CLASS=THRESHOLD, e.g. car=0.7")
-    return name, threshold
-
-
-COMMANDS = [predict, cut]
+COMMANDS = [predict]

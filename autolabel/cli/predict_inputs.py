@@ -1,4 +1,4 @@
-"""What `predict` reads: pictures, folders of them, animations and videos; and how their results are called."""
+"""The inputs of `predict` (images, folders, animations, videos) and the names of their results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ANIMATION = "animation.webp"
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Which frames of a video, or files of a folder: each `every`-th from the first on, `most` at most."""
+    """A selection of frames of a video or files of a folder: every `every`-th, `most` at most."""
 
     every: int = 1
     most: int | None = None
@@ -38,14 +38,14 @@ class FrameSelection:
 
 @dataclass(frozen=True)
 class MediaFile:
-    """One file. The results of a still picture are called NAME_label.png, of a frame NAME_frames/000012_label.png."""
+    """One file. The results of a still image are NAME_label.png, those of a frame NAME_frames/000012_label.png."""
 
     file: Path
     name: str
 
     @property
     def container(self) -> str | None:
-        """Of a video; None of a picture, which may yet turn out to hold several frames."""
+        """The container of a video; None for an image, which may still hold several frames."""
         return CONTAINERS.get(self.file.suffix.lower())
 
     @property
@@ -54,14 +54,14 @@ class MediaFile:
 
 
 class Frame(NamedTuple):
-    name: str  # of its results, without _label.png
+    name: str  # prefix of its results, without _label.png
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
 
 
 def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> list[MediaFile]:
-    """Files as they are given, and the pictures below folders in the order of their names. Nothing is opened.
+    """The listed files, and the images below listed folders, sorted by name. No file is opened.
 
-    Raises DataError for what is not there, ConfigError for a file named twice.
+    Raises DataError for a missing file and ConfigError for a file named twice.
     """
     files = [file for path in paths for file in _files(path, out, take)]
     names = _names(files)
@@ -69,37 +69,37 @@ def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> li
 
 
 def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
-    """The path itself, or all pictures below it but hidden ones and those of an earlier run in `out`."""
+    """The path itself, or all images below it except hidden ones and results of an earlier run in `out`."""
     if not path.exists():
         raise DataError(path, "no such file or folder", "give image files, videos or folders")
     if not path.is_dir():
         return [path]
     inside = sorted(_images_below(path, out.resolve()))
     if not inside:
-        raise DataError(path, "holds no pictures", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(path, "holds no images", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
     return inside[take.slice]
 
 
 def _images_below(path: Path, out: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(path):  # many times faster than Path.rglob: `path` may be a whole disk
+    for folder, folders, names in os.walk(path):  # much faster than Path.rglob: `path` may be a whole disk
         visible = (name for name in folders if name[0] != ".")
         folders[:] = [name for name in visible if name != out.name or Path(folder, name).resolve() != out]
-        pictures = (name for name in names if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES))
-        yield from (file for file in (Path(folder, name) for name in pictures) if file.is_file())
+        images = (name for name in names if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES))
+        yield from (file for file in (Path(folder, name) for name in images) if file.is_file())
 
 
 def _names(files: list[Path]) -> dict[Path, str]:
-    """An output name for each file: its stem, or a digest of the whole path where stems meet."""
+    """The output name per file: its stem, or a digest of the whole path where two stems are equal."""
     if len(set(files)) < len(files):
         raise ConfigError("IMAGES", "name a file twice", "name each once")
     stems = Counter(file.stem.lower() for file in files)
-    ids = {file: file.stem if stems[file.stem.lower()] == 1 else f"./{file}" for file in files}  # no stem has a slash
+    ids = {file: file.stem if stems[file.stem.lower()] == 1 else f"./{file}" for file in files}  # a stem has no slash
     names = safe_names(ids.values())
     return {file: names[ids[file]] for file in files}
 
 
 def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> None:
-    """ConfigError where the results cannot lie in `out`, or one of them would take the place of a source."""
+    """Raise ConfigError if the results cannot lie in `out`, or one of them would replace a source."""
     if out.exists() and not out.is_dir():
         raise ConfigError(out, "is not a folder", "give another --out")
     folder = out.resolve()
@@ -113,7 +113,7 @@ def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> No
 
 
 def expected_images(source: MediaFile, take: FrameSelection) -> int:
-    """About how many pictures a source gives. Raises what its header gives reason for, of videos."""
+    """Approximate number of images in a source. Raises DataError for a video with a bad header."""
     if source.container is None:
         return 1
     with _opened(source.file) as file:
@@ -122,7 +122,7 @@ def expected_images(source: MediaFile, take: FrameSelection) -> int:
 
 
 def read_images(source: MediaFile, take: FrameSelection) -> Iterator[Frame]:
-    """The pictures of a source, one by one. Raises DataError, of a damaged frame when its turn comes."""
+    """The images of a source, one by one. Raises DataError at a damaged frame."""
     with _opened(source.file) as file:
         if source.container is not None:
             several, frames = True, decode_video(file, source.container, where=source.file, max_pixels=MAX_PIXELS)

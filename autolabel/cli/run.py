@@ -1,4 +1,4 @@
-"""Commands that make artefacts: `run`, and one command a stage."""
+"""Commands that make artefacts: `run`, and one command per stage."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def run(
 
 
 def _ranks(number: int, experiment: Path, project: Project, overrides: tuple[str, ...], how: RunOptions) -> LaunchPlan:
-    """ConfigError where this machine has no place for so many."""
+    """Raise ConfigError if this machine cannot run so many processes."""
     ProcessGroup(number - 1, number, number - 1, number).runtime_for_rank(how.runtime(project.experiment.runtime))
     options = [f"--work={project.work}", *(f"--set={override}" for override in overrides), *how.options()]
     return LaunchPlan(number, lambda node: [node.stage.name, f"--only={node.name}", *options, "--", str(experiment)])
@@ -72,7 +72,7 @@ def _ranks(number: int, experiment: Path, project: Project, overrides: tuple[str
 def run_project(
     project: Project, how: RunOptions, *, until: str | None, as_json: bool, ranks: LaunchPlan | None = None
 ) -> None:
-    """Run, print the result, and end with the exit code it deserves."""
+    """Run, print the result, and end with its exit code."""
     pipeline = project.pipeline
     targets = pipeline.select(until) if until else list(pipeline.nodes.values())
     with catch_signals() as stop, init(stop) as world:
@@ -84,7 +84,7 @@ def run_project(
 
 
 def finish(project: Project, done: list[StepResult], *, as_json: bool) -> None:
-    """Print what was achieved; raise when a gate failed or items were quarantined."""
+    """Print the results; raise if a quality gate failed or items were quarantined."""
     artefacts = {item.node.name: item.artefact for item in done}
     summary = summarise(project.pipeline, artefacts)
     made = [item.node.name for item in done if not item.fresh]
@@ -129,7 +129,7 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Text to the left, figures to the right."""
+    """Align text left and numbers right."""
     header = [*HEADER, "s/step"]
     lines = [header]
     for row in rows:
@@ -153,7 +153,7 @@ def _share(value: float | None) -> str:
 
 
 def print_plan(project: Project, until: str | None, *, as_json: bool) -> None:
-    """What a run would do: each step, its state and the reason, how much it works on and about what it takes."""
+    """Print what a run would do: each step with state, reason, number of items and estimated disk space."""
     steps = status(project.pipeline, project.work)
     manifest = next((step.path for step in steps if step.stage == "manifest" and step.state == "fresh"), None)
     opened = None if manifest is None else Artefact.open(manifest)
@@ -172,7 +172,7 @@ def print_plan(project: Project, until: str | None, *, as_json: bool) -> None:
 
 
 def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
-    """`items` and `disk_bytes` are None where nothing says so yet, and of what is kept."""
+    """`items` and `disk_bytes` are None for kept steps, and while they are unknown."""
     fresh = step.state == "fresh"
     known = None if fresh else room
     return {
@@ -186,14 +186,14 @@ def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
 
 
 def stage_command(stage: str, help_text: str) -> click.Command:
-    """`autolabel STAGE EXPERIMENT`: make just this stage's steps; what they read must be up to date.
+    """`autolabel STAGE EXPERIMENT`: run the steps of one stage; their inputs must be up to date.
 
-    torchrun may start it: the ranks share the steps of a parallel stage.
+    torchrun may start it; the ranks then share the steps of a parallel stage.
     """
 
     @click.command(name=stage, help=help_text)
     @experiment_options
-    @click.option("--only", metavar="STEP", hidden=True, help="Of a run: make this step and print no result.")
+    @click.option("--only", metavar="STEP", hidden=True, help="For a run: make this step and print no result.")
     @json_option
     @run_options
     def command(
@@ -220,17 +220,17 @@ def stage_command(stage: str, help_text: str) -> click.Command:
 
 
 STAGE_HELP = {
-    "manifest": "List the data: every image and label with digest, size and pixel counts a class.",
+    "manifest": "List the data: each image and label with digest, size and pixels per class.",
     "teacher": "Train the teacher.",
-    "infer": "Let the teacher look at the images to label: one byte of class and confidence a pixel.",
-    "label": "Cut label PNGs from the codes by threshold; no GPU needed.",
-    "audit": "Measure what the labels are worth: footprint, coverage, agreement, threshold evidence.",
+    "infer": "Let the teacher label images: a byte of class and confidence per pixel.",
+    "label": "Write label PNGs from the codes by threshold; no GPU needed.",
+    "audit": "Measure the labels: footprint, coverage, agreement, threshold curves.",
     "compare": "Compare the labels of two rounds of self-training.",
     "fuse": "Put together what a student trains on.",
     "student": "Train the student.",
     "evaluate": "Measure mIoU on the validation images.",
     "report": "Write the report, one HTML file.",
-    "table": "Put the evaluations of the pipeline `fusions` side by side.",
+    "table": "Set the evaluations of the pipeline `fusions` side by side.",
 }
 
 COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items())]

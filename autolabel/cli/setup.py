@@ -33,7 +33,7 @@ from autolabel.store import write_file
 @json_option
 @run_options
 def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: RunOptions) -> None:
-    """Run the whole pipeline on synthetic street scenes: minutes on a CPU."""
+    """Run the whole pipeline on synthetic street scenes, in minutes on a CPU."""
     raw = resource("configs", "demo.toml")
     experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
     run_project(load_project(experiment, work), how, until=None, as_json=as_json)
@@ -50,18 +50,18 @@ def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: RunO
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; default: NAME.toml here.")
 @click.option("--name", help="The experiment's name; default: the data folder's.")
 def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
-    """Write an experiment file for your data; it is checked against the data before it is written."""
+    """Write an experiment file for your data, after checking it against the data."""
     if not root.is_dir():
-        raise ConfigError(root, "is not a folder", "give the folder your data lies in with --root")
+        raise ConfigError(root, "is not a folder", "name the folder of your data with --root")
     if not is_utf8(f"{root.resolve()} {name}"):
-        raise ConfigError(root, "an experiment file is UTF-8, this path or name is not", "rename the folder")
+        raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
     name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip(".-_")[:64] or source
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
     text = resource("configs", f"{source}.toml").decode()
     for key, value in (("name", name), ("root", str(root.resolve()))):
-        quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # but for DEL a TOML basic string
+        quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # a TOML basic string, except for DEL
         line = f"{key} = {quoted}"
         text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
     experiment = parse_experiment(text.encode(), where=target, base=target.parent)
@@ -72,7 +72,7 @@ def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
 
 
 def _look(data: Data) -> str:
-    """Plan the source without decoding anything: missing folders and labels show here, not after an hour."""
+    """List the source without decoding: missing folders and labels show here, not after an hour."""
     from autolabel.data.build import plan
 
     found = plan(data)

@@ -1,4 +1,4 @@
-"""Commands that look at a work folder: `status`, `verify`, `gc`."""
+"""Commands on a work folder: `status`, `verify`, `gc`."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
 
 @click.command()
 @experiment_options
-@click.option("--full", is_flag=True, help="Hash every byte; without it sizes and records only.")
+@click.option("--full", is_flag=True, help="Hash every byte; the default checks sizes and records only.")
 @click.option("--set-aside", "aside", is_flag=True, help="Rename damaged artefacts, so that `run` makes them again.")
 @json_option
 def verify(
     experiment: Path, work: Path | None, overrides: tuple[str, ...], full: bool, aside: bool, as_json: bool
 ) -> None:
-    """Check every committed artefact in the work folder; name every damaged file."""
+    """Check every committed artefact in the work folder and name every damaged file."""
     project = open_project(experiment, work=work, overrides=overrides)
     with hold_lock(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
         checked, problems = _damaged(project.work, full=full)
@@ -68,12 +68,12 @@ def verify(
             echo(f"{path}: {problem}")
         echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
     if problems:
-        remedy = "run the experiment again" if aside else "put it aside with --set-aside, then run the experiment again"
+        remedy = "run the experiment again" if aside else "set it aside with --set-aside, then run the experiment again"
         raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
 
 
 def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
-    """How many artefacts there are; each problem and whose it is."""
+    """The number of artefacts, and each problem with its artefact."""
     paths = [found.path for found in scan(work / "artefacts") if found.kind == "committed"]
     return len(paths), [(path, problem) for path in paths for problem in find_problems(path, full=full)]
 
@@ -83,7 +83,7 @@ def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @json_option
 def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Delete what EXPERIMENT, as it stands now, no longer refers to."""
+    """Delete what EXPERIMENT no longer refers to."""
     project = open_project(experiment, work=work, overrides=overrides)
     with hold_lock(project.work / "lock") if project.work.is_dir() else nullcontext():
         items = unreferenced(project.pipeline, project.work)

@@ -7,7 +7,7 @@ how fast, and is recorded as provenance.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
@@ -49,11 +49,17 @@ class Config(BaseModel):
     """Base of every settings table: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    toml_table: ClassVar[str] = ""  # its name in the experiment file
+
+    def place(self, name: str) -> str:
+        """The full name of one of its settings, as errors give it: "teacher.batch"."""
+        return f"{self.toml_table}.{name}" if self.toml_table else name
 
 
 class SourceConfig(Config):
     """What every data source shares."""
 
+    toml_table = "data"
     max_pixels: PositiveInt = 64_000_000  # larger pictures are refused from their header (decompression bombs)
     max_bad: NonNegativeInt = 0  # so many unreadable images are quarantined; one more and nothing is committed
 
@@ -200,16 +206,14 @@ class TrainConfig(Config):
     checkpoint_every: PositiveInt = 100  # steps
     max_nan: PositiveInt = 10  # this many non-finite losses in a row end the training
 
-    def place(self, name: str) -> str:
-        """Of a setting, as errors name it: "teacher.batch"."""
-        return f"{type(self).__name__.lower()}.{name}"
-
 
 class TeacherConfig(TrainConfig):
+    toml_table = "teacher"
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
 
 
 class StudentConfig(TrainConfig):
+    toml_table = "student"
     # What a pixel of an auto label counts in the loss: 1, or its probability by the codes' bins (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
 
@@ -217,6 +221,7 @@ class StudentConfig(TrainConfig):
 class InferConfig(Config):
     """Multi-scale inference to codes."""
 
+    toml_table = "infer"
     scales: Scales = (0.5, 1.0, 2.0)
     flip: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -238,6 +243,7 @@ class InferConfig(Config):
 class LabelConfig(Config):
     """From codes to label maps: p > threshold keeps the class, the rest is ignore."""
 
+    toml_table = "label"
     threshold: Fraction = 0.5
     class_thresholds: dict[str, Fraction] = {}
     coarse: Literal["off", "veto", "fill"] = "off"
@@ -248,10 +254,12 @@ class LabelConfig(Config):
 class FuseConfig(Config):
     """Which label layers a student trains on; an image takes the first layer of the list that it has."""
 
+    toml_table = "fuse"
     layers: Layers = ("fine", "auto")
 
 
 class EvaluateConfig(Config):
+    toml_table = "evaluate"
     scales: Scales = (1.0,)
     flip: bool = False
     predictions: bool = False  # also write prediction files as the Cityscapes server wants them
@@ -259,12 +267,14 @@ class EvaluateConfig(Config):
 
 
 class ReportConfig(Config):
+    toml_table = "report"
     images: PositiveInt = 4
 
 
 class RuntimeConfig(Config):
     """Where and how fast; never what. Kept out of every stage key."""
 
+    toml_table = "runtime"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
     jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # 0 = one a usable core
     threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # torch's; 0 = one a usable core

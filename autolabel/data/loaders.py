@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,13 @@ def count_classes(pairs: SegmentationDataset, num_classes: int) -> np.ndarray:
     return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] for label in labels])
 
 
+class ConfidenceFile(TypedDict):
+    """A map of an auto label's confidence, (H, W) uint8: 255 means certain."""
+
+    path: str
+    sha256: str
+
+
 class ManifestDataset:
     """Samples of a manifest, read with their digests checked.
 
@@ -147,7 +154,7 @@ class ManifestDataset:
         rows: Sequence[tuple[ImageRow, LabelRow]],
         roots: Roots,
         classes: ClassSet,
-        confidence: Mapping[str, Mapping[str, str]] | None = None,
+        confidence: Mapping[str, ConfidenceFile] | None = None,
     ) -> None:
         self.rows, self.roots, self.classes, self.confidence = rows, roots, classes, confidence
 

@@ -26,7 +26,7 @@ import numpy as np
 from autolabel.classes import id_of_name
 from autolabel.config.schema import PhaseConfig, TrainConfig
 from autolabel.data.streams import Stream
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ def check_phases(settings: TrainConfig, *, layers: Collection[str], names: Seque
         for wanted in (phase.layers, phase.uniform or phase.layers):
             if not any(layer in layers for layer in wanted):
                 what = f"phase {number} draws from {' and '.join(wanted)}, and there is no such label"
-                raise ConfigError(settings.place("phases"), what, f"there are {' and '.join(sorted(layers))} labels")
+                raise SettingError("phases", what, f"there are {' and '.join(sorted(layers))} labels")
     for name in settings.uniform_classes or ():
-        id_of_name(name, names, where=settings.place("uniform_classes"))
+        id_of_name(name, names, where="uniform_classes")
 
 
 def plan_phases(

@@ -1,4 +1,4 @@
-"""Room on the disk: what a step will need, asked before it begins and not after the hours until the disk is full."""
+"""Disk space: what a step needs, checked before it begins and not after the hours until the disk is full."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autolabel.artifacts import read_manifest
 from autolabel.config.schema import Data, Experiment, SyntheticConfig
 from autolabel.errors import AutolabelError, StoreError
 from autolabel.flow.graph import Node, Pipeline
@@ -20,70 +21,68 @@ if TYPE_CHECKING:
 
 
 def measured_sizes(artefact: Artefact) -> DatasetSizes:
-    """Of the pictures in a manifest."""
-    from autolabel.data.manifest import Manifest, unlabelled_images
+    """The sizes of the images in a manifest."""
+    from autolabel.data.manifest import unlabelled_images
 
-    manifest = Manifest.from_files(artefact.read)
+    manifest = read_manifest(artefact)
 
-    def pictures(rows: Iterable[ImageRow]) -> ImageCount:
+    def counted(rows: Iterable[ImageRow]) -> ImageCount:
         pixels = [row.width * row.height for row in rows]
         return ImageCount(len(pixels), sum(pixels))
 
-    return DatasetSizes(
-        pictures(manifest.images), pictures(unlabelled_images(manifest)), pictures(manifest.split("val"))
-    )
+    return DatasetSizes(counted(manifest.images), counted(unlabelled_images(manifest)), counted(manifest.split("val")))
 
 
 def planned_sizes(plan: SourceListing, data: Data) -> DatasetSizes:
-    """Before there is a manifest: how many pictures, and how large only where the settings say so."""
+    """The sizes before there is a manifest: the number of images, and their pixels where the settings say so."""
     fine = {image.id for image in plan.images if any(label.role == "fine" for label in image.labels)}
     train = [image for image in plan.images if image.split == "train"]
     size = data.size[0] * data.size[1] if isinstance(data, SyntheticConfig) else None
 
-    def pictures(count: int) -> ImageCount:
+    def counted(count: int) -> ImageCount:
         return ImageCount(count, None if size is None else count * size)
 
     to_label = sum(image.id not in fine for image in train)
     val = sum(image.split == "val" for image in plan.images)
-    return DatasetSizes(pictures(len(plan.images)), pictures(to_label), pictures(val))
+    return DatasetSizes(counted(len(plan.images)), counted(to_label), counted(val))
 
 
 def manifest_of(node: Node, inputs: Mapping[str, Artefact]) -> Artefact | None:
-    """The manifest of the data among a step's inputs; None of a step that reads none."""
+    """The data's manifest among a step's inputs; None for a step that reads none."""
     names = (name for name, source in node.inputs.items() if source.stage.output == "manifest")
     return next((inputs[name] for name in names), None)
 
 
 def estimate_step(node: Node, plan: SourceListing, sizes: DatasetSizes) -> DiskEstimate:
-    return node.stage.room(
+    return node.stage.disk_estimate(
         PreflightContext(node.settings, {k: v.settings for k, v in node.inputs.items()}, plan), sizes
     )
 
 
-def check_disk_space(name: str, room: DiskEstimate, draft: Path) -> None:
-    """StoreError where the disk has less room than a step still needs; what its draft holds already counts."""
-    if room.bytes is None:
+def check_disk_space(name: str, estimate: DiskEstimate, draft: Path) -> None:
+    """StoreError where less disk space is free than a step still needs; what its draft holds already counts."""
+    if estimate.bytes is None:
         return
     place = next(folder for folder in draft.parents if folder.is_dir())
     try:
         free = shutil.disk_usage(place).free
     except OSError:  # whoever writes there will say why
         return
-    missing = room.bytes - bytes_in(draft)
+    missing = estimate.bytes - bytes_in(draft)
     if missing > free:
         what = f"step {name!r} needs about {missing:,} bytes, and {free:,} are free"
         raise StoreError(place, what, "free some space, or use another --work")
 
 
 def estimates(pipeline: Pipeline, experiment: Experiment, manifest: Artefact | None) -> dict[str, DiskEstimate]:
-    """What each step works on and leaves on the disk, by its name; without those of which nothing can be said."""
+    """What each step works on and leaves on the disk, by name; steps without an estimate are missing."""
     from autolabel.data.build import plan
 
-    found: dict[str, DiskEstimate] = {}
+    by_step: dict[str, DiskEstimate] = {}
     with suppress(AutolabelError):  # a run would say what is wrong with the data
         data = plan(experiment.data)
         sizes = planned_sizes(data, experiment.data) if manifest is None else measured_sizes(manifest)
         for node in pipeline.nodes.values():
             with suppress(AutolabelError):
-                found[node.name] = estimate_step(node, data, sizes)
-    return found
+                by_step[node.name] = estimate_step(node, data, sizes)
+    return by_step

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
-from typing import Any
+from typing import Any, TypeVar
 
 from autolabel.config.schema import Config, Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Stage
 from autolabel.resources import folder
+
+S = TypeVar("S", bound=Config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +23,7 @@ class Node:
     """A stage with its settings and the nodes it reads from; `name` is also its folder's name."""
 
     name: str
-    stage: Stage
+    stage: Stage[Any]
     settings: Config
     seed: int
     inputs: Mapping[str, Node]
@@ -35,7 +37,7 @@ class Pipeline:
     headline: Node | None = None  # the evaluation whose mIoU stands for the student
 
     def add(
-        self, name: str, stage: Stage, settings: Config, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
+        self, name: str, stage: Stage[S], settings: S, *, seed: int = 0, **inputs: Node | Mapping[str, Node]
     ) -> Node:
         """Add a step; raises ConfigError when an input is missing, unknown or of the wrong kind."""
         if name in self.nodes:

@@ -10,19 +10,20 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import __version__
-from autolabel.config.schema import Experiment, RuntimeConfig
+from autolabel.config.schema import Config, Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
-from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact
+from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.preflight import preflight
-from autolabel.flow.stage import Context, DatasetSizes
+from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, find, open_draft, recover, set_aside
@@ -53,7 +54,7 @@ class Launcher:
 class Runner:
     """Brings steps of one pipeline up to date in one work folder (whose lock the caller holds).
 
-    Parallel stages are shared with the other ranks of `world`, which follow (`flow.following`); or a launcher makes
+    Parallel stages are shared with the other ranks of `world`, which follow (`flow.worker`); or a launcher makes
     them, in processes of their own.
     """
 
@@ -72,7 +73,7 @@ class Runner:
     _intact: set[Path] = field(default_factory=set)
     _num_sent: int = 0
     _plan: SourceListing | None = None
-    _sizes: tuple[str, DatasetSizes | None] = ("", None)  # of the pictures of the manifest with this digest
+    _sizes: tuple[str, DatasetSizes | None] = ("", None)  # of the images of the manifest with this digest
 
     def run(self, pipeline: Pipeline, targets: list[Node]) -> list[StepResult]:
         """The targets and all they need, committed."""
@@ -199,7 +200,7 @@ class Runner:
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
         self.say(f"{node.name}: running ({key[:16]})")
-        started = time.time()
+        start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key)
         context = Context(
@@ -208,6 +209,7 @@ class Runner:
             seed=node.seed,
             experiment=self.experiment,
             inputs=inputs,
+            sources=node.inputs,
             draft=draft,
             runtime=world.runtime_for_rank(self.runtime),
             stop=self.stop,
@@ -215,13 +217,14 @@ class Runner:
             world=world,
         )
         self._broadcast_task(context, key)
-        outcome = node.stage.run(context)
+        with naming_settings(partial(setting_name, node.settings)):
+            outcome = node.stage.run(context)
         provenance = {
             "key": document,
             "experiment": self.experiment.model_dump(mode="json"),
             "bad_items": outcome.bad_items,
-            "started": started,
-            "seconds": time.time() - started,
+            "started": start_time,
+            "seconds": time.time() - start_time,
             "processes": world.size,
             **_environment(),
             **outcome.provenance,
@@ -232,7 +235,7 @@ class Runner:
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
         return artefact
 
-    def _broadcast_task(self, context: Context, key: str) -> None:
+    def _broadcast_task(self, context: Context[Config], key: str) -> None:
         if context.world.size > 1:
             context.world.send(self._num_sent, encode_task(context, runtime=self.runtime, key=key))
             self._num_sent += 1

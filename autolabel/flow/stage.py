@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from autolabel.config.schema import Config, Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
+from autolabel.errors import DataError
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft
 
 if TYPE_CHECKING:
     from autolabel.data.sources.base import SourceListing
+    from autolabel.flow.graph import Node
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Config)
+S_co = TypeVar("S_co", bound=Config, covariant=True)
 
 
 @dataclass(frozen=True)
@@ -27,17 +33,18 @@ class StageResult:
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Generic[S_co]):
     """Everything a stage may use. Settings decide what is computed, `runtime` only where and how fast.
 
-    A parallel stage runs on every rank of its `world`; only rank 0 writes, and only its Outcome counts.
+    A parallel stage runs on every rank of its `world`; only rank 0 writes, and only its StageResult counts.
     """
 
     node: str
-    settings: Any  # the Table given to Pipeline.add
+    settings: S_co  # passed to Pipeline.add
     seed: int
     experiment: Experiment
     inputs: Mapping[str, Artefact]
+    sources: Mapping[str, Node]  # the steps that make the inputs
     draft: Draft
     runtime: RuntimeConfig
     stop: StopFlag
@@ -45,13 +52,18 @@ class Context:
     world: ProcessGroup = SINGLE_PROCESS
 
     def group(self, name: str) -> dict[str, Artefact]:
-        """The inputs given as a dict to Pipeline.add: {"fine": ..., "auto": ...}."""
-        prefix = f"{name}."
-        return {key[len(prefix) :]: artefact for key, artefact in self.inputs.items() if key.startswith(prefix)}
+        """The inputs that Pipeline.add takes as a dict: {"fine": ..., "auto": ...}."""
+        return input_group(self.inputs, name)
 
     def roots(self, data: str = "data") -> dict[str, Path]:
         """Where a manifest's declared roots lie: the user's folder, and the artefacts that hold files."""
         return roots_of(self.experiment, self.inputs, data)
+
+
+def input_group(inputs: Mapping[str, T], name: str) -> dict[str, T]:
+    """The members of the group `name` among a step's inputs, whose names are "group.member"."""
+    split = ((key.partition("."), value) for key, value in inputs.items())
+    return {member: value for (group, dot, member), value in split if dot and group == name}
 
 
 def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str = "data") -> dict[str, Path]:
@@ -64,14 +76,32 @@ def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str =
 
 
 @dataclass(frozen=True)
-class PreflightContext:
+class PreflightContext(Generic[S_co]):
     """What is known of a step before anything runs."""
 
-    settings: Any  # the Table given to Pipeline.add
-    inputs: Mapping[str, Any]  # settings of the steps it reads from, by the input's name
+    settings: S_co  # passed to Pipeline.add
+    inputs: Mapping[str, Config]  # settings of the steps it reads from, by the input's name
     data: SourceListing
     num_processes: int = 1  # that share a parallel stage
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def input_settings(self, name: str, kind: type[S]) -> S:
+        """The settings of the step that makes the input `name`."""
+        settings = self.inputs[name]
+        assert isinstance(settings, kind), f"{name}: {type(settings).__name__}"
+        return settings
+
+    def require_labels(self, split: str, roles: Collection[str], remedy: str) -> None:
+        """DataError unless some image of the split has a label of one of the roles."""
+        images = (image for image in self.data.images if image.split == split)
+        if not any(label.role in roles for image in images for label in image.labels):
+            raise DataError(self.data.root, f"no {split} image has a label of {' or '.join(roles)}", remedy)
+
+
+def setting_name(settings: Config, name: str) -> str:
+    """The full name of a setting that a stage used: one of its own, or one of `runtime`."""
+    own = name.partition(".")[0] in type(settings).model_fields
+    return settings.place(name) if own else RuntimeConfig().place(name)
 
 
 class ImageCount(NamedTuple):
@@ -80,7 +110,7 @@ class ImageCount(NamedTuple):
 
 
 class DatasetSizes(NamedTuple):
-    """The pictures there are, those that a teacher shall label, and those to validate on."""
+    """The images there are, those that a teacher shall label, and those to validate on."""
 
     all: ImageCount
     unlabelled: ImageCount
@@ -94,17 +124,17 @@ class DiskEstimate(NamedTuple):
     bytes: int | None  # None: not known
 
 
-def table_sized(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
-    """Of a stage that writes some tables: a row of each picture."""
+def table_sized(ahead: PreflightContext[Any], sizes: DatasetSizes) -> DiskEstimate:
+    """The estimate for a stage that writes some tables with a row an image."""
     return DiskEstimate(sizes.all.images, 1_000_000 + 1000 * sizes.all.images)
 
 
-def no_checks(ahead: PreflightContext) -> None:
-    """Whatever settings.Table lets pass will do."""
+def no_checks(ahead: PreflightContext[Any]) -> None:
+    """For a stage that takes all settings their schema allows."""
 
 
 def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
-    """What has no quarantine."""
+    """For a stage without a quarantine."""
     return False
 
 
@@ -113,25 +143,22 @@ def all_settings(settings: Config) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One kind of step.
-
-    `inputs` maps an input's name to the kind of artefact it takes; a name ending in `.*` takes a dict of them,
-    one ending in `?` may be left out. `version` goes up when the same settings would give other bytes. `check` raises
-    what `run` would raise of wrong settings: it is asked of all steps before the first of them begins. `parallel`:
-    `run` knows how to share its work with the other ranks of `ctx.world`. `mended`: whether items that an artefact of
-    just this key has quarantined can be used now; it is asked of no other artefacts. `room`: about what it takes of
-    the disk, asked before it begins.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[S]):
+    """One kind of step, with settings of type `S`."""
 
     name: str
-    version: int
-    output: str
+    version: int  # goes up when the same settings would give other bytes
+    output: str  # kind of the artefact it makes
+    # Kind of artefact by the input's name. A name that ends in `.*` takes a dict of them; one that ends in `?` may be
+    # left out.
     inputs: Mapping[str, str]
-    run: Callable[[Context], StageResult]
-    key_settings: Callable[[Any], dict[str, Any]] = all_settings
-    check: Callable[[PreflightContext], None] = no_checks
-    parallel: bool = False
-    room: Callable[[PreflightContext, DatasetSizes], DiskEstimate] = table_sized
+    run: Callable[[Context[S]], StageResult]
+    key_settings: Callable[[S], dict[str, Any]] = all_settings  # what of the settings enters the key
+    # Raises what `run` would raise of wrong settings; asked of all steps before the first one begins.
+    check: Callable[[PreflightContext[S]], None] = no_checks
+    parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`
+    memory_setting: str | None = None  # the runtime setting that bounds the memory of `run`: "runtime.infer_batch"
+    disk_estimate: Callable[[PreflightContext[S], DatasetSizes], DiskEstimate] = table_sized
+    # Whether items that an artefact of just this key has quarantined can be used now; asked of no other artefacts.
     can_retry: Callable[[Experiment, Mapping[str, Artefact], Artefact], bool] = never_retry

@@ -3,68 +3,94 @@ report."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from statistics import median
 from typing import Any
 
-from autolabel.flow.graph import Pipeline
+from autolabel.artifacts import (
+    REPORT_PAGE,
+    TABLE_PAGE,
+    comparison_meta,
+    evaluation_meta,
+    labels_meta,
+    step_seconds,
+    table_meta,
+)
+from autolabel.config.schema import EvaluateConfig
+from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.stage import input_group
 from autolabel.store import Artefact
 
 
 def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
-    """`artefacts` by step name; only what is there is told."""
+    """The results that are there; `artefacts` by step name."""
+    result = {**_evaluations(pipeline, artefacts), **_labels(pipeline, artefacts)}
+    changes = {node.name: dict(comparison_meta(made)) for node, made in _made(pipeline, artefacts, "compare")}
+    if changes:
+        result["changes"] = changes
+    result |= _table(pipeline, artefacts)
+    for _, made in _made(pipeline, artefacts, "report"):
+        result["report"] = str(made.data / REPORT_PAGE)
+    return result
+
+
+def _made(pipeline: Pipeline, artefacts: Mapping[str, Artefact], stage: str) -> list[tuple[Node, Artefact]]:
+    return [(node, artefacts[node.name]) for node in pipeline.of_stage(stage) if node.name in artefacts]
+
+
+def _evaluations(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
+    """The mIoU of the teacher, of the headline's student and, where there are several students, of each."""
     result: dict[str, Any] = {}
+    titles = _titles(pipeline)
     students: dict[str, float | None] = {}
-    for node in pipeline.of_stage("evaluate"):
-        if node.name not in artefacts:
-            continue
-        miou = artefacts[node.name].meta["miou"]
-        model = node.inputs["model"]
+    for node, made in _made(pipeline, artefacts, "evaluate"):
+        miou, model = evaluation_meta(made)["miou"], node.inputs["model"]
         if model.stage.name == "student":
-            name = model.name.removeprefix("student-")
-            students[model.name if name.isdigit() else name] = miou  # a round's number says nothing by itself
+            students[titles.get(node.name, model.name)] = miou
             if node is pipeline.headline:
                 result["student_miou"] = miou
         elif len(pipeline.of_stage("teacher")) == 1:
             result["teacher_miou"] = miou
     if len(pipeline.of_stage("student")) > 1 and students:
         result["students"] = students
-    labels = _labels(pipeline, artefacts)
-    if labels is not None:
-        result["labels"] = {key: labels.meta[key] for key in ("count", "bytes", "ignored_share")}
-        result["labels"]["path"] = str(labels.data)
-    changes = {n.name: dict(artefacts[n.name].meta) for n in pipeline.of_stage("compare") if n.name in artefacts}
-    if changes:
-        result["changes"] = changes
-    for node in pipeline.of_stage("table"):
-        if node.name in artefacts:
-            rows = artefacts[node.name].meta["rows"]
-            trainings = [artefacts.get(node.inputs[f"models.{row['model']}"].name) for row in rows]
-            timed = [{**row, "step_seconds": _step_seconds(t)} for row, t in zip(rows, trainings, strict=True)]
-            result["table"] = {"path": str(artefacts[node.name].data / "table.md"), "rows": timed}
-    for node in pipeline.of_stage("report"):
-        if node.name in artefacts:
-            result["report"] = str(artefacts[node.name].data / "report.html")
     return result
 
 
-def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Artefact | None:
-    """The labels that the headline's student learns from: those of the last round, where there are several."""
+def _titles(pipeline: Pipeline) -> dict[str, str]:
+    """What the report calls each evaluation, by step name."""
+    groups = (input_group(node.inputs, "evaluations") for node in pipeline.of_stage("report"))
+    return {node.name: title for group in groups for title, node in group.items()}
+
+
+def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
+    """The labels that the headline's student learns from: with several rounds, those of the last one."""
     student = pipeline.headline.inputs["model"] if pipeline.headline else None
     learnt_from = student.inputs.get("labels") if student else None
-    names = [learnt_from.name] if learnt_from else []
-    return next((artefacts[name] for name in (*names, "label") if name in artefacts), None)
+    nodes = [learnt_from] if learnt_from else []
+    made = next((artefacts[n.name] for n in (*nodes, *pipeline.of_stage("label")) if n.name in artefacts), None)
+    if made is None:
+        return {}
+    meta = labels_meta(made)
+    figures = {"count": meta["count"], "bytes": meta["bytes"], "ignored_share": meta["ignored_share"]}
+    return {"labels": {**figures, "path": str(made.data)}}
+
+
+def _table(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
+    """Its rows with the duration of a training step, which differs by machine: no artefact holds it."""
+    result: dict[str, Any] = {}
+    for node, made in _made(pipeline, artefacts, "table"):
+        models = input_group(node.inputs, "models")
+        rows = [
+            {**row, "step_seconds": _step_seconds(artefacts.get(models[row["model"]].name))}
+            for row in table_meta(made)["rows"]
+        ]
+        result["table"] = {"path": str(made.data / TABLE_PAGE), "rows": rows}
+    return result
 
 
 def _step_seconds(training: Artefact | None) -> float | None:
-    """The median time of a training step, of the log: a figure of the machine, so no artefact holds it."""
-    seconds = []
-    for line in training.log_lines("metrics.jsonl") if training is not None else ():
-        with suppress(ValueError):  # a power cut may tear a line of a log
-            row = json.loads(line)
-            seconds += [row["seconds"]] if row["kind"] == "step" else []
+    """The median duration of a training step."""
+    seconds = [] if training is None else list(step_seconds(training))
     return median(seconds) if seconds else None
 
 
@@ -73,8 +99,8 @@ def failed_gates(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[
     node = pipeline.headline
     if node is None or node.name not in artefacts:
         return []
-    wanted = getattr(node.settings, "min_miou", None)
-    miou = artefacts[node.name].meta["miou"]  # None: no pixel to measure, which passes no gate
+    wanted = node.settings.min_miou if isinstance(node.settings, EvaluateConfig) else None
+    miou = evaluation_meta(artefacts[node.name])["miou"]  # None: no pixel to measure, which passes no gate
     if not wanted or (miou is not None and miou >= wanted):
         return []
     figure = "undefined" if miou is None else f"{miou:.4f}"

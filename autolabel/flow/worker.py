@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autolabel.config.schema import Experiment, RuntimeConfig
+from autolabel.config.schema import Config, Experiment, RuntimeConfig
 from autolabel.distributed import ProcessGroup
+from autolabel.errors import naming_settings
 from autolabel.flow.graph import load_pipeline
-from autolabel.flow.stage import Context
+from autolabel.flow.stage import Context, setting_name
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, join_draft
 
 
-def encode_task(context: Context, *, runtime: RuntimeConfig, key: str) -> bytes:
+def encode_task(context: Context[Config], *, runtime: RuntimeConfig, key: str) -> bytes:
     """What the others need to know of a step; artefacts by path, so every machine must see the work folder."""
     document = {
         "experiment": context.experiment.model_dump(mode="json"),
@@ -39,16 +41,18 @@ def run_worker(world: ProcessGroup, stop: StopFlag) -> None:
 def _run_task(document: Mapping[str, Any], world: ProcessGroup, stop: StopFlag) -> None:
     experiment = Experiment.model_validate_json(json.dumps(document["experiment"]))
     node = load_pipeline(experiment).nodes[document["step"]]
-    context = Context(
+    context: Context[Config] = Context(
         node=node.name,
         settings=node.settings,
         seed=node.seed,
         experiment=experiment,
         inputs={name: Artefact.open(Path(path)) for name, path in document["inputs"].items()},
+        sources=node.inputs,
         draft=join_draft(Path(document["folder"]), document["key"]),
         runtime=world.runtime_for_rank(RuntimeConfig.model_validate_json(json.dumps(document["runtime"]))),
         stop=stop,
         quiet=True,
         world=world,
     )
-    node.stage.run(context)
+    with naming_settings(partial(setting_name, node.settings)):
+        node.stage.run(context)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autolabel.classes import IGNORE, id_of_name
-from autolabel.errors import ConfigError, DataError
+from autolabel.errors import ConfigError, DataError, SettingError
 
 RULE = "p > t iff sum(exp(l - max(l))) < 1/t, float32, ties to the lower class id"
 DEFAULT_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
@@ -55,7 +55,7 @@ class Codebook:
 
     def __init__(self, num_classes: int, edges: Sequence[float] | None = None, *, second_below: float = 0.0) -> None:
         if not 1 <= num_classes <= _MAX_CLASSES:
-            raise ConfigError("codes", f"{num_classes} classes; label maps hold 1 to {_MAX_CLASSES}")
+            raise SettingError("classes", f"{num_classes} classes; label maps hold 1 to {_MAX_CLASSES}")
         chosen = default_edges(num_classes) if edges is None else tuple(float(edge) for edge in edges)
         object.__setattr__(self, "num_classes", num_classes)
         object.__setattr__(self, "edges", chosen)
@@ -64,22 +64,22 @@ class Codebook:
 
     def _check(self) -> None:
         if REQUIRED_EDGE not in self.edges:
-            raise ConfigError("infer.edges", f"{REQUIRED_EDGE} is missing", "it is always a bin edge")
+            raise SettingError("edges", f"{REQUIRED_EDGE} is missing", "it is always a bin edge")
         if not all(0.001 <= edge <= 0.999999 for edge in self.edges) or not (np.diff(self.limits) < 0).all():
-            raise ConfigError("infer.edges", f"{_listed(self.edges)} do not increase from 0.001 to 0.999999 at most")
+            raise SettingError("edges", f"{_listed(self.edges)} do not increase from 0.001 to 0.999999 at most")
         if self.second_below:
             self._check_second()
         if self.num_codes > 65535:
             seconds = " and second classes" if self.second_below else ""
             what = f"{self.num_classes} classes with {self.bins} bins{seconds} exceed two bytes"
-            raise ConfigError("infer.edges", what, "give fewer edges")
+            raise SettingError("edges", what, "give fewer edges")
 
     def _check_second(self) -> None:
         if self.second_below not in self.edges:
             what = f"{self.second_below:g} is no bin edge; the edges are {_listed(self.edges)}"
-            raise ConfigError("infer.second_below", what, "take one of them, or 0 for no second classes")
+            raise SettingError("second_below", what, "take one of them, or 0 for no second classes")
         if self.num_classes == 1:
-            raise ConfigError("infer.second_below", "there is one class only, and no second")
+            raise SettingError("second_below", "there is one class only, and no second")
 
     @property
     def bins(self) -> int:
@@ -133,7 +133,7 @@ class Codebook:
         """
         thresholds = [threshold] * self.num_classes if isinstance(threshold, int | float) else list(threshold)
         if len(thresholds) != self.num_classes:
-            raise ConfigError("label.threshold", f"{len(thresholds)} thresholds for {self.num_classes} classes")
+            raise SettingError("threshold", f"{len(thresholds)} thresholds for {self.num_classes} classes")
         table = np.full(self.invalid + 1, IGNORE, dtype=np.uint8)
         for train_id, value in enumerate(thresholds):
             first = train_id * self.bins + self._lowest_bin(value)
@@ -144,10 +144,10 @@ class Codebook:
         if threshold == 0:
             return 0
         if threshold not in self.edges:
-            raise ConfigError(
-                "label.threshold",
+            raise SettingError(
+                "threshold",
                 f"{threshold} is no bin edge; the edges are {_listed(self.edges)}",
-                "take one of them, 0 to keep everything, or ask for finer bins by infer.edges",
+                "take one of them, 0 to keep everything, or make codes with finer bins",
             )
         return self.edges.index(threshold) + 1
 
@@ -179,7 +179,7 @@ def thresholds_per_class(
 ) -> tuple[float, ...]:
     """One threshold a class: `threshold`, but where `class_thresholds` names the class; ConfigError on a wrong name."""
     for name in class_thresholds:
-        id_of_name(name, names, where="label.class_thresholds")
+        id_of_name(name, names, where="class_thresholds")
     return tuple(float(class_thresholds.get(name, threshold)) for name in names)
 
 

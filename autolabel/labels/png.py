@@ -22,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from autolabel.errors import ConfigError, LabelError
+from autolabel.errors import LabelError, SettingError
 from autolabel.labels import png
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -138,10 +138,10 @@ CODECS: dict[str, Codec] = {"default": png.encode, "archive": archive}
 _LIBRARIES = {"archive": ("oxipng", "pip install 'autolabel[archive]'")}
 
 
-def require_codec(name: str, where: str = "label.codec") -> None:
-    """ConfigError unless there is such a codec, and its library is installed."""
+def require_codec(name: str) -> None:
+    """Raise SettingError unless there is such a codec and its library is installed."""
     if name not in CODECS:
-        raise ConfigError(where, f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
+        raise SettingError("codec", f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
     module, remedy = _LIBRARIES.get(name, ("", ""))
     if module and importlib.util.find_spec(module) is None:
-        raise ConfigError(where, f"{name!r} needs {module}", remedy)
+        raise SettingError("codec", f"{name!r} needs {module}", remedy)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.audit.comparison import ComparisonResult, LabelDiffResult
+from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
 from autolabel.audit.threshold_curve import ThresholdCurveResult
@@ -58,12 +58,6 @@ class AttentionExample:
     fused: NDArray[np.uint8]  # (H, W) train ids
 
 
-class RoundChange(LabelDiffResult):
-    """What became of the labels from one round of self-training to the next."""
-
-    truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
-
-
 @dataclass(frozen=True)
 class StageRecord:
     """One committed stage, as provenance of the report."""
@@ -91,10 +85,15 @@ class ReportData:
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
-    threshold: float | None = None  # the one the labels were cut at
+    threshold: float | None = None  # of the label set
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # of the classes that have one of their own
     footprint: FootprintResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def threshold_of(self, name: str) -> float | None:
+        """The threshold that the labels of one class were cut at."""
+        return self.class_thresholds.get(name, self.threshold)

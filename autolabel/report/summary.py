@@ -54,6 +54,7 @@ def _labels(data: ReportData) -> Iterator[Tile]:
     auto = data.coverage["layers"].get("auto") if data.coverage else None
     if auto:
         note = "of all pixels" + ("" if data.threshold is None else f", threshold {data.threshold:g}")
+        note += f" ({len(data.class_thresholds)} classes have their own)" if data.class_thresholds else ""
         yield Tile("Ignored", percent(auto["ignored_share"]), note)
     if data.auto_truth:
         yield Tile("Labels right", percent(data.auto_truth["accuracy"]), "of labelled pixels, against the hidden truth")

@@ -2,68 +2,101 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from autolabel.artifacts import TRAINED_ON, open_manifest, shard_index
+from autolabel.artifacts import (
+    AUDIT_FILE,
+    TRAINED_ON_FILE,
+    AuditMeta,
+    AuditResult,
+    ShardIndex,
+    read_ledger,
+    read_manifest,
+    read_shard_index,
+)
+from autolabel.config.schema import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
-from autolabel.stages.label import LEDGER
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
+    from autolabel.audit.comparison import ComparisonResult
+    from autolabel.audit.coverage import IgnoredResult
+    from autolabel.audit.footprint import FootprintResult
+    from autolabel.audit.leaks import LeakResult
+    from autolabel.audit.threshold_curve import ThresholdCurveResult
     from autolabel.data.manifest import Manifest
-
-AUDIT_FILE = "audit.json"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One image's maps of train ids (H, W); those it does not have are None."""
+    """One image's maps of train ids (H, W); missing ones are None."""
 
-    winner: np.ndarray  # the teacher's class, whatever its probability
-    bins: np.ndarray
-    second: np.ndarray | None  # the second most probable class, where codes hold it
-    maps: dict[str, np.ndarray | None]  # by role
+    winner: NDArray[np.uint8]  # the teacher's class, whatever its probability
+    bins: NDArray[np.integer]
+    second: NDArray[np.uint8] | None  # the second most probable class, where codes hold it
+    maps: dict[str, NDArray[np.uint8] | None]  # by role
 
 
-def run(ctx: Context) -> StageResult:
+class _Compared(NamedTuple):
+    ignored: IgnoredResult
+    coarse_agreement: ComparisonResult | None
+    auto_truth: ComparisonResult | None
+    coarse_truth: ComparisonResult | None
+
+
+def run(ctx: Context[Config]) -> StageResult:
     """Stream over the labelled images, then over the validation images for threshold evidence."""
     from autolabel.audit.coverage import ClassBalance
-    from autolabel.audit.footprint import Footprint
-    from autolabel.audit.leaks import leak_guard
 
-    data, labels = open_manifest(ctx.inputs["data"]), open_manifest(ctx.inputs["labels"])
-    names, index = data.classes.names, shard_index(ctx.inputs["codes"])
-    footprint, balance = Footprint(len(names)), ClassBalance(names)
-    for row in labels.labels:
-        image = labels.image(row.image_id)
-        footprint.add(image.group, num_bytes=row.bytes, width=image.width, height=image.height)
+    data, labels = read_manifest(ctx.inputs["data"]), read_manifest(ctx.inputs["labels"])
+    index = read_shard_index(ctx.inputs["codes"])
+    balance = ClassBalance(data.classes.names)
     for row in (*data.labels, *labels.labels):
         if data.image(row.image_id).split == "train":
             balance.add(row.role, row.counts)
-    sizes = {entry.name: entry.size for entry in ctx.inputs["codes"].entries}
-    codes_bytes = sum(sizes[shard["name"]] for shard in index["shards"] if shard["split"] == "train")
-    trained_on = json.loads(ctx.inputs["model"].read(TRAINED_ON))
-    result = {
-        "footprint": footprint.result(codes_bytes=codes_bytes),
-        "coverage": balance.result(),
-        "leak": leak_guard(
-            trained_on["images"], [row.sha256 for row in data.split("val")], complete=trained_on["complete"]
-        ),
-        **_compare(ctx, data, labels, index),
-        "evidence": _evidence(ctx, data, index),
-    }
-    ctx.draft.write(AUDIT_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    truth = result["auto_truth"]
-    meta = {"accuracy": truth and truth["accuracy"], "coverage": truth and truth["coverage"]}
+    compared = _compare(ctx, data, labels, index)
+    result = AuditResult(
+        footprint=_footprint(ctx, labels, index),
+        coverage=balance.result(),
+        leak=_leak(ctx, data),
+        ignored=compared.ignored,
+        coarse_agreement=compared.coarse_agreement,
+        auto_truth=compared.auto_truth,
+        coarse_truth=compared.coarse_truth,
+        evidence=_evidence(ctx, data, index),
+    )
+    AUDIT_FILE.write(ctx.draft, result)
+    truth = compared.auto_truth
+    meta = AuditMeta(accuracy=truth and truth["accuracy"], coverage=truth and truth["coverage"])
     return StageResult(meta=meta)
 
 
-def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any]) -> dict[str, Any]:
+def _footprint(ctx: Context[Config], labels: Manifest, index: ShardIndex) -> FootprintResult:
+    from autolabel.audit.footprint import Footprint
+
+    footprint = Footprint(labels.classes.num_classes)
+    for row in labels.labels:
+        image = labels.image(row.image_id)
+        footprint.add(image.group, num_bytes=row.bytes, width=image.width, height=image.height)
+    sizes = {entry.name: entry.size for entry in ctx.inputs["codes"].entries}
+    return footprint.result(codes_bytes=sum(sizes[shard.name] for shard in index.of_split("train")))
+
+
+def _leak(ctx: Context[Config], data: Manifest) -> LeakResult:
+    """Validation images that the teacher was trained on."""
+    from autolabel.audit.leaks import leak_guard
+
+    trained_on = TRAINED_ON_FILE.read(ctx.inputs["model"])
+    val = [row.sha256 for row in data.split("val")]
+    return leak_guard(trained_on["images"], val, complete=trained_on["complete"])
+
+
+def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex) -> _Compared:
     """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
     from autolabel.audit.comparison import Comparison
     from autolabel.audit.coverage import IgnoredLedger
@@ -71,8 +104,8 @@ def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, An
     names = data.classes.names
     pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "coarse_truth")}
     ledger = IgnoredLedger(names)
-    for row in json.loads(ctx.inputs["labels"].read(LEDGER)):
-        ledger.add({reason: pixels for reason, pixels in row.items() if reason != "id"})
+    for row in read_ledger(ctx.inputs["labels"]):
+        ledger.add(row.pixels)
     seen: set[str] = set()
     for item in _images(ctx, data, labels, index, split="train", roles=("auto", "coarse", "truth")):
         auto, coarse, truth = item.maps["auto"], item.maps["coarse"], item.maps["truth"]
@@ -86,38 +119,37 @@ def _compare(ctx: Context, data: Manifest, labels: Manifest, index: dict[str, An
             if label is not None and reference is not None:
                 pairs[name].add(label, reference)
                 seen.add(name)
-    return {"ignored": ledger.result(), **{name: pairs[name].result() if name in seen else None for name in pairs}}
+    results = {name: pair.result() if name in seen else None for name, pair in pairs.items()}
+    return _Compared(ledger.result(), **results)
 
 
-def _evidence(ctx: Context, data: Manifest, index: dict[str, Any]) -> Any:
-    """Precision and kept share at every bin edge, on images that have fine labels and trained nobody."""
+def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> ThresholdCurveResult | None:
+    """Precision and fraction kept at every bin edge, on images that have fine labels and trained nobody."""
     from autolabel.audit.threshold_curve import ThresholdCurve
 
-    evidence = ThresholdCurve(data.classes.names, index["book"]["edges"])
-    found = False
+    curve = ThresholdCurve(data.classes.names, index.book.edges)
+    num_images = 0
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
         if fine is not None:
-            evidence.add(item.winner, item.bins, label=fine, second=item.second)
-            found = True
-    return evidence.result() if found else None
+            curve.add(item.winner, item.bins, label=fine, second=item.second)
+            num_images += 1
+    return curve.result() if num_images else None
 
 
 def _images(
-    ctx: Context, data: Manifest, labels: Manifest, index: dict[str, Any], *, split: str, roles: tuple[str, ...]
+    ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex, *, split: str, roles: tuple[str, ...]
 ) -> Iterator[Labelled]:
     """Every coded image of a split, in order; loaded by threads, a few images ahead."""
     from autolabel.data.loaders import load_label
-    from autolabel.labels.codebook import Codebook
     from autolabel.labels.shards import Shard, read_shard
     from autolabel.parallel import OrderedMap
 
-    book = Codebook.from_dict(index["book"], ctx.inputs["codes"].path)
-    roots = ctx.roots()
+    book, roots = index.book, ctx.roots()
 
     def coded() -> Iterator[tuple[Shard, str]]:
-        for name in (shard["name"] for shard in index["shards"] if shard["split"] == split):
-            shard = read_shard(ctx.inputs["codes"].read(name), where=name)
+        for entry in index.of_split(split):
+            shard = read_shard(ctx.inputs["codes"].read(entry.name), where=entry.name)
             yield from ((shard, image_id) for image_id in shard.ids)
 
     def load(item: tuple[Shard, str]) -> Labelled:
@@ -135,4 +167,10 @@ def _images(
             yield image
 
 
-AUDIT = Stage("audit", 1, "audit", {"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"}, run)
+AUDIT = Stage(
+    name="audit",
+    version=1,
+    output="audit",
+    inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
+    run=run,
+)

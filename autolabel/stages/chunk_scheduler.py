@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
+from autolabel.artifacts import QuarantinedImage
 from autolabel.distributed import Counter, ProcessGroup
 from autolabel.errors import StoreError
 from autolabel.signals import StopFlag
@@ -16,55 +17,71 @@ if TYPE_CHECKING:
     from autolabel.data.schema import ImageRow
 
 _JOURNAL = "shards"
-# Of a journal. "name" is that of the chunk's file, "bytes" its size, "bad" lists images that could not be used; "try":
-# of several rows the last one counts.
-Row = dict[str, Any]
 
 
 class Chunk(NamedTuple):
-    """Also the unit of resume: a shard, a journal row."""
+    """The unit of resume: a shard, a journal row."""
 
     name: str  # of its file
     split: str
     images: Sequence[ImageRow]
 
 
-class ChunkScheduler:
-    """What is to be done of a step's chunks, who does it, and what has been done.
+class ChunkRow(TypedDict):
+    """A chunk that is done."""
 
-    A rank takes the next chunk when it is ready for one, by a counter that all of them share: the fast take more, none
-    waits for another, and no chunk is made twice. Each rank has a journal of its own. Rank 0 reads all that lie in the
-    draft, whatever number of ranks wrote them, before the work (what is in one is not handed out) and after it. A chunk
+    name: str
+    split: str
+    ids: list[str]  # images whose codes its file holds
+    bytes: int  # size of its file
+    sha256: str
+    bad: list[QuarantinedImage]
+
+
+class _Record(NamedTuple):
+    """A journal row: a chunk, and the number of the try that made it."""
+
+    row: ChunkRow
+    attempt: int
+
+
+class ChunkScheduler:
+    """Which of a step's chunks are to be made, which rank makes each, and which are done.
+
+    A rank takes the next chunk when it is ready for one, by a counter that all ranks share: fast ranks take more, none
+    waits for another, and no chunk is made twice. Each rank has a journal of its own. Rank 0 reads all journals of the
+    draft before the work (chunks in one are not handed out) and after it, whatever number of ranks wrote them. A chunk
     with images that could not be used is tried again: they may have been repaired.
-    Making one and `all_rows` are collectives.
+    The constructor and `all_rows` are collectives.
     """
 
     def __init__(self, chunks: Sequence[Chunk], draft: Draft, world: ProcessGroup) -> None:
         self.chunks, self.world, self._draft = chunks, world, draft
-        rows = self._read() if world.is_rank0 else {}
+        records = self._read() if world.is_rank0 else {}
         sizes = draft.sizes() if world.is_rank0 else {}
-        todo = [index for index, chunk in enumerate(chunks) if not _is_done(rows.get(chunk.name), sizes)]
-        attempt = 1 + max((_attempt(row) for row in rows.values()), default=0)
-        told = world.broadcast_bytes(json.dumps({"job": secrets.token_hex(8), "todo": todo, "try": attempt}).encode())
-        assert told is not None
-        document = json.loads(told)
-        self.todo: list[int] = document["todo"]
-        self._attempt: int = document["try"]
-        self._job = document["job"]  # the counters of this piece of work are new ones
+        todo = [index for index, chunk in enumerate(chunks) if not _is_done(records.get(chunk.name), sizes)]
+        attempt = 1 + max((record.attempt for record in records.values()), default=0)
+        plan = {"job": secrets.token_hex(8), "todo": todo, "try": attempt}
+        message = world.broadcast_bytes(json.dumps(plan).encode())
+        assert message is not None
+        plan = json.loads(message)
+        self.todo = cast(list[int], plan["todo"])
+        self._attempt = cast(int, plan["try"])
+        self._job = plan["job"]  # each job has counters of its own
         self._next = self.counter("next")
         self._num_bad = self.counter("bad")
-        self.bad: list[dict[str, str]] = []  # that this rank knows of
+        self.bad: list[QuarantinedImage] = []  # that this rank knows of
         self.num_bad = 0
         self._journal = draft.journal(_JOURNAL + self.suffix)
 
     @property
     def suffix(self) -> str:
-        """Of this rank's own files, journal and logs."""
+        """Ends the names of this rank's own files, journal and logs."""
         return "" if self.world.size == 1 else f"-{self.world.rank:05}"
 
     @property
     def num_images(self) -> tuple[int, int]:
-        """(done before this job began, in all)"""
+        """(done before this job, in all)"""
         total = sum(len(chunk.images) for chunk in self.chunks)
         return total - sum(len(self.chunks[index].images) for index in self.todo), total
 
@@ -77,19 +94,22 @@ class ChunkScheduler:
             index = self.todo[number - 1]
             yield index, self.chunks[index].images
 
-    def done(self, row: Row) -> None:
+    def done(self, row: ChunkRow) -> None:
         """The chunk's files are written: nobody will make it again."""
         self._journal.append([{**row, "try": self._attempt}])
         self.bad += row["bad"]
         self.num_bad = self._num_bad.add(len(row["bad"]))  # of all ranks
 
-    def all_rows(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> list[Row]:
-        """Waits until all ranks are done; rank 0 gets a row a chunk, in order, the others nothing. Raises Stopped."""
+    def all_rows(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> list[ChunkRow]:
+        """Waits until all ranks are done; rank 0 gets one row per chunk, in order, the others nothing.
+
+        Raises Stopped, and StoreError where rows are missing.
+        """
         self.world.barrier(stop, meanwhile=meanwhile)
         if not self.world.is_rank0:
             return []
-        rows = self._read()
-        self.bad = _bad(rows)
+        rows = {name: record.row for name, record in self._read().items()}
+        self.bad = [image for row in rows.values() for image in row["bad"]]
         self.num_bad = len(self.bad)
         missing = [chunk.name for chunk in self.chunks if chunk.name not in rows]
         if missing:
@@ -97,22 +117,13 @@ class ChunkScheduler:
             raise StoreError(self._draft.path, what, "run again; every machine must see the same work folder")
         return [rows[chunk.name] for chunk in self.chunks]
 
-    def _read(self) -> dict[str, Row]:
-        """By name of chunk. Nobody may be writing."""
-        names = [name for name in self._draft.journal_names() if name.split("-")[0] == _JOURNAL]
-        rows = [row for name in names for row in self._draft.journal(name).rows]
-        return {row["name"]: row for row in sorted(rows, key=_attempt)}
+    def _read(self) -> dict[str, _Record]:
+        """The last record of each chunk, by its name, from the journals of all ranks. Nobody may be writing."""
+        rows = [row for name in self._draft.journal_names() for row in self._draft.journal(name).rows]
+        records = [_Record(cast(ChunkRow, row), row["try"]) for row in rows]
+        return {record.row["name"]: record for record in sorted(records, key=lambda record: record.attempt)}
 
 
-def _is_done(row: Row | None, sizes: Mapping[str, int]) -> bool:
-    """Its bytes are looked at once more when all is committed; here it must be quick."""
-    return row is not None and not row["bad"] and sizes.get(row["name"]) == row.get("bytes", -1)
-
-
-def _attempt(row: Row) -> int:
-    number: int = row.get("try", 0)
-    return number
-
-
-def _bad(rows: Mapping[str, Row]) -> list[dict[str, str]]:
-    return [item for row in rows.values() for item in row["bad"]]
+def _is_done(record: _Record | None, sizes: Mapping[str, int]) -> bool:
+    """Quick, by size alone: the commit checks the bytes once more."""
+    return record is not None and not record.row["bad"] and sizes.get(record.row["name"]) == record.row["bytes"]

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.artifacts import open_manifest
+from autolabel.artifacts import AUDIT_FILE, COMPARISON_FILE, ComparisonMeta, read_manifest
+from autolabel.config.schema import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
-from autolabel.stages.audit import AUDIT_FILE
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.typing import NDArray
 
-COMPARISON_FILE = "comparison.json"
+    from autolabel.audit.comparison import RoundChange
+
 SETS = ("before", "after")
 
 
-def run(ctx: Context) -> StageResult:
-    """Every image that both sets label; how right either is against the hidden truth stands in its audit."""
+def run(ctx: Context[Config]) -> StageResult:
+    """Compare every image that both sets label; the audits tell how right each set is against the hidden truth."""
     from autolabel.audit.comparison import LabelDiff
     from autolabel.data.loaders import load_label
     from autolabel.parallel import OrderedMap
 
-    manifests = {name: open_manifest(ctx.inputs[name]) for name in SETS}
-    classes = open_manifest(ctx.inputs["data"]).classes
+    manifests = {name: read_manifest(ctx.inputs[name]) for name in SETS}
+    classes = read_manifest(ctx.inputs["data"]).classes
 
-    def load(image_id: str) -> list[np.ndarray]:
+    def load(image_id: str) -> list[NDArray[np.uint8]]:
         rows = {name: manifests[name].label(image_id, "auto") for name in SETS}
         return [load_label(row, _roots(ctx, name), classes) for name, row in rows.items() if row is not None]
 
@@ -38,25 +39,37 @@ def run(ctx: Context) -> StageResult:
         for before, after in pairs:
             change.add(before, after)
             ctx.stop.check()
-    result = {**change.result(), "truth": {name: _accuracy(ctx, name) for name in SETS}}
-    ctx.draft.write(COMPARISON_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    return StageResult(meta={key: result[key] for key in ("same", "agree", "coverage_before", "coverage_after")})
+    result: RoundChange = {**change.result(), "truth": {name: _accuracy(ctx, name) for name in SETS}}
+    COMPARISON_FILE.write(ctx.draft, result)
+    meta = ComparisonMeta(
+        same=result["same"],
+        agree=result["agree"],
+        coverage_before=result["coverage_before"],
+        coverage_after=result["coverage_after"],
+    )
+    return StageResult(meta=meta)
 
 
-def _roots(ctx: Context, name: str) -> dict[str, Path]:
+def _roots(ctx: Context[Config], name: str) -> dict[str, Path]:
     return {**ctx.roots(), "labels": ctx.inputs[name].data}
 
 
-def _accuracy(ctx: Context, name: str) -> float | None:
-    """Share of the labelled pixels that are right, where there is a hidden truth."""
-    truth = json.loads(ctx.inputs[f"{name}_audit"].read(AUDIT_FILE))["auto_truth"]
+def _accuracy(ctx: Context[Config], name: str) -> float | None:
+    """The fraction of the labelled pixels that are right, where there is a hidden truth."""
+    truth = AUDIT_FILE.read(ctx.inputs[f"{name}_audit"])["auto_truth"]
     return None if truth is None else truth["accuracy"]
 
 
 COMPARE = Stage(
-    "compare",
-    1,
-    "comparison",
-    {"data": "manifest", "before": "labels", "after": "labels", "before_audit": "audit", "after_audit": "audit"},
-    run,
+    name="compare",
+    version=1,
+    output="comparison",
+    inputs={
+        "data": "manifest",
+        "before": "labels",
+        "after": "labels",
+        "before_audit": "audit",
+        "after_audit": "audit",
+    },
+    run=run,
 )

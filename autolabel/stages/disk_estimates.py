@@ -8,59 +8,68 @@ not end on a full disk. Before there is a manifest the sizes of the images are n
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from autolabel.config.schema import ModelConfig, SyntheticConfig, TrainConfig
+from autolabel.config.schema import (
+    Data,
+    EvaluateConfig,
+    InferConfig,
+    LabelConfig,
+    ModelConfig,
+    ReportConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
 from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, PreflightContext
 
-CODES = 0.2  # bytes a pixel; measured 0.19
+CODES = 0.2  # bytes per pixel; measured 0.19
 LABELS = 0.05  # measured 0.045; validation predictions alike
-SURE = 0.2  # of how sure each pixel is; as the codes, from which it comes
-SCENES = 2.6  # synthetic pictures with their labels; measured 2.07
+CONFIDENCE = 0.2  # as the codes, from which it comes
+SCENES = 2.6  # synthetic images with their labels; measured 2.07
 WIDE = 2  # codes of two bytes
 FILE = 4096  # what a file takes beyond its bytes, at most, and a row in manifest, journal and ledger
-PAGE = 1_500_000  # a picture in the report, in all its views
+VIEWS = 1_500_000  # one image in the report, in all its views
 
 
-def _room(pictures: ImageCount, bytes_a_pixel: float, *, files: float = 1) -> DiskEstimate:
-    if pictures.pixels is None:
-        return DiskEstimate(pictures.images, None)
-    return DiskEstimate(pictures.images, round(pictures.pixels * bytes_a_pixel + (pictures.images * files + 32) * FILE))
+def _estimate(count: ImageCount, bytes_per_pixel: float, *, files: float = 1) -> DiskEstimate:
+    """`files`: number of files per image."""
+    if count.pixels is None:
+        return DiskEstimate(count.images, None)
+    return DiskEstimate(count.images, round(count.pixels * bytes_per_pixel + (count.images * files + 32) * FILE))
 
 
-def manifest(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
-    """Tables; of synthetic scenes the pictures too."""
+def manifest(ahead: PreflightContext[Data], sizes: DatasetSizes) -> DiskEstimate:
+    """Tables; for synthetic scenes the images too."""
     if isinstance(ahead.settings, SyntheticConfig):
-        return _room(sizes.all, SCENES, files=4)
+        return _estimate(sizes.all, SCENES, files=4)
     return DiskEstimate(sizes.all.images, (sizes.all.images + 32) * FILE)
 
 
-def infer(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+def infer(ahead: PreflightContext[InferConfig], sizes: DatasetSizes) -> DiskEstimate:
     from autolabel.labels.codebook import Codebook
 
     book = Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
-    return _room(_both(sizes.unlabelled, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
+    return _estimate(_both(sizes.unlabelled, sizes.val), CODES * (WIDE if book.dtype.itemsize > 1 else 1))
 
 
-def label(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
-    sure = ahead.settings.weights
-    return _room(sizes.unlabelled, LABELS + SURE * sure, files=2 + sure)
+def label(ahead: PreflightContext[LabelConfig], sizes: DatasetSizes) -> DiskEstimate:
+    confidence = ahead.settings.weights
+    return _estimate(sizes.unlabelled, LABELS + CONFIDENCE * confidence, files=2 + confidence)
 
 
-def evaluate(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
-    return (
-        _room(sizes.val, LABELS, files=2) if ahead.settings.predictions else DiskEstimate(sizes.val.images, 32 * FILE)
-    )
+def evaluate(ahead: PreflightContext[EvaluateConfig], sizes: DatasetSizes) -> DiskEstimate:
+    if ahead.settings.predictions:
+        return _estimate(sizes.val, LABELS, files=2)
+    return DiskEstimate(sizes.val.images, 32 * FILE)
 
 
-def report(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+def report(ahead: PreflightContext[ReportConfig], sizes: DatasetSizes) -> DiskEstimate:
     count = min(ahead.settings.images, sizes.unlabelled.images)
-    return DiskEstimate(count, (count + 1) * PAGE)
+    return DiskEstimate(count, (count + 1) * VIEWS)
 
 
-def train(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
-    """The weights, and while it trains two checkpoints: a new one is whole before it takes the place of the old one."""
-    settings: TrainConfig = ahead.settings
+def train(ahead: PreflightContext[TrainConfig], sizes: DatasetSizes) -> DiskEstimate:
+    """The weights, and during training two checkpoints: a new one is whole before it replaces the old one."""
+    settings = ahead.settings
     weights = _network_bytes(settings, ahead.data.classes.num_classes)
     copies = 1 + {"sgd": int(settings.momentum > 0), "adamw": 2}[settings.optimizer] + int(settings.ema > 0)
     total = weights * (1 + 2 * copies) if settings.epochs else weights
@@ -68,7 +77,7 @@ def train(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
 
 
 def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
-    """Of a network that is given the size of its files, else counted on shapes without memory. Raises as it is made."""
+    """The size of the files a network comes from, else counted on shapes without memory. Raises as building it does."""
     if settings.huggingface is not None:
         from autolabel.stages.initial_model import folder_of, weight_files
 
@@ -81,11 +90,11 @@ def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
     from autolabel.models import build_model
 
     with torch.device("meta"):
-        state: dict[str, Any] = build_model(settings.model, num_classes).state_dict()
+        state = build_model(settings.model, num_classes).state_dict()
     return sum(value.numel() * value.element_size() for value in state.values())
 
 
-def _size(file: Any) -> int:
+def _size(file: Path) -> int:
     return int(file.stat().st_size) if file.is_file() else 0  # whoever reads it will say what is wrong
 
 

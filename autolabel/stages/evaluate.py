@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from autolabel.artifacts import open_manifest, open_model, require_labels
+from autolabel.artifacts import (
+    EVALUATION_FILE,
+    PREDICTIONS,
+    EvaluationMeta,
+    origin_of,
+    read_manifest,
+    read_network,
+    training_meta,
+)
 from autolabel.config.schema import EvaluateConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
 
-EVALUATION_FILE = "evaluation.json"
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def identity(settings: EvaluateConfig) -> dict[str, Any]:
@@ -21,13 +30,13 @@ def identity(settings: EvaluateConfig) -> dict[str, Any]:
     return document
 
 
-def check(ahead: PreflightContext) -> None:
+def check(ahead: PreflightContext[EvaluateConfig]) -> None:
     """Without a val image that has a fine label there is nothing to measure."""
-    require_labels(ahead.data, "val", ("fine",), "hold a few finely labelled images out for validation")
+    ahead.require_labels("val", ("fine",), "hold a few finely labelled images out for validation")
 
 
-def run(ctx: Context) -> StageResult:
-    """Multi-scale inference over the val split, one image at a time, at full resolution. Ranks share the images."""
+def run(ctx: Context[EvaluateConfig]) -> StageResult:
+    """Multi-scale inference over the val split, one image at a time, at full resolution; ranks take turns."""
     import numpy as np
     import torch
 
@@ -41,18 +50,18 @@ def run(ctx: Context) -> StageResult:
     from autolabel.parallel import OrderedMap
     from autolabel.progress import Progress
 
-    manifest = open_manifest(ctx.inputs["data"])
+    manifest = read_manifest(ctx.inputs["data"])
     rows = val_rows(manifest)
     if not rows:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
     pairs = ManifestDataset(rows, ctx.roots(), manifest.classes)
-    model, card = open_model(ctx.inputs["model"])
+    model, card = read_network(ctx.inputs["model"])
     device = resolve_device(ctx.runtime.device)
     predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
     names = manifest.classes.names
     matrix = np.zeros((len(names), len(names) + 1), dtype=np.int64)
 
-    def look(index: int) -> tuple[np.ndarray, np.ndarray]:
+    def look(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
         sample = pairs[index]
@@ -67,7 +76,7 @@ def run(ctx: Context) -> StageResult:
         for index, (prediction, label) in zip(mine, looks, strict=True):
             matrix += confusion_matrix(prediction, label, len(names))
             if ctx.settings.predictions:
-                name = f"predictions/{submission_name(rows[index][0].id)}"
+                name = f"{PREDICTIONS}/{submission_name(rows[index][0].id)}"
                 ctx.draft.write(name, encode_submission(prediction, manifest.classes))
             bar.update()
             ctx.stop.check()
@@ -75,20 +84,26 @@ def run(ctx: Context) -> StageResult:
     if not ctx.world.is_rank0:
         return StageResult(meta={})
     result = evaluation_result(matrix, names)
-    ctx.draft.write(EVALUATION_FILE, json.dumps(result, indent=1, sort_keys=True).encode())
-    about_model = {key: value for key, value in ctx.inputs["model"].meta.items() if key in ("trained_on", "pretrained")}
-    meta = {"miou": result["miou"], "accuracy": result["accuracy"], "images": len(rows)}
-    return StageResult(meta=meta | about_model)
+    EVALUATION_FILE.write(ctx.draft, result)
+    training = training_meta(ctx.inputs["model"])
+    meta: EvaluationMeta = {
+        "miou": result["miou"],
+        "accuracy": result["accuracy"],
+        "images": len(rows),
+        "trained_on": training["trained_on"],
+        **origin_of(training),
+    }
+    return StageResult(meta=meta)
 
 
 EVALUATE = Stage(
-    "evaluate",
-    3,
-    "evaluation",
-    {"data": "manifest", "model": "weights"},
-    run,
-    identity,
-    check,
+    name="evaluate",
+    version=3,
+    output="evaluation",
+    inputs={"data": "manifest", "model": "weights"},
+    run=run,
+    key_settings=identity,
+    check=check,
     parallel=True,
-    room=disk_estimates.evaluate,
+    disk_estimate=disk_estimates.evaluate,
 )

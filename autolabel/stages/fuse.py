@@ -4,29 +4,36 @@ from __future__ import annotations
 
 from collections import Counter
 
-from autolabel.artifacts import open_manifest, require_labels
+from autolabel.artifacts import FusedMeta, read_manifest, write_manifest
+from autolabel.config.schema import FuseConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 
 
-def check(ahead: PreflightContext) -> None:
-    """Some image must have one of the layers; auto labels are not there yet."""
+def check(ahead: PreflightContext[FuseConfig]) -> None:
+    """Some image must have a label of one of the layers; auto labels come later."""
     if "auto" not in ahead.settings.layers:
-        require_labels(ahead.data, "train", ahead.settings.layers, "choose other layers for fuse.layers")
+        ahead.require_labels("train", ahead.settings.layers, "choose other layers for fuse.layers")
 
 
-def run(ctx: Context) -> StageResult:
-    """A manifest with one label an image: the first of the wanted layers that the image has."""
+def run(ctx: Context[FuseConfig]) -> StageResult:
+    """Write a manifest with one label an image: the first of the layers that the image has."""
     from autolabel.data.manifest import Manifest, training_rows
 
-    data = open_manifest(ctx.inputs["data"])
-    auto = open_manifest(ctx.inputs["labels"]).labels if "labels" in ctx.inputs else ()
+    data = read_manifest(ctx.inputs["data"])
+    auto = read_manifest(ctx.inputs["labels"]).labels if "labels" in ctx.inputs else ()
     everything = Manifest(data.classes, data.images, (*data.labels, *auto))
     pairs = training_rows(everything, ctx.settings.layers)
     fused = Manifest(data.classes, tuple(image for image, _ in pairs), tuple(label for _, label in pairs))
-    for name, content in fused.to_files().items():
-        ctx.draft.write(name, content)
+    write_manifest(ctx.draft, fused)
     layers = Counter(label.role for _, label in pairs)
-    return StageResult(meta={"images": len(pairs), "layers": dict(sorted(layers.items()))})
+    return StageResult(meta=FusedMeta(images=len(pairs), layers=dict(sorted(layers.items()))))
 
 
-FUSE = Stage("fuse", 1, "fused", {"data": "manifest", "labels?": "labels"}, run, check=check)
+FUSE = Stage(
+    name="fuse",
+    version=1,
+    output="fused",
+    inputs={"data": "manifest", "labels?": "labels"},
+    run=run,
+    check=check,
+)

@@ -1,4 +1,4 @@
-"""Stage infer: what the teacher thinks of the images to label, and of the val images for evidence, as codes."""
+"""Stage infer: the teacher's predictions as codes, for the images to label and for the validation images."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.artifacts import SHARD_INDEX, open_manifest, open_model, quarantined, read_quarantine, write_quarantine
-from autolabel.config.schema import Experiment
+from autolabel.artifacts import (
+    CodesMeta,
+    QuarantinedImage,
+    ShardEntry,
+    read_manifest,
+    read_network,
+    read_quarantine,
+    write_quarantine,
+    write_shard_index,
+)
+from autolabel.config.schema import Experiment, InferConfig
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
-from autolabel.stages.chunk_scheduler import Chunk, ChunkScheduler, Row
+from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
 
@@ -29,18 +38,18 @@ if TYPE_CHECKING:
     from autolabel.inference.model import InferenceModel
     from autolabel.labels.codebook import Codebook
 
-PATIENCE = 10.0  # s that a stop waits for the end of a chunk; whoever asked may have no more than half a minute
+PATIENCE = 10.0  # seconds that a stop waits for the end of a chunk; the caller may allow no more than 30 in all
 
 
-def check(ahead: PreflightContext) -> None:
+def check(ahead: PreflightContext[InferConfig]) -> None:
     """The bins must fit the classes."""
     from autolabel.labels.codebook import Codebook
 
     Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
 
 
-def run(ctx: Context) -> StageResult:
-    """One shard a chunk of images: written whole, then its journal row; a killed run goes on at the next chunk.
+def run(ctx: Context[InferConfig]) -> StageResult:
+    """Write one shard per chunk of images, then its journal row: a killed run goes on at the next chunk.
 
     Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
     """
@@ -48,7 +57,7 @@ def run(ctx: Context) -> StageResult:
     from autolabel.labels.codebook import Codebook
     from autolabel.parallel import OrderedMap
 
-    manifest = open_manifest(ctx.inputs["data"])
+    manifest = read_manifest(ctx.inputs["data"])
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
@@ -94,7 +103,7 @@ def run(ctx: Context) -> StageResult:
 
 
 def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
-    """A picture that has changed or gone since the manifest was built is as bad as one that cannot be decoded."""
+    """The image; one that changed or vanished since the manifest was built is as bad as one that does not decode."""
     from autolabel.data.loaders import load_image
 
     try:
@@ -103,9 +112,9 @@ def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
         raise ImageError(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
 
 
-def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """Whether one of the images in quarantine can be read now."""
-    manifest, roots = open_manifest(inputs["data"]), roots_of(experiment, inputs)
+    manifest, roots = read_manifest(inputs["data"]), roots_of(experiment, inputs)
     for row in read_quarantine(made):
         with suppress(DataError):
             _load(manifest.image(row["id"]), roots=roots)
@@ -113,10 +122,10 @@ def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefac
     return False
 
 
-def _teacher(ctx: Context, book: Codebook) -> InferenceModel:
+def _teacher(ctx: Context[InferConfig], book: Codebook) -> InferenceModel:
     from autolabel.inference.model import InferenceModel
 
-    model, card = open_model(ctx.inputs["model"])
+    model, card = read_network(ctx.inputs["model"])
     return InferenceModel(
         model,
         card,
@@ -130,9 +139,9 @@ def _teacher(ctx: Context, book: Codebook) -> InferenceModel:
 
 
 class _Bar:
-    """Images that all ranks have looked at, shown by rank 0."""
+    """The number of images that all ranks have finished, shown by rank 0."""
 
-    def __init__(self, ctx: Context, shared: ChunkScheduler, queues: ThroughputLog) -> None:
+    def __init__(self, ctx: Context[InferConfig], shared: ChunkScheduler, queues: ThroughputLog) -> None:
         from autolabel.progress import Progress
 
         done, total = shared.num_images
@@ -145,7 +154,7 @@ class _Bar:
         self._show(stats.images, waiting=f"{stats.ready}/{stats.ahead}")
 
     def refresh(self) -> None:
-        """What the others have done."""
+        """Show the progress of the other ranks."""
         self._show(0)
 
     def _show(self, images: int, **fields: object) -> None:
@@ -164,40 +173,35 @@ def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
     return chunks
 
 
-def _write(ctx: Context, chunk: Chunk, result: ChunkCodes, book: Codebook, class_names: Sequence[str]) -> Row:
+def _write(
+    ctx: Context[InferConfig], chunk: Chunk, result: ChunkCodes, book: Codebook, class_names: Sequence[str]
+) -> ChunkRow:
     from autolabel.labels.shards import write_shard
 
     entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names))
     paths = {row.id: row.path for row in chunk.images}
-    bad = [quarantined(image_id, paths[image_id], str(error)) for image_id, error in result.bad]
+    bad = [QuarantinedImage(id=id_, path=paths[id_], reason=str(error)) for id_, error in result.bad]
     ids = [image_id for image_id, _ in result.codes]
-    return {
-        "name": chunk.name,
-        "split": chunk.split,
-        "ids": ids,
-        "bytes": entry.size,
-        "sha256": entry.sha256,
-        "bad": bad,
-    }
+    return ChunkRow(name=chunk.name, split=chunk.split, ids=ids, bytes=entry.size, sha256=entry.sha256, bad=bad)
 
 
-def _check_bad(ctx: Context, shared: ChunkScheduler) -> None:
+def _check_bad(ctx: Context[InferConfig], shared: ChunkScheduler) -> None:
     limit = ctx.experiment.data.max_bad
-    if shared.num_bad > limit and shared.bad:  # the rank that met one says so
+    if shared.num_bad > limit and shared.bad:  # only a rank that met one itself can name it
         what = (
             f"{shared.num_bad} images cannot be used and data.max_bad allows {limit}; first: {shared.bad[0]['reason']}"
         )
         raise DataError(ctx.node, what, "repair them or raise data.max_bad")
 
 
-def _finish(ctx: Context, book: Codebook, rows: list[Row], queues: ThroughputLog) -> StageResult:
-    shards = [{key: row[key] for key in ("name", "split", "ids")} for row in rows]
-    ctx.draft.write(SHARD_INDEX, json.dumps({"book": book.to_dict(), "shards": shards}, sort_keys=True).encode())
+def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], queues: ThroughputLog) -> StageResult:
+    shards = [ShardEntry(row["name"], row["split"], tuple(row["ids"])) for row in rows]
+    write_shard_index(ctx.draft, book, shards)
     bad = [item for row in rows for item in row["bad"]]
     write_quarantine(ctx.draft, bad)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return StageResult(
-        meta={"to_label": counts["train"], "val": counts["val"], "edges": list(book.edges)},
+        meta=CodesMeta(to_label=counts["train"], val=counts["val"], edges=list(book.edges)),
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
         provenance={"queues": queues.summary()},
@@ -205,13 +209,14 @@ def _finish(ctx: Context, book: Codebook, rows: list[Row], queues: ThroughputLog
 
 
 INFER = Stage(
-    "infer",
-    4,
-    "codes",
-    {"data": "manifest", "model": "weights"},
-    run,
+    name="infer",
+    version=4,
+    output="codes",
+    inputs={"data": "manifest", "model": "weights"},
+    run=run,
     check=check,
     parallel=True,
-    can_retry=mended,
-    room=disk_estimates.infer,
+    memory_setting="runtime.infer_batch",
+    disk_estimate=disk_estimates.infer,
+    can_retry=can_retry,
 )

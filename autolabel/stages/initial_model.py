@@ -1,6 +1,6 @@
-"""A Hugging Face model on disk: a folder, or what the local cache holds under a hub id. Nothing is ever fetched.
+"""The initial model of a teacher or student: a fresh network, weights of ours, or a Hugging Face model on disk.
 
-What a teacher or student begins with: a fresh network, weights of ours, or a Hugging Face model.
+A Hugging Face model is a folder or the local cache's copy of a hub id. Nothing is ever fetched.
 """
 
 from __future__ import annotations
@@ -116,18 +116,18 @@ def _digest(file: Path) -> str:
 class InitialModel(NamedTuple):
     model: Network
     card: NetworkCard
-    missing: tuple[str, ...] = ()  # classes that a Hugging Face model did not know
-    note: str = ""  # what a person should know of it
+    missing: tuple[str, ...] = ()  # classes that a Hugging Face model does not know
+    note: str = ""  # for people: classes that begin afresh or are never predicted
 
 
 def initial_identity(settings: TrainConfig) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
-    found = {}
+    digests = {}
     if settings.weights is not None:
-        found["weights"] = _weights_digest(settings, settings.weights)
+        digests["weights"] = _weights_digest(settings, settings.weights)
     if settings.huggingface is not None:
-        found["huggingface"] = folder_identity(settings.huggingface)
-    return found
+        digests["huggingface"] = folder_identity(settings.huggingface)
+    return digests
 
 
 def _weights_digest(settings: TrainConfig, weights: Path | str) -> str:
@@ -150,10 +150,10 @@ def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
 
 def check_settings(settings: TrainConfig) -> None:
     """Settings that exclude or need one another. Raises ConfigError."""
-    table = type(settings).__name__.lower()
+    table = settings.toml_table
     foreign = settings.huggingface is not None
     if foreign and settings.weights is not None:
-        raise ConfigError(f"{table}.huggingface", f"and {table}.weights: both are given", "leave one of them out")
+        raise ConfigError(f"{table}.huggingface", f"and {table}.weights: both are set", "leave one of them out")
     if foreign and settings.model != ModelConfig():
         raise ConfigError(f"{table}.model", "has no say over a Hugging Face model", f"leave [{table}.model] out")
     if settings.class_map and not foreign:
@@ -207,22 +207,22 @@ def _from_weights(settings: TrainConfig, path: Path | str, class_names: tuple[st
         check_trained(card, path)
     if foreign:
         return _from_foreign_weights(settings, data, path)
-    model, begun = start_from(data, path, settings.model, class_names)
+    model, new_card = start_from(data, path, settings.model, class_names)
     other = has_other_classes(data, path, class_names)
     note = f"{path} knows other classes: the layers that end in class logits begin afresh" if other else ""
-    return InitialModel(model, begun, note=note)
+    return InitialModel(model, new_card, note=note)
 
 
 def _check_classes(card: AnyCard, class_names: tuple[str, ...], path: Path | str) -> None:
     """Weights that are taken as they are must have just the experiment's classes."""
-    found = getattr(card, "class_names", ())
-    if found != class_names:
-        what = f"is for the classes {', '.join(found)}" if found else "holds only a trunk, which labels nothing"
+    names = getattr(card, "class_names", ())
+    if names != class_names:
+        what = f"is for the classes {', '.join(names)}" if names else "holds only a trunk, which labels nothing"
         raise WeightsError(path, what[:200], "train it (epochs above 0), or take weights made for these classes")
 
 
 def _from_foreign_weights(settings: TrainConfig, data: bytes, path: Path | str) -> InitialModel:
-    """What was a Hugging Face model goes on as one."""
+    """Weights that came from a Hugging Face model stay one."""
     from autolabel.models.huggingface import check_trainable, huggingface_from_bytes
 
     if settings.model != ModelConfig():

@@ -2,93 +2,115 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
-from autolabel.artifacts import open_manifest, shard_index
+from autolabel.artifacts import (
+    CONFIDENCE_FILE,
+    LabelsMeta,
+    LedgerRow,
+    ShardEntry,
+    read_manifest,
+    read_shard_index,
+    write_ledger,
+    write_manifest,
+)
+from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autolabel.classes import ClassSet
-    from autolabel.config.schema import LabelConfig
+    from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import LabelRow, Manifest
-
-LEDGER = "ledger.json"  # why pixels are ignored, a row an image
-WEIGHTS_INDEX = "weights.json"  # image id -> path and sha256 of its map of weights
+    from autolabel.labels.threshold import LabelledImage
 
 
-def check(ahead: PreflightContext) -> None:
+class _LabelFile(TypedDict):
+    """A label that is written, as the journal keeps it."""
+
+    id: str
+    path: str
+    sha256: str
+    bytes: int
+    counts: list[int]  # pixels per class, then ignored pixels
+    reasons: dict[str, int]  # pixels by reason
+    weights: ConfidenceFile | None
+
+
+def check(ahead: PreflightContext[LabelConfig]) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
     from autolabel.labels.codebook import Codebook, thresholds_per_class
     from autolabel.labels.png import require_codec
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
-    book = Codebook(len(names), ahead.inputs["codes"].edges)
+    book = Codebook(len(names), ahead.input_settings("codes", InferConfig).edges)
     book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
     require_codec(settings.codec)
     require_backend(ahead.runtime.backend)
 
 
-def run(ctx: Context) -> StageResult:
-    """Cut every shard of images to label; one journal row a shard, so a killed run goes on where it was."""
-    from autolabel.labels.codebook import Codebook, thresholds_per_class
+def run(ctx: Context[LabelConfig]) -> StageResult:
+    """Threshold every shard of images to label; one journal row per shard, so a killed run goes on where it was."""
+    from autolabel.labels.codebook import thresholds_per_class
     from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
     from autolabel.store import safe_names
 
-    manifest, index = open_manifest(ctx.inputs["data"]), shard_index(ctx.inputs["codes"])
-    book = Codebook.from_dict(index["book"], ctx.inputs["codes"].path)
-    lut = book.lut(thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds))
-    shards = [shard for shard in index["shards"] if shard["split"] == "train"]
-    names = safe_names([image_id for shard in shards for image_id in shard["ids"]], suffix=".png")
+    manifest, index = read_manifest(ctx.inputs["data"]), read_shard_index(ctx.inputs["codes"])
+    thresholds = thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds)
+    lut = index.book.lut(thresholds)
+    shards = index.of_split("train")
+    names = safe_names([image_id for shard in shards for image_id in shard.ids], suffix=".png")
     journal = ctx.draft.journal("labels")
-    finished = {row["shard"]: row["rows"] for row in journal.rows}
-    todo = [shard for shard in shards if shard["name"] not in finished]
+    finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
+    todo = [shard for shard in shards if shard.name not in finished]
     cut = partial(_cut, classes=manifest.classes, lut=lut, settings=ctx.settings)
     tasks = (_task(ctx, manifest, shard) for shard in todo)
     with (
         Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
         ordered_results(cut, tasks, backend=ctx.runtime.backend, jobs=ctx.runtime.jobs) as results,
     ):
-        for name, cuts in zip((shard["name"] for shard in todo), results, strict=True):
+        for name, cuts in zip((shard.name for shard in todo), results, strict=True):
             ctx.draft.write_many((names[item.id], item.png) for item in cuts)
-            ctx.draft.write_many((f"weights/{names[item.id]}", item.weights) for item in cuts if item.weights)
+            ctx.draft.write_many((f"weights/{names[item.id]}", item.confidence) for item in cuts if item.confidence)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
             journal.append([{"shard": name, "rows": finished[name]}])
             bar.update()
             ctx.stop.check()
-    rows = [row for shard in shards for row in finished[shard["name"]]]
+    rows = [row for shard in shards for row in finished[shard.name]]
     return _finish(ctx, manifest, rows)
 
 
 class _Task(NamedTuple):
-    """What a worker, perhaps on another machine, needs of one shard."""
+    """The input for one shard of a worker that may run on another machine."""
 
     data: bytes
     coarse: list[tuple[LabelRow, bytes]]  # label files, where the policy asks for them
 
 
-def _task(ctx: Context, manifest: Manifest, shard: dict[str, Any]) -> _Task:
+def _task(ctx: Context[LabelConfig], manifest: Manifest, shard: ShardEntry) -> _Task:
     from autolabel.data.loaders import read_verified
 
-    ids = shard["ids"] if ctx.settings.coarse != "off" else ()
+    ids = shard.ids if ctx.settings.coarse != "off" else ()
     rows = [row for row in (manifest.label(image_id, "coarse") for image_id in ids) if row is not None]
     coarse = [(row, read_verified(ctx.roots(), row.root, row.path, row.sha256)) for row in rows]
-    return _Task(ctx.inputs["codes"].read(shard["name"]), coarse)
+    return _Task(ctx.inputs["codes"].read(shard.name), coarse)
 
 
-def _cut(task: _Task, *, classes: ClassSet, lut: Any, settings: LabelConfig) -> list[Any]:
+def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: LabelConfig) -> list[LabelledImage]:
     from autolabel.data.loaders import label_from
     from autolabel.labels.threshold import threshold_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
-    return threshold_shard(task.data, lut, coarse, settings.coarse, weighed=settings.weights, codec=settings.codec)
+    return threshold_shard(task.data, lut, coarse, settings.coarse, confidence=settings.weights, codec=settings.codec)
 
 
-def _row(item: Any, name: str) -> dict[str, Any]:
+def _row(item: LabelledImage, name: str) -> _LabelFile:
     from autolabel.store import sha256_bytes
 
     return {
@@ -98,40 +120,38 @@ def _row(item: Any, name: str) -> dict[str, Any]:
         "bytes": len(item.png),
         "counts": list(item.counts),
         "reasons": item.reasons,
-        "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.weights)} if item.weights else None,
+        "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.confidence)} if item.confidence else None,
     }
 
 
-def _finish(ctx: Context, manifest: Manifest, rows: list[dict[str, Any]]) -> StageResult:
+def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile]) -> StageResult:
     """The label set's own manifest (images and auto rows) and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
 
     labels = tuple(_label_row(row, ctx.inputs["codes"].digest) for row in rows)
     images = tuple(manifest.image(row["id"]) for row in rows)
-    for name, data in Manifest(manifest.classes, images, labels).to_files().items():
-        ctx.draft.write(name, data)
-    ledger = [{"id": row["id"], **row["reasons"]} for row in rows]
-    ctx.draft.write(LEDGER, json.dumps(ledger, indent=0, sort_keys=True).encode())
+    write_manifest(ctx.draft, Manifest(manifest.classes, images, labels))
+    write_ledger(ctx.draft, (LedgerRow(row["id"], row["reasons"]) for row in rows))
     digests = {row["path"]: row["sha256"] for row in rows}
     if ctx.settings.weights:
-        index = {row["id"]: row["weights"] for row in rows}
-        digests |= {row["path"]: row["sha256"] for row in index.values()}
-        ctx.draft.write(WEIGHTS_INDEX, json.dumps(index, indent=0, sort_keys=True).encode())
+        confidence = {row["id"]: row["weights"] for row in rows if row["weights"] is not None}
+        digests |= {file["path"]: file["sha256"] for file in confidence.values()}
+        CONFIDENCE_FILE.write(ctx.draft, confidence)
     pixels = sum(sum(row["counts"]) for row in rows)
     ignored = sum(row["counts"][-1] for row in rows)
-    meta = {
-        "count": len(rows),
-        "bytes": sum(row["bytes"] for row in rows),
-        "pixels": pixels,
-        "ignored_share": ignored / pixels if pixels else 0.0,
-        "threshold": ctx.settings.threshold,
-        "class_thresholds": ctx.settings.class_thresholds,
-        "coarse": ctx.settings.coarse,
-    }
+    meta = LabelsMeta(
+        count=len(rows),
+        bytes=sum(row["bytes"] for row in rows),
+        pixels=pixels,
+        ignored_share=ignored / pixels if pixels else 0.0,
+        threshold=ctx.settings.threshold,
+        class_thresholds=ctx.settings.class_thresholds,
+        coarse=ctx.settings.coarse,
+    )
     return StageResult(meta=meta, digests=digests)
 
 
-def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
+def _label_row(row: _LabelFile, codes_digest: str) -> LabelRow:
     from autolabel.data.schema import LabelRow
 
     return LabelRow(
@@ -147,4 +167,12 @@ def _label_row(row: dict[str, Any], codes_digest: str) -> LabelRow:
     )
 
 
-LABEL = Stage("label", 2, "labels", {"data": "manifest", "codes": "codes"}, run, check=check, room=disk_estimates.label)
+LABEL = Stage(
+    name="label",
+    version=2,
+    output="labels",
+    inputs={"data": "manifest", "codes": "codes"},
+    run=run,
+    check=check,
+    disk_estimate=disk_estimates.label,
+)

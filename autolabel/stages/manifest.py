@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from autolabel.artifacts import quarantined, read_quarantine, write_quarantine
-from autolabel.config.schema import Experiment
+from autolabel.artifacts import (
+    ExcludedImage,
+    ManifestMeta,
+    QuarantinedImage,
+    read_quarantine,
+    write_excluded,
+    write_manifest,
+    write_quarantine,
+)
+from autolabel.config.schema import Data, Experiment
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.stages import disk_estimates
 from autolabel.store import Artefact
 
 
-def identity(settings: Any) -> dict[str, Any]:
+def identity(settings: Data) -> dict[str, Any]:
     """The root's place does not count, what lies below it does."""
     from autolabel.data.build import fingerprint
 
     return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings)}
 
 
-def run(ctx: Context) -> StageResult:
+def run(ctx: Context[Data]) -> StageResult:
     """Open every file once; unreadable ones are quarantined with the reason, within `data.max_bad`."""
     from autolabel.data.build import build
 
@@ -32,28 +39,32 @@ def run(ctx: Context) -> StageResult:
         quiet=ctx.quiet,
         check=ctx.stop.check,
     )
-    for name, data in built.manifest.to_files().items():
-        ctx.draft.write(name, data)
-    if built.excluded:
-        ctx.draft.write("excluded.json", _reasons(built.excluded))
-    write_quarantine(ctx.draft, [quarantined(*row) for row in sorted(built.quarantined)])
-    meta = {
-        "images": dict(sorted(Counter(row.split for row in built.manifest.images).items())),
-        "labels": dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
-        "classes": list(built.manifest.classes.names),
-    }
+    write_manifest(ctx.draft, built.manifest)
+    write_excluded(ctx.draft, [ExcludedImage(id=id_, reason=reason) for id_, reason in sorted(built.excluded)])
+    bad = [QuarantinedImage(id=id_, path=path, reason=reason) for id_, path, reason in sorted(built.quarantined)]
+    write_quarantine(ctx.draft, bad)
+    meta = ManifestMeta(
+        images=dict(sorted(Counter(row.split for row in built.manifest.images).items())),
+        labels=dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
+        classes=list(built.manifest.classes.names),
+    )
     return StageResult(meta=meta, bad_items=len(built.quarantined))
 
 
-def mended(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
+def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """Whether one of the images in quarantine, and its labels, can be used now: the key does not see their bytes."""
     from autolabel.data.build import any_readable
 
     return any_readable(experiment.data, {row["id"] for row in read_quarantine(made)})
 
 
-def _reasons(rows: tuple[tuple[str, str], ...]) -> bytes:
-    return json.dumps([{"id": image_id, "reason": reason} for image_id, reason in sorted(rows)], indent=1).encode()
-
-
-MANIFEST = Stage("manifest", 1, "manifest", {}, run, identity, can_retry=mended, room=disk_estimates.manifest)
+MANIFEST: Stage[Data] = Stage(
+    name="manifest",
+    version=1,
+    output="manifest",
+    inputs={},
+    run=run,
+    key_settings=identity,
+    can_retry=can_retry,
+    disk_estimate=disk_estimates.manifest,
+)

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from autolabel.artifacts import open_manifest, open_model
-from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.artifacts import (
+    AUDIT_FILE,
+    COMPARISON_FILE,
+    EVALUATION_FILE,
+    REPORT_PAGE,
+    AuditResult,
+    evaluation_meta,
+    labels_meta,
+    manifest_meta,
+    read_manifest,
+    read_network,
+)
+from autolabel.config.schema import ReportConfig
+from autolabel.flow.stage import Context, Stage, StageResult, input_group
 from autolabel.hardware import pin_threads, resolve_device
 from autolabel.stages import disk_estimates
-from autolabel.stages.audit import AUDIT_FILE
-from autolabel.stages.compare import COMPARISON_FILE
-from autolabel.stages.evaluate import EVALUATION_FILE
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
     from autolabel.data.schema import ImageRow
-    from autolabel.report.data import AttentionExample, Example, Scores
+    from autolabel.report.data import AttentionExample, Example, Scores, StageRecord
     from autolabel.store import Artefact
 
-REPORT_FILE = "report.html"
 
-
-def run(ctx: Context) -> StageResult:
-    """Gather the audit, the evaluations and some pictures, and render the page."""
+def run(ctx: Context[ReportConfig]) -> StageResult:
+    """Gather the audit, the evaluations and some images, and render the page."""
     from autolabel.report.build import render_report
     from autolabel.report.data import ReportData
 
-    data, labels = open_manifest(ctx.inputs["data"]), open_manifest(ctx.inputs["labels"])
-    audit = json.loads(ctx.inputs["audit"].read(AUDIT_FILE))
+    data, labels = read_manifest(ctx.inputs["data"]), read_manifest(ctx.inputs["labels"])
+    audit = AUDIT_FILE.read(ctx.inputs["audit"])
     rows = _choose(labels, ctx.settings.images)
     experiment = ctx.experiment
     page = render_report(
@@ -47,20 +53,21 @@ def run(ctx: Context) -> StageResult:
             auto_truth=audit["auto_truth"],
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
-            threshold=ctx.inputs["labels"].meta["threshold"],
+            threshold=labels_meta(ctx.inputs["labels"])["threshold"],
+            class_thresholds=labels_meta(ctx.inputs["labels"])["class_thresholds"],
             footprint=audit["footprint"],
-            changes={name: json.loads(found.read(COMPARISON_FILE)) for name, found in ctx.group("comparisons").items()},
+            changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
             stages=_stages(ctx),
             settings=_settings(ctx),
             versions={name: version(name) for name in ("autolabel", "torch", "numpy")},
         )
     )
-    ctx.draft.write(REPORT_FILE, page)
+    ctx.draft.write(REPORT_PAGE, page)
     return StageResult(meta={})
 
 
-def _warnings(audit: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(audit: AuditResult) -> tuple[str, ...]:
     from autolabel.audit.coverage import never_labelled
 
     missing = never_labelled(audit["coverage"])
@@ -68,17 +75,17 @@ def _warnings(audit: dict[str, Any]) -> tuple[str, ...]:
     return tuple(filter(None, [audit["leak"]["warning"], warning]))
 
 
-def _subtitle(ctx: Context) -> str:
-    meta = ctx.inputs["data"].meta
+def _subtitle(ctx: Context[ReportConfig]) -> str:
+    meta = manifest_meta(ctx.inputs["data"])
     images = ", ".join(f"{count} {split}" for split, count in meta["images"].items())
     return f"source {ctx.experiment.data.source}: {images} images; pipeline {ctx.experiment.pipeline}"
 
 
-def _settings(ctx: Context) -> dict[str, object]:
+def _settings(ctx: Context[ReportConfig]) -> dict[str, object]:
     """The experiment without what differs from machine to machine: the page is the same wherever it is made."""
-    given = {"weights", "huggingface"}
+    initial = {"weights", "huggingface"}
     return ctx.experiment.model_dump(
-        mode="json", exclude={"runtime": True, "data": {"root"}, "teacher": given, "student": given}
+        mode="json", exclude={"runtime": True, "data": {"root"}, "teacher": initial, "student": initial}
     )
 
 
@@ -90,7 +97,7 @@ def _choose(labels: Manifest, count: int) -> list[ImageRow]:
     return [max(part, key=lambda row: variety[row.id]) for part in parts if part]
 
 
-def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> Example:
+def _example(ctx: Context[ReportConfig], data: Manifest, labels: Manifest, row: ImageRow) -> Example:
     from autolabel.data.loaders import load_image, load_label
     from autolabel.report.data import Example
 
@@ -108,13 +115,13 @@ def _example(ctx: Context, data: Manifest, labels: Manifest, row: ImageRow) -> E
     return Example(row.id, load_image(row, roots), maps["coarse"], maps["auto"], maps["reference"], name)
 
 
-def _attention(ctx: Context, rows: list[ImageRow]) -> tuple[AttentionExample, ...]:
-    """What the teacher saw at each scale, and how much each scale counted (Figure 5 of the method)."""
+def _attention(ctx: Context[ReportConfig], rows: list[ImageRow]) -> tuple[AttentionExample, ...]:
+    """The teacher's prediction and attention at each scale (Figure 5 of the method)."""
     from autolabel.data.loaders import load_image
     from autolabel.inference.predictor import Predictor
     from autolabel.report.data import AttentionExample, ScaleView
 
-    model, card = open_model(ctx.inputs["model"])
+    model, card = read_network(ctx.inputs["model"])
     pin_threads(ctx.runtime.threads)
     scales = ctx.experiment.infer.scales
     predictor = Predictor(model, card, scales=scales, device=resolve_device(ctx.runtime.device))
@@ -127,21 +134,29 @@ def _attention(ctx: Context, rows: list[ImageRow]) -> tuple[AttentionExample, ..
     return tuple(examples)
 
 
-def _scores(ctx: Context) -> tuple[Scores, ...]:
+def _scores(ctx: Context[ReportConfig]) -> tuple[Scores, ...]:
     """Teacher first, then the students in the order of the pipeline."""
     from autolabel.report.data import Scores
 
     scales = ", ".join(f"{scale:g}" for scale in ctx.experiment.evaluate.scales)
     evaluated = scales + (" with flip" if ctx.experiment.evaluate.flip else "")
     scores = []
-    for name, artefact in ctx.group("evaluations").items():
-        result: Any = json.loads(artefact.read(EVALUATION_FILE))
-        role = "teacher" if name == "teacher" else "student"
-        scores.append(Scores(name, role, artefact.meta["trained_on"], evaluated, result))  # type: ignore[arg-type]
+    sources = input_group(ctx.sources, "evaluations")
+    for name, made in ctx.group("evaluations").items():
+        is_teacher = sources[name].inputs["model"].stage.name == "teacher"
+        scores.append(
+            Scores(
+                name=name,
+                role="teacher" if is_teacher else "student",
+                trained_on=evaluation_meta(made)["trained_on"],
+                evaluated=evaluated,
+                result=EVALUATION_FILE.read(made),
+            )
+        )
     return tuple(scores)
 
 
-def _stages(ctx: Context) -> tuple[Any, ...]:
+def _stages(ctx: Context[ReportConfig]) -> tuple[StageRecord, ...]:
     from autolabel.report.data import StageRecord
 
     return tuple(
@@ -151,18 +166,18 @@ def _stages(ctx: Context) -> tuple[Any, ...]:
 
 
 def _origin(artefact: Artefact) -> str:
-    """Of a network and what measures it: where its first weights come from, and their licence."""
+    """A note on the source of a network's first weights and their licence; empty if there is none."""
     from autolabel.models.pretrained import origin
 
-    found = origin(artefact.meta)
-    return f"started from {found}" if found else ""
+    source = origin(artefact.meta)
+    return f"started from {source}" if source else ""
 
 
 REPORT = Stage(
-    "report",
-    1,
-    "report",
-    {
+    name="report",
+    version=2,
+    output="report",
+    inputs={
         "data": "manifest",
         "model": "weights",
         "codes": "codes",
@@ -171,6 +186,6 @@ REPORT = Stage(
         "evaluations.*": "evaluation",
         "comparisons.*": "comparison",
     },
-    run,
-    room=disk_estimates.report,
+    run=run,
+    disk_estimate=disk_estimates.report,
 )

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from autolabel.artifacts import open_model
+from autolabel.artifacts import (
+    TABLE_FILE,
+    TABLE_PAGE,
+    TableMeta,
+    TableRow,
+    evaluation_meta,
+    read_network,
+    training_meta,
+)
 from autolabel.config.schema import Config
 from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.store import Artefact
 
-TABLE_JSON, TABLE_MARKDOWN = "table.json", "table.md"
+if TYPE_CHECKING:
+    from autolabel.models.flops import Cost
+
 HEADER = ("", "train scales", "eval scales", "mIoU", "trunk cost", "network cost")  # of `cells`
 
 
 class Row(Config):
-    """Which of the `models` it is about, which of the `evaluations` measured it, and at which scales."""
+    """One row: which of the `models`, which of the `evaluations` measured it, and at which scales."""
 
     title: str
     model: str
@@ -28,54 +38,59 @@ class Rows(Config):
     crop: tuple[int, int]  # height, width that all were trained on
 
 
-def run(ctx: Context) -> StageResult:
-    """Costs are those of the first row's training. Times are no part of it: they differ from run to run."""
+def run(ctx: Context[Rows]) -> StageResult:
+    """Costs are multiples of the first row's training. Times differ from run to run, so they stand in no artefact."""
     models, evaluations = ctx.group("models"), ctx.group("evaluations")
-    trainings = {name: _training(model, ctx.settings.crop) for name, model in models.items()}
-    base = trainings[ctx.settings.rows[0].model]["flops"]
+    costs = {name: _training_cost(model, ctx.settings.crop) for name, model in models.items()}
+    base = costs[ctx.settings.rows[0].model].flops
     rows = [
-        {
-            "title": row.title,
-            "train_scales": trainings[row.model]["scales"],
-            "eval_scales": list(row.eval_scales),
-            "miou": evaluations[row.evaluation].meta["miou"],
-            "trunk_cost": trainings[row.model]["flops"].trunk / base.trunk,
-            "network_cost": trainings[row.model]["flops"].total / base.total,
-            "steps": models[row.model].meta["steps"],
-            "model": row.model,
-        }
+        TableRow(
+            title=row.title,
+            train_scales=list(costs[row.model].scales),
+            eval_scales=list(row.eval_scales),
+            miou=evaluation_meta(evaluations[row.evaluation])["miou"],
+            trunk_cost=costs[row.model].flops.trunk / base.trunk,
+            network_cost=costs[row.model].flops.total / base.total,
+            steps=training_meta(models[row.model])["steps"],
+            model=row.model,
+        )
         for row in ctx.settings.rows
     ]
-    ctx.draft.write(TABLE_JSON, json.dumps(rows, indent=1, sort_keys=True).encode())
-    ctx.draft.write(TABLE_MARKDOWN, markdown(rows).encode())
-    return StageResult(meta={"rows": rows})
+    TABLE_FILE.write(ctx.draft, rows)
+    ctx.draft.write(TABLE_PAGE, markdown(rows).encode())
+    return StageResult(meta=TableMeta(rows=rows))
 
 
-def _training(artefact: Any, crop: tuple[int, int]) -> dict[str, Any]:
+def _training_cost(artefact: Artefact, crop: tuple[int, int]) -> Cost:
     """The scales a network is trained on, and the FLOPs of a forward pass over them (backward: in proportion)."""
     from autolabel.models import WeightsCard
     from autolabel.models.flops import count_training
 
-    _, card = open_model(artefact)
+    _, card = read_network(artefact)
     assert isinstance(card, WeightsCard), "a model table excludes all others"
-    cost = count_training(card.table, card.num_classes, crop)
-    return {"scales": list(cost.scales), "flops": cost.flops}
+    return count_training(card.table, card.num_classes, crop)
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def markdown(rows: Sequence[TableRow]) -> str:
     lines = [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def cells(row: TableRow) -> list[str]:
     """A row as text, mIoU in percent, training costs as multiples of the first row's.
 
     The published column is the trunk's: it counts pixels. Heads and attention come on top in the network's.
     """
-    scales = [", ".join(f"{scale:g}" for scale in row[key]) for key in ("train_scales", "eval_scales")]
+    scales = [", ".join(f"{scale:g}" for scale in scales) for scales in (row["train_scales"], row["eval_scales"])]
     miou = "not defined" if row["miou"] is None else f"{100 * row['miou']:.1f}"
     return [row["title"], *scales, miou, f"{row['trunk_cost']:.2f}x", f"{row['network_cost']:.2f}x"]
 
 
-TABLE = Stage("table", 1, "table", {"models.*": "weights", "evaluations.*": "evaluation"}, run)
+TABLE = Stage(
+    name="table",
+    version=1,
+    output="table",
+    inputs={"models.*": "weights", "evaluations.*": "evaluation"},
+    run=run,
+)

@@ -17,9 +17,9 @@ SIDES = ("decoding", "network", "writing")
 
 
 class ThroughputLog:
-    """Hears of batches and chunks; writes a line a chunk and sums up what the sides of all ranks did with their time.
+    """Measures batches and chunks; logs one line per chunk and adds up the busy time of each side over all ranks.
 
-    `threads`: how many work at decoding and how many at the network; one writes.
+    `threads`: the number of threads that decode, and that run the network; one writes.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class ThroughputLog:
         self._batches.append(stats)
 
     def chunk(self, name: str, *, to_write: int) -> None:
-        """The network is through with it; `to_write` chunks wait for the disk or are being written."""
+        """The network has finished the chunk; `to_write` chunks wait for the disk or are being written."""
         batches, wall = self._batches, time.perf_counter() - self._start_time
         seconds = {
             "decoding": sum(stats.decoding for stats in batches),
@@ -62,9 +62,9 @@ class ThroughputLog:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Around the writing of a chunk, in the one thread that does it."""
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         yield
-        self._seconds_writing += time.perf_counter() - begun
+        self._seconds_writing += time.perf_counter() - start_time
 
     def end(self) -> None:
         """This rank's last chunk is written."""
@@ -72,10 +72,10 @@ class ThroughputLog:
         self._add(rest, time.perf_counter() - self._start_time)
 
     def summary(self) -> dict[str, Any]:
-        """Of all ranks that have ended: the share of its time that each side was busy, and the busiest of them."""
+        """The fraction of its time that each side was busy, over all ranks that have ended, and the busiest side."""
         busy = {side: self._busy[side].add(0) / max(self._time[side].add(0), 1) for side in SIDES}
         busiest = max(busy, key=lambda side: busy[side])
-        return {"busy": {side: round(share, 3) for side, share in busy.items()}, "bottleneck": busiest}
+        return {"busy": {side: round(fraction, 3) for side, fraction in busy.items()}, "bottleneck": busiest}
 
     def _add(self, seconds: dict[str, float], wall: float) -> None:
         for side in SIDES:

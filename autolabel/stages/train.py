@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from autolabel.artifacts import TRAINED_ON, WEIGHTS, open_manifest, require_labels
-from autolabel.config.schema import TrainConfig
+from autolabel.artifacts import (
+    CONFIDENCE_FILE,
+    TRAINED_ON_FILE,
+    TrainedOn,
+    TrainingMeta,
+    append_training_log,
+    origin_of,
+    read_manifest,
+    write_network,
+)
+from autolabel.config.schema import FuseConfig, LabelConfig, StudentConfig, TeacherConfig, TrainConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
-from autolabel.stages.label import WEIGHTS_INDEX
 
 if TYPE_CHECKING:
-    from autolabel.models import NetworkCard
+    from autolabel.data.loaders import ConfidenceFile
+    from autolabel.data.manifest import Manifest
 
 CHECKPOINT = "checkpoint.pt"
-PRETRAINED = "pretrained"  # in the remarks of a card, and in what is said of every artefact made from it
 
 
 def identity(settings: TrainConfig) -> dict[str, Any]:
@@ -32,24 +39,25 @@ def identity(settings: TrainConfig) -> dict[str, Any]:
     return document | initial_identity(settings)
 
 
-def check_teacher(ahead: PreflightContext) -> None:
+def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
     """There must be labels to train on, if it is trained, and a network as the settings say."""
     if ahead.settings.epochs:
-        require_labels(ahead.data, "train", ahead.settings.labels, "choose other layers for teacher.labels")
+        ahead.require_labels("train", ahead.settings.labels, "choose other layers for teacher.labels")
     _check(ahead, ahead.settings.labels)
 
 
-def check_student(ahead: PreflightContext) -> None:
-    """The labels to train on are looked for when they are put together; their weights must be written."""
-    if ahead.settings.label_weights != "none" and "labels" in ahead.inputs and not ahead.inputs["labels"].weights:
+def check_student(ahead: PreflightContext[StudentConfig]) -> None:
+    """The label stage must write weights if they are asked for; labels are looked for once they are fused."""
+    wants_confidence = ahead.settings.label_weights != "none" and "labels" in ahead.inputs
+    if wants_confidence and not ahead.input_settings("labels", LabelConfig).weights:
         what = "the label sets hold no weights"
         raise ConfigError(
             "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
         )
-    _check(ahead, ahead.inputs["fused"].layers)
+    _check(ahead, ahead.input_settings("fused", FuseConfig).layers)
 
 
-def _check(ahead: PreflightContext, layers: tuple[str, ...]) -> None:
+def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:
     from autolabel.data.sampling import check_phases
 
     check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
@@ -57,8 +65,8 @@ def _check(ahead: PreflightContext, layers: tuple[str, ...]) -> None:
     check_network(ahead)
 
 
-def _check_batch(ahead: PreflightContext, layers: tuple[str, ...]) -> None:
-    """All epochs must fill a batch, as far as their length is known before the labels are put together."""
+def _check_batch(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:
+    """All epochs must fill a batch, as far as their length is known before the labels are fused."""
     from autolabel.training.loop import num_steps
 
     images = (image for image in ahead.data.images if layers[0] == "fine" and image.split == "train")
@@ -68,49 +76,56 @@ def _check_batch(ahead: PreflightContext, layers: tuple[str, ...]) -> None:
         num_steps(ahead.settings, epoch_images)
 
 
-def check_network(ahead: PreflightContext) -> None:
-    """The network must be known; weights to start from must be there and belong to it; a batch must be shareable."""
+def check_network(ahead: PreflightContext[TrainConfig]) -> None:
+    """The network must be known, its initial weights must exist and fit, and the ranks must share a batch evenly."""
     import torch
 
-    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch, where=ahead.settings.place("batch"))
+    ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch)
     with torch.device("meta" if is_from_scratch(ahead.settings) else "cpu"):  # no memory where shapes say it all
         load_initial_model(ahead.settings, ahead.data.classes.names)
 
 
-def run_teacher(ctx: Context) -> StageResult:
+def run_teacher(ctx: Context[TeacherConfig]) -> StageResult:
     """Train on the label layers the experiment names."""
-    return _train(ctx, ctx.settings.labels)
+    return _train(ctx, read_manifest(ctx.inputs["data"]), ctx.settings.labels)
 
 
-def run_student(ctx: Context) -> StageResult:
-    """Train on what the fuse stage put together: its manifest holds one label an image."""
-    return _train(ctx, ("fine", "auto", "coarse"), manifest_name="fused")
+def run_student(ctx: Context[StudentConfig]) -> StageResult:
+    """Train on the manifest of the fuse stage, which holds one label per image."""
+    fused = read_manifest(ctx.inputs["fused"])
+    return _train(ctx, fused, ("fine", "auto", "coarse"), confidence=_confidence(ctx))
 
 
-def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") -> StageResult:
+def _train(
+    ctx: Context[TrainConfig],
+    labelled: Manifest,
+    roles: tuple[str, ...],
+    *,
+    confidence: Mapping[str, ConfidenceFile] | None = None,
+) -> StageResult:
+    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`."""
     import numpy as np
     import torch
 
     from autolabel.data.loaders import ManifestDataset
     from autolabel.data.manifest import training_rows, val_rows
     from autolabel.data.schema import ROLES
-    from autolabel.models import network_to_bytes
     from autolabel.training.loop import TrainingData, fit
 
-    settings: TrainConfig = ctx.settings
-    manifest = open_manifest(ctx.inputs["data"])
+    settings = ctx.settings
+    manifest = read_manifest(ctx.inputs["data"])
     torch.manual_seed(ctx.seed)
-    begun = load_initial_model(settings, manifest.classes.names)
+    initial = load_initial_model(settings, manifest.classes.names)
     if ctx.world.is_rank0:
-        _say(ctx, begun.note)
+        _say(ctx, initial.note)
     if settings.epochs == 0:
-        return _as_it_is(ctx, begun)
-    model, card = begun.model, begun.card
-    rows = training_rows(open_manifest(ctx.inputs[manifest_name]), roles)
+        return _as_it_is(ctx, initial)
+    model, card = initial.model, initial.card
+    rows = training_rows(labelled, roles)
     pairs = partial(ManifestDataset, roots=ctx.roots(), classes=manifest.classes)
     val = val_rows(manifest)
     data = TrainingData(
-        train=pairs(rows, confidence=_confidence(ctx)),
+        train=pairs(rows, confidence=confidence),
         val=pairs(val) if val else None,
         class_names=manifest.classes.names,
         epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
@@ -126,7 +141,7 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
         seed=ctx.seed,
         runtime=ctx.runtime,
         save=partial(ctx.draft.state_write, CHECKPOINT),
-        log=lambda row: ctx.draft.log_append("metrics.jsonl", json.dumps(row)),
+        log=partial(append_training_log, ctx.draft),
         stop=ctx.stop,
         resume=ctx.world.broadcast_bytes(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_rank0 else None),
         world=ctx.world,
@@ -135,80 +150,77 @@ def _train(ctx: Context, roles: tuple[str, ...], manifest_name: str = "data") ->
     )
     if not ctx.world.is_rank0:
         return StageResult(meta={})
-    ctx.draft.write(WEIGHTS, network_to_bytes(model.cpu(), card))
+    write_network(ctx.draft, model.cpu(), card)
     _write_trained_on(ctx, (image.sha256 for image, _ in rows))
     layers = Counter(label.role for _, label in rows)
-    meta = {
+    meta: TrainingMeta = {
         "steps": result.steps,
         "images": len(rows),
         "trained_on": " + ".join(role for role in ROLES if layers[role]),
         "miou": result.metrics.get("miou"),
-        **_pretrained(card),
+        **origin_of(card.extra),
     }
     return StageResult(meta=meta, provenance={"history": result.history})
 
 
-def _confidence(ctx: Context) -> Mapping[str, Mapping[str, str]] | None:
+def _confidence(ctx: Context[StudentConfig]) -> Mapping[str, ConfidenceFile] | None:
     """Files of the confidence of auto labels, by image id, where the settings ask for it and auto labels are read."""
-    if getattr(ctx.settings, "label_weights", "none") == "none" or "labels" not in ctx.inputs:
+    if ctx.settings.label_weights == "none" or "labels" not in ctx.inputs:
         return None
-    files: dict[str, dict[str, str]] = json.loads(ctx.inputs["labels"].read(WEIGHTS_INDEX))
-    return files
+    return CONFIDENCE_FILE.read(ctx.inputs["labels"])
 
 
-def _say(ctx: Context, text: str) -> None:
-    """What a person should know of the network, on stderr and in the log."""
+def _say(ctx: Context[TrainConfig], text: str) -> None:
+    """A note for people about the network, on stderr and in the log."""
     if text:
-        ctx.draft.log_append("metrics.jsonl", json.dumps({"kind": "note", "text": text}))
+        append_training_log(ctx.draft, {"kind": "note", "text": text})
         if not ctx.quiet:
             print_err(f"{ctx.node}: {text}")
 
 
-def _as_it_is(ctx: Context, begun: InitialModel) -> StageResult:
-    """No training: the artefact holds the network that was given."""
-    from autolabel.models import network_to_bytes
-
+def _as_it_is(ctx: Context[TrainConfig], initial: InitialModel) -> StageResult:
+    """No training: the artefact holds the initial network."""
     if not ctx.world.is_rank0:
         return StageResult(meta={})
-    ctx.draft.write(WEIGHTS, network_to_bytes(begun.model, begun.card))
+    write_network(ctx.draft, initial.model, initial.card)
     _write_trained_on(ctx, ())
-    meta = {"steps": 0, "images": 0, "trained_on": "unknown data", "miou": None}
-    return StageResult(meta={**meta, "never_predicted": list(begun.missing), **_pretrained(begun.card)})
+    meta: TrainingMeta = {
+        "steps": 0,
+        "images": 0,
+        "trained_on": "unknown data",
+        "miou": None,
+        "never_predicted": list(initial.missing),
+        **origin_of(initial.card.extra),
+    }
+    return StageResult(meta=meta)
 
 
-def _pretrained(card: NetworkCard) -> dict[str, Any]:
-    """Where its first weights come from and under which licence, if that is known."""
-    return {key: value for key, value in card.extra.items() if key == PRETRAINED}
-
-
-def _write_trained_on(ctx: Context, digests: Iterable[str]) -> None:
-    """For the leak guard, which compares digests: a copy of an image under another name has the same.
-
-    What weights that were given have been trained on before is not known.
-    """
-    document = {"images": sorted(digests), "complete": is_from_scratch(ctx.settings)}
-    ctx.draft.write(TRAINED_ON, json.dumps(document).encode())
+def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None:
+    """Initial weights may have been trained on anything: the list of images is then not complete."""
+    TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(digests), complete=is_from_scratch(ctx.settings)))
 
 
 TEACHER = Stage(
-    "teacher",
-    2,
-    "weights",
-    {"data": "manifest"},
-    run_teacher,
-    identity,
-    check_teacher,
+    name="teacher",
+    version=2,
+    output="weights",
+    inputs={"data": "manifest"},
+    run=run_teacher,
+    key_settings=identity,
+    check=check_teacher,
     parallel=True,
-    room=disk_estimates.train,
+    memory_setting="runtime.micro_batch",
+    disk_estimate=disk_estimates.train,
 )
 STUDENT = Stage(
-    "student",
-    2,
-    "weights",
-    {"data": "manifest", "fused": "fused", "labels?": "labels"},
-    run_student,
-    identity,
-    check_student,
+    name="student",
+    version=2,
+    output="weights",
+    inputs={"data": "manifest", "fused": "fused", "labels?": "labels"},
+    run=run_student,
+    key_settings=identity,
+    check=check_student,
     parallel=True,
-    room=disk_estimates.train,
+    memory_setting="runtime.micro_batch",
+    disk_estimate=disk_estimates.train,
 )

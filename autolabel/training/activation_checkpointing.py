@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.models import HuggingFaceModel
 from autolabel.models.heads.head import Head
 from autolabel.models.trunks import Trunk
@@ -27,7 +27,7 @@ def checkpoint_activations(model: nn.Module) -> None:
     blocks = _blocks(model)
     if not blocks:
         what = "this network has no layers that could run again"
-        raise ConfigError("runtime.activation_checkpointing", what, "leave it out, and lower runtime.micro_batch")
+        raise SettingError("activation_checkpointing", what, "leave it out, and lower micro_batch")
     for block in blocks:
         block.forward = partial(_run, block.forward, partial(_contexts, block))
 

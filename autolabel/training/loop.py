@@ -18,7 +18,7 @@ from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import CachedDataset, SegmentationDataset, count_classes
 from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.evaluation.iou import EvaluationResult
 from autolabel.hardware import pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
@@ -111,7 +111,7 @@ def num_steps(settings: TrainConfig, epoch_images: int) -> int:
     steps = settings.epochs * epoch_images // settings.batch
     if steps < 1:
         what = f"a batch of {settings.batch} is more than the {settings.epochs * epoch_images} images of all epochs"
-        raise ConfigError(settings.place("batch"), what, "lower batch, or raise epochs or epoch_images")
+        raise SettingError("batch", what, "lower batch, or raise epochs or epoch_images")
     return steps
 
 
@@ -204,7 +204,7 @@ class _Run:
             start=trainer.step * batch + self.world.rank,
             stop=trainer.total_steps * batch,
             step=self.world.size,
-            batch=self.world.local_batch_size(batch, where=trainer.settings.place("batch")),
+            batch=self.world.local_batch_size(batch),
             workers=workers,
             pin=trainer.device.type == "cuda",
         )

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from autolabel.config.schema import TrainConfig
 from autolabel.distributed import ProcessGroup
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict]:
@@ -83,7 +83,7 @@ def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
 
 def check_precision(device: torch.device, precision: str) -> None:
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ConfigError("precision", f"{torch.cuda.get_device_name(device)} has no bf16", "use fp16 or fp32")
+        raise SettingError("precision", f"{torch.cuda.get_device_name(device)} has no bf16", "use fp16 or fp32")
 
 
 class Ema:

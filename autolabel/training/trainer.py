@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from autolabel.config.schema import TrainConfig
 from autolabel.data.streams import Stream
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
-from autolabel.errors import AutolabelError, ConfigError, TrainingDiverged
+from autolabel.errors import AutolabelError, SettingError, TrainingDiverged
 from autolabel.losses import LossNormalizer, loss_normalizer
 from autolabel.models.layers import normalise
 from autolabel.training.activation_checkpointing import checkpoint_activations
@@ -115,7 +115,7 @@ class Trainer:
                 raise
             what = "batch norm needs more than one value a channel, and a device has one image of this crop at a time"
             remedy = "use larger crops, more images a device, or freeze_norms"
-            raise ConfigError(self.settings.place("crop"), what, remedy) from None
+            raise SettingError("crop", what, remedy) from None
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)

@@ -29,6 +29,7 @@ def mean_of_sets(label, reference, counted):
     return pytest.approx(sum(values) / len(values)) if values else None
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(maps, maps), min_size=1, max_size=3))
 def test_equals_sets_of_pixels(pairs):
     comparison = Comparison(NAMES)

@@ -20,6 +20,7 @@ def part(chosen: np.ndarray, among: np.ndarray) -> object:
     return pytest.approx(np.count_nonzero(chosen & among) / np.count_nonzero(among)) if among.any() else None
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(maps, maps), min_size=1, max_size=3))
 def test_equals_sets_of_pixels(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     change = LabelDiff(NAMES)

@@ -65,6 +65,7 @@ def test_reasons_add_up_over_images():
     assert set(result["lost"].values()) == {None}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(maps, maps), max_size=3))
 def test_lost_share_equals_a_loop(images):
     ledger = IgnoredLedger(NAMES)

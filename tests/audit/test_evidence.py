@@ -27,6 +27,7 @@ def part(chosen, among):
     return np.count_nonzero(chosen & among) / np.count_nonzero(among) if among.any() else None
 
 
+@pytest.mark.slow
 @given(st.lists(pixels, min_size=1, max_size=3))
 def test_equals_thresholding_the_probabilities(images):
     evidence = ThresholdCurve(NAMES, EDGES)
@@ -49,6 +50,7 @@ def test_equals_thresholding_the_probabilities(images):
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(st.lists(pixels, min_size=1, max_size=3))
 def test_a_higher_threshold_keeps_no_more(images):
     evidence = ThresholdCurve(NAMES, EDGES)
@@ -63,6 +65,7 @@ def test_refuses_edges_out_of_order():
         ThresholdCurve(NAMES, (0.9, 0.5))
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(pixels, hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, 1, 2, 255]))), min_size=1))
 def test_second_classes_where_the_first_is_wrong(images):
     evidence, kept, wrong, right, known = ThresholdCurve(NAMES, EDGES), 0, 0, 0, 0

@@ -36,6 +36,7 @@ def test_adds_up_by_group(rows):
         assert result[key] == sum(g[key] for g in result["groups"])
 
 
+@pytest.mark.slow
 @given(labels)
 def test_order_of_labels_does_not_matter_and_the_result_is_json(rows):
     result = filled(rows).result(codes_bytes=7)

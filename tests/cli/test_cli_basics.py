@@ -49,6 +49,7 @@ def test_every_command_has_help(command: list[str]) -> None:
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
     script = (
         "import sys; from click.testing import CliRunner; from autolabel.cli.main import cli; "
@@ -59,6 +60,7 @@ def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
         subprocess.run([sys.executable, "-c", script, *args], check=True)
 
 
+@pytest.mark.slow
 def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> None:
     result = call("status", experiment, "--work", tmp_path / "w", "--json")
     assert '"state": "missing"' in result.stdout

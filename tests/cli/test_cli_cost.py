@@ -28,6 +28,7 @@ def counted(*args: object) -> dict[str, Any]:
     return json.loads(cost(*args, "--json").stdout)
 
 
+@pytest.mark.slow
 def test_every_fusion_is_set_against_a_single_scale() -> None:
     found = counted("--trunk", "resnet_tiny", "--head", "deeplabv3plus", "--size", "64x128", "--classes", 3)
     assert (found["size"], found["classes"]) == ([64, 128], 3)
@@ -39,6 +40,7 @@ def test_every_fusion_is_set_against_a_single_scale() -> None:
     assert hierarchical["labelling"]["skipped"] == 16 * hierarchical["training"]["skipped"] / 4
 
 
+@pytest.mark.slow
 def test_the_table_for_people() -> None:
     lines = cost(
         "--trunk", "resnet_tiny", "--head", "conv", "--size", "64x64", "--scales", "0.25,1"
@@ -50,6 +52,7 @@ def test_the_table_for_people() -> None:
     assert "the highest scale's attention is never read" in lines[-1]
 
 
+@pytest.mark.slow
 def test_an_experiment_brings_its_teacher_crop_and_scales(tmp_path: Path) -> None:
     file = tmp_path / "demo.toml"
     file.write_bytes(resource("configs", "demo.toml"))
@@ -69,6 +72,7 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_weights_bring_their_network_and_classes(weights: Path) -> None:
     found = counted(weights, "--size", "64x64")
     assert (found["trunk"], found["head"], found["classes"]) == ("resnet_tiny", "conv", 2)

@@ -51,6 +51,41 @@ def test_shards_that_do_not_belong_together(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def index(folder: Path, *shards: tuple[str, str, str]) -> None:
+    rows = [{"name": name, "split": split, "ids": [image_id]} for name, split, image_id in shards]
+    (folder / "shards.json").write_text(json.dumps({"book": BOOK.to_dict(), "shards": rows}))
+
+
+def test_the_index_says_which_shards_hold_images_to_label(tmp_path: Path) -> None:
+    codes = tmp_path / "codes"
+    codes.mkdir()
+    shard(codes / "codes-00000.h5", "x")
+    shard(codes / "val-00000.h5", "y")
+    index(codes, ("codes-00000.h5", "val", "x"), ("val-00000.h5", "train", "y"))
+    assert cut(codes, "--out", tmp_path / "out").exit_code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"labels.json", "y.png"}
+    index(codes, ("codes-00000.h5", "val", "x"))
+    assert "holds no codes of images to label" in cut(codes, "--out", tmp_path / "none").stderr
+
+
+@pytest.mark.parametrize("name", ["../codes-00000.h5", "/etc/passwd", "", "a\0b", ".hidden"])
+def test_an_index_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    shard(tmp_path / "codes-00000.h5", "x")
+    (tmp_path / "codes").mkdir()
+    index(tmp_path / "codes", (name, "train", "x"))
+    result = cut(tmp_path / "codes", "--out", tmp_path / "out")
+    assert (result.exit_code, "is no index of shards" in result.stderr) == (3, True), result.stderr
+    (tmp_path / "codes" / "shards.json").write_text("[" * 100_000)
+    assert cut(tmp_path / "codes", "--out", tmp_path / "out").exit_code == 3
+
+
+def test_a_folder_without_an_index_is_cut_whole(tmp_path: Path) -> None:
+    (tmp_path / "codes").mkdir()
+    shard(tmp_path / "codes" / "mine.h5", "x")
+    assert cut(tmp_path / "codes", "--out", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "x.png").is_file()
+
+
 def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes, out, whole = shard(tmp_path / "codes-00000.h5", "x", "y"), tmp_path / "out", tmp_path / "whole"
     assert cut(codes, "--out", whole).exit_code == 0
@@ -80,6 +115,23 @@ def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--threshold", 0.55), "autolabel: --threshold: 0.55 is no bin edge"),
+        (("--class-threshold", "z=0.5"), "autolabel: --class-threshold: no class is named 'z'"),
+        (("--codec", "webp"), "autolabel: --codec: no codec is named 'webp'"),
+        (("--backend", "spark"), "autolabel: --backend: no back-end is named 'spark'"),
+    ],
+)
+def test_a_wrong_setting_is_named_as_the_option(tmp_path: Path, options: tuple[object, ...], says: str) -> None:
+    result = cut(shard(tmp_path / "codes-00000.h5", "x"), "--out", tmp_path / "out", *options)
+    assert (result.exit_code, result.stderr.startswith(says)) == (2, True), result.stderr
+    assert "label." not in result.stderr
+    assert "infer." not in result.stderr
+
+
+@pytest.mark.slow
 def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
     for number in range(3):
         shard(tmp_path / f"codes-{number:05}.h5", f"x{number}", f"y{number}")

@@ -43,6 +43,7 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_card_says_how_and_it_works(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     out = tmp_path / "made" / "out"
@@ -96,6 +97,7 @@ def test_an_artefact_says_what_it_was_trained_on(tmp_path: Path) -> None:
     assert artefact.digest in card
 
 
+@pytest.mark.slow
 def test_a_form_that_differs_is_not_handed_over(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compare, "TOLERANCE", -1.0)
     result = call("export", "model", weights, "--out", tmp_path / "out", "-q")

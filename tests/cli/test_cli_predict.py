@@ -10,6 +10,8 @@ import pytest
 from autolabel.store import open_draft
 from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -33,11 +33,13 @@ def verify(tmp_path: Path) -> list[str]:
     return [sys.executable, "-m", "autolabel", "verify", str(file), "--work", str(work)]
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_is_no_error(verify: list[str], broken_pipe: int) -> None:
     result = subprocess.run(verify, stdout=broken_pipe, stderr=subprocess.PIPE)
     assert (result.returncode, result.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["status", "--help"], ["--version"]])
 def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -46,6 +48,7 @@ def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
     assert result.stderr == b"autolabel: input/output: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_stderr_does_not_cost_the_run(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(experiment_toml(data={"size": [8, 8]}))
     command = [sys.executable, "-m", "autolabel", "manifest", str(tmp_path / "x.toml"), "--work", str(tmp_path / "w")]

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
+pytestmark = pytest.mark.slow
+
 FRAMES = np.random.default_rng(0).integers(0, 256, (7, 40, 56, 3), dtype=np.uint8)
 Encode = Callable[..., bytes]
 

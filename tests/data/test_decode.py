@@ -135,6 +135,7 @@ def test_every_flipped_byte_of_a_png_is_noticed() -> None:
             image(broken)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_broken_bytes_decode_or_raise_our_error(data: st.DataObject) -> None:

@@ -78,6 +78,7 @@ def test_a_limit_holds_before_anything_is_decoded() -> None:
             decode_frames(data, where="x", max_pixels=116)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damage_is_one_error(kind: str, draw: st.DataObject) -> None:

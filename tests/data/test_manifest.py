@@ -40,6 +40,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     return Manifest(SYNTHETIC, tuple(images), tuple(labels))
 
 
+@pytest.mark.slow
 @given(manifests())
 def test_round_trip_and_the_same_bytes(manifest: Manifest) -> None:
     files = manifest.to_files()
@@ -187,6 +188,7 @@ VALUES: dict[pa.DataType, st.SearchStrategy] = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.data())
 def test_any_cell_is_sound_or_refused(data: st.DataObject) -> None:
@@ -215,6 +217,7 @@ def test_class_set_of_another_size_is_refused() -> None:
         Manifest.from_files((files | {CLASSES: other}).__getitem__)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_images_load_quickly() -> None:
     count = 20_000
     images = tuple(image_row(f"town_{k:06}") for k in range(count))

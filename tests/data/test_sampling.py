@@ -59,6 +59,7 @@ def test_items_depend_on_seed_and_epoch_only() -> None:
     assert forwards[0] != sampler(seed=6).items(0)
 
 
+@pytest.mark.slow
 def test_items_are_the_same_in_another_process() -> None:
     code = "from tests.data.test_sampling import sampler; print(sampler().items(3))"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -105,6 +105,7 @@ def test_two_images_of_one_name_are_refused(tree: Path) -> None:
         planned(tree)
 
 
+@pytest.mark.slow
 def test_the_real_data(shared: Path) -> None:
     settings = CamVidConfig(source="camvid", root=shared / "camvid")
     built = build(settings, write_many=pytest.fail, quiet=True)

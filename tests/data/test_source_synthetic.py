@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from autolabel.config.schema import SyntheticConfig
@@ -25,6 +26,7 @@ def made(wanted: SyntheticConfig, jobs: int = 1) -> tuple[ScanResult, dict[str, 
     return build(wanted, write_many=files.update, jobs=jobs, quiet=True), files
 
 
+@pytest.mark.slow
 def test_parts_roles_and_files() -> None:
     built, files = made(settings())
     manifest = built.manifest
@@ -40,6 +42,7 @@ def test_parts_roles_and_files() -> None:
     assert not groups[0] & groups[1]  # no town is in two parts
 
 
+@pytest.mark.slow
 def test_files_hold_the_rendered_scene() -> None:
     for number, image in synthetic.scenes(settings()):
         scene = render(5, number, size=(32, 64))
@@ -50,6 +53,7 @@ def test_files_hold_the_rendered_scene() -> None:
             np.testing.assert_array_equal(np.array(Image.open(BytesIO(files[label.path]))), maps[label.role])
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_bytes_whatever_the_jobs() -> None:
     first, files = made(settings())
     second, again = made(settings(), jobs=2)
@@ -57,6 +61,7 @@ def test_the_same_settings_give_the_same_bytes_whatever_the_jobs() -> None:
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_part_does_not_change_with_the_size_of_another() -> None:
     _, few = made(settings())
     _, more = made(settings(num_fine=3, num_coarse=4))

@@ -24,11 +24,13 @@ def maps(dtype, values):
     return shape.flatmap(lambda s: st.tuples(*[hnp.arrays(dtype, s, elements=st.sampled_from(values))] * 2))
 
 
+@pytest.mark.slow
 @given(maps(np.uint8, [0, 1, 2, 3, 4, 254, 255]), st.integers(1, 5))
 def test_equals_the_loop_on_bytes(pair, k):
     assert np.array_equal(confusion_matrix(*pair, k), loop(*pair, k))
 
 
+@pytest.mark.slow
 @given(maps(np.int64, [-1, 0, 1, 2, 3, 255, 70000]), st.integers(1, 5))
 def test_equals_the_loop_on_integers(pair, k):
     assert np.array_equal(confusion_matrix(*pair, k), loop(*pair, k))

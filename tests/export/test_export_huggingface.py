@@ -20,6 +20,7 @@ def call(*args: object) -> Result:
     return result
 
 
+@pytest.mark.slow
 def test_segformer_is_exported_from_its_folder(tmp_path: Path) -> None:
     """And the weights file that comes with it labels as the folder does."""
     folder, out = hf_folders.save(tmp_path / "segformer", "segformer"), tmp_path / "out"

@@ -28,6 +28,7 @@ def network(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> Mu
     return MultiscaleWrapper(model, scales)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "head", "fusion", "scales"),
     [
@@ -57,6 +58,7 @@ def test_the_smallest_side_is_more_than_one_pixel_of_the_deepest_map(scales: lis
     assert (side - 1) * min(scales) < DEEPEST + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "head", "fusion", "scales", "size"),
     [
@@ -84,6 +86,7 @@ class Capricious(torch.nn.Module):
         return images if images.sum() > 0 else -images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda n: torch_program(n, 33, "{}"), lambda n: onnx_model(n, (9, 9), "{}")])
 def test_what_cannot_be_traced_is_refused_in_one_line(make: object) -> None:
     pytest.importorskip("onnxscript")

@@ -21,6 +21,7 @@ from tests.faults.hostile_names import run as run_names
 KEY = "a" * 64
 
 
+@pytest.mark.slow
 def test_hostile_files_do_no_harm(ram: Path) -> None:
     tally = run(150, 0, ram)
     assert tally.tried > 150
@@ -46,6 +47,7 @@ def test_a_refusal_where_none_should_be_is_found(ram: Path) -> None:
     assert any("exit code 3" in line for line in meet(case, ram / "case"))
 
 
+@pytest.mark.slow
 def test_a_raw_name_in_the_report_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autolabel.report.build.clean", lambda name: name)
     assert any("stands in the report" in line for line in run_names(cabinet(ram / "things"), ram / "names").bad)

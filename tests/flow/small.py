@@ -38,9 +38,9 @@ def add_numbers(ctx: Context) -> StageResult:
     return StageResult(meta={"total": total}, bad_items=0)
 
 
-NUMBERS = Stage("numbers", 1, "numbers", {}, make_numbers)
-FILTER = Stage("filter", 1, "numbers", {"numbers": "numbers"}, filter_numbers)
-SUM = Stage("sum", 1, "total", {"parts.*": "numbers"}, add_numbers)
+NUMBERS = Stage(name="numbers", version=1, output="numbers", inputs={}, run=make_numbers)
+FILTER = Stage(name="filter", version=1, output="numbers", inputs={"numbers": "numbers"}, run=filter_numbers)
+SUM = Stage(name="sum", version=1, output="total", inputs={"parts.*": "numbers"}, run=add_numbers)
 
 EXPERIMENT = Experiment(name="small", data=SyntheticConfig(source="synthetic"))
 

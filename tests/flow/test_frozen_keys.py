@@ -37,7 +37,7 @@ FROZEN: dict[str, tuple[schema.Config, str]] = {
     "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),
     "student": (schema.StudentConfig(), "b143f17cd751e9428c0028bf94cfcb5a8297bc1137d61d3db9aea8edb22796ca"),
     "evaluate": (schema.EvaluateConfig(), "5d93c00bc5cad99ba0a44d6e8b7a99355e14ae7f8707f62fc1e396516ed74526"),
-    "report": (schema.ReportConfig(), "d6bfd0b43dcf5888fd55713cb3728dbbf8d6f993682c5de1bb4c5e83a5f7ce01"),
+    "report": (schema.ReportConfig(), "ee7aa82c690f2164f453847c9744b2593b83812c07550f7f8d61d5a3da65c3b2"),
     "table": (ROWS, "d0e863807271eaea81a751a5617c88cbf75310ae6b82eb575431fc336f3c9452"),
 }
 # The other sources of data, with a stand-in for the fingerprint of their files.

@@ -29,7 +29,14 @@ def _pipeline() -> Pipeline:
     numbers = p.add("numbers", NUMBERS, InferConfig(chunk=5))
     p.add(
         "picky",
-        Stage("picky", 1, "numbers", {"numbers": "numbers"}, _make, can_retry=_mended),
+        Stage(
+            name="picky",
+            version=1,
+            output="numbers",
+            inputs={"numbers": "numbers"},
+            run=_make,
+            can_retry=_mended,
+        ),
         LabelConfig(),
         numbers=numbers,
     )

@@ -27,7 +27,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 def test_it_is_refused_with_the_bytes_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = build()
-    big = replace(FILTER, room=lambda ahead, sizes: DiskEstimate(sizes.all.images, 5_000_000_000))
+    big = replace(FILTER, disk_estimate=lambda ahead, sizes: DiskEstimate(sizes.all.images, 5_000_000_000))
     pipeline.add("big", big, LabelConfig(), numbers=pipeline.nodes["numbers"])
     machine, said = runner(tmp_path)
     fake(monkeypatch, 4_000_000_000)

@@ -73,7 +73,7 @@ def test_an_input_made_again_with_earlier_bytes_finds_the_earlier_artefact(tmp_p
 
     def both(threshold: float) -> set[str]:
         p = Pipeline()
-        noise = p.add("noise", Stage("noise", 1, "numbers", {}, write_turn), Config())
+        noise = p.add("noise", Stage(name="noise", version=1, output="numbers", inputs={}, run=write_turn), Config())
         p.add("high", FILTER, LabelConfig(threshold=threshold), numbers=noise)
         return run(tmp_path, p)[1]
 

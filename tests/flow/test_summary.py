@@ -21,8 +21,12 @@ def pipeline(min_miou: float | None) -> Pipeline:
         raise AssertionError("not run here")
 
     p = Pipeline()
-    student = p.add("student", Stage("student", 1, "weights", {}, run), SyntheticConfig(source="synthetic"))
-    evaluate = Stage("evaluate", 1, "evaluation", {"model": "weights"}, run)
+    student = p.add(
+        "student",
+        Stage(name="student", version=1, output="weights", inputs={}, run=run),
+        SyntheticConfig(source="synthetic"),
+    )
+    evaluate = Stage(name="evaluate", version=1, output="evaluation", inputs={"model": "weights"}, run=run)
     p.headline = p.add("evaluate-student", evaluate, EvaluateConfig(min_miou=min_miou), model=student)
     return p
 

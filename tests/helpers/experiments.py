@@ -22,7 +22,7 @@ def experiment_toml(base: Mapping[str, Any] | None = None, /, **changes: Any) ->
 
 
 def scenes(height: int, width: int, *, fine: int, coarse: int, val: int) -> Settings:
-    """The data table: synthetic scenes of this size, so many with each kind of label."""
+    """The data table: synthetic scenes of this size, with the number of images per label layer."""
     return {"source": "synthetic", "size": [height, width], "num_fine": fine, "num_coarse": coarse, "num_val": val}
 
 
@@ -35,7 +35,7 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
 
 
 def to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
-    """Values first, then a section for each table."""
+    """The values first, then a section per table."""
     tables = {key: value for key, value in settings.items() if isinstance(value, dict)}
     lines = [f"{key} = {_value(value)}\n" for key, value in settings.items() if key not in tables]
     for key, table in tables.items():

@@ -1,4 +1,4 @@
-"""Where the checkout is: programs that tests start run there, so that they import `tests` and `autolabel`."""
+"""The root of the checkout. Programs that tests start run there, so that they import `tests` and `autolabel`."""
 
 from __future__ import annotations
 

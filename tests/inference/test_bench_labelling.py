@@ -19,6 +19,7 @@ def test_fusion_and_decision() -> None:
     assert len(np.unique(ours)) == 20
 
 
+@pytest.mark.slow
 def test_every_scope() -> None:
     result = _dense.measure("cpu", trunk="hrnet_tiny", size=(64, 128), images=1, memory=False)
     for scope in SCOPES:
@@ -29,6 +30,7 @@ def test_every_scope() -> None:
         assert abs(result[f"dense.{scope}_ignored"] - result[f"dense.{scope}_ignored_published"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_label_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(_codec, "CAMVID", tmp_path)
     result = _codec.measure(size=(128, 256), images=1, rounds=1)

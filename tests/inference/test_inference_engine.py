@@ -68,6 +68,7 @@ def reference(teacher: InferenceModel) -> dict[int, bytes]:
     return shards(run(teacher, decoders=1))
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_each_image_alone(teacher: InferenceModel) -> None:
     results = run(teacher)
     assert [result.chunk for result in results] == [0, 1, 2]
@@ -81,15 +82,18 @@ def test_codes_are_those_of_each_image_alone(teacher: InferenceModel) -> None:
             np.testing.assert_array_equal(codes, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"decoders": 4}, {"batch": 1}, {"batch": 9, "decoders": 3}], ids=str)
 def test_threads_and_batch_change_no_byte(teacher: InferenceModel, reference: dict, settings: dict) -> None:
     assert shards(run(teacher, **settings)) == reference
 
 
+@pytest.mark.slow
 def test_a_resumed_run_gives_the_same_bytes(teacher: InferenceModel, reference: dict) -> None:
     assert shards(run(teacher, [CHUNKS[2], CHUNKS[1]])) == {index: reference[index] for index in (1, 2)}
 
 
+@pytest.mark.slow
 def test_bad_images_are_set_aside_with_their_reason(teacher: InferenceModel, reference: dict) -> None:
     def some_bad(row: Row) -> np.ndarray:
         if row.id in ("image 2", "image 8"):
@@ -107,6 +111,7 @@ def test_bad_images_are_set_aside_with_their_reason(teacher: InferenceModel, ref
     ]
 
 
+@pytest.mark.slow
 def test_empty_chunk(teacher: InferenceModel, reference: dict) -> None:
     results = run(teacher, [(7, []), CHUNKS[1], (9, [])])
     assert [(result.chunk, len(result.codes)) for result in results] == [(7, 0), (1, 4), (9, 0)]
@@ -114,6 +119,7 @@ def test_empty_chunk(teacher: InferenceModel, reference: dict) -> None:
     assert run(teacher, []) == []
 
 
+@pytest.mark.slow
 def test_any_other_error_ends_the_run_as_it_is(teacher: InferenceModel) -> None:
     error = PermissionError("image 5")
 
@@ -128,6 +134,7 @@ def test_any_other_error_ends_the_run_as_it_is(teacher: InferenceModel) -> None:
     assert pool_threads() == 0
 
 
+@pytest.mark.slow
 def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: InferenceModel) -> None:
     loaded: list[str] = []
 
@@ -144,6 +151,7 @@ def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: InferenceM
     assert pool_threads() == 0
 
 
+@pytest.mark.slow
 def test_stats_after_every_batch(teacher: InferenceModel) -> None:
     seen: list[Stats] = []
     run(teacher, on_stats=seen.append)
@@ -211,6 +219,7 @@ def test_one_image_that_does_not_fit_is_an_error() -> None:
     assert caught.value.exit_code == 1
 
 
+@pytest.mark.slow
 def test_bf16_changes_few_labels() -> None:
     torch.manual_seed(1)
     model = build_model(TABLE, 5).eval()

@@ -9,6 +9,8 @@ from autolabel.inference.multiscale import multiscale_logits
 from autolabel.inference.predictor import Predictor
 from autolabel.models import SegmentationModel, WeightsCard, build_model, normalise
 
+pytestmark = pytest.mark.slow
+
 IMAGE = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
 SCALES = (0.5, 1.0, 2.0)
 

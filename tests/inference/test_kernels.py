@@ -44,6 +44,7 @@ def run(arguments: list[str], **env: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_codes_in_the_interpreter() -> None:
     results = json.loads(run(["-m", "tests.inference.run_kernel"], TRITON_INTERPRET="1"))
     assert len(results) == 10
@@ -52,6 +53,7 @@ def test_codes_in_the_interpreter() -> None:
         assert result["differ"] == 0
 
 
+@pytest.mark.slow
 def test_it_compiles_for_a_gpu(tmp_path: Path) -> None:
     assert int(run(["-c", COMPILE], TRITON_CACHE_DIR=str(tmp_path))) > 1000
 

@@ -43,6 +43,7 @@ def trained(trunk: str, head: str, fusion: str) -> SegmentationModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trunk", "head", "fusion"), NETWORKS, ids=lambda name: name)
 @pytest.mark.parametrize("size", [(64, 96), (37, 50), (1, 1)], ids=str)
 def test_same_evidence(trunk: str, head: str, fusion: str, size: tuple[int, int]) -> None:

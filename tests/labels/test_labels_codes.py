@@ -52,6 +52,7 @@ def test_table_of_one_threshold(num_classes: int) -> None:
         np.testing.assert_array_equal(table, expected_table(book, [threshold] * num_classes))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
     book = Codebook(data.draw(st.sampled_from([1, 5, 19, 40])))
@@ -61,7 +62,7 @@ def test_table_of_a_threshold_a_class(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("threshold", [0.42, 1.0, -0.1, float("nan"), 0.5000001])
 def test_threshold_that_is_no_edge(threshold: float) -> None:
-    with pytest.raises(ConfigError, match=r"0\.3, 0\.4, 0\.5, .* 0\.99; .*infer\.edges"):
+    with pytest.raises(ConfigError, match=r"0\.3, 0\.4, 0\.5, .* 0\.99; .*finer bins"):
         Codebook(19).lut(threshold)
 
 
@@ -93,7 +94,7 @@ def test_wrong_number_of_thresholds() -> None:
     ],
 )
 def test_edges_refused(edges: list[float]) -> None:
-    with pytest.raises(ConfigError, match=r"^infer\.edges"):
+    with pytest.raises(ConfigError, match=r"^^edges"):
         Codebook(19, edges)
 
 
@@ -149,6 +150,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries({"num_classes": JSON, "edges": JSON, "rule": st.just(Codebook(19).to_dict()["rule"])}) | JSON
 )
@@ -205,7 +207,7 @@ def test_without_second_classes_nothing_is_said_of_them() -> None:
 @pytest.mark.parametrize(
     ("num_classes", "edges", "second_below", "says"),
     [
-        (19, None, 0.55, r"infer\.second_below: 0\.55 is no bin edge"),
+        (19, None, 0.55, r"^second_below: 0\.55 is no bin edge"),
         (1, None, 0.5, "one class only"),
         (80, None, 0.5, "80 classes with 13 bins and second classes exceed two bytes; give fewer edges"),
     ],

@@ -69,19 +69,19 @@ def test_labels_and_reasons(case, policy: str) -> None:
     table = book.lut(threshold)
     labels, why = loop(codes, book, threshold, coarse, policy)
     got = apply_threshold(codes, table, coarse=coarse, policy=policy)
-    assert got.dtype == np.uint8
-    np.testing.assert_array_equal(got, labels)
-    assert pixel_outcomes(codes, table, book.num_codes, coarse=coarse, policy=policy) == why
+    assert got.labels.dtype == np.uint8
+    np.testing.assert_array_equal(got.labels, labels)
+    assert pixel_outcomes(codes, got, book.num_codes) == why
     assert sum(why.values()) == codes.size
 
 
 def test_a_higher_threshold_only_removes() -> None:
     book = Codebook(19)
     codes = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    previous = apply_threshold(codes, book.lut(0))
+    previous = apply_threshold(codes, book.lut(0)).labels
     assert (previous != 255).sum() == 247
     for threshold in book.edges:
-        labels = apply_threshold(codes, book.lut(threshold))
+        labels = apply_threshold(codes, book.lut(threshold)).labels
         assert ((labels == previous) | (labels == 255)).all()
         assert (previous != 255).sum() - (labels != 255).sum() == 19  # one bin a class
         previous = labels
@@ -116,6 +116,25 @@ def test_a_shard_is_cut_image_by_image(book: Codebook, policy: str) -> None:
         assert pickle.loads(pickle.dumps(result)) == result
 
 
+class CountedTable(np.ndarray):
+    """A look-up table that counts how often it is applied."""
+
+    def __getitem__(self, key):
+        self.uses.append(1)
+        return np.asarray(self)[key]
+
+
+@pytest.mark.parametrize("policy", sorted(POLICIES))
+def test_the_table_is_applied_once_per_image(policy: str) -> None:
+    book = Codebook(3)
+    items = [(name, np.zeros((2, 3), book.dtype)) for name in "ab"]
+    table = book.lut(0.5).view(CountedTable)
+    table.uses = []
+    coarse = dict.fromkeys("ab", np.full((2, 3), 1, np.uint8))
+    threshold_shard(write_shard(items, book), table, coarse, policy, confidence=True)
+    assert len(table.uses) == len(items)
+
+
 def test_a_damaged_shard_is_refused() -> None:
     with pytest.raises(DataError):
         threshold_shard(b"\x89HDF\r\n\x1a\n" + b"\0" * 100, Codebook(3).lut(0), {})
@@ -125,6 +144,7 @@ def test_counts_end_with_ignore() -> None:
     assert count_pixels(np.array([[0, 2, 255], [2, 2, 255]], np.uint8), 3) == (1, 0, 3, 2)
 
 
+@pytest.mark.slow
 def test_labels_need_no_torch() -> None:
     code = "import sys, autolabel.labels.threshold, autolabel.labels.visualize; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -49,6 +49,7 @@ def test_readers_give_the_ids(name: str, codec: str, reader: str) -> None:
     np.testing.assert_array_equal(decoded, FIXED[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", CODECS)
 @settings(max_examples=40)
 @given(labels=MAPS)
@@ -59,6 +60,7 @@ def test_any_map_in_every_reader(codec: str, labels: np.ndarray) -> None:
         np.testing.assert_array_equal(read(data), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "share"), [("default", 0.95), ("archive", 0.8)])
 def test_smaller_than_pillows_default_on_street_scenes(codec: str, share: float, shared) -> None:
     paths = sorted((shared / "camvid" / "trainannot").glob("*.png"))[::40]
@@ -67,6 +69,7 @@ def test_smaller_than_pillows_default_on_street_scenes(codec: str, share: float,
     assert sum(len(CODECS[codec](labels)) for labels in maps) < share * theirs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "share"), [("default", 0.95), ("archive", 0.8)])
 def test_smaller_than_pillows_default_on_rendered_scenes(codec: str, share: float) -> None:
     labels = render(0, 0, size=(512, 1024)).fine

@@ -34,6 +34,7 @@ SHARD = write_shard(ITEMS, Codebook(19), class_names=NAMES)
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.dictionaries(IDS, st.tuples(st.integers(1, 20), st.integers(1, 20)), max_size=4),
@@ -63,6 +64,7 @@ def test_file_and_bytes(tmp_path: Path) -> None:
         read_shard(tmp_path / "none.h5")
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process() -> None:
     code = "import hashlib, tests.labels.test_labels_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
@@ -89,6 +91,7 @@ def unchanged(data: bytes) -> bool:
     return same and all(np.array_equal(shard.codes(name), codes) for name, codes in ITEMS)
 
 
+@pytest.mark.slow
 def test_damage_is_noticed_or_harmless() -> None:
     positions = range(0, len(SHARD), 5)
     noticed = 0

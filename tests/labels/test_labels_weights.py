@@ -12,6 +12,7 @@ from autolabel.labels.shards import write_shard
 from autolabel.labels.threshold import apply_threshold, confidence_table, threshold_shard
 
 
+@pytest.mark.slow
 @given(
     st.integers(0, 10_000),
     st.sampled_from([Codebook(3), Codebook(19), Codebook(40), Codebook(19, second_below=0.9)]),
@@ -23,9 +24,10 @@ def test_against_a_loop_over_pixels(seed: int, book: Codebook, policy: str) -> N
     codes[rng.random(codes.shape) < 0.2] = book.invalid
     coarse = np.where(rng.random(codes.shape) < 0.5, 255, rng.integers(0, num_classes, codes.shape)).astype(np.uint8)
     data = write_shard([("x", codes)], book)
-    (found,) = threshold_shard(data, book.lut(0.5), {"x": coarse}, policy, weighed=True)
-    assert found.weights is not None
-    weights, labels = png.decode(found.weights), apply_threshold(codes, book.lut(0.5), coarse=coarse, policy=policy)
+    (found,) = threshold_shard(data, book.lut(0.5), {"x": coarse}, policy, confidence=True)
+    assert found.confidence is not None
+    confidence = png.decode(found.confidence)
+    labels = apply_threshold(codes, book.lut(0.5), coarse=coarse, policy=policy).labels
     np.testing.assert_array_equal(png.decode(found.png), labels)
     edges = [0.0, *book.edges, 1.0]
     for at in np.ndindex(codes.shape):
@@ -35,8 +37,8 @@ def test_against_a_loop_over_pixels(seed: int, book: Codebook, policy: str) -> N
             expected = 255
         if labels[at] == 255:
             expected = 0
-        assert weights[at] == pytest.approx(expected, abs=0.51)
-        assert (weights[at] > 0) == (labels[at] != 255)
+        assert confidence[at] == pytest.approx(expected, abs=0.51)
+        assert (confidence[at] > 0) == (labels[at] != 255)
 
 
 def test_a_surer_bin_counts_more() -> None:
@@ -50,13 +52,13 @@ def test_maps_of_weights_take_the_codec_too() -> None:
     book = Codebook(3)
     codes = np.random.default_rng(0).integers(0, book.num_codes, (40, 50)).astype(book.dtype)
     data = write_shard([("x", codes)], book)
-    (plain,), (archived,) = (threshold_shard(data, book.lut(0.5), {}, weighed=True, codec=codec) for codec in CODECS)
-    assert plain.weights != archived.weights
-    np.testing.assert_array_equal(png.decode(plain.weights), png.decode(archived.weights))
+    (plain,), (archived,) = (threshold_shard(data, book.lut(0.5), {}, confidence=True, codec=codec) for codec in CODECS)
+    assert plain.confidence != archived.confidence
+    np.testing.assert_array_equal(png.decode(plain.confidence), png.decode(archived.confidence))
     np.testing.assert_array_equal(png.decode(plain.png), png.decode(archived.png))
 
 
 def test_no_weights_unless_asked_for() -> None:
     book = Codebook(3)
     data = write_shard([("x", np.zeros((2, 2), book.dtype))], book)
-    assert threshold_shard(data, book.lut(0), {})[0].weights is None
+    assert threshold_shard(data, book.lut(0), {})[0].confidence is None

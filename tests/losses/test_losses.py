@@ -46,6 +46,7 @@ def test_strips_do_not_change_the_result(loss: Loss, strip_bytes: int, monkeypat
     torch.testing.assert_close(torch.autograd.grad(value, logits), expected, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients(loss: Loss) -> None:
     logits, labels = example(9, 12, classes=2)

@@ -68,12 +68,14 @@ torch.testing.assert_close(torch.autograd.grad(got, logits), torch.autograd.grad
 """
 
 
+@pytest.mark.slow
 def test_triton_kernels_in_the_interpreter() -> None:
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     subprocess.run([sys.executable, "-c", _INTERPRETED], cwd=ROOT, env=environment, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_triton_kernels_compile(architecture: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile to machine code, which needs no GPU: the interpreter accepts code that the compiler rejects."""

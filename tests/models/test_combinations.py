@@ -44,6 +44,7 @@ def test_documented_table_is_what_fits() -> None:
     assert {trunk for trunk in TRUNKS if "tiny" in trunk} == set(FITTING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", sorted(TRUNKS))
 def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> None:
     fitting = documented()[trunk]
@@ -66,6 +67,7 @@ def test_every_pair_of_parts_is_trained() -> None:
     assert len(PAIRS) < len(COMBINATIONS) / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination", marked(COMBINATIONS), ids="-".join)
 def test_twenty_steps_fit_one_batch(combination: Combination) -> None:
     fit = fit_one_batch(small(combination))
@@ -88,6 +90,7 @@ def mix_columns(model: SegmentationModel) -> None:
     model.head.register_forward_hook(mixed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [see_nothing, learn_no_head, mix_columns])
 def test_a_broken_network_does_not_fit(spoil: Callable[[SegmentationModel], None]) -> None:
     """Classes by their frequency, or by the row of a pixel, are not enough."""

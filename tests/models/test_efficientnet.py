@@ -99,6 +99,7 @@ def test_dilation_computes_the_same_features_and_those_between(ending: str, step
     torch.testing.assert_close(found.high[..., step - 1 :: step, step - 1 :: step], expected.high, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", ["efficientnet_b0", "efficientnet_lite0_os8"])
 def test_prepared_for_inference(trunk: str) -> None:
     torch.manual_seed(0)

@@ -29,6 +29,7 @@ def giga(flops: float) -> int:
     return round(flops / 1e9)
 
 
+@pytest.mark.slow
 def test_the_published_network_costs_what_is_known_of_it() -> None:
     """method: 72,143,430 parameters; GFLOPs of one scale 3,060 (trunk 1,356, OCR 1,240, attention 464), of the
     training pair 3,825, of three scales 16,063. Those count the highest scale's attention, which we leave out."""
@@ -43,6 +44,7 @@ def test_the_published_network_costs_what_is_known_of_it() -> None:
     assert three.flops.total / 1e12 == pytest.approx(14.21, abs=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fusion", "trunk_cost"), [("average", 1.0), ("explicit", 5.25), ("hierarchical", 1.25)])
 def test_training_costs_of_the_seeds_table_are_counted(fusion: str, trunk_cost: float) -> None:
     table = {"trunk": "resnet50", "head": "deeplabv3plus"}
@@ -52,6 +54,7 @@ def test_training_costs_of_the_seeds_table_are_counted(fusion: str, trunk_cost: 
     assert ours.flops.head / single.flops.head == pytest.approx(trunk_cost, rel=0.001)  # its image pooling has no size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "size"),
     [*((trunk, CITYSCAPES) for trunk in EACH), *((t, (713, 1001)) for t in EACH if "tiny" in t)],
@@ -73,6 +76,7 @@ def test_every_trunk_costs_its_share_of_pixels(trunk: str, size: tuple[int, int]
     assert (half + one + two) / one == pytest.approx(5.25, rel=apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "head", "fusion"),
     [
@@ -98,6 +102,7 @@ def test_counts_on_the_meta_device_are_those_of_a_real_pass(trunk: str, head: st
     assert 1.9 < backward.get_total_flops() / counter.get_total_flops() <= 2
 
 
+@pytest.mark.slow
 def test_one_convolution_by_hand() -> None:
     """The 1x1 that ends in classes: 2 x inputs x classes x pixels at stride 4."""
     table = SMALL | {"trunk": "hrnet_tiny", "head": "conv", "fusion": "single"}
@@ -109,6 +114,7 @@ def test_one_convolution_by_hand() -> None:
     assert Cost(PartCounts(1, 2, 3), (1.0,), PartCounts(4, 5, 6), 7).parameters.total == 6
 
 
+@pytest.mark.slow
 def test_a_prepared_network_is_counted_as_it_runs() -> None:
     """In OCR's auxiliary 1x1, branches at lower resolutions cover a 4th, a 16th and a 64th of the pixels."""
     table = SMALL | {"trunk": "hrnet_tiny", "head": "ocr", "fusion": "single"}

@@ -52,6 +52,7 @@ def attacks(marker: Path) -> dict[str, object]:
 ATTACKS = list(attacks(Path("x")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True], ids=["zip", "old"])
 @pytest.mark.parametrize("place", ["alone", "beside", "among"])
 @pytest.mark.parametrize("name", ATTACKS)
@@ -137,6 +138,7 @@ def files() -> list[bytes]:
     return [saved(weights), saved(weights, old=True)]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(at=st.integers(0, 30_000), byte=st.integers(0, 255), cut=st.booleans(), old=st.booleans())
 def test_damage_is_refused_or_harmless(files: list[bytes], at: int, byte: int, cut: bool, old: bool) -> None:

@@ -46,6 +46,7 @@ def refused(contents: FolderFiles, kind: type[AutolabelError] = WeightsError) ->
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -120,6 +121,7 @@ def changed(folder: Path, **tensors: torch.Tensor | None) -> bytes:
     return safetensors.torch.save(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tensors", "says"),
     [
@@ -134,6 +136,7 @@ def test_weights(segformer: Path, tensors: dict[str, torch.Tensor | None], says:
     assert says in refused(files(segformer, weights=changed(segformer, **tensors)))
 
 
+@pytest.mark.slow
 def test_weights_cut_short_and_weights_of_more(segformer: Path) -> None:
     data = (segformer / "model.safetensors").read_bytes()
     assert "not a valid safetensors file" in refused(files(segformer, weights=data[:-7]))
@@ -142,6 +145,7 @@ def test_weights_cut_short_and_weights_of_more(segformer: Path) -> None:
     assert b"position_ids" not in network_to_bytes(model, card)
 
 
+@pytest.mark.slow
 def test_half_precision_weights_become_float32(segformer: Path) -> None:
     state = safetensors.torch.load((segformer / "model.safetensors").read_bytes())
     halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
@@ -155,6 +159,7 @@ def test_a_softmax_over_one_class_says_nothing(tmp_path: Path) -> None:
     model_as_it_is(files(save(tmp_path / "m", "mask2former", ("road",))), NAMES, {})
 
 
+@pytest.mark.slow
 def test_image_statistics_that_are_none(segformer: Path) -> None:
     contents = files(segformer)
     for text, says in (
@@ -174,6 +179,7 @@ def test_architectures_that_are_not_trained_here(mask2former: Path, tmp_path: Pa
         model_to_train(files(save(tmp_path, "beit")), NAMES, {})
 
 
+@pytest.mark.slow
 def test_our_own_files_are_checked_too(segformer: Path) -> None:
     model, card, _ = model_as_it_is(files(segformer), NAMES, {})
     state = safetensors.torch.load(network_to_bytes(model, card))
@@ -190,6 +196,7 @@ def test_our_own_files_are_checked_too(segformer: Path) -> None:
         network_from_bytes(safetensors.torch.save(state, metadata={"autolabel": "{"}), "w")
 
 
+@pytest.mark.slow
 def test_a_network_that_builds_but_cannot_run(segformer: Path) -> None:
     contents = files(segformer, lambda config: config.update(strides=[64, 2, 2, 2]))
     opened = model_as_it_is(contents, NAMES, {})

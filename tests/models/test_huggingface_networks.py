@@ -31,6 +31,7 @@ def pixels(height: int, width: int, batch: int = 1) -> torch.Tensor:
     return torch.randint(0, 256, (batch, height, width, 3), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 @torch.inference_mode()
 def test_probabilities_of_any_size_and_scale_become_valid_codes(kind: str, tmp_path: Path) -> None:
@@ -64,6 +65,7 @@ def compare(found: torch.Tensor, expected: torch.Tensor) -> None:
     assert p.std(dim=(1, 2)).max() > 0.002, "maps worth comparing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "processor", "size"),
     [
@@ -87,6 +89,7 @@ def test_probabilities_are_those_of_the_library(
     compare(model.probabilities(images), expected.segmentation_scores)
 
 
+@pytest.mark.slow
 @torch.inference_mode()
 def test_oneformer_is_asked_for_the_semantic_task(tmp_path: Path) -> None:
     model, card, _ = model_as_it_is(files(save(tmp_path, "oneformer")), None, {})
@@ -155,6 +158,7 @@ def test_what_no_query_claims_belongs_to_no_class() -> None:
     assert codes == [book.edges.index(0.6), book.edges.index(0.75), book.invalid, book.edges.index(0.5)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["segformer", "upernet-swin", "beit", "mask2former", "oneformer", "eomt", "eomt_dinov3"]
 )
@@ -167,6 +171,7 @@ def test_half_precision_decides_in_float32(kind: str, tmp_path: Path) -> None:
     assert (found.sum(1) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_statistics_come_from_the_folder(tmp_path: Path) -> None:
     folder = save(tmp_path, "segformer")
 

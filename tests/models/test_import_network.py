@@ -41,6 +41,7 @@ def same_tensors(a: bytes, b: bytes) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", NETWORKS, ids="+".join)
 def test_round_trip(parts: tuple[str, str, str]) -> None:
     model = network(*parts)
@@ -71,6 +72,7 @@ def test_every_published_network_is_recognised(name: str, parity: Path) -> None:
     assert (found.table.head_channels, found.table.key_channels, found.table.attention_channels) == (512, 256, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
 @pytest.mark.parametrize("container", [None, "state_dict", "model", "model_dict"])
 def test_wrapped_in_many_ways(checkpoint: dict[str, torch.Tensor], prefix: str, container: str | None) -> None:
@@ -80,6 +82,7 @@ def test_wrapped_in_many_ways(checkpoint: dict[str, torch.Tensor], prefix: str, 
     assert imported.notes.beside == ()
 
 
+@pytest.mark.slow
 def test_the_same_bytes_give_the_same_file(checkpoint: dict[str, torch.Tensor]) -> None:
     data = saved({"state_dict": checkpoint})
     assert import_weights(data, "x").data == import_weights(data, "elsewhere").data
@@ -90,6 +93,7 @@ def test_the_same_bytes_give_the_same_file(checkpoint: dict[str, torch.Tensor]) 
     assert five[0] == five[1]
 
 
+@pytest.mark.slow
 def test_old_files_and_safetensors(checkpoint: dict[str, torch.Tensor]) -> None:
     """An older format of PyTorch; counters that its norms did not have; half precision; another library's file."""
     whole, _ = weights_from_bytes(import_weights(saved(checkpoint), "x").data, "x")
@@ -104,6 +108,7 @@ def test_old_files_and_safetensors(checkpoint: dict[str, torch.Tensor]) -> None:
     assert torch.equal(model.head.classifier.weight, halves["module.ocr.cls_head.weight"].float())
 
 
+@pytest.mark.slow
 def test_tensors_that_share_their_memory(checkpoint: dict[str, torch.Tensor]) -> None:
     """Views of one flat buffer; and one tensor under two names."""
     flat = torch.cat([value.flatten() for value in checkpoint.values() if value.is_floating_point()])
@@ -118,6 +123,7 @@ def test_tensors_that_share_their_memory(checkpoint: dict[str, torch.Tensor]) ->
     assert torch.equal(model.trunk.stem[0].norm.weight, checkpoint["module.backbone.bn1.bias"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_mean_iou_as_numpy_saved_it(checkpoint: dict[str, torch.Tensor], core: str) -> None:
     """Published checkpoints hold numpy's mean IoU, under the name numpy's module had or has."""
@@ -127,6 +133,7 @@ def test_mean_iou_as_numpy_saved_it(checkpoint: dict[str, torch.Tensor], core: s
     assert import_weights(renamed, "x").notes.beside == ("mean_iu", "iou")
 
 
+@pytest.mark.slow
 def test_twenty_foreign_keys_are_refused_by_name(checkpoint: dict[str, torch.Tensor]) -> None:
     foreign = {f"module.extra{i}.weight": torch.zeros(2) for i in range(20)}
     with pytest.raises(WeightsError) as error:
@@ -137,6 +144,7 @@ def test_twenty_foreign_keys_are_refused_by_name(checkpoint: dict[str, torch.Ten
     assert said.endswith("; the closest network is hrnet_tiny + ocr + hierarchical with 19 classes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -173,6 +181,7 @@ def test_what_is_no_network_of_ours() -> None:
             import_weights(saved(held), "x")
 
 
+@pytest.mark.slow
 def test_classes_of_another_number_draw_the_classifiers_anew(checkpoint: dict[str, torch.Tensor]) -> None:
     imported = import_weights(saved(checkpoint), "x", classes=FIVE)
     assert imported.notes.fresh == ("head.classifier (ocr.cls_head)", "head.aux_classifier (ocr.aux_head.2)")
@@ -195,6 +204,7 @@ def test_the_layer_drawn_anew_in_other_heads(parts: tuple[str, str, str], layer:
     assert fresh.endswith(f"({layer})")
 
 
+@pytest.mark.slow
 def test_names_of_classes() -> None:
     data = saved(published(network(*NETWORKS[2], classes=5)))
     with pytest.raises(ConfigError, match="x: holds 5 classes and not their names; give them with --classes"):
@@ -206,6 +216,7 @@ def test_names_of_classes() -> None:
     assert (imported.card.class_names, imported.notes.fresh) == (other.names, ())
 
 
+@pytest.mark.slow
 def test_a_choice_is_taken_and_checked(checkpoint: dict[str, torch.Tensor]) -> None:
     data = saved(published(network(*NETWORKS[4])))
     card = import_weights(data, "x", choice=Choice(trunk="resnet_tiny_os16", fusion="average")).card
@@ -218,6 +229,7 @@ def test_a_choice_is_taken_and_checked(checkpoint: dict[str, torch.Tensor]) -> N
         import_weights(saved(checkpoint), "x", choice=Choice(head="conv"))
 
 
+@pytest.mark.slow
 def test_our_own_file_needs_no_import(checkpoint: dict[str, torch.Tensor]) -> None:
     ours = import_weights(saved(checkpoint), "x").data
     with pytest.raises(WeightsError, match="is already an autolabel weights file; use it as it is"):

@@ -29,6 +29,7 @@ CLASSIFIERS = {
     "resnet_tiny": ("fc.weight", "fc.bias"),
     "wide_resnet_tiny": ("bn_out.0.weight", "classifier.fc.weight"),
     "xception_tiny": ("fc.weight", "fc.bias"),
+    "efficientnet_tiny_os8": ("_conv_head.weight", "_bn1.running_var", "_fc.bias"),
 }
 
 
@@ -54,6 +55,7 @@ def same(data: bytes, expected: Tensors) -> bool:
     return found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", CLASSIFIERS)
 @pytest.mark.parametrize(
     ("container", "prefix"), [(None, ""), ("state_dict", "module."), ("model_dict", "module.backbone.")]

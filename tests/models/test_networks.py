@@ -28,11 +28,13 @@ def count(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.slow
 def test_parameters_of_the_published_network() -> None:
     with torch.device("meta"):
         assert count(build_model({"trunk": "hrnet_w48", "head": "ocr", "fusion": "hierarchical"}, 19)) == 72_143_430
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trunk", "channels", "millions"),
     [

@@ -18,6 +18,8 @@ from autolabel.inference import multiscale_logits
 from autolabel.models import SegmentationModel, build_model, load_published, published_keys
 from autolabel.models.fusion import FUSIONS, ScaledOutput
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = {
     "basic.HRNet": ("hrnet_w48", "conv", "single"),
     "deeper.DeeperW38": ("wide_resnet38", "deeper", "single"),

@@ -74,6 +74,7 @@ REDUCED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trunk", "head", "fusion"), REDUCED)
 def test_other_networks_are_read_back(trunk: str, head: str, fusion: str) -> None:
     table = SMALL | {"trunk": trunk, "head": head, "fusion": fusion}

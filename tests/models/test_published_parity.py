@@ -21,6 +21,8 @@ from autolabel.models import SegmentationModel, TrainOutput, build_model, load_p
 from autolabel.models.fusion import FUSIONS, ScaledOutput
 from autolabel.models.resize import resize
 
+pytestmark = pytest.mark.slow
+
 ARCH = "ocrnet.HRNet_Mscale"
 SCALES = (0.25, 0.5, 1.0, 2.0)
 fuse = FUSIONS["hierarchical"].fuse

@@ -55,6 +55,7 @@ def changed_tensors(model: SegmentationModel, changes: dict[str, torch.Tensor]) 
     return safetensors.torch.save(tensors, {"autolabel": CARD.model_dump_json()})
 
 
+@pytest.mark.slow
 def test_round_trip(model: SegmentationModel, data: bytes) -> None:
     loaded, card = weights_from_bytes(data, "w")
     assert card == CARD
@@ -67,11 +68,13 @@ def test_round_trip(model: SegmentationModel, data: bytes) -> None:
     assert weights_to_bytes(loaded, card) == data
 
 
+@pytest.mark.slow
 def test_any_safetensors_reader_opens_it(model: SegmentationModel, data: bytes) -> None:
     tensors = safetensors.torch.load(data)
     assert all(torch.equal(tensors[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_half_precision_file_gives_a_float32_network(model: SegmentationModel) -> None:
     halves = {k: v.half() for k, v in model.state_dict().items() if v.is_floating_point()}
     loaded, _ = weights_from_bytes(changed_tensors(model, halves), "w")
@@ -102,6 +105,7 @@ def test_what_is_no_weights_file(bad: bytes, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -125,6 +129,7 @@ def test_what_is_wrong_with_a_card(model: SegmentationModel, changes: dict[str, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -141,12 +146,14 @@ def test_what_is_wrong_with_a_tensor(model: SegmentationModel, changes: dict[str
         weights_from_bytes(changed_tensors(model, changes), "w")
 
 
+@pytest.mark.slow
 def test_control_characters_of_a_file_stay_off_the_terminal(model: SegmentationModel) -> None:
     with pytest.raises(WeightsError) as error:
         weights_from_bytes(changed_tensors(model, {"\x1b[31m\n": torch.zeros(1)}), "w")
     assert str(error.value).isprintable()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(at=st.integers(0, 40_000), byte=st.integers(0, 255), cut=st.booleans())
 def test_damage_is_refused_or_harmless(data: bytes, at: int, byte: int, cut: bool) -> None:
@@ -159,6 +166,7 @@ def test_damage_is_refused_or_harmless(data: bytes, at: int, byte: int, cut: boo
     assert not cut
 
 
+@pytest.mark.slow
 def test_card_and_network_must_agree(model: SegmentationModel) -> None:
     with pytest.raises(AssertionError):
         weights_to_bytes(model, CARD.model_copy(update={"class_names": ("a", "b")}))
@@ -166,6 +174,7 @@ def test_card_and_network_must_agree(model: SegmentationModel) -> None:
         WeightsCard(table=TABLE, class_names=())
 
 
+@pytest.mark.slow
 def test_start_with_the_same_classes_loads_everything(model: SegmentationModel, data: bytes) -> None:
     started, card = start_from(data, "w", ModelConfig(**TABLE, dropout=0.5, low_scale=0.25), NAMES)
     assert all(
@@ -176,6 +185,7 @@ def test_start_with_the_same_classes_loads_everything(model: SegmentationModel, 
     weights_to_bytes(started, card)
 
 
+@pytest.mark.slow
 def test_start_with_other_classes_draws_the_classifiers_anew(model: SegmentationModel, data: bytes) -> None:
     started, card = start_from(data, "w", ModelConfig(**TABLE), ("sky", "road", "car", "bus"))
     before = model.state_dict()
@@ -185,6 +195,7 @@ def test_start_with_other_classes_draws_the_classifiers_anew(model: Segmentation
     weights_to_bytes(started, card)
 
 
+@pytest.mark.slow
 def test_start_refuses_another_network(data: bytes) -> None:
     with pytest.raises(WeightsError, match="w: holds head_channels 8; the experiment needs 16"):
         start_from(data, "w", ModelConfig(**TABLE | {"head_channels": 16}), NAMES)

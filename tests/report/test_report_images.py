@@ -63,6 +63,7 @@ def test_the_table_has_no_say_in_how_ignored_pixels_look():
     assert decoded(label_map(values, colours, width=30)).max() <= 70
 
 
+@pytest.mark.slow
 @given(labels, st.randoms())
 def test_verdict_equals_a_loop(values, random):
     reference = values.copy()

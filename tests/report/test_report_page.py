@@ -58,6 +58,7 @@ def data():
     return example_data()
 
 
+@pytest.mark.slow
 def test_every_part_shows_once(data):
     page = Page(render_report(data))
     assert page.sections() == list(SECTIONS)
@@ -67,12 +68,14 @@ def test_every_part_shows_once(data):
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_shows_the_figures(data):
     text = Page(render_report(data)).text
     for figure in ("100.0", "fine + coarse", "street leaks", "900 B", "300 B", "digest-street", "0.5, 1, 2"):
         assert figure in text
 
 
+@pytest.mark.slow
 def test_needs_no_network_and_no_scripts(data):
     html = render_report(data)
     page = Page(html)
@@ -85,6 +88,7 @@ def test_needs_no_network_and_no_scripts(data):
     assert b"default-src 'none'" in html
 
 
+@pytest.mark.slow
 def test_images_say_what_they_are_and_how_large(data):
     images = [attrs for tag, attrs in Page(render_report(data)).tags if tag == "img"]
     assert len(images) == 7 + 6  # an example of four labels, three of them judged or overlaid; two scales of attention
@@ -96,6 +100,7 @@ def test_images_say_what_they_are_and_how_large(data):
 STRANGE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "]]></style>", "a & b <b>"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", STRANGE)
 def test_names_from_outside_are_text(word):
     plain = Page(render_report(example_data(names=("road", "car", "person"))))
@@ -118,6 +123,7 @@ def test_what_cannot_be_seen_is_spelled_out():
     assert b"\x00" not in html
 
 
+@pytest.mark.slow
 def test_same_data_same_bytes_in_another_process(data):
     code = (
         "import sys, tests.report.report_example as e, autolabel.report.build as b;"
@@ -128,6 +134,7 @@ def test_same_data_same_bytes_in_another_process(data):
     assert render_report(data) == other
 
 
+@pytest.mark.slow
 def test_the_order_of_keys_does_not_matter(data):
     """Results come back from JSON files whose keys are sorted."""
 
@@ -154,12 +161,14 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", PARTS)
 def test_a_missing_part_leaves_its_section_out(data, section):
     page = Page(render_report(replace(data, **PARTS[section])))
     assert page.sections() == [name for name in SECTIONS if name != section]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["coarse", "auto", "reference"])
 def test_an_example_may_lack_a_label(data, missing):
     example = replace(data.examples[0], **{missing: None})
@@ -170,6 +179,7 @@ def test_an_example_may_lack_a_label(data, missing):
     assert ("Below each label" in page.text) == (missing != "reference")
 
 
+@pytest.mark.slow
 def test_no_truth_and_no_coarse_labels(data):
     bare = Example("x", image(1), auto=maps(2))
     none = {"auto_truth": None, "coarse_truth": None, "coarse_agreement": None, "threshold": None}
@@ -179,11 +189,13 @@ def test_no_truth_and_no_coarse_labels(data):
     assert "Why pixels are labelled or ignored" in text
 
 
+@pytest.mark.slow
 def test_a_single_scale_has_no_attention_to_show(data):
     single = replace(data.attention[0], scales=data.attention[0].scales[:1])
     assert "attention" not in Page(render_report(replace(data, attention=(single,)))).sections()
 
 
+@pytest.mark.slow
 def test_undefined_figures_are_dashes_not_nan(data):
     nothing = dict.fromkeys(data.names)
     blank = {**data.scores[0].result, "miou": None, "accuracy": None, "iou": nothing}
@@ -209,6 +221,7 @@ def test_many_classes_and_networks():
     assert len(html) < 1_000_000
 
 
+@pytest.mark.slow
 def test_large_images_are_scaled_down():
     big = np.random.default_rng(0).integers(0, 256, (1024, 2048, 3), dtype=np.uint8)
     labels = maps(1).repeat(86, axis=0)[:1024].repeat(86, axis=1)[:, :2048]
@@ -220,3 +233,23 @@ def test_large_images_are_scaled_down():
 def test_refuses_a_palette_of_another_length():
     with pytest.raises(AssertionError, match="1 names, 2 colours"):
         render_report(ReportData(title="x", names=("a",), palette=((1, 2, 3), (4, 5, 6))))
+
+
+def test_a_class_is_marked_at_its_own_threshold():
+    """In the chart and the caption of the class, and nowhere else."""
+    plain, own = (
+        [re.sub(r"\s+", " ", row) for row in re.findall(r'<div><span class="sw".*?</div>', page.decode(), flags=re.S)]
+        for page in (
+            render_report(example_data()),
+            render_report(example_data(class_thresholds={"car": 0.9})),
+        )
+    )
+    assert len(plain) == len(own)
+    changed = [(before, after) for before, after in zip(plain, own, strict=True) if before != after]
+    assert len(changed) == 1
+    ((before, after),) = changed
+    assert "at 0.5:" in before
+    assert "at 0.9:" in after
+    marks = [re.search(r'<line[^>]*class="marked"[^>]*>', row)[0] for row in (before, after)]
+    assert marks[0] != marks[1]
+    assert "car 0.9" in render_report(example_data(class_thresholds={"car": 0.9})).decode()

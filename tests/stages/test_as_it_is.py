@@ -16,6 +16,7 @@ from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 pytestmark = pytest.mark.xdist_group("tiny")
 
 
+@pytest.mark.slow
 def test_weights_give_the_codes_that_their_training_gave(tiny: Tiny, tmp_path: Path) -> None:
     weights = tiny.data("teacher") / "weights.safetensors"
     file = tmp_path / "tiny.toml"

@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("label.threshold=0.55", "0.55 is no bin edge; the edges are 0.3, 0.4, 0.5"),
+        ("label.threshold=0.55", "label.threshold: 0.55 is no bin edge; the edges are 0.3, 0.4, 0.5"),
         ("label.class_thresholds={kar=0.5}", "no class is named 'kar'; did you mean 'car'?"),
         ("label.class_thresholds={car=0.55}", "0.55 is no bin edge"),
         ("infer.edges=[0.4, 0.6]", "infer.edges: 0.5 is missing"),

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_pipeline import Tiny
 
 from autolabel.data.loaders import load_label, read_verified
 from autolabel.data.manifest import Manifest
@@ -20,6 +19,7 @@ from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models.checkpoint import weights_from_bytes
 from autolabel.store import Artefact
+from tests.stages.tiny_pipeline import Tiny
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
@@ -59,6 +59,7 @@ def test_readers_use_public_libraries_only() -> None:
     assert imported == PUBLIC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.99])
 def test_labels_of_shard(tiny: Tiny, threshold: float) -> None:
     files = sorted(tiny.data("infer").glob("*.h5"))
@@ -90,6 +91,7 @@ def test_labels_of_shard_with_every_code(book: Codebook, tmp_path: Path) -> None
         np.testing.assert_array_equal(labels, book.lut(threshold)[codes], strict=True)
 
 
+@pytest.mark.slow
 def test_label_set(tiny: Tiny) -> None:
     folder = tiny.data("label")
     manifest, seen = manifest_in(folder), []
@@ -104,6 +106,7 @@ def test_label_set(tiny: Tiny) -> None:
     assert len(seen) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "split", "role", "number"),
     [("manifest", "train", "fine", 4), ("manifest", "val", "fine", 3), ("fuse", "train", "auto", 5)],
@@ -121,6 +124,7 @@ def test_pairs(tiny: Tiny, step: str, split: str, role: str, number: int) -> Non
             assert file.read_bytes() == read_verified(roots, row.root, row.path, row.sha256)
 
 
+@pytest.mark.slow
 def test_weights(tiny: Tiny) -> None:
     file = tiny.data("teacher") / "weights.safetensors"
     card, tensors = reader("weights")(file)
@@ -133,6 +137,7 @@ def test_weights(tiny: Tiny) -> None:
         np.testing.assert_array_equal(tensor, state[key].numpy(), strict=True)
 
 
+@pytest.mark.slow
 def test_damaged_files(tiny: Tiny, tmp_path: Path) -> None:
     for step in tiny.states():
         artefact = tiny.data(step).parent

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_pipeline import EXPERIMENT, call
 
 from autolabel.config.load import load_experiment
 from autolabel.config.schema import TeacherConfig
 from autolabel.models import weights_from_bytes
 from autolabel.models.pretrained import PACKAGES
 from autolabel.stages.train import identity
+from tests.helpers.experiments import experiment_toml
+from tests.stages.tiny_pipeline import TINY, call
 
 LITE0 = PACKAGES["efficientnet_lite0"]
 TABLE = {"trunk": "efficientnet_lite0", "head": "fpn", "fusion": "hierarchical"}
@@ -27,10 +28,8 @@ def settings(*changes: str) -> list[str]:
 def test_the_digest_enters_the_key_and_random_is_the_default(tmp_path: Path) -> None:
     def key(weights: str | None) -> dict[str, object]:
         file = tmp_path / "x.toml"
-        line = "" if weights is None else f'weights = "{weights}"\n'
-        file.write_text(
-            EXPERIMENT.replace("[teacher]\n", f"[teacher]\n{line}").replace("hrnet_tiny", "efficientnet_lite0")
-        )
+        model = {"model": {"trunk": "efficientnet_lite0"}}
+        file.write_text(experiment_toml(TINY, teacher={**model, "weights": weights}, student=model))
         teacher = load_experiment(file).teacher
         assert isinstance(teacher, TeacherConfig)
         return identity(teacher)
@@ -42,13 +41,13 @@ def test_the_digest_enters_the_key_and_random_is_the_default(tmp_path: Path) -> 
 
 def test_a_file_of_that_name_is_a_file(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text(EXPERIMENT.replace("[teacher]\n", '[teacher]\nweights = "./imagenet"\n'))
+    file.write_text(experiment_toml(TINY, teacher={"weights": "./imagenet"}))
     assert load_experiment(file).teacher.weights == tmp_path / "imagenet"
 
 
 def test_a_trunk_without_them_is_refused_before_anything_begins(tmp_path: Path) -> None:
     file = tmp_path / "x.toml"
-    file.write_text(EXPERIMENT)
+    file.write_text(experiment_toml(TINY))
     result = call("run", file, "--work", tmp_path / "w", "--set", "teacher.weights=imagenet")
     assert result.exit_code == 2
     assert "teacher.weights: no package holds ImageNet weights of trunk 'hrnet_tiny'; trunks with one" in result.stderr
@@ -60,7 +59,7 @@ def test_licence_and_source_go_wherever_the_weights_go(tmp_path: Path) -> None:
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("needs the extra pretrained")
     file, work = tmp_path / "x.toml", tmp_path / "w"
-    file.write_text(EXPERIMENT)
+    file.write_text(experiment_toml(TINY))
     result = call("run", file, "--work", work, *settings("teacher.weights=imagenet", "teacher.epochs=1"))
     assert result.exit_code == 0, result.output
     teacher, student = (next((work / f"artefacts/{stage}").iterdir()) for stage in ("teacher", "student"))

@@ -17,7 +17,7 @@ from autolabel.store import Artefact
 from autolabel.store.journal import parse
 from tests.stages.tiny_pipeline import Tiny, call
 
-pytestmark = pytest.mark.xdist_group("tiny")
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
 SECONDS = 200  # ends a hang
 SLOWLY = ["infer.chunk=1", "infer.scales=[1.0, 8.0]"]  # eight chunks that take a moment each

@@ -13,7 +13,7 @@ import pytest
 
 from tests.stages.tiny_pipeline import Tiny, call_json
 
-pytestmark = pytest.mark.xdist_group("tiny")
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
 
 def start(tiny: Tiny, work: Path, *extra: str) -> subprocess.Popen[bytes]:

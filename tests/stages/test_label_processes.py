@@ -9,7 +9,7 @@ import pytest
 
 from tests.stages.tiny_pipeline import Tiny, call
 
-pytestmark = pytest.mark.xdist_group("tiny")
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
 
 def test_the_same_artefact(tiny: Tiny, tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import confidence_table
 from tests.stages.tiny_pipeline import Tiny, call, call_json
+
+pytestmark = pytest.mark.slow
 
 WEIGHED = ["label.weights=true", "label.threshold=0", "label.coarse='off'"]
 

@@ -88,6 +88,7 @@ def losses(work: Path) -> dict[int, list[float]]:
     return found
 
 
+@pytest.mark.slow
 def test_stopped_then_killed_then_finished_by_one_process(tiny: Tiny, tmp_path: Path) -> None:
     file, alone, work = tiny.file, with_manifest(tiny, tmp_path / "alone"), with_manifest(tiny, tmp_path / "work")
     assert call("run", *arguments(file, alone, "-q", "--until", "teacher", overrides=EXACT)).exit_code == 0
@@ -139,6 +140,7 @@ def test_an_image_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
     assert "b.png" in said[0]
 
 
+@pytest.mark.slow
 def test_two_machines(tiny: Tiny, tmp_path: Path) -> None:
     """One rank on each of two; they meet through torchrun alone, and share two steps."""
     work, steps = tmp_path / "work", ("evaluate-teacher", "evaluate-student")

@@ -13,7 +13,7 @@ from autolabel.flow.keys import key_document, stage_key
 from autolabel.store import Artefact, Draft, find, open_draft
 from tests.stages.tiny_pipeline import Tiny, call
 
-pytestmark = pytest.mark.xdist_group("tiny")
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_rounds_that_read_no_auto_labels_are_refused(file: Path) -> None:
         load_pipeline(load_experiment(file, ["rounds=2", "fuse.layers=['fine']"]))
 
 
+@pytest.mark.slow
 def test_a_second_round(tiny: Tiny, tmp_path: Path) -> None:
     work = tmp_path / "work"
     shutil.copytree(tiny.work, work)

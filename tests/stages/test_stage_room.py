@@ -20,6 +20,7 @@ from tests.stages.tiny_pipeline import TINY, Tiny, call, call_json
 pytestmark = pytest.mark.xdist_group("tiny")
 
 
+@pytest.mark.slow
 def test_no_stage_took_more(tiny: Tiny) -> None:
     experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     paths = {name: Path(step["path"]) for name, step in tiny.states().items()}
@@ -30,6 +31,7 @@ def test_no_stage_took_more(tiny: Tiny) -> None:
     assert (rooms["infer"].items, rooms["label"].items, rooms["evaluate-teacher"].items) == (8, 5, 3)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
     sizes = measured_sizes(Artefact.open(Path(tiny.states()["manifest"]["path"])))
     assert sizes == DatasetSizes(ImageCount(12, 12 * 48 * 80), ImageCount(5, 5 * 48 * 80), ImageCount(3, 3 * 48 * 80))
@@ -51,6 +53,7 @@ def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
     assert needed(optimizer="sgd", ema=0.0) == weights * (1 + 2 * 2)
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells(tiny: Tiny, tmp_path: Path) -> None:
     rows = {row["step"]: row for row in call_json("run", tiny.file, "--work", tmp_path / "w", "--dry-run")["plan"]}
     assert rows["label"]["items"] == 5

@@ -14,7 +14,7 @@ from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
-pytestmark = pytest.mark.xdist_group("tiny")  # one worker builds the fixture
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]  # one worker builds the fixture
 
 
 def manifest_of(folder: Path) -> Manifest:

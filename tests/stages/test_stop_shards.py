@@ -15,6 +15,8 @@ from autolabel.signals import StopFlag, Stopped
 from autolabel.stages import infer
 from tests.stages.tiny_pipeline import Tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("step", "before", "overrides", "files", "most"),

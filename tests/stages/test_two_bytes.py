@@ -14,7 +14,7 @@ from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import confidence_table
 from tests.stages.tiny_pipeline import Tiny, call
 
-pytestmark = pytest.mark.xdist_group("tiny")
+pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
 EDGES = [round(0.02 * step, 2) for step in range(1, 50)]  # 0.4 and 0.5 among them
 SETTINGS = [f"infer.edges={EDGES}", "infer.second_below=0.9", "label.weights=true"]

@@ -73,6 +73,7 @@ def test_the_format_does_not_drift(artefact: Artefact) -> None:
     assert artefact.digest == "62d3b0cb99e7162742fc64b9641d6e63ef22156244db45fcb35a21b22b7d3c53"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["COMMIT", "manifest.json"])
 def test_any_flipped_bit_of_the_records_shows(artefact: Artefact, tmp_path: Path, name: str) -> None:
     path = artefact.path / name

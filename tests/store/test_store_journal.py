@@ -19,6 +19,7 @@ VALUES = st.recursive(
 ROWS = st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=3), max_size=6)
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_rows_come_back(rows: list[dict[str, Any]]) -> None:
     data, crc = encode(rows)
@@ -26,6 +27,7 @@ def test_rows_come_back(rows: list[dict[str, Any]]) -> None:
     assert (parsed.rows, parsed.size, parsed.crc) == (rows, len(data), crc)
 
 
+@pytest.mark.slow
 @given(ROWS, st.data())
 def test_any_damage_leaves_a_prefix(rows: list[dict[str, Any]], draw: st.DataObject) -> None:
     data = bytearray(encode(rows)[0])
@@ -41,6 +43,7 @@ def test_any_damage_leaves_a_prefix(rows: list[dict[str, Any]], draw: st.DataObj
     assert len(parsed.rows) == data[:unharmed].count(b"\n")  # no more is given up than is damaged
 
 
+@pytest.mark.slow
 @given(ROWS, st.data())
 def test_lines_lost_or_moved_are_noticed(rows: list[dict[str, Any]], draw: st.DataObject) -> None:
     lines = encode(rows)[0].splitlines(keepends=True)

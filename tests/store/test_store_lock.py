@@ -105,6 +105,7 @@ def test_a_child_that_leaves_the_block_does_not_free_it(tmp_path: Path) -> None:
     leave()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(10))
 def test_one_of_four_wins(tmp_path: Path, attempt: int) -> None:
     def work(read: int, write: int) -> None:

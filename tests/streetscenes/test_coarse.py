@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -62,6 +63,7 @@ def test_simplify_keeps_within_tolerance() -> None:
     assert len(simplify(outline, 4.0)) < len(simplify(outline, 0.5)) < len(outline)
 
 
+@pytest.mark.slow
 def test_coverage_and_agreement_over_scenes() -> None:
     covered, right, drawn = [], 0, 0
     coarse_pixels, fine_pixels = np.zeros(9), np.zeros(9)
@@ -103,6 +105,7 @@ def test_an_island_in_a_hole_is_drawn() -> None:
     assert coarse[5, 5] == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(LABELS)
 def test_any_label_map(label: npt.NDArray[np.uint8]) -> None:

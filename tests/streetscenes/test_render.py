@@ -30,6 +30,7 @@ def test_the_same_arguments_give_the_same_bytes() -> None:
     assert digest(render(3, 5, size=SIZE)) == digest(render(3, 5, size=SIZE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "4"])
 def test_another_process_gives_the_same_bytes(threads: str) -> None:
     code = (
@@ -43,6 +44,7 @@ def test_another_process_gives_the_same_bytes(threads: str) -> None:
     assert done.stdout.strip() == digest(render(3, 5, size=SIZE))
 
 
+@pytest.mark.slow
 def test_seed_and_index_both_choose_the_scene() -> None:
     digests = {digest(render(seed, index, size=SIZE)) for seed, index in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0))}
     assert len(digests) == 5
@@ -57,6 +59,7 @@ def test_any_size(size: tuple[int, int]) -> None:
     assert set(np.unique(scene.fine)) | set(np.unique(scene.coarse)) <= {int(label) for label in Label}
 
 
+@pytest.mark.slow
 def test_two_sizes_show_the_same_scene() -> None:
     for index in range(4):
         small, large = render(7, index, size=SIZE), render(7, index, size=(192, 384))
@@ -68,6 +71,7 @@ def test_two_sizes_show_the_same_scene() -> None:
             assert (small.fine == label).mean() == pytest.approx((large.fine == label).mean(), abs=0.02)
 
 
+@pytest.mark.slow
 def test_thin_things_keep_their_width_at_every_size() -> None:
     small, large = (
         np.mean([(render(5, index, size=size).fine == Label.POLE).mean() for index in range(6)])
@@ -76,6 +80,7 @@ def test_thin_things_keep_their_width_at_every_size() -> None:
     assert small == pytest.approx(large, rel=0.4)  # a polygon thinner than a sample is drawn a sample wide
 
 
+@pytest.mark.slow
 def test_class_frequencies(scenes: list[Scene]) -> None:
     fine = np.stack([scene.fine for scene in scenes])
     fractions = {label: (fine == label).mean() for label in Label}
@@ -94,12 +99,14 @@ def test_labels_are_those_of_the_class_set() -> None:
     assert list(CLASSES) == list(CLASS_SETS["synthetic"].ids)
 
 
+@pytest.mark.slow
 def test_ignore_is_the_bonnet(scenes: list[Scene]) -> None:
     for scene in scenes:
         rows = np.nonzero((scene.fine == Label.IGNORE).any(axis=1))[0]
         assert rows.min() > 0.85 * scene.fine.shape[0]
 
 
+@pytest.mark.slow
 def test_scenes_differ_in_light_and_layout(scenes: list[Scene]) -> None:
     brightness = [scene.image.mean() for scene in scenes]
     assert max(brightness) > 2 * min(brightness)
@@ -107,6 +114,7 @@ def test_scenes_differ_in_light_and_layout(scenes: list[Scene]) -> None:
     assert np.std(sky) > 0.02
 
 
+@pytest.mark.slow
 def test_borders_of_labels_are_borders_in_the_image(scenes: list[Scene]) -> None:
     """Shifting the label against the image must make it fit worse: colours inside a class vary more."""
 

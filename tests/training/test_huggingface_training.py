@@ -42,6 +42,7 @@ class StopAt(StopFlag):
         return super().__call__()
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_bits(folder: Path) -> None:
     """Drop path, dropout, batch norm and averaging included."""
     table = settings(crop=(64, 64), lr=1e-3, optimizer="adamw", validate_every=0)
@@ -55,6 +56,7 @@ def test_a_resumed_training_ends_in_the_same_bits(folder: Path) -> None:
     assert digest(resumed) == digest(whole) != digest(begin(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segformer", "upernet-resnet"])
 def test_it_learns(kind: str, tmp_path: Path) -> None:
     rows: list[dict] = []
@@ -85,6 +87,7 @@ def test_rows_of_the_classifier_stay_with_their_class(tmp_path: Path) -> None:
     assert network_to_bytes(model, card) == network_to_bytes(model, card)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in MODELS if kind.startswith(("segformer", "upernet"))])
 def test_every_gradient_arrives(kind: str, tmp_path: Path) -> None:
     """Several processes wait for all of them."""

@@ -23,6 +23,7 @@ from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     model = network(dropout=0.0)
     result = train(model, table=settings(epochs=30, lr=0.1, validate_every=0, augment=AugmentConfig(), ema=0.5))
@@ -52,12 +53,13 @@ torch.manual_seed(0)
 model = build_model(ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)
 data = TrainingData(ArrayPairs(3, (48, 64)), None, NAMES, epoch_images=3)
 table = settings(crop=(64, 64), loss="rmi", epochs=2)
-fit(model, data, settings=table, seed=7, runtime=RuntimeConfig(device="cpu", threads=2), save=len, log=len, stop=StopFlag(),
-    quiet=True)
+runtime = RuntimeConfig(device="cpu", threads=2)
+fit(model, data, settings=table, seed=7, runtime=runtime, save=len, log=len, stop=StopFlag(), quiet=True)
 print(digest(model))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_threads_give_the_same_bits() -> None:
     patient = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # for a busy machine
     runs = [
@@ -188,6 +190,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_with_loaders_at_work_can_end() -> None:
     run = subprocess.run([sys.executable, "-c", _FAILS], cwd=ROOT, timeout=60)
     assert run.returncode == 7

@@ -46,6 +46,7 @@ def curve(run: dict[str, Any]) -> list[float]:
     return [loss for _, loss in sorted((int(step), loss) for step, loss in run["losses"].items())]
 
 
+@pytest.mark.slow
 def test_the_loss_curve_is_that_of_one_process(alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
     assert len(curve(alone["fp64"])) == STEPS
     assert curve(ranks[0]["fp64"]) == pytest.approx(curve(alone["fp64"]), rel=1e-9, abs=1e-9)
@@ -54,11 +55,13 @@ def test_the_loss_curve_is_that_of_one_process(alone: dict[str, Any], ranks: lis
     assert ranks[0]["fp32"]["digest"] != alone["fp32"]["digest"]
 
 
+@pytest.mark.slow
 def test_validation_looks_at_every_image_once(alone: dict[str, Any], ranks: list[dict[str, Any]]) -> None:
     assert len(alone["fp64"]["history"]) == 5
     assert [rank["fp64"]["history"] for rank in ranks] == [alone["fp64"]["history"]] * 2
 
 
+@pytest.mark.slow
 def test_another_number_of_ranks_goes_on_in_the_same_order(
     alone: dict[str, Any], ranks: list[dict[str, Any]], folder: Path
 ) -> None:
@@ -68,30 +71,36 @@ def test_another_number_of_ranks_goes_on_in_the_same_order(
     assert curve(back) == pytest.approx(expected[40:], rel=1e-9, abs=1e-9)  # two, then one
 
 
+@pytest.mark.slow
 def test_all_ranks_end_in_the_same_state(ranks: list[dict[str, Any]]) -> None:
     for part in ("fp64", "fp32", "resumed", "usual"):
         assert ranks[0][part]["digest"] == ranks[1][part]["digest"], part
     assert ranks[0]["usual"]["history"] == ranks[1]["usual"]["history"] != []
 
 
+@pytest.mark.slow
 def test_only_rank_0_writes(ranks: list[dict[str, Any]]) -> None:
     assert [rank["usual"]["num_saved"] for rank in ranks] == [7, 0]
     assert ranks[0]["fp64"]["losses"]
     assert not ranks[1]["fp64"]["losses"]
 
 
+@pytest.mark.slow
 def test_every_rank_drops_other_features_and_rank_0_those_of_one_process(ranks: list[dict[str, Any]]) -> None:
     assert ranks[0]["dropped"] == dropout_of(SINGLE_PROCESS) != ranks[1]["dropped"]
 
 
+@pytest.mark.slow
 def test_a_loss_that_one_rank_cannot_compute_is_skipped_by_all(ranks: list[dict[str, Any]]) -> None:
     assert [rank["bad"] for rank in ranks] == [{"skipped": True, "loss": None, "untouched": True}] * 2
 
 
+@pytest.mark.slow
 def test_all_ranks_stop_at_the_step_at_which_one_is_asked_to(ranks: list[dict[str, Any]]) -> None:
     assert [rank["stopped"] for rank in ranks] == [{"signum": 15, "num_saved": 3}, {"signum": 15, "num_saved": 0}]
 
 
+@pytest.mark.slow
 def test_bytes_come_from_rank_0(ranks: list[dict[str, Any]]) -> None:
     assert all(rank["none"] and rank["bytes"] for rank in ranks)
 

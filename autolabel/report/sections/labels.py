@@ -126,6 +126,7 @@ def thresholds(data: ReportData) -> Section:
     ]
     return {
         "images": f"{data.evidence['images']:,}",
+        "own": [f"{name} {value:g}" for name, value in sorted(data.class_thresholds.items())],
         "chart": charts.curve_chart(
             curves, marked=data.threshold, x_name="threshold on the probability", title="Kept and right by threshold"
         ),
@@ -149,11 +150,13 @@ def _class_curves(data: ReportData, evidence: ThresholdCurveResult, index: int) 
         charts.Curve("right", [(t, c["precision"]) for t, c in points_of]),
         charts.Curve("kept", [(t, c["kept"]) for t, c in points_of]),
     ]
-    used = next((c for t, c in points_of if t == data.threshold), points_of[0][1])
+    threshold = data.threshold_of(name)
+    used = next((c for t, c in points_of if t == threshold), points_of[0][1])
     return {
         "name": name,
         "colour": css_colour(data.palette[index]),
-        "chart": charts.small_curves(curves, marked=data.threshold, title=f"Kept and right by threshold: {name}"),
+        "chart": charts.small_curves(curves, marked=threshold, title=f"Kept and right by threshold: {name}"),
+        "threshold": None if threshold is None else f"{threshold:g}",
         "precision": percent(used["precision"], 0),
         "kept": percent(used["kept"], 0),
         "seen": points_of[0][1]["kept"] is not None,

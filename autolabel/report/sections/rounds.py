@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autolabel.report.data import ReportData, RoundChange
+from autolabel.audit.comparison import RoundChange
+from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, swatches
 from autolabel.report.text import percent, points
 

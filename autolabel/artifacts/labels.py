@@ -1,0 +1,45 @@
+"""Artefact `labels`: label PNGs, their manifest, why pixels are ignored, and the confidence of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+
+from autolabel.artifacts.json_file import JsonFile
+from autolabel.store import Artefact, Draft
+
+if TYPE_CHECKING:
+    from autolabel.data.loaders import ConfidenceFile
+
+
+class LabelsMeta(TypedDict):
+    count: int
+    bytes: int
+    pixels: int
+    ignored_share: float
+    threshold: float
+    class_thresholds: dict[str, float]
+    coarse: str
+
+
+class LedgerRow(NamedTuple):
+    """Number of pixels of one image by reason: why they carry a class or not."""
+
+    image_id: str
+    pixels: Mapping[str, int]
+
+
+LEDGER_FILE: JsonFile[list[dict[str, Any]]] = JsonFile("ledger.json", indent=0, sort_keys=True)
+CONFIDENCE_FILE: JsonFile[dict[str, ConfidenceFile]] = JsonFile("weights.json", indent=0, sort_keys=True)  # by image id
+
+
+def labels_meta(artefact: Artefact) -> LabelsMeta:
+    return cast(LabelsMeta, artefact.meta)
+
+
+def read_ledger(artefact: Artefact) -> list[LedgerRow]:
+    return [LedgerRow(row.pop("id"), row) for row in LEDGER_FILE.read(artefact)]
+
+
+def write_ledger(draft: Draft, rows: Iterable[LedgerRow]) -> None:
+    LEDGER_FILE.write(draft, [{"id": row.image_id, **row.pixels} for row in rows])

@@ -133,7 +133,7 @@ def network(trunk: str, scene: Scene) -> SegmentationModel:
                 module.weight.normal_(0, (2 / module.in_channels) ** 0.5)
         for part in (model.head.context.object, model.head.context.value, model.head.context.up):
             part.eval()  # a few similar class vectors give no useful statistics
-        model.evidence(images)
+        model.forward_scale(images)
         _fit(model.eval(), images, torch.from_numpy(scene.fine))
     return model
 

@@ -1,4 +1,4 @@
-"""Procedural street scenes with exact and coarse labels: data for demonstrations and tests that needs no download."""
+"""Procedural street scenes with exact and coarse labels, for demos and tests without a download."""
 
 from streetscenes.coarse import coarse_label
 from streetscenes.labels import Label

@@ -1,4 +1,4 @@
-"""Wide blurs of light; in floats, since steps of one byte would show as rings in the dark."""
+"""Wide blurs of light, in floats, because byte steps would show as rings in dark regions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from PIL import Image
 
 from streetscenes.noise import Field
 
-_SHRINK = 4  # wide blurs need no more than every fourth pixel
+_SHRINK = 4  # factor of the downsampling, which a wide blur does not show
 
 
 def soften(colour: Field, radius: float) -> Field:
-    """Colours (H, W, 3) blurred over about `radius` pixels: two box blurs a direction, on a quarter of the size."""
+    """Colours (H, W, 3) blurred over about `radius` pixels: two box blurs per axis, at a quarter of the size."""
     height, width = colour.shape[:2]
     small = _resized(colour, (max(1, height // _SHRINK), max(1, width // _SHRINK)), Image.Resampling.BOX)
     reach = max(1, round(radius / _SHRINK))
@@ -26,7 +26,7 @@ def _resized(colour: Field, size: tuple[int, int], method: Image.Resampling) -> 
 
 
 def _box(field: Field, reach: int, axis: int) -> Field:
-    """Means over 2 * reach + 1 values along an axis; the border value goes on outside."""
+    """Means over 2 * reach + 1 values along an axis; the border value repeats outside."""
     widths = [(reach + 1, reach) if i == axis else (0, 0) for i in range(field.ndim)]
     sums = np.cumsum(np.pad(field, widths, mode="edge"), axis=axis, dtype=np.float64)
     window, number = 2 * reach + 1, field.shape[axis]

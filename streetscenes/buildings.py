@@ -1,4 +1,4 @@
-"""Houses along the street and at its end."""
+"""Buildings along the street and at its end, and the skyline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from streetscenes.street import FAR, Side, Street
 
 _TILES = ((132, 70, 54), (110, 62, 52), (84, 84, 90), (70, 72, 80), (100, 88, 76))
 
-_LONGEST_SHADOW = 9.0  # metres from tip to foot; a street all in shade would be a dull picture
+_LONGEST_SHADOW = 9.0  # metres; longer shadows would darken the whole street
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Building:
     front: Front
     main: Plane  # towards the street
     end: Plane | None  # towards the camera
-    exposed: bool  # nothing is built against that end
+    exposed: bool  # no other building adjoins that end
     roof: Array | None  # colour of its tiles
     depth: float  # z of its far end
     deep: float = 11.0  # metres from the front to the back
@@ -99,7 +99,7 @@ def _beside(street: Street, side: Side, near: float, far: float, exposed: bool, 
 
 
 def _across(street: Street, rng: np.random.Generator) -> list[Building]:
-    """The row of houses that a street ends at."""
+    """The row of houses at the end of a street."""
     row, x = [], -70.0
     while x < 70:
         width = float(rng.uniform(*street.district.frontage))
@@ -111,7 +111,7 @@ def _across(street: Street, rng: np.random.Generator) -> list[Building]:
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Far roofs and woods that close every gap; drawn first."""
+    """Distant roofs that fill every gap; drawn first."""
     count = 40
     left = np.linspace(-300, 290, count) + rng.uniform(-4, 4, count)
     tall = rng.uniform(4, 16, count) + 14 * (rng.random(count) < 0.12)

@@ -13,21 +13,21 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-NEAR = 1.0  # metres; what is closer lies below the picture
+NEAR = 1.0  # metres; closer points lie below the image
 
 
 @dataclass(frozen=True)
 class Camera:
     height: float  # metres above the road
     focal: float  # focal length, in units of `scale`
-    horizon: float  # share of the picture above the horizon
-    pan: float  # how far the vanishing point lies right of the middle, in units of `scale`
-    bend: float  # the street drifts sideways by bend * z^2
+    horizon: float  # fraction of the image height above the horizon
+    pan: float  # offset of the vanishing point to the right of the middle, in units of `scale`
+    bend: float  # the street shifts sideways by bend * z^2
     size: tuple[int, int]  # (H, W) in pixels
 
     @property
     def scale(self) -> float:
-        """Pixels: the same framing for every size of one shape, never wider than a 1:2 picture."""
+        """Length in pixels that gives every size of one aspect ratio the same framing, at most that of a 1:2 image."""
         return max(self.size[0], self.size[1] / 2)
 
     @property
@@ -45,18 +45,18 @@ class Camera:
         return np.stack([column + across * zoom, row + (self.height - points[..., 1]) * zoom], axis=-1)
 
     def eye(self, depth: float) -> Array:
-        """Where the camera is for a thing at `depth`: a bend turns its other side to us."""
+        """Position of the camera as seen from `depth`: a bend in the street turns the other side of objects to it."""
         return np.array([-self.bend * depth * depth, self.height, 0.0])
 
-    def unproject(self, shares: Array, depth: float) -> Array:
-        """World points (..., 3) at `depth` seen at these shares (..., 2) of the picture, (column, row)."""
-        pixels = shares * [self.size[1], self.size[0]] - [self.origin[1], self.origin[0]]
+    def unproject(self, positions: Array, depth: float) -> Array:
+        """World points (..., 3) at `depth` seen at `positions` (..., 2), (column, row) as fractions of the image."""
+        pixels = positions * [self.size[1], self.size[0]] - [self.origin[1], self.origin[0]]
         offset = pixels * depth / (self.focal * self.scale)
         across = offset[..., 0] - self.bend * depth * depth
         return np.stack([across, self.height - offset[..., 1], np.full_like(across, depth)], axis=-1)
 
     def ground(self) -> tuple[int, Array, Array]:
-        """First row below the horizon, and for rows from there x (h, W) and z (h, 1) of the road they show."""
+        """First row below the horizon, and x (h, W) and z (h, 1) of the road that the rows from there show."""
         height, width = self.size
         row, column = self.origin
         first = int(np.clip(np.ceil(row), 0, height))

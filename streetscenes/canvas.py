@@ -1,8 +1,7 @@
-"""Polygons drawn by number.
+"""A canvas that draws polygons by number.
 
-The canvas is one buffer that holds, for every sample, the number of the polygon seen there, and one table that says
-what each polygon looks like and which class it is. Picture and label are two look-ups in the same buffer, so they agree
-exactly.
+A buffer holds the number of the polygon seen at every sample, and a table the appearance and class of every polygon.
+Image and label are two look-ups in the same buffer, so they agree exactly.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from streetscenes.camera import NEAR, Array, Camera
 from streetscenes.labels import Label
 from streetscenes.light import Light
 
-SAMPLES = 2  # a side: four samples a pixel
-_OUTSIDE = 2**20  # far outside any picture, well inside Pillow's integers
+SAMPLES = 2  # per side, so four per pixel
+_OUTSIDE = 2**20  # far outside any image, well inside the range of Pillow's integers
 UP, FRONT = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, -1.0])
 
-# columns of the table of looks
+# columns of the table of appearances
 TEXTURE, GROUND, PAVED, SKY, GLOW, COLUMNS = 3, 4, 5, 6, 7, 8  # after red, green and blue
 _GROUND = {Label.ROAD: (1.0, 0.0), Label.PAVEMENT: (1.0, 1.0), Label.VEGETATION: (0.6, 0.0)}
 _NOWHERE = np.zeros(3)
@@ -42,15 +41,15 @@ class _Layer:
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a canvas holds in the end."""
+    """The finished content of a canvas."""
 
     numbers: npt.NDArray[np.int32]  # (2 H, 2 W) the polygon seen at every sample; 0 is the sky
     looks: npt.NDArray[np.float32]  # (polygons, COLUMNS)
     classes: Bytes  # (polygons,) train ids
-    shadows: Image.Image  # how dark the ground is, one byte a pixel
+    shadows: Image.Image  # darkness of the ground, one byte per pixel
 
     def labels(self) -> Bytes:
-        """(H, W) train ids: what fills at least half of a pixel, the larger id where two classes share it."""
+        """(H, W) train ids: the most frequent class of a pixel's samples, the larger id of equals."""
         seen = self.classes[self.numbers]
         return vote(seen[0::2, 0::2], seen[0::2, 1::2], seen[1::2, 0::2], seen[1::2, 1::2])
 
@@ -69,23 +68,23 @@ class Canvas:
     ) -> None:
         """Upright polygons (N, M, 3) in world coordinates, the last on top, of colours (3,) or (N, 3).
 
-        They are lit as surfaces with `normal`, (3,) or (N, 3); without one they glow by themselves.
-        `texture` is how much noise roughens them.
+        They are lit as surfaces with `normal`, (3,) or (N, 3); without one they emit light.
+        `texture` is the strength of their noise.
         """
         glow = float(normal is None)
         look = (texture, 0.0, 0.0, 0.0, glow)
         self._layers.append(_Layer(points, colour, _NOWHERE if normal is None else normal, label, look))
 
     def lay(self, points: Array, colour: Array, label: Label, *, texture: float = 0.0) -> None:
-        """Polygons (N, M, 3) on the ground; they take shadows, and the air before them is added a pixel at a time."""
+        """Polygons (N, M, 3) on the ground; they receive shadows, and haze is added per pixel."""
         self._layers.append(_Layer(points, colour, UP, label, (texture, *_GROUND[label], 0.0, 0.0)))
 
     def cast(self, points: Array, strength: float = 1.0) -> None:
-        """The shadow of the sun: a polygon (M, 3) on the ground, of a strength in 0..1 that the light limits."""
+        """A shadow of the sun: a polygon (M, 3) on the ground, with a strength in 0..1 that the light limits."""
         self._cast.append((points, strength * self.light.shadow))
 
     def touch(self, points: Array, strength: float) -> None:
-        """The shadow where a thing touches the ground, whatever the light; otherwise as `cast`."""
+        """As `cast`, for the contact shadow of an object on the ground, which does not depend on the light."""
         self._touch.append((points, strength))
 
     def finish(self) -> Drawing:
@@ -111,19 +110,19 @@ class Canvas:
         )
 
     def _place(self, points: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Polygons (N, 2 M) in whole samples, and which of them (N,) show."""
+        """Polygons (N, 2 M) in whole samples, and which of them (N,) are visible."""
         size = np.array(self.camera.size[::-1]) * SAMPLES
         samples = self.camera.project(points) * SAMPLES
         low, high = samples.min(axis=1), samples.max(axis=1)
         kept = (points[..., 2].max(axis=1) > NEAR) & (high > 0).all(axis=1) & (low < size).all(axis=1)
-        kept &= (high - low > 0.5).all(axis=1)  # thinner would still be drawn a whole sample wide
-        # Pillow draws whole samples with both ends: half a sample inwards keeps areas true and neighbours apart.
+        kept &= (high - low > 0.5).all(axis=1)  # a thinner one would still be drawn a whole sample wide
+        # Pillow includes both end samples: moving corners half a sample inwards keeps areas exact and neighbours apart.
         inwards = np.clip(samples.mean(axis=1, keepdims=True) - samples, -0.5, 0.5)
         whole = np.clip(np.rint(samples + inwards - 0.5), -_OUTSIDE, _OUTSIDE)
         return whole.reshape(len(points), -1), kept
 
     def _shadows(self, shapes: list[tuple[Array, float]]) -> Image.Image:
-        """How dark each pixel of the ground gets; of overlapping shapes the last one counts."""
+        """Darkness of every pixel of the ground; the last of overlapping shapes wins."""
         shadows = Image.new("L", (self.camera.size[1], self.camera.size[0]))
         draw = ImageDraw.Draw(shadows)
         if not shapes:
@@ -146,7 +145,7 @@ class Canvas:
         return np.asarray(buffer)
 
     def _looks(self, counts: list[int], depth: Array) -> npt.NDArray[np.float32]:
-        """The table of looks: colours under this light, through this air."""
+        """The table of appearances: colours in this light, through this haze."""
         layers = self._layers
         colours, normals = (_rows([v.colour for v in layers], counts), _rows([v.normal for v in layers], counts))
         looks = np.zeros((len(depth) + 1, COLUMNS), np.float32)
@@ -158,7 +157,7 @@ class Canvas:
 
 
 def _rows(values: list[Array], counts: list[int]) -> Array:
-    """(sum of counts, 3): each value is one row for all its polygons, or a row for each."""
+    """(sum of counts, 3): each value is one row for all its polygons, or one row per polygon."""
     single = np.array([value.ndim == 1 for value in values])
     stacked = np.concatenate([value.reshape(-1, 3) for value in values])
     heights = np.where(single, 1, counts)
@@ -168,7 +167,7 @@ def _rows(values: list[Array], counts: list[int]) -> Array:
 
 
 def vote(a: Bytes, b: Bytes, c: Bytes, d: Bytes) -> Bytes:
-    """The most frequent of four values at every place; the largest of equals."""
+    """The most frequent of four values at every position; the largest of equals."""
     (a, b), (c, d) = (np.minimum(a, b), np.maximum(a, b)), (np.minimum(c, d), np.maximum(c, d))
     first, last = np.minimum(a, c), np.maximum(b, d)
     e, f = np.maximum(a, c), np.minimum(b, d)

@@ -1,4 +1,4 @@
-"""Shapes of cars: side profiles in shares of length and height."""
+"""Shapes of cars: side profiles in fractions of length and height."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ class Model:
     width: float
     height: float
     profile: Points  # (along, up) from the rear bumper over the roof to the front one
-    panes: tuple[int, int]  # edges of the profile that are rear window and windscreen
-    windows: tuple[tuple[float, float, float, float], ...]  # on the sides: rear and front below, rear and front above
-    belt: float  # where the windows begin
+    panes: tuple[int, int]  # edges of the profile: rear window and windscreen
+    windows: tuple[
+        tuple[float, float, float, float], ...
+    ]  # on the sides: rear and front at the bottom, rear and front at the top
+    belt: float  # height where the windows start
 
 
 MODELS: dict[str, Model] = {
@@ -44,4 +46,4 @@ MODELS: dict[str, Model] = {
         (3, 7), ((0.12, 0.34, 0.12, 0.25),), 0.62,
     ),
 }  # fmt: skip
-SHARES = {"saloon": 0.28, "hatchback": 0.36, "off-roader": 0.24, "van": 0.12}
+FREQUENCIES = {"saloon": 0.28, "hatchback": 0.36, "off-roader": 0.24, "van": 0.12}

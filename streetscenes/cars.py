@@ -1,4 +1,4 @@
-"""Cars and vans: a side profile drawn out to a body, with windows, wheels and lights."""
+"""Cars and vans: a side profile extruded to a body, with windows, wheels and lights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from streetscenes.camera import Array
 from streetscenes.canvas import Canvas
-from streetscenes.car_models import MODELS, SHARES, Model
+from streetscenes.car_models import FREQUENCIES, MODELS, Model
 from streetscenes.labels import Label
 from streetscenes.light import mix, srgb
 from streetscenes.shapes import circle
@@ -19,7 +19,7 @@ _PAINTS = (
     (232, 232, 230), (186, 190, 194), (120, 124, 128), (58, 60, 64), (24, 25, 28), (150, 26, 28),
     (34, 62, 120), (70, 108, 150), (40, 74, 56), (196, 160, 60), (118, 80, 56), (168, 160, 140),
 )  # fmt: skip
-_PAINT_SHARES = (0.17, 0.14, 0.13, 0.1, 0.13, 0.09, 0.07, 0.05, 0.03, 0.03, 0.03, 0.03)
+_PAINT_FREQUENCIES = (0.17, 0.14, 0.13, 0.1, 0.13, 0.09, 0.07, 0.05, 0.03, 0.03, 0.03, 0.03)
 _GLASS, _TYRE, _RIM = srgb(30, 36, 44), srgb(22, 22, 23), srgb(150, 152, 156)
 _PLATE, _TAIL, _HEAD = srgb(222, 216, 190), srgb(150, 14, 18), srgb(216, 220, 222)
 _BUMPER_AND_PLATE = np.array([_TYRE * 2, _PLATE])
@@ -28,7 +28,7 @@ _WHEEL_COLOURS = np.array([_TYRE * 0.5, _TYRE, _RIM, _TYRE])
 _FOOTPRINT = np.array([(-0.5, 0, -1), (0.5, 0, -1), (0.5, 0, 1), (-0.5, 0, 1)])
 _AHEAD, _RIGHT = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
 
-Box = tuple[float, float, float, float]  # left, right (shares of half the width), low, high (of the height)
+Box = tuple[float, float, float, float]  # left, right (fractions of half the width), low, high (of the height)
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Car:
     def draw(self, canvas: Canvas, rng: np.random.Generator) -> None:
         bright = self.moving and bool(rng.random() < canvas.light.lamps * 2)
         brakes = self.moving and bool(rng.random() < 0.3)
-        end = -1.0 if np.cos(self.yaw) > 0 else 1.0  # which one is towards the camera
+        end = -1.0 if np.cos(self.yaw) > 0 else 1.0  # the end towards the camera
         eye = (canvas.camera.eye(self.depth) - [self.x, 0, self.depth]) @ self._turn.T  # in the car's own axes
         self._shade(canvas)
-        # what shows of the wheels below the bumper
+        # the wheels below the bumper
         self._put(canvas, _across(end * 0.38, ((-0.95, -0.68, 0, 0.3), (0.68, 0.95, 0, 0.3))), _TYRE, _AHEAD * end)
         self._draw_shell(canvas, eye)
         if abs(eye[2]) > self.model.width / 2:
@@ -65,11 +65,11 @@ class Car:
         return np.array([self.model.length, self.model.height, self.model.width / 2])
 
     def _place(self, local: Array) -> Array:
-        """World points (..., 3); local ones are shares of length, height and half the width."""
+        """World points (..., 3) of local ones, in fractions of length, height and half the width."""
         return np.asarray((local * self._size) @ self._turn + np.array([self.x, 0, self.depth]))
 
     def _put(self, canvas: Canvas, local: Array, colour: Array, facing: Array | None) -> None:
-        """Polygons (N, M, 3) that face `facing`, (3,) or (N, 3) in the car's axes, or glow."""
+        """Polygons (N, M, 3) with the normal `facing`, (3,) or (N, 3) in the car's axes, or emitting light."""
         normal = None if facing is None else facing @ self._turn
         canvas.fill(self._place(local), colour, Label.CAR, normal=normal)
 
@@ -80,7 +80,7 @@ class Car:
         canvas.touch(self._place(_FOOTPRINT * 0.97), 0.85)
 
     def _draw_shell(self, canvas: Canvas, eye: Array) -> None:
-        """Bonnet, windows, roof and ends: what lies between the two sides, from far to near."""
+        """Bonnet, windows, roof and ends, which connect the two sides, from far to near."""
         right, left = _profile(self.model, 1.0), _profile(self.model, -1.0)
         strips = np.stack([left[:-1], right[:-1], right[1:], left[1:]], axis=1)  # (edges, 4, 3)
         steps = (right[1:] - right[:-1]) * self._size
@@ -147,8 +147,8 @@ def _profile(model: Model, right: float) -> Array:
 
 
 def _sample(x: float, z: float, yaw: float, rng: np.random.Generator, *, moving: bool) -> Car:
-    model = MODELS[str(rng.choice(list(SHARES), p=list(SHARES.values())))]
-    paint = srgb(*_PAINTS[int(rng.choice(len(_PAINTS), p=_PAINT_SHARES))]) * rng.uniform(0.85, 1.15)
+    model = MODELS[str(rng.choice(list(FREQUENCIES), p=list(FREQUENCIES.values())))]
+    paint = srgb(*_PAINTS[int(rng.choice(len(_PAINTS), p=_PAINT_FREQUENCIES))]) * rng.uniform(0.85, 1.15)
     return Car(x, z, yaw, model, np.clip(paint, 0.008, 0.85), moving)
 
 
@@ -156,7 +156,7 @@ def place_cars(street: Street, rng: np.random.Generator) -> list[Car]:
     cars = [car for lane in street.lanes for car in _driving(street, lane, rng)]
     cars += [car for side in street.sides if side.parking for car in _parked(street, side, rng)]
     for low, high in street.junctions[:1]:
-        if rng.random() < 0.45:  # one drives across
+        if rng.random() < 0.45:  # a crossing car
             yaw = float(rng.choice([-1, 1])) * np.pi / 2
             cars.append(
                 _sample(float(rng.uniform(-9, 9)), (low + high) / 2 - 1.6 * np.sign(yaw), yaw, rng, moving=True)

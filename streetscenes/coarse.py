@@ -1,7 +1,7 @@
-"""Coarse labels as an annotator draws them in a minute.
+"""Coarse labels of any label map, as an annotator draws them in a minute.
 
-Small things are dropped, borders are left out, outlines become polygons with few corners; what is not inside one is
-ignore. This is how the coarse labels of Cityscapes look (Cordts et al. 2016, section 2.2); it works on any label map.
+Small objects and borders are left out, and outlines become polygons with few corners; all other pixels are ignored. The
+result resembles the coarse labels of Cityscapes (Cordts et al. 2016, section 2.2).
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from PIL import Image, ImageDraw
 from streetscenes.outlines import Mask, Outline, area, simplify, trace
 
 IGNORE = 255
-_ROWS = 256  # outlines are found on a grid of about so many rows, whatever the size of the label
+_ROWS = 256  # approximate number of rows of the grid for outlines, at every label size
 
-# shares of `unit`, the height of a 1:2 picture that holds the label
+# fractions of `unit`, the height of a 1:2 image that holds the label
 _BORDER = 0.016
 _GAP = 0.006
 _TOLERANCE = 0.018
 _TREMBLE = 0.004
-_SMALLEST = 0.0015  # share of the picture
+_SMALLEST = 0.0015  # fraction of the image
 
 
 def coarse_label(label: npt.NDArray[np.uint8], *, seed: int = 0) -> npt.NDArray[np.uint8]:
     """A coarse version of a label map (H, W) of train ids; 255 means ignore in both.
 
-    `seed` moves the hand that draws; the same label and seed give the same bytes.
+    `seed` varies the corners of the polygons; the same label and seed give the same bytes.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     step = max(1, round(max(label.shape[0], label.shape[1] / 2) / _ROWS))
@@ -37,7 +37,7 @@ def coarse_label(label: npt.NDArray[np.uint8], *, seed: int = 0) -> npt.NDArray[
     shapes = []
     for value in np.unique(grid[grid != IGNORE]).tolist():
         shapes += [(abs(area(loop)), value, loop) for loop in _regions(grid == value, unit)]
-    for _, value, loop in sorted(shapes, key=lambda shape: -shape[0]):  # what lies in a hole is smaller than the hole
+    for _, value, loop in sorted(shapes, key=lambda shape: -shape[0]):  # a region in a hole is smaller than the hole
         corners = simplify(loop, unit * _TOLERANCE)
         if len(corners) < 3:
             continue
@@ -47,7 +47,7 @@ def coarse_label(label: npt.NDArray[np.uint8], *, seed: int = 0) -> npt.NDArray[
 
 
 def _regions(mask: Mask, unit: float) -> list[Outline]:
-    """Outlines of the regions of one class that are worth drawing, and of the large holes in them."""
+    """Outlines of the large regions of one class, and of the large holes in them."""
     gap, border = round(unit * _GAP), max(1, round(unit * _BORDER))
     filled = _erode(~_erode(~mask, gap), gap) | mask
     smallest = _SMALLEST * mask.size
@@ -55,7 +55,7 @@ def _regions(mask: Mask, unit: float) -> list[Outline]:
 
 
 def _erode(mask: Mask, radius: int) -> Mask:
-    """Keep what has only its own kind in the square of `radius` pixels around; outside the picture is its own kind."""
+    """Keep pixels whose square of `radius` pixels around lies in the mask; pixels outside the image count as mask."""
     height, width = mask.shape
     padded = np.pad(mask, radius, constant_values=True)
     rows = np.logical_and.reduce([padded[i : i + height] for i in range(2 * radius + 1)])

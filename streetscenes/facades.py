@@ -1,4 +1,4 @@
-"""What a house front looks like: walls, windows, shops, balconies."""
+"""House fronts: walls, windows, shops and balconies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Put = Callable[..., None]  # (left, right, low, high, colour, *, lit): rectangle
 
 @dataclass(frozen=True)
 class Plane:
-    """An upright plane: a corner on the ground, the way along it, its outward normal, and its width in metres."""
+    """A vertical plane: a corner on the ground, its direction, its outward normal, and its width in metres."""
 
     origin: Array
     along: Array
@@ -54,7 +54,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Front:
-    """The manner of a house; shared by its sides."""
+    """The style of a house, which its sides share."""
 
     wall: Array
     trim: Array
@@ -63,7 +63,7 @@ class Front:
     storeys: int
     storey: float  # metres
     pitch: float  # metres between window axes
-    window: tuple[float, float]  # shares of pitch and storey
+    window: tuple[float, float]  # fractions of pitch and storey
     framed: bool
     balconies: bool
     banded: bool
@@ -94,7 +94,7 @@ def sample_front(rng: np.random.Generator, storeys: tuple[int, int], shops: floa
 
 
 def draw_front(canvas: Canvas, plane: Plane, front: Front, rng: np.random.Generator, *, shops: bool = True) -> None:
-    """The whole side of a house on `plane`, wall first."""
+    """Draw one side of a house on `plane`, wall first."""
 
     def put(left: Scalars, right: Scalars, low: Scalars, high: Scalars, colour: Array, *, lit: bool = True) -> None:
         shape = panels(plane.origin, plane.along, left, right, low, high)
@@ -102,7 +102,7 @@ def draw_front(canvas: Canvas, plane: Plane, front: Front, rng: np.random.Genera
         canvas.fill(shape, colour, Label.BUILDING, normal=normal, texture=front.roughness if lit else 0.0)
 
     width, height = plane.width, front.height
-    edges = np.linspace(0, width, max(2, int(width / 4) + 1))  # in pieces, for the air before them
+    edges = np.linspace(0, width, max(2, int(width / 4) + 1))  # in segments, because haze depends on distance
     put(edges[:-1], edges[1:], 0, height, front.wall)
     put(0, width, 0, 0.5, front.wall * 0.6)
     if front.banded:
@@ -174,7 +174,7 @@ def _draw_shop(put: Put, canvas: Canvas, plane: Plane, paint: Array, front: Fron
         srgb(*rng.choice(_LAMPS)) * rng.uniform(0.3, 0.8) if bright else mix(front.glass, canvas.light.horizon, 0.12)
     )
     put(edges[:-1] + 0.1, edges[1:] - 0.1, low, 2.75, inside, lit=not bright)
-    goods = rng.random((panes, 3)) ** 2 * 0.6  # something colourful behind the glass
+    goods = rng.random((panes, 3)) ** 2 * 0.6  # colourful objects behind the glass
     put(edges[:-1] + 0.3, edges[1:] - 0.3, low + 0.1, low + rng.uniform(0.3, 1.1, panes), mix(goods, front.glass, 0.4))
     put(0, width, 2.85, GROUND_FLOOR - 0.1, paint)
     put(width * 0.2, width * 0.8, 3.08, 3.36, mix(paint, srgb(240, 236, 220), 0.8), lit=not bright)

@@ -20,14 +20,14 @@ _METAL = ((130, 134, 136), (84, 88, 90), (48, 54, 52), (164, 166, 164), (60, 70,
 
 @dataclass(frozen=True)
 class Post:
-    """A pole with what hangs on it."""
+    """A pole with its lamp, signs or traffic light."""
 
     x: float
     depth: float
     height: float
     thick: float
     metal: Array
-    arm: float = 0.0  # metres of a lamp's arm, signed
+    arm: float = 0.0  # length of the lamp's arm in metres, signed
     plates: tuple[tuple[str, float, float], ...] = ()  # (kind, radius, height of the middle) in metres
     back: bool = False  # the plates face the other way
     signal: int = -1  # which lamp of a traffic light is on: 0 red, 1 yellow, 2 green
@@ -108,7 +108,7 @@ def _lamps(street: Street, metal: Array, rng: np.random.Generator) -> list[Post]
 
 
 def _signs(street: Street, side: Side, rng: np.random.Generator) -> list[Post]:
-    """Signs for us stand on our side; on the other one sees their backs."""
+    """Signs on the near side face the camera; on the other side most show their backs."""
     posts = []
     for _ in range(int(rng.poisson(2.2))):
         z = float(6 * np.exp(rng.uniform(0.1, 1.7)))

@@ -1,4 +1,4 @@
-"""Trees, hedges and bushes: clumps of leaves, dark ones behind, sunlit ones in front."""
+"""Trees, hedges and bushes, drawn as clumps of leaves, from dark ones behind to sunlit ones in front."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streetscenes.shapes import RISE, circle, cutout, disc, limb, shadow
 from streetscenes.street import Side, Street
 
 _LEAVES = ((68, 90, 44), (84, 104, 52), (56, 82, 50), (98, 110, 58), (48, 70, 44), (140, 114, 52), (144, 90, 48))
-_LEAF_SHARES = (0.24, 0.22, 0.18, 0.14, 0.12, 0.06, 0.04)
+_LEAF_FREQUENCIES = (0.24, 0.22, 0.18, 0.14, 0.12, 0.06, 0.04)
 _BARK = ((70, 58, 48), (92, 82, 72), (52, 46, 42), (120, 112, 100))
 
 
@@ -70,7 +70,7 @@ class Hedge:
 def draw_leaves(
     canvas: Canvas, middle: Array, radii: tuple[float, float], leaves: Array, rng: np.random.Generator, *, number: int
 ) -> None:
-    """An ellipse filled with ragged clumps, the bright ones towards the light."""
+    """Fill an ellipse with irregular clumps, the bright ones towards the light."""
     angle, reach = rng.uniform(0, 2 * np.pi, number), np.sqrt(rng.random(number))
     spots = np.stack([np.cos(angle), np.sin(angle)], axis=1) * reach[:, None]  # (N, 2) in the unit circle
     order = np.linspace(0, 1, number)  # from the dark back to the bright front
@@ -91,12 +91,12 @@ def _draw_cone(
 ) -> None:
     tiers = 9
     for tier in range(tiers):
-        share = tier / tiers
-        low, wide = height * (0.1 + 0.85 * share), radius * (1.05 - share)
+        position = tier / tiers
+        low, wide = height * (0.1 + 0.85 * position), radius * (1.05 - position)
         jag = np.linspace(-wide, wide, 9)
         lower = np.stack([jag, low + rng.uniform(-0.06, 0.06, 9) * height], axis=1)
         outline = np.concatenate([lower, [[0, low + height * 0.25]]])
-        colour = leaves * (0.55 + 0.5 * share) * rng.uniform(0.8, 1.2)
+        colour = leaves * (0.55 + 0.5 * position) * rng.uniform(0.8, 1.2)
         canvas.fill(cutout(foot, outline), colour, Label.VEGETATION, normal=FRONT, texture=0.35)
 
 
@@ -107,7 +107,7 @@ def _shade_below(canvas: Canvas, foot: Array, height: float, radius: float) -> N
 
 
 def place_greenery(street: Street, rng: np.random.Generator) -> list[Tree | Hedge]:
-    leaves = _LEAVES[int(rng.choice(len(_LEAVES), p=_LEAF_SHARES))]
+    leaves = _LEAVES[int(rng.choice(len(_LEAVES), p=_LEAF_FREQUENCIES))]
     placed: list[Tree | Hedge] = []
     for side in street.sides:
         if side.trees:

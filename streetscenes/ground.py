@@ -1,4 +1,4 @@
-"""Road, pavement, grass and what is painted on them."""
+"""Road, pavement, grass and road markings."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _draw_zebras(canvas: Canvas, street: Street, paint: Array) -> None:
 
 
 def _draw_covers(canvas: Canvas, street: Street, asphalt: Array, rng: np.random.Generator) -> None:
-    """Manhole covers and mended trenches."""
+    """Manhole covers and repaired trenches."""
     left, right = sorted(side.sign * side.kerb for side in street.sides)
     for _ in range(int(rng.integers(0, 5))):
         x, z = rng.uniform(left + 0.6, right - 0.6), rng.uniform(5, 40)

@@ -1,6 +1,6 @@
-"""Light: where it comes from and what it does to a colour.
+"""Light of a scene, and the colours of surfaces in it.
 
-Colours are linear RGB; `srgb` turns the usual display colours into them.
+Colours are linear RGB; `srgb` converts display colours.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ def srgb(*colour: float) -> Array:
     return (np.asarray(colour, np.float64) / 255) ** 2.2
 
 
-def mix(first: Array, second: Array, share: Array | float) -> Array:
-    return first + (second - first) * share
+def mix(first: Array, second: Array, fraction: Array | float) -> Array:
+    return first + (second - first) * fraction
 
 
 @dataclass(frozen=True)
 class Light:
     sun: Array  # (3,) colour of direct light
-    ambient: Array  # (3,) colour of the light from everywhere
+    ambient: Array  # (3,) colour of light from all directions
     towards: Array  # (3,) unit vector to the sun
     zenith: Array  # (3,) sky overhead
-    horizon: Array  # (3,) sky at the horizon, which is also the colour of haze
+    horizon: Array  # (3,) sky at the horizon, also the colour of haze
     haze: float  # per metre
-    clouds: float  # share of the sky, 0..1
-    shadow: float  # how dark a cast shadow is, 0..1
-    lamps: float  # share of windows, lamps and headlights that are on
-    wet: float  # how much the road mirrors, 0..1
+    clouds: float  # fraction of the sky, 0..1
+    shadow: float  # darkness of a cast shadow, 0..1
+    lamps: float  # fraction of windows, lamps and headlights that are on
+    wet: float  # reflectivity of the road, 0..1
     exposure: float
     noise: float  # standard deviation of the sensor's noise, in display units of 0..1
 
     def lit(self, colour: Array, normal: Array) -> Array:
         """Colours (..., 3) of surfaces with these unit normals (..., 3)."""
-        cosine = np.sum(normal * self.towards, axis=-1)  # not @: a threaded product may round otherwise
+        cosine = np.sum(normal * self.towards, axis=-1)  # not @, because a threaded product may round differently
         facing = np.clip(cosine, 0, 1)[..., None]
-        upward = 0.8 + 0.2 * normal[..., 1:2]  # the sky lights what looks up
+        upward = 0.8 + 0.2 * normal[..., 1:2]  # surfaces that face the sky get more light
         lit: Array = colour * (self.ambient * upward + self.sun * facing)
         return lit
 

@@ -1,4 +1,4 @@
-"""Natural-looking noise without seams."""
+"""Natural-looking periodic noise."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def fractal_tile(exponent: float) -> Field:
 
 
 def look_up(tile: Field, x: Array, y: Array) -> Field:
-    """The tile, repeated without end, at broadcastable positions in tile samples; linear between samples."""
+    """The periodic tile at broadcastable positions in units of its samples, linearly interpolated."""
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    right_share, low_share = (x - left).astype(np.float32), (y - top).astype(np.float32)
+    right_fraction, low_fraction = (x - left).astype(np.float32), (y - top).astype(np.float32)
     left, right = left % TILE, (left + 1) % TILE
     top, low = (top % TILE) * TILE, ((top + 1) % TILE) * TILE
     flat = tile.ravel()
-    upper = flat[top + left] * (1 - right_share) + flat[top + right] * right_share
-    lower = flat[low + left] * (1 - right_share) + flat[low + right] * right_share
-    return np.asarray(upper * (1 - low_share) + lower * low_share, np.float32)
+    upper = flat[top + left] * (1 - right_fraction) + flat[top + right] * right_fraction
+    lower = flat[low + left] * (1 - right_fraction) + flat[low + right] * right_fraction
+    return np.asarray(upper * (1 - low_fraction) + lower * low_fraction, np.float32)
 
 
 def screen_noise(tile: Field, size: tuple[int, int], *, rows: int, shift: tuple[int, int]) -> Field:
-    """(H, W) noise that shows `rows` rows of the tile, the same picture at every size."""
+    """(H, W) noise that covers `rows` rows of the tile, the same pattern at every size."""
     height, width = size
     columns = max(1, min(TILE, round(rows * width / height)))
     patch = np.roll(tile, shift, axis=(0, 1))[:rows, :columns]

@@ -25,7 +25,7 @@ def trace(mask: Mask) -> list[Outline]:
 
 
 def _edges(mask: Mask) -> dict[tuple[int, int, int], None]:
-    """Directed sides of pixels on the border, (column, row, direction) of their start; the inside is to the right."""
+    """Directed pixel sides on the border as (column, row, direction) of their start; the region is on the right."""
     inside = np.pad(mask, 1)
     across, down = inside[1:, 1:-1] & ~inside[:-1, 1:-1], inside[:-1, 1:-1] & ~inside[1:, 1:-1]
     up, along = inside[1:-1, 1:] & ~inside[1:-1, :-1], inside[1:-1, :-1] & ~inside[1:-1, 1:]
@@ -38,7 +38,7 @@ def _edges(mask: Mask) -> dict[tuple[int, int, int], None]:
 
 
 def _follow(edges: dict[tuple[int, int, int], None], start: tuple[int, int, int]) -> Outline:
-    """One closed outline, taken out of `edges`; where two touch, it stays with its own region."""
+    """One closed outline, removed from `edges`; where two outlines touch, it stays with its own region."""
     column, row, direction = start
     corners = []
     while True:
@@ -62,7 +62,7 @@ def area(outline: Outline) -> float:
 
 
 def simplify(outline: Outline, tolerance: float) -> Outline:
-    """The corners a polygon needs to stay within `tolerance` of the outline (Douglas and Peucker 1973)."""
+    """A polygon within `tolerance` of the outline, with few corners (Douglas and Peucker 1973)."""
     far = int(np.argmax(np.sum((outline - outline[0]) ** 2, axis=1)))
     closed = np.concatenate([outline, outline[:1]])
     kept = np.zeros(len(closed), bool)
@@ -84,6 +84,6 @@ def simplify(outline: Outline, tolerance: float) -> Outline:
 def _distances(points: Outline, start: Outline, end: Outline) -> npt.NDArray[np.float64]:
     """(N,) distances of points from a segment."""
     step = end - start
-    share = np.clip((points - start) @ step / max(float(step @ step), 1e-9), 0, 1)
-    offset = points - start - share[:, None] * step
+    position = np.clip((points - start) @ step / max(float(step @ step), 1e-9), 0, 1)
+    offset = points - start - position[:, None] * step
     return np.hypot(offset[:, 0], offset[:, 1])

@@ -1,4 +1,4 @@
-"""People who walk, stand and cross."""
+"""People on pavements and crossings."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Person:
     x: float
     depth: float
     height: float
-    stride: float  # how far the feet are apart, -1..1
+    stride: float  # distance between the feet, -1..1
     top: Array
     trousers: Array
     skin: Array
     hair: Array
-    coat: float  # how far the top reaches down, share of height above the ground
+    coat: float  # lower end of the top, fraction of the person's height
     bag: bool
 
     def draw(self, canvas: Canvas, rng: np.random.Generator) -> None:
@@ -72,7 +72,7 @@ class Person:
 
 
 def _half_torso(low: float) -> Array:
-    """The half right of the middle, of a body 1 high whose coat ends at `low`."""
+    """The right half of a torso, for a person of height 1 whose coat ends at `low`."""
     return np.array([(0.02, low), (0.105, low), (0.11, 0.62), (0.14, 0.79), (0.06, 0.845), (0.02, 0.845)])
 
 
@@ -104,7 +104,7 @@ def place_people(street: Street, rng: np.random.Generator) -> list[Person]:
         for _ in range(int(rng.poisson(3.2))):
             reach, z = rng.uniform(side.kerb + 0.6, side.pavement - 0.3), float(6 * np.exp(rng.uniform(0, 1.7)))
             people.append(_sample(side.sign * reach, z, rng))
-            if rng.random() < 0.3:  # in company
+            if rng.random() < 0.3:  # a companion
                 people.append(_sample(side.sign * reach + rng.choice([-0.55, 0.55]), z + rng.uniform(-0.3, 0.3), rng))
     for crossing in street.crossings[:1]:
         for _ in range(int(rng.poisson(1.6))):

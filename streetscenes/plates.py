@@ -1,4 +1,4 @@
-"""Road signs, each as the polygons it is painted with."""
+"""Road signs as polygons."""
 
 from __future__ import annotations
 

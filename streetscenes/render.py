@@ -1,4 +1,4 @@
-"""One street scene: picture, exact label and coarse label."""
+"""Renders a street scene: image, exact label and coarse label."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from streetscenes.weather import sample_light
 @dataclass(frozen=True)
 class Scene:
     image: npt.NDArray[np.uint8]  # (H, W, 3) RGB
-    fine: npt.NDArray[np.uint8]  # (H, W) train ids of what is seen, 255 = ignore
-    coarse: npt.NDArray[np.uint8]  # (H, W) train ids as drawn in a hurry, 255 = not drawn
+    fine: npt.NDArray[np.uint8]  # (H, W) exact train ids, 255 = ignore
+    coarse: npt.NDArray[np.uint8]  # (H, W) coarse train ids, 255 = ignore
 
 
 class Item(Protocol):
@@ -41,7 +41,7 @@ class Item(Protocol):
 def render(seed: int, index: int, *, size: tuple[int, int]) -> Scene:
     """Scene `index` of the series `seed`, `size` = (height, width) in pixels.
 
-    The plan is drawn in metres and does not depend on the size: two sizes of one shape show the same scene.
+    The layout is sampled in metres and does not depend on the size: all sizes of one aspect ratio show the same scene.
     The same arguments give the same bytes.
     """
     rng = np.random.Generator(np.random.PCG64([seed, index]))
@@ -77,7 +77,7 @@ def _sample_camera(rng: np.random.Generator, size: tuple[int, int]) -> Camera:
 
 
 def _draw_bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The camera's own car at the lower edge, in a colour of its own, with the sky on it."""
+    """Draw the bonnet of the camera's car at the lower edge, with the reflected sky."""
     top, x = 1 - rng.uniform(0.02, 0.055), np.linspace(-0.05, 1.05, 23)
     paint = srgb(*rng.choice([(24, 26, 30), (90, 94, 98), (190, 192, 194), (34, 50, 84)]))
     arch = top + 0.05 * (2 * x - 1) ** 4

@@ -1,4 +1,4 @@
-"""From the canvas to a picture: sky, texture, shadows, air, reflections, glow, and what a sensor does to them."""
+"""Shades a drawing into an image: sky, texture, shadows, haze, reflections, glow and sensor noise."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from streetscenes.light import Light
 from streetscenes.noise import Field, fractal_tile, look_up, screen_noise
 
 _TONES = 4096
-_BRIGHTEST = 5.0  # linear; what is brighter is white
+_BRIGHTEST = 5.0  # linear; brighter light is white
 
 
 @dataclass(frozen=True)
 class Wear:
-    """How rough the ground of a street is."""
+    """Roughness of the ground of a street."""
 
     asphalt: float
-    patches: float  # share of the road that was mended
+    patches: float  # fraction of the road that was repaired
     slab: float  # metres, side of a paving slab
     slab_contrast: float
-    shift: tuple[int, int]  # where in the noise this scene lies
+    shift: tuple[int, int]  # position of this scene in the noise
 
 
 def sample_wear(rng: np.random.Generator) -> Wear:
@@ -44,7 +44,7 @@ def sample_wear(rng: np.random.Generator) -> Wear:
 def expose(
     drawing: Drawing, camera: Camera, light: Light, wear: Wear, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """The picture (H, W, 3) of what was drawn."""
+    """The image (H, W, 3) of a drawing."""
     looks = _average(drawing)
     colour = looks[..., :3]
     rough = screen_noise(fractal_tile(0.6), camera.size, rows=192, shift=wear.shift)
@@ -60,7 +60,7 @@ def expose(
 
 
 def _average(drawing: Drawing) -> Field:
-    """(H, W, COLUMNS) the look of every pixel, averaged over its samples."""
+    """(H, W, COLUMNS): the appearance of every pixel, averaged over its samples."""
     height, width = drawing.numbers.shape
     total = np.zeros((height // SAMPLES, width // SAMPLES, COLUMNS), np.float32)
     for row in range(SAMPLES):
@@ -73,7 +73,7 @@ def _average(drawing: Drawing) -> Field:
 def _roughen_ground(
     colour: Field, looks: Field, shadows: Image.Image, camera: Camera, light: Light, wear: Wear
 ) -> None:
-    """Asphalt grain and patches, paving joints, cast shadows, then the air before them."""
+    """Add asphalt grain and patches, paving joints and shadows to the ground, then haze."""
     first, x, z = camera.ground()
     ground, paved = looks[first:, :, GROUND, None], looks[first:, :, PAVED]
     near = np.clip(12 / z, 0, 1).astype(np.float32)
@@ -83,17 +83,17 @@ def _roughen_ground(
     grain += stains * 0.06 - 0.16 * ((stains > 1.6 - 2 * wear.patches) & (paved < 0.5))
     joints = ((x % wear.slab) < 0.06) | ((z % wear.slab) < 0.09)
     grain -= paved * joints * near * wear.slab_contrast
-    part = colour[first:]
-    part *= 1 + ground * np.maximum(grain, -0.6)[..., None]
+    visible = colour[first:]
+    visible *= 1 + ground * np.maximum(grain, -0.6)[..., None]
     blur = ImageFilter.GaussianBlur(camera.scale / 220)
     dark = np.asarray(shadows.filter(blur), np.float32)[first:, :, None] / 255
-    part *= 1 - ground * dark
+    visible *= 1 - ground * dark
     air = np.exp(-light.haze * z)[..., None].astype(np.float32)
-    part += ground * (1 - air) * (light.horizon.astype(np.float32) - part)
+    visible += ground * (1 - air) * (light.horizon.astype(np.float32) - visible)
 
 
 def _add_sky(colour: Field, sky: Field, camera: Camera, light: Light, wear: Wear) -> None:
-    """A gradient from horizon to zenith, the sun's halo, and clouds on a flat layer."""
+    """Add a gradient from horizon to zenith, the halo of the sun, and a flat layer of clouds."""
     row, column = camera.origin
     last = max(1, min(camera.size[0], int(row + 0.02 * camera.scale)))
     up = np.maximum(row - np.arange(last) - 0.5, 0.5)[:, None] / (camera.focal * camera.scale)
@@ -116,7 +116,7 @@ def _add_sky(colour: Field, sky: Field, camera: Camera, light: Light, wear: Wear
 
 
 def _reflect(colour: Field, ground: Field, camera: Camera, light: Light, wear: Wear) -> None:
-    """A wet road mirrors what stands behind it, more so at a distance and in puddles."""
+    """Add reflections to a wet road, stronger at a distance and in puddles."""
     row = round(camera.origin[0])
     depth = min(camera.size[0] - row, row)
     if depth <= 0:
@@ -124,14 +124,14 @@ def _reflect(colour: Field, ground: Field, camera: Camera, light: Light, wear: W
     mirror = soften(colour[row - depth : row], camera.scale / 60)[::-1]
     first, x, z = camera.ground()
     puddles = np.clip(0.7 + 0.5 * look_up(fractal_tile(1.3), x * 9 + wear.shift[0], z * 3), 0.1, 1)
-    share = ground[row : row + depth] * light.wet
-    share[first - row :] *= puddles[: depth - first + row]
-    part = colour[row : row + depth]
-    part += (share * np.linspace(0.8, 0.0, depth, dtype=np.float32)[:, None])[..., None] * (mirror - part)
+    strength = ground[row : row + depth] * light.wet
+    strength[first - row :] *= puddles[: depth - first + row]
+    road = colour[row : row + depth]
+    road += (strength * np.linspace(0.8, 0.0, depth, dtype=np.float32)[:, None])[..., None] * (mirror - road)
 
 
 def _glow(colour: Field, lamps: Field) -> None:
-    """Light spills over the borders of what glows."""
+    """Spread light around emitting polygons."""
     scale = max(lamps.shape[0], lamps.shape[1] / 2)
     colour += 0.7 * soften(np.minimum(colour, _BRIGHTEST) * lamps[..., None], scale / 25)
 
@@ -145,7 +145,7 @@ def _vignette(colour: Field) -> None:
 
 @cache
 def _tones() -> Field:
-    """Display values over the square root of light: a filmic curve (Narkowicz 2015), then the display's gamma."""
+    """Display values by the square root of light: a filmic curve (Narkowicz 2015), then gamma."""
     x = np.linspace(0, 1, _TONES) ** 2 * _BRIGHTEST
     curve = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return np.asarray(np.clip(curve, 0, 1) ** (1 / 2.2), np.float32)

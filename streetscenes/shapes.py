@@ -1,4 +1,4 @@
-"""Outlines in the world, as arrays (polygons, corners, 3)."""
+"""Polygons in world coordinates, as arrays (polygons, corners, 3)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Scalars = npt.ArrayLike
 
 
 def panels(origin: Array, along: Array, left: Scalars, right: Scalars, low: Scalars, high: Scalars) -> Array:
-    """Upright rectangles on the plane through `origin`: left to right in metres along it, low to high above it."""
+    """Vertical rectangles in the plane through `origin`: left to right in metres along it, low to high above it."""
     corners = _corners(left, right, low, high)
     return np.asarray(origin + corners[..., :1] * along + corners[..., 1:] * RISE)
 
 
 def floors(left: Scalars, right: Scalars, near: Scalars, far: Scalars) -> Array:
-    """Rectangles lying on the ground."""
+    """Rectangles on the ground."""
     corners = _corners(left, right, near, far)
     return np.stack([corners[..., 0], np.zeros(corners.shape[:2]), corners[..., 1]], axis=-1)
 
@@ -40,7 +40,7 @@ def _corners(left: Scalars, right: Scalars, low: Scalars, high: Scalars) -> Arra
 
 
 def band(left: float, right: float, near: float, far: float) -> Array:
-    """A strip of ground, cut across so that it can follow a bend."""
+    """A strip of ground, divided crosswise so that it can follow a bend."""
     pieces = max(2, int(np.ceil(6 * np.log(far / near))))
     edges = np.geomspace(near, far, pieces)
     return floors(left, right, edges[:-1], edges[1:])
@@ -52,13 +52,13 @@ def cutout(centre: Array, outline: Array) -> Array:
 
 
 def circle(corners: int, *, turn: float = 0.0) -> Array:
-    """(corners, 2) points of the unit circle; with few corners a triangle, a diamond, an octagon."""
+    """(corners, 2) points on the unit circle; few corners give a triangle, a diamond or an octagon."""
     angle = np.arange(corners) * 2 * np.pi / corners + turn
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def limb(start: tuple[float, float], end: tuple[float, float], thick: float, thin: float) -> Array:
-    """(4, 2) outline of a tapering stroke."""
+    """(4, 2) outline of a tapered stroke."""
     first, last = np.array(start), np.array(end)
     step = last - first
     side = np.array([-step[1], step[0]]) / max(float(np.hypot(*step)), 1e-9) / 2
@@ -66,23 +66,23 @@ def limb(start: tuple[float, float], end: tuple[float, float], thick: float, thi
 
 
 def disc(middle: Array, across: float, ahead: float) -> Array:
-    """(12, 3) an ellipse on the ground."""
+    """(12, 3): an ellipse on the ground."""
     ring = circle(12)
     return np.asarray(middle + np.stack([ring[:, 0] * across, np.zeros(12), ring[:, 1] * ahead], axis=1))
 
 
 def shadow(foot: Array, towards: Array, height: float, width: float) -> Array:
-    """(4, 3) what an upright strip throws on the ground when the sun is `towards` there."""
+    """(4, 3): the shadow of a vertical strip on the ground, with the sun in direction `towards`."""
     tip = foot - np.array([towards[0], 0, towards[2]]) * height / towards[1]
     wide = np.array([width / 2, 0, 0])
     return np.stack([foot - wide, foot + wide, tip + wide, tip - wide])
 
 
 def between(spans: Iterable[tuple[float, float]], start: float, stop: float) -> list[tuple[float, float]]:
-    """What is left of start..stop outside the spans."""
-    left = []
+    """The intervals of start..stop that no span covers."""
+    gaps = []
     for low, high in sorted(spans):
         if low > start:
-            left.append((start, min(low, stop)))
+            gaps.append((start, min(low, stop)))
         start = max(start, high)
-    return [*left, (start, stop)] if start < stop else left
+    return [*gaps, (start, stop)] if start < stop else gaps

@@ -1,4 +1,4 @@
-"""The plan of a street: how wide, what stands along it, where it is crossed."""
+"""The layout of a street: its width, its sides, and the roads that cross it."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class District:
-    """Ranges that the streets of one kind of district are drawn from; lengths in metres."""
+    """Ranges of the properties of streets in a type of district; lengths are in metres."""
 
-    lanes: tuple[int, int]  # against us
+    lanes: tuple[int, int]  # of oncoming traffic
     pavement: Range
     garden: Range  # between pavement and facade
     storeys: tuple[int, int]
     frontage: Range  # width of a building
-    gap: float  # chance of trees and grass instead of a building
-    trees: float  # chance of a row of trees along a kerb
-    parking: float  # chance of a row of parked cars along a kerb
-    shops: float  # chance of a shop in the ground floor
-    pitched: float  # chance of a pitched roof
+    gap: float  # probability of trees and grass instead of a building
+    trees: float  # probability of a row of trees along a kerb
+    parking: float  # probability of a row of parked cars along a kerb
+    shops: float  # probability of a shop on the ground floor
+    pitched: float  # probability of a pitched roof
 
 
 DISTRICTS: dict[str, District] = {
@@ -44,11 +44,11 @@ class Side:
 
     sign: int
     kerb: float
-    pavement: float  # where it ends
+    pavement: float  # its outer edge
     facade: float
     parking: bool
     trees: bool
-    blocks: tuple[tuple[float, float, bool], ...]  # (near, far, built): z ranges; what is not built is green
+    blocks: tuple[tuple[float, float, bool], ...]  # (near, far, built): z ranges; unbuilt ones are green
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def sample_street(rng: np.random.Generator) -> Street:
     hand = 1 if rng.random() < 0.7 else -1  # drive on the right, or on the left
     width = float(rng.uniform(3.0, 3.5))
     against = int(rng.integers(district.lanes[0], district.lanes[1] + 1))
-    beside = int(rng.random() < 0.25)  # another lane of ours between the camera and the kerb
+    beside = int(rng.random() < 0.25)  # another lane in our direction between the camera and the kerb
     junctions, end = _junctions(rng)
     sides = []
     for near_side, reach in ((True, 0.5 + beside), (False, 0.5 + against)):
@@ -95,7 +95,7 @@ def sample_street(rng: np.random.Generator) -> Street:
 
 
 def _junctions(rng: np.random.Generator) -> tuple[tuple[tuple[float, float], ...], float]:
-    """Where other roads cross, and where the street ends."""
+    """z ranges of crossing roads, and z of the end of the street."""
     spans, z = [], float(rng.uniform(12, 70))
     while z < FAR and rng.random() < 0.6:
         spans.append((z, z + float(rng.uniform(6.5, 10))))

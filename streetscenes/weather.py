@@ -1,4 +1,4 @@
-"""Kinds of weather and times of day, and the light they are made of."""
+"""Weather and times of day, and their light."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streetscenes.light import Light, srgb
 
 @dataclass(frozen=True)
 class Sky:
-    """Ranges a kind of weather is drawn from; colours are display colours."""
+    """Ranges of the properties of a weather; colours are display colours."""
 
     sun: tuple[float, float, float]
     sun_power: tuple[float, float]
@@ -113,12 +113,12 @@ SKIES: dict[str, Sky] = {
         noise=(0.012, 0.028),
     ),
 }
-SHARES = {"clear": 0.3, "low sun": 0.18, "overcast": 0.24, "rain": 0.12, "dusk": 0.16}
+FREQUENCIES = {"clear": 0.3, "low sun": 0.18, "overcast": 0.24, "rain": 0.12, "dusk": 0.16}
 
 
 def sample_light(rng: np.random.Generator) -> Light:
-    """A weather by its share, then every property from its range."""
-    sky = SKIES[str(rng.choice(list(SHARES), p=list(SHARES.values())))]
+    """Sample a weather by its frequency, then every property from its range."""
+    sky = SKIES[str(rng.choice(list(FREQUENCIES), p=list(FREQUENCIES.values())))]
 
     def between(limits: Sequence[float]) -> float:
         return float(rng.uniform(limits[0], limits[1]))

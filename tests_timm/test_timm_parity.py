@@ -94,8 +94,8 @@ def test_resnet50(stride: int) -> None:
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         features, (first, low, _, _, high) = model.trunk(images), theirs(images)
-    assert_close(features.taps[2], first)
-    assert_close(features.taps[4], low)
+    assert_close(features.skips[2], first)
+    assert_close(features.skips[4], low)
     assert_close(features.high, high)
 
 

@@ -18,7 +18,7 @@ NAMES = ("road", "building", "car")
 
 
 @pytest.mark.parametrize(
-    ("name", "stride", "channels", "taps"),
+    ("name", "stride", "channels", "skip_channels"),
     [
         ("efficientnet_b4", 8, 448, {2: 24, 4: 32}),
         ("efficientnet_b4_os16", 16, 448, {2: 24, 4: 32, 8: 56}),
@@ -32,15 +32,17 @@ NAMES = ("road", "building", "car")
     ],
 )
 def test_features_have_the_strides_and_channels_they_say(
-    name: str, stride: int, channels: int, taps: dict[int, int]
+    name: str, stride: int, channels: int, skip_channels: dict[int, int]
 ) -> None:
     trunk = build_trunk(f"timm:{name}").eval()
-    assert (trunk.stride, trunk.channels, dict(trunk.taps)) == (stride, channels, taps)
-    height, width = 2 * trunk.multiple, 3 * trunk.multiple
+    assert (trunk.stride, trunk.channels, dict(trunk.skip_channels)) == (stride, channels, skip_channels)
+    height, width = 2 * trunk.size_divisor, 3 * trunk.size_divisor
     with torch.no_grad():
         high, low = trunk(torch.randn(1, 3, height, width))
     assert high.shape == (1, channels, height // stride, width // stride)
-    assert {s: tuple(x.shape) for s, x in low.items()} == {s: (1, c, height // s, width // s) for s, c in taps.items()}
+    assert {s: tuple(x.shape) for s, x in low.items()} == {
+        s: (1, c, height // s, width // s) for s, c in skip_channels.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b4", "tf_efficientnet_b4"])
@@ -83,7 +85,7 @@ def test_any_image_size_before_and_after_a_file(name: str, size: tuple[int, int]
     images = torch.randn(1, 3, *size)
     again, _ = weights_from_bytes(weights_to_bytes(model, WeightsCard(table=table, class_names=NAMES)), "x")
     with torch.no_grad():
-        evidence, out, same = model.evidence(images), model(images).fused, again(images).fused
+        evidence, out, same = model.forward_scale(images), model(images).fused, again(images).fused
     stride = model.trunk.stride
     assert evidence.logits.shape == (1, 3, -(-size[0] // stride), -(-size[1] // stride))
     assert out.shape == (1, 3, *size)

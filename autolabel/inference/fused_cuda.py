@@ -80,8 +80,8 @@ class _Tables:
         if term.attention is not None:
             self._attention.append(term.attention.reshape(-1))
         fields += [term.attention is not None, term.adds]
-        for taps in (*term.own, *term.of_logits, *term.of_attention):
-            fields += self._axis(taps)
+        for axis in (*term.own, *term.of_logits, *term.of_attention):
+            fields += self._axis(axis)
         assert len(fields) == _FIELDS, len(fields)
         self._terms += fields
         self._constants.append(term.weight)
@@ -98,10 +98,10 @@ class _Tables:
         maps = [torch.cat(parts).to(torch.float32) for parts in (self._logits, attention)]
         return maps + [tensor.to(self._device, non_blocking=True) for tensor in host]
 
-    def _axis(self, taps: ResampleWeights) -> list[int]:
-        fields = [_size(self._firsts), _size(self._weights), taps.width]
-        self._firsts.append(torch.from_numpy(taps.first).to(torch.int32))
-        self._weights.append(torch.from_numpy(taps.weights).to(torch.float32).reshape(-1))
+    def _axis(self, axis: ResampleWeights) -> list[int]:
+        fields = [_size(self._firsts), _size(self._weights), axis.width]
+        self._firsts.append(torch.from_numpy(axis.first).to(torch.int32))
+        self._weights.append(torch.from_numpy(axis.weights).to(torch.float32).reshape(-1))
         return fields
 
 
@@ -118,8 +118,8 @@ def _image_shape(maps: Tensor) -> tuple[int, int]:
 
 
 @triton.jit
-def _tap(firsts, weights, axis, position, number):  # type: ignore[no-untyped-def]  # typed by Triton
-    """Source position and weight of one tap of an axis."""
+def _source(firsts, weights, axis, position, number):  # type: ignore[no-untyped-def]  # typed by Triton
+    """Number `number` of the source positions of a target, and its weight."""
     first = tl.load(firsts + tl.load(axis) + position)
     weight = tl.load(weights + tl.load(axis + 1) + position * tl.load(axis + 2) + number)
     return first + number, weight
@@ -132,9 +132,9 @@ def _attention_at(attention, firsts, weights, term, image, y, x):  # type: ignor
     columns = tl.load(term + 5)
     result = tl.zeros(y.shape, tl.float32)
     for i in range(tl.load(term + 22)):
-        row, down = _tap(firsts, weights, term + 20, y, i)
+        row, down = _source(firsts, weights, term + 20, y, i)
         for j in range(tl.load(term + 25)):
-            column, across = _tap(firsts, weights, term + 23, x, j)
+            column, across = _source(firsts, weights, term + 23, x, j)
             result += down * across * tl.load(attention + start + row * columns + column)
     return result
 
@@ -146,12 +146,12 @@ def _logits_at(logits, firsts, weights, term, image, y, x, k, num_classes):  # t
     columns = tl.load(term + 2)
     result = tl.zeros((y.shape[0], k.shape[0]), tl.float32)
     for i in range(tl.load(term + 16)):
-        row, down = _tap(firsts, weights, term + 14, y, i)
+        row, down = _source(firsts, weights, term + 14, y, i)
         for j in range(tl.load(term + 19)):
-            column, across = _tap(firsts, weights, term + 17, x, j)
+            column, across = _source(firsts, weights, term + 17, x, j)
             places = start + ((row * columns + column) * num_classes)[:, None] + k[None, :]
             weight = down * across
-            # A tap that counts for nothing must not bring in what is not finite.
+            # A weight of 0 times an infinite logit would be NaN.
             read = (k < num_classes)[None, :] & (weight != 0.0)[:, None]
             result += weight[:, None] * tl.load(logits + places, mask=read, other=0.0)
     return result
@@ -196,9 +196,9 @@ def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
             added = tl.zeros((BLOCK, CLASSES), tl.float32)
             share = tl.zeros((BLOCK,), tl.float32)
             for i in range(tl.load(term + 10)):
-                own_y, down = _tap(firsts, weights, term + 8, y, i)
+                own_y, down = _source(firsts, weights, term + 8, y, i)
                 for j in range(tl.load(term + 13)):
-                    own_x, across = _tap(firsts, weights, term + 11, x, j)
+                    own_x, across = _source(firsts, weights, term + 11, x, j)
                     weight = down * across * tl.load(constants + number)
                     if tl.load(term + 6) == 1:
                         weight = weight * _attention_at(attention, firsts, weights, term, image, own_y, own_x)

@@ -134,12 +134,12 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor) -> Non
             tile.view(len(rows), -1).addmm_(rows, between.view(rows.shape[1], -1))
 
 
-def _shifted_block(taps: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:
+def _shifted_block(axis: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:
     """For targets start ... stop - 1, those before and those after them, zero beyond the ends: the first source
     position they need, and (targets, 3, sources) from there on."""
-    stop = min(stop, len(taps))
-    low, block = taps.block(max(0, start - 1), min(len(taps), stop + 1))
-    padded = np.pad(block, ((start == 0, stop == len(taps)), (0, 0)))
+    stop = min(stop, len(axis))
+    low, block = axis.block(max(0, start - 1), min(len(axis), stop + 1))
+    padded = np.pad(block, ((start == 0, stop == len(axis)), (0, 0)))
     return low, np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
 

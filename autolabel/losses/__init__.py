@@ -1,4 +1,4 @@
-"""Losses on logits and label maps; 255 and whatever is not a class is ignored everywhere."""
+"""Losses on logits and label maps. They ignore every pixel whose label is not a class, such as 255."""
 
 from autolabel.losses.masking import LossNormalizer, loss_normalizer
 from autolabel.losses.pixelwise import bce_loss, cross_entropy

@@ -1,4 +1,4 @@
-"""Losses that are sums over pixels: sigmoid cross-entropy per class, and softmax cross-entropy."""
+"""Losses that are sums over pixels: binary cross-entropy per class, and softmax cross-entropy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from autolabel.models.layers import at_least_float32
 
 
 class _Loss(NamedTuple):
-    """A loss of one pixel whose gradient with respect to the logits is probabilities - one-hot label."""
+    """A pixelwise loss whose gradient with respect to the logits is probabilities - one-hot label."""
 
     values: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (B, K, H, W), target -> (B, 1, H, W)
     probabilities: Callable[[torch.Tensor], torch.Tensor]  # logits -> (B, K, H, W)
 
 
 def _bce_values(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Over the classes of a pixel, BCE adds up to sum softplus(logits) - logit of its label: no one-hot map."""
+    """BCE summed over the classes of a pixel is sum softplus(logits) - logit of its label: no one-hot map is needed."""
     return F.softplus(logits).sum(dim=1, keepdim=True) - logits.gather(1, target)
 
 
@@ -40,10 +40,10 @@ def bce_loss(
     counts: LossNormalizer | None = None,
     confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Sum over valid pixels and classes, divided by (valid pixels + 1): the BCE part of the RMI loss.
+    """Sum over valid pixels and classes, divided by (valid pixels + 1): the BCE term of the RMI loss.
 
-    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored; `counts` of the batch
-    they are part of, by default their own. `confidence` (B, H, W) uint8: what each pixel counts, 255 = 1.
+    `logits` is (B, K, H, W), `labels` (B, H, W) integer; labels outside 0..K-1 are ignored. `counts` is the normaliser
+    of the whole batch, by default of these images. `confidence` is (B, H, W) uint8 with 255 = 1.
     """
     counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     with torch.autocast(logits.device.type, enabled=False):
@@ -59,11 +59,11 @@ def cross_entropy(
 ) -> torch.Tensor:
     """Mean of the softmax cross-entropy over the valid pixels; 0, not NaN, where there are none.
 
-    Arguments as of `bce_loss`.
+    The arguments are those of `bce_loss`.
     """
     counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     with torch.autocast(logits.device.type, enabled=False):
-        least = 1 if confidence is None else 1 / FULL  # of a batch with any valid pixel
+        least = 1 if confidence is None else 1 / FULL  # the least positive sum of confidence
         total = _PixelSum.apply(logits, labels, confidence, _CROSS_ENTROPY) / counts.valid.clamp(min=least)  # type: ignore[no-untyped-call]  # torch's
         loss: torch.Tensor = total.to(loss_type(logits))
         return loss
@@ -75,13 +75,13 @@ def loss_type(logits: torch.Tensor) -> torch.dtype:
 
 
 def summed_bce(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None) -> torch.Tensor:
-    """Float64 sum over valid pixels and classes, to be divided by what a batch counts."""
+    """Float64 sum over valid pixels and classes, not yet normalised."""
     total: torch.Tensor = _PixelSum.apply(logits, labels, confidence, _BCE)  # type: ignore[no-untyped-call]  # torch's
     return total
 
 
 def bce_sum(logits: torch.Tensor, target: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Float64 sum over the valid pixels of (B, K, H, W) and all classes; `targets` of the labels."""
+    """Float64 sum over the valid pixels of (B, K, H, W) and all classes; `target` and `valid` are from `targets`."""
     return _sum(_BCE, logits, target, valid, None)
 
 
@@ -93,7 +93,7 @@ def _sum(
 
 
 class _PixelSum(torch.autograd.Function):
-    """Float64 sum of a loss over the valid pixels. Only logits, labels and confidence are kept for the gradient."""
+    """Float64 sum of a loss over the valid pixels. Only logits, labels and confidence are saved for backward."""
 
     @staticmethod
     def forward(
@@ -116,6 +116,6 @@ class _PixelSum(torch.autograd.Function):
             target, valid = targets(strip.of(labels), logits.shape[1])
             error = ctx.loss.probabilities(at_least_float32(strip.of(logits)))
             error.scatter_(1, target, error.gather(1, target) - 1)
-            share = pixel_weights(valid, strip.of_any(confidence))
-            strip.of(result).copy_(error.mul_((share * gradient).to(error.dtype)))
+            pixel_weight = pixel_weights(valid, strip.of_any(confidence))
+            strip.of(result).copy_(error.mul_((pixel_weight * gradient).to(error.dtype)))
         return result, None, None, None

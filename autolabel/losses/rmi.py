@@ -1,10 +1,9 @@
-"""The pooling of the RMI loss: kernel and stride 4, padding 2, the padding counted.
+"""Region mutual information loss (Zhao et al., arXiv 1910.12037), in the form used for the published networks.
 
-Region mutual information loss (Zhao et al., arXiv 1910.12037), in the form the published networks were trained with.
-
-A class's map of probabilities p and of labels y are pooled; every 3x3 neighbourhood is a 9-vector. What the loss
-minimises is the log-determinant of the covariance of y given p: neighbourhoods of the label that those of the
-prediction do not explain. It may be negative: a class absent from the crop gives 0.5 ln(5e-4) = -3.80.
+For each class, the maps of probabilities p and labels y are average-pooled (kernel and stride 4, padding 2, padding
+included), and every 3x3 neighbourhood is a 9-vector. The loss minimises the log-determinant of the covariance of y
+given p, the variance of the label's neighbourhoods that the prediction's do not explain. It may be negative: a class
+that is absent from the crop gives 0.5 ln(5e-4) = -3.80.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from autolabel.losses.pixelwise import bce_loss, bce_sum, loss_type, summed_bce
 from autolabel.losses.rmi_statistics import RADIUS, WINDOW, Statistics, gradient, information
 from autolabel.losses.tiling import PADDING, POOL, Strip, grid_size, strip_size, strips
 
-FLOOR = 1e-6  # least probability of a pixel of the map
+FLOOR = 1e-6  # added to the probability of every pixel of the map
 
 
 class Scratch:
-    """Float64 (images, K, rows, columns) for one strip at a time, in whole cells; zero outside the map."""
+    """A float64 buffer (images, K, rows, columns) for one strip at a time, in whole cells; zero outside the map."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         images, cells = strip_size(logits)
@@ -39,7 +38,7 @@ class Scratch:
         return self._buffer[:images, :, : rows * POOL]
 
     def pixels(self, strip: Strip) -> torch.Tensor:
-        """View of the pixels of the map among the cells."""
+        """View of the pixels of the map in the cells; rows outside the map become zero."""
         cells = self.cells(strip)
         top = strip.rows.start - (strip.cells.start * POOL - PADDING)
         bottom = top + strip.rows.stop - strip.rows.start
@@ -49,7 +48,7 @@ class Scratch:
 
 
 def cell_sums(cells: torch.Tensor) -> torch.Tensor:
-    """(..., 4 h, 4 w) -> (..., h, w)."""
+    """Sums over cells of 4x4: (..., 4 h, 4 w) -> (..., h, w)."""
     sums: torch.Tensor = cells.unflatten(-2, (-1, POOL)).sum(dim=-2).unflatten(-1, (-1, POOL)).sum(dim=-1)
     return sums
 
@@ -59,7 +58,7 @@ def pooled_size(size: Sequence[int]) -> tuple[int, int]:
 
 
 def pooled_floor(size: Sequence[int], device: torch.device) -> torch.Tensor:
-    """(h, w) float64: the pooling of FLOOR at every pixel; less at the borders."""
+    """(h, w) float64: a map of FLOOR after pooling, which is smaller at the borders."""
     covered = []
     for side, count in zip(size, pooled_size(size), strict=True):
         start = torch.arange(count, dtype=torch.float64, device=device) * POOL - PADDING
@@ -68,9 +67,9 @@ def pooled_floor(size: Sequence[int], device: torch.device) -> torch.Tensor:
 
 
 def pooled_labels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """The pooling of one-hot labels, times 16, by counting: the one-hot map never exists.
+    """Pooled one-hot labels times 16: (B, H, W) integer -> (B, K, h, w) uint8. Ignored pixels are zero in every class.
 
-    (B, H, W) integer -> (B, K, h, w) uint8. Ignored pixels are zero in every class.
+    Pixels are counted per cell, so the one-hot map never exists.
     """
     batch, height, width = labels.shape
     rows, columns = pooled_size((height, width))
@@ -88,7 +87,7 @@ def pooled_labels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     return counts[:, :-1].view(batch, num_classes, rows, columns).to(torch.uint8)
 
 
-BCE_SHARE = 0.5
+BCE_WEIGHT = 0.5
 
 
 def rmi_loss(
@@ -97,30 +96,33 @@ def rmi_loss(
     counts: LossNormalizer | None = None,
     confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """0.5 BCE + 0.5 RMI; BCE alone where a side is below 8 pixels, too small for one neighbourhood.
+    """0.5 BCE + 0.5 RMI; BCE alone if a side is below 8 pixels, which is too small for one neighbourhood.
 
-    RMI is the sum over classes of the mean over the batch of 0.5 logdet(M + ridge) / 9, with
-    M = C_yy - C_yp (C_pp + ridge)^-1 C_yp^T of the unnormalised covariances C of neighbourhoods (`losses.region`).
-    `logits` (B, K, H, W), `labels` (B, H, W) integer, 255 and whatever is not a class ignored: they count as label 0
-    with the least probability. `counts` of the batch they are part of, by default their own. `confidence` (B, H, W)
-    uint8: what each pixel counts in BCE, 255 = 1; RMI, a statistic of regions, knows only pixels that count and others.
+    RMI is the sum over classes of the mean over the batch of 0.5 logdet(M + ridge) / 9, where
+    M = C_yy - C_yp (C_pp + ridge)^-1 C_yp^T and C are the unnormalised covariances of neighbourhoods
+    (`losses.rmi_statistics`).
+
+    `logits` is (B, K, H, W), `labels` (B, H, W) integer. A pixel whose label is not a class is ignored: RMI sees label
+    0 with the least probability there. `counts` is the normaliser of the whole batch, by default of these images.
+    `confidence` is (B, H, W) uint8 with 255 = 1; it weighs pixels in BCE only, because RMI is a statistic of regions.
     """
     counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
         return bce_loss(logits, labels, counts, confidence)
     with torch.autocast(logits.device.type, enabled=False):
         bce, rmi = _Sums.apply(logits, labels)  # type: ignore[no-untyped-call]  # torch's
-        if confidence is not None:  # a pass of its own
+        if confidence is not None:  # a separate pass
             bce = summed_bce(logits, labels, confidence)
-        loss = BCE_SHARE * bce / (counts.valid + 1) + (1 - BCE_SHARE) * rmi / (WINDOW * counts.images)
+        loss = BCE_WEIGHT * bce / (counts.valid + 1) + (1 - BCE_WEIGHT) * rmi / (WINDOW * counts.images)
         scalar: torch.Tensor = loss.to(loss_type(logits))
         return scalar
 
 
 class _Sums(torch.autograd.Function):
-    """Float64 BCE over valid pixels and classes, and information over images and classes.
+    """Float64 sums of BCE over valid pixels and classes, and of RMI over images and classes.
 
-    Kept for the backward pass: logits and labels as they are, and what is small. The gradient is made in one go.
+    The backward pass computes both gradients together. It saves logits, labels and pooled maps, nothing else of full
+    size.
     """
 
     @staticmethod
@@ -163,6 +165,6 @@ class _Sums(torch.autograd.Function):
 
 
 def _over_the_grid(slope: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    """Zero for the pixels that no cell pools."""
+    """Pad to the grid with zeros, for the pixels that the pooling leaves out."""
     height, width = grid_size(size)
     return torch.nn.functional.pad(slope, (0, width - slope.shape[3], 0, height - slope.shape[2]))

@@ -1,4 +1,4 @@
-"""The two heavy steps of the region statistics, on rows of maps.
+"""The two expensive steps of the region statistics, on rows of maps, in plain torch.
 
 Row r of two maps, (N, h, w) each, makes six rows u: u[map, shift] = map[r, shift : shift + w - 2], shift 0..2.
 """
@@ -14,21 +14,21 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-MARGIN = 2  # rows of zeros above and below a map: as far as a row's products reach
+MARGIN = 2  # rows of zeros above and below a map, because the products of a row reach two rows further
 
 
 class Kernels(NamedTuple):
-    # two (N, h, w) -> products (N, h, 6, 18) of u[r] with u[r], u[r + 1], u[r + 2], zeros below the map; the sums
+    # two (N, h, w) -> products (N, h, 6, 18) of u[r] with u[r], u[r + 1], u[r + 2], zeros below the map; and sums
     # (N, h, 6) of u[r]
     products: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     # two (N, h, w), weights (N, h, 3, 30), shifts (N, h, 3) -> (N, h, w): v[r] = weights[r] (u[r - 2], .. u[r + 2])
-    # - shifts[r], with zeros outside the map; v[r, shift] adds to where that shift is cut out
+    # - shifts[r], with zeros outside the map; the result sums v[r, shift], each at the columns of its shift
     spread: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @cache
 def kernels(device: torch.device) -> Kernels:
-    """The fastest that work there."""
+    """The fastest kernels that work on a device."""
     return FAST[device.type](device) if device.type in FAST else PLAIN
 
 
@@ -44,7 +44,7 @@ def _products(p: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 def _spread(p: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     count, height, width = p.shape
     rows = _shifted_rows(p, y)
-    # A run of five begins two rows above the row it is for; those that begin in a lower margin are for none.
+    # The run of five rows for a row starts two rows above it; runs that start in a lower margin are unused.
     padded = F.pad(weights, (0, 0, 0, 0, 0, 2 * MARGIN)).flatten(0, 1)
     out = p.new_empty(len(rows), 3, width - 2)
     torch.bmm(padded[: -2 * MARGIN], _runs(rows, 5), out=out[: -2 * MARGIN])
@@ -56,7 +56,7 @@ def _spread(p: torch.Tensor, y: torch.Tensor, weights: torch.Tensor, shifts: tor
 
 
 def _shifted_rows(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """(N (h + 4), 6, w - 2): u of every row, with margins."""
+    """u of every row, with margins: (N (h + 4), 6, w - 2)."""
     count, height, width = p.shape
     rows = p.new_empty(count, height + 2 * MARGIN, 6, width - 2)
     rows[:, :MARGIN] = 0
@@ -77,9 +77,9 @@ PLAIN = Kernels(_products, _spread)
 
 
 def triton_kernels(device: torch.device) -> Kernels:
-    """Those of `row_kernels`, once they have compiled and agreed with the plain ones; else these, and a warning.
+    """The Triton kernels if they compile and agree with the plain ones, else the plain ones and a warning.
 
-    A kernel needs a compiler and a driver that fit: a training must not end because one of them does not.
+    Triton needs a compiler and a matching driver, and a training must not fail without them.
     """
     if find_spec("triton") is None:
         return PLAIN
@@ -89,7 +89,7 @@ def triton_kernels(device: torch.device) -> Kernels:
         fast = Kernels(rmi_kernels_triton.products, rmi_kernels_triton.spread)
         if _agree(fast, PLAIN, device):
             return fast
-        reason = "other results"
+        reason = "different results"
     except Exception as error:
         reason = repr(error)
     warnings.warn(f"RMI loss without its Triton kernels on {device}: {reason}", RuntimeWarning, stacklevel=2)

@@ -1,6 +1,6 @@
-"""`row_products` in Triton: one pass over the maps, nothing of six times their size.
+"""The kernels of `rmi_kernels_torch` in Triton: one pass over the maps, without temporaries of six times their size.
 
-Every program writes what nobody else does, in a fixed order: the same bits on every run. Needs `triton` to be imported.
+No two programs write to the same place, and sums have a fixed order, so every run gives the same bits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-COLUMNS = 64  # of a row at a time, beside up to 32 products
+COLUMNS = 64  # of a row at a time, for up to 32 products
 PIXELS = 128
 
 
@@ -56,7 +56,9 @@ def _spread_kernel(
         inside = (place >= 0) & (place < width - 2)
         value = tl.zeros([PIXELS], dtype=tl.float64) - tl.load(shifts + row * 3 + s)
         for j in tl.static_range(30):
-            other_row = row % height + (j // 6 - 2) + 0 * place  # a vector: a mask of the interpreter must be one
+            other_row = (
+                row % height + (j // 6 - 2) + 0 * place
+            )  # a vector, because Triton's interpreter needs a vector mask
             is_map = inside & (other_row >= 0) & (other_row < height)
             x = maps + (j % 6 // 3) * size + (row + (j // 6 - 2)) * width + place + j % 3
             value += tl.load(weights + (row * 3 + s) * 30 + j) * tl.load(x, mask=is_map, other=0.0)

@@ -1,6 +1,7 @@
-"""Logits in strips: what lies between them and a sum, or between them and their gradient, never exists at full size.
+"""Strips of logits, so that the temporaries of a loss and of its gradient never exist at full size.
 
-A strip holds whole cells of the pooling of the RMI loss (kernel and stride 4, padding 2), so that it pools alone.
+A strip holds whole cells of the pooling of the RMI loss (kernel and stride 4, padding 2), so that it can be pooled
+without its neighbours.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import torch
 
 POOL = 4
 PADDING = POOL // 2
-CPU_BYTES = 4 * 2**20  # of float64, a thread: stays in the caches of its core
-OTHER_BYTES = 64 * 2**20  # elsewhere a launch costs more than memory traffic
+CPU_BYTES = 4 * 2**20  # of float64 per thread; fits into the caches of a core
+OTHER_BYTES = 64 * 2**20  # on other devices launches cost more than memory traffic
 
 
 class Strip(NamedTuple):
@@ -22,27 +23,27 @@ class Strip(NamedTuple):
     rows: slice  # rows of the logits
 
     def of(self, maps: torch.Tensor) -> torch.Tensor:
-        """View of (B, ..., H, W) maps."""
+        """View of this strip in (B, ..., H, W) maps."""
         return maps[self.images, ..., self.rows, :]
 
     def of_any(self, maps: torch.Tensor | None) -> torch.Tensor | None:
-        """Likewise, of maps that need not be there."""
+        """As `of`, or None without maps."""
         return None if maps is None else self.of(maps)
 
 
 def grid_size(size: Sequence[int]) -> tuple[int, int]:
-    """Rows and columns of cells that cover a map of `size`; the pooling leaves the last out where 3 pixels are over."""
+    """Rows and columns of cells that cover a map of `size`; the pooling itself may leave out an incomplete last one."""
     height, width = size
     return -(-(height + PADDING) // POOL), -(-(width + PADDING) // POOL)
 
 
 def work_size(device: torch.device, cpu: int, other: int) -> int:
-    """What to work on at a time: so much a thread on a CPU."""
+    """Amount of work per step: `cpu` per thread on a CPU, `other` on other devices."""
     return cpu * torch.get_num_threads() if device.type == "cpu" else other
 
 
 def strip_size(logits: torch.Tensor) -> tuple[int, int]:
-    """Images and rows of cells of a strip; the last ones have fewer."""
+    """Images and rows of cells per strip; the last strips have fewer."""
     batch, classes, height, width = logits.shape
     num_rows, num_columns = grid_size((height, width))
     budget = work_size(logits.device, CPU_BYTES, OTHER_BYTES)
@@ -51,7 +52,7 @@ def strip_size(logits: torch.Tensor) -> tuple[int, int]:
 
 
 def strips(logits: torch.Tensor) -> Iterator[Strip]:
-    """Of (B, K, H, W), image after image, from the top to the bottom."""
+    """The strips of (B, K, H, W), image by image, from top to bottom."""
     batch, _, height, width = logits.shape
     num_rows, _ = grid_size((height, width))
     images, cells = strip_size(logits)

@@ -1,4 +1,4 @@
-"""The whole training loss."""
+"""The training loss."""
 
 from __future__ import annotations
 
@@ -37,12 +37,11 @@ def training_loss(
     counts: LossNormalizer | None = None,
     confidence: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(that scale alone).
+    """main(fused) + aux_weight * side(fused auxiliary) + scale_weight * sum over scales of side(logits of the scale).
 
-    `labels` (B, H, W) at the size of the output. A scalar; with RMI it may be negative. The defaults
-    are the published ones. With the `counts` of a larger batch the value is the share of these images: the shares of
-    its parts add up to its loss, and so do their gradients. `confidence` (B, H, W) uint8: what each pixel
-    counts, 255 = 1.
+    `labels` is (B, H, W), at the size of the output; `confidence` is (B, H, W) uint8 with 255 = 1. The result is a
+    scalar, which may be negative with RMI. The default weights are the published ones. With the normaliser `counts` of
+    a larger batch, the losses of the parts of the batch sum to its loss, and so do the gradients.
     """
     assert labels.shape == (output.fused.shape[0], *output.fused.shape[2:]), (labels.shape, output.fused.shape)
     counts = counts or loss_normalizer(labels, output.fused.shape[1], confidence)

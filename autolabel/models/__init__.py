@@ -1,4 +1,4 @@
-"""Networks: trunks, heads, fusions, their weights on file and the layouts others published."""
+"""Networks: trunks, heads, fusions, weights files, and the checkpoint layouts of other projects."""
 
 from autolabel.models.checkpoint import (
     Network,

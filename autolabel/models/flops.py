@@ -1,9 +1,9 @@
-"""What a network costs: its parameters, and the FLOPs of a pass, counted by torch on shapes alone.
+"""Parameters and FLOPs of a network, counted by torch on shapes alone.
 
-FLOPs are those of `torch.utils.flop_counter`: convolutions and matrix products, forward, 2 a multiply-add; norms,
-activations, resizing and the fusion itself are left out. A backward pass costs about twice the forward pass again,
-for every part alike, so ratios of training costs are those of forward passes (and torch's formula for it does not
-know grouped convolutions).
+FLOPs are those of `torch.utils.flop_counter`: convolutions and matrix products of the forward pass, 2 per multiply-add.
+Norms, activations, resizing and the fusion itself are not counted. The backward pass of every component costs about
+twice its forward pass, so ratios of training costs equal those of forward passes; torch's own count of the backward
+pass is wrong for grouped convolutions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS = ("trunk", "head", "attention")  # the children of a `SegmentationModel`
 
 
 class PartCounts(NamedTuple):
-    """A number for each part of a network."""
+    """A number for each component of a network."""
 
     trunk: int
     head: int
@@ -35,17 +35,17 @@ class PartCounts(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """One image, once through the network."""
+    """The cost of one pass over one image."""
 
     parameters: PartCounts
-    scales: tuple[float, ...]  # that the pass runs over, ascending
+    scales: tuple[float, ...]  # of the pass, ascending
     flops: PartCounts  # all scales together
-    skipped: int  # FLOPs of the highest scale's attention: no fusion reads it, so it is not computed
+    skipped: int  # FLOPs of the highest scale's attention, which no fusion reads and no pass computes
 
 
 def count_training(table: dict[str, Any] | ModelConfig, num_classes: int, size: tuple[int, int]) -> Cost:
-    """The forward pass of training on one crop of (height, width) `size`. ConfigError: no such network."""
-    model, images = _on_paper(table, num_classes, size)
+    """The forward pass of training on one crop of `size` (height, width). ConfigError if there is no such network."""
+    model, images = _on_meta(table, num_classes, size)
     return _cost(model, model, images, model.training_scales)
 
 
@@ -57,20 +57,20 @@ def count_labelling(
     *,
     prepare: Callable[[SegmentationModel], SegmentationModel] = lambda model: model,
 ) -> Cost:
-    """Labelling one image of (height, width) `size` at `scales`, without flip, by the network that `prepare` makes of
-    the one on the meta device.
+    """Labelling one image of `size` (height, width) at `scales`, without flip.
 
-    ConfigError: no such network, or scales that its fusion cannot fuse.
+    `prepare` optimises the network on the meta device first. ConfigError if there is no such network, or its fusion
+    cannot fuse the scales.
     """
-    model, images = _on_paper(table, num_classes, size)
+    model, images = _on_meta(table, num_classes, size)
     model = prepare(model)
     return _cost(model, MultiscaleWrapper(model, scales), images, scales)
 
 
-def _on_paper(
+def _on_meta(
     table: dict[str, Any] | ModelConfig, num_classes: int, size: tuple[int, int]
 ) -> tuple[SegmentationModel, torch.Tensor]:
-    """A network and an image that have shapes and no memory. In eval mode: one image is then enough for any head."""
+    """A network and an image on the meta device. Eval mode, because some heads cannot train on one image."""
     with torch.device("meta"):
         return build_model(table, num_classes).eval(), torch.empty(1, 3, *size)
 
@@ -92,7 +92,7 @@ def _top_attention(model: SegmentationModel, images: torch.Tensor, scale: float)
         return 0
     scaled = resize(images, scaled_size((images.shape[-2], images.shape[-1]), scale))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.evidence(scaled)
+        model.forward_scale(scaled)
     return _sum(counter.get_flop_counts()[type(model.attention).__name__])
 
 

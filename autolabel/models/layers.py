@@ -1,7 +1,4 @@
-"""The building blocks that every trunk and head shares, each with its own initial weights.
-
-From 8-bit pictures to what a network reads: the one place.
-"""
+"""Layers that trunks and heads share, with their initialisation, and the normalisation of images."""
 
 from __future__ import annotations
 
@@ -13,7 +10,10 @@ from torch import nn
 
 
 class Conv(nn.Conv2d):
-    """Bare convolution without bias. Padding keeps the size at stride 1; He et al. 2015, normal, fan out."""
+    """Convolution, by default without bias. Padding keeps the size at stride 1.
+
+    Initialised as in He et al. 2015 (arXiv 1502.01852), normal, fan out.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, dilation: int = 1, bias: bool = False
@@ -50,9 +50,9 @@ class ConvNorm(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Every channel by itself, batch norm, then 1x1, batch norm and, by default, ReLU (Chollet, arXiv 1610.02357).
+    """Depthwise convolution, batch norm, then 1x1, batch norm and, by default, ReLU (Chollet, arXiv 1610.02357).
 
-    The depthwise start keeps the spread of what comes in: no ReLU follows.
+    The initial depthwise weights keep the variance of the input, because no ReLU follows.
     """
 
     def __init__(
@@ -72,15 +72,16 @@ class SeparableConv(nn.Module):
 
 
 def start_as_identity(last: ConvNorm) -> None:
-    """A residual block adds nothing at first, so that depth does not inflate the features (Goyal et al. 2017, 5.1)."""
+    """Zero the last norm of a residual block, so that depth does not inflate the features at the start of training
+    (Goyal et al., arXiv 1706.02677, section 5.1)."""
     nn.init.zeros_(last.norm.weight)
 
 
 class ClassifierConv(nn.Conv2d):
-    """1x1 convolution that ends in logits (most with bias) or in attention before its sigmoid (without).
+    """1x1 convolution to logits (mostly with bias) or to attention before its sigmoid (without).
 
-    It starts small: attention near 0.5, and every class near probability 1 / K, the best constant for the sigmoid
-    losses, so that the first steps need not learn that most classes are absent from a pixel.
+    The initial weights are small: attention starts near 0.5, and every class near probability 1 / K. This is the best
+    constant for the sigmoid losses, so the first steps need not learn that most classes are absent from a pixel.
     """
 
     def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
@@ -91,11 +92,11 @@ class ClassifierConv(nn.Conv2d):
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """float64 stays; half precision becomes float32."""
+    """Half precision becomes float32; float64 stays."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-# Statistics of ImageNet in RGB on [0, 1]; they belong to the weights and travel with them (`WeightsCard`).
+# Statistics of ImageNet in RGB on [0, 1]. They belong to the weights: every weights file records its own.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
@@ -103,7 +104,7 @@ STD = (0.229, 0.224, 0.225)
 def normalise(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> torch.Tensor:
     """RGB uint8, (B, H, W, 3) or (B, 3, H, W), -> float32 (B, 3, H, W): (x / 255 - mean) / std.
 
-    A batch that fits both layouts (H = 3 and W = 3) is read as (B, H, W, 3), the layout of decoded pictures.
+    A batch that fits both layouts (H = 3 and W = 3) is read as (B, H, W, 3), the layout of decoded images.
     """
     assert images.ndim == 4, images.shape
     assert images.dtype == torch.uint8, images.dtype
@@ -111,6 +112,8 @@ def normalise(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence[
         images = images.permute(0, 3, 1, 2)
     assert images.shape[1] == 3, images.shape
     normal = images.to(torch.float32)
-    for channel, m, s in zip(normal.unbind(1), mean, std, strict=True):  # by numbers: a tensor of them waits for a GPU
+    for channel, m, s in zip(
+        normal.unbind(1), mean, std, strict=True
+    ):  # scalars: a tensor of them would wait for the GPU
         channel.sub_(m * 255).mul_(1 / (s * 255))
     return normal

@@ -1,8 +1,8 @@
-"""Maps of which only the rows asked for are computed.
+"""Lazy maps: only the requested rows are computed.
 
-A `LazyMap` takes part in the same arithmetic as a tensor and in `models.resize`, but nothing is computed until `rows`
-asks for a strip of it; the fusions' own formulas then give fused logits strip by strip, and no map of full size ever
-exists. Resizing a resized map is one resampling (`models.taps`): no product lies between, so nothing is lost.
+A `LazyMap` supports the arithmetic of a tensor and `models.resize`, but computes nothing until `rows` requests a strip.
+So the formula of a fusion gives fused logits strip by strip, and no map of full size ever exists. Two resizes in a row
+become one resampling (`models.resample`), which is exact because both are linear.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from autolabel.models.resample import ResampleWeights, bilinear
 
-_BLOCK = {"cpu": 24}  # source columns read together: the fewer, the fewer zeros in their matrix
-_WHOLE = 1 << 30  # elsewhere few large products are faster
+_BLOCK = {"cpu": 24}  # source columns per matrix product: a narrow block has few zeros in its matrix
+_WHOLE = 1 << 30  # on other devices a few large products are faster
 
 
 class LazyMap:
-    """Base: `shape` (B, C, H, W), `like` (a tensor of its type and device), `rows`."""
+    """Base class; `like` is a tensor of the same type and device."""
 
     shape: tuple[int, int, int, int]
     like: Tensor
-    fresh = True  # the rows are computed for whoever asked, who may overwrite them
+    fresh = True  # `rows` returns a new tensor, which the caller may overwrite
 
     def rows(self, top: int, bottom: int) -> Tensor:
         """Rows top ... bottom - 1: (B, C, bottom - top, W)."""
-        raise TypeError(f"{type(self).__name__} gives no rows")
+        raise TypeError(f"{type(self).__name__} has no rows")
 
     def resized(self, size: tuple[int, int]) -> LazyMap:
         return LazyResize(self, bilinear(self.shape[2], size[0]), bilinear(self.shape[3], size[1]))
@@ -50,7 +50,7 @@ class LazyMap:
 
 
 class LazyLeaf(LazyMap):
-    """A map that exists."""
+    """A tensor."""
 
     fresh = False
 
@@ -64,36 +64,36 @@ class LazyLeaf(LazyMap):
     def resized(self, size: tuple[int, int]) -> LazyMap:
         if self.shape[1] > 1:
             return super().resized(size)
-        # One channel is small: all of it at once costs less than strip by strip.
+        # One channel is small: resizing it at once costs less than strip by strip.
         return LazyLeaf(F.interpolate(self._values, size=size, mode="bilinear", align_corners=False))
 
 
 class LazySum(LazyMap):
-    """An operation on pixels: of maps of one size, of one of them with one channel, or of a map and a number."""
+    """A pixelwise operation on two maps of one size (one may have a single channel), or on a map and a number."""
 
     def __init__(self, operation: Callable[..., Tensor], left: LazyMap, right: LazyMap | float) -> None:
-        maps = [part for part in (left, right) if isinstance(part, LazyMap)]
-        assert len({part.shape[2:] for part in maps}) == 1, [part.shape for part in maps]
+        maps = [operand for operand in (left, right) if isinstance(operand, LazyMap)]
+        assert len({operand.shape[2:] for operand in maps}) == 1, [operand.shape for operand in maps]
         batch, _, height, width = left.shape
-        self.shape = (batch, max(part.shape[1] for part in maps), height, width)
+        self.shape = (batch, max(operand.shape[1] for operand in maps), height, width)
         self.like = left.like
-        self._operation, self._parts = operation, (left, right)
+        self._operation, self._operands = operation, (left, right)
 
     def rows(self, top: int, bottom: int) -> Tensor:
-        operands: list[Tensor | float] = []
+        arguments: list[Tensor | float] = []
         out = None
-        for part in self._parts:
-            if isinstance(part, LazyMap):
-                values = part.rows(top, bottom)
-                out = values if part.fresh and part.shape == self.shape else out
-                operands.append(values)
+        for operand in self._operands:
+            if isinstance(operand, LazyMap):
+                values = operand.rows(top, bottom)
+                out = values if operand.fresh and operand.shape == self.shape else out
+                arguments.append(values)
             else:
-                operands.append(part)
-        return self._operation(*operands, out=out)
+                arguments.append(operand)
+        return self._operation(*arguments, out=out)
 
 
 class LazyResize(LazyMap):
-    """Another map resampled along rows and columns."""
+    """A map resampled along rows and columns."""
 
     def __init__(self, inner: LazyMap, down: ResampleWeights, across: ResampleWeights) -> None:
         self.shape = (*inner.shape[:2], len(down), len(across))
@@ -108,9 +108,9 @@ class LazyResize(LazyMap):
     def rows(self, top: int, bottom: int) -> Tensor:
         low, matrix = self._down.block(top, bottom)
         source = self._inner.rows(low, low + matrix.shape[1])
-        return torch.matmul(self._tensor(matrix), self._widened(source))
+        return torch.matmul(self._tensor(matrix), self._resampled_columns(source))
 
-    def _widened(self, source: Tensor) -> Tensor:
+    def _resampled_columns(self, source: Tensor) -> Tensor:
         """(B, C, r, w) -> (B, C, r, W)."""
         flat = source.reshape(-1, source.shape[-1])
         out = flat.new_empty((len(flat), len(self._across)))
@@ -121,7 +121,7 @@ class LazyResize(LazyMap):
 
     @cached_property
     def _columns(self) -> list[tuple[int, int, Tensor]]:
-        """(first column, first source column, matrix (sources, columns)) of every block of columns."""
+        """(first column, first source column, matrix (sources, columns)) per block of columns."""
         width = len(self._across)
         step = max(16, _BLOCK.get(self.like.device.type, _WHOLE) * width // self._across.source)
         blocks = [(start, *self._across.block(start, min(start + step, width))) for start in range(0, width, step)]

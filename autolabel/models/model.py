@@ -1,7 +1,4 @@
-"""Trunk x head x fusion: one network.
-
-A network together with the scales it labels at: one module, for export and for counting.
-"""
+"""A segmentation network: a trunk, a head and a fusion of scales."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ from autolabel.models.registry import choose
 from autolabel.models.resize import crop_to_size, pad_to_multiple, resize, scaled_size
 from autolabel.models.trunks import build_trunk
 
-Pass = tuple[StridedOutput, torch.Tensor | None]  # one scale's evidence and its auxiliary logits
+Pass = tuple[StridedOutput, torch.Tensor | None]  # the output of one scale and its auxiliary logits
 
 
 class ScaleOutput(NamedTuple):
-    """What one pass over the images of one scale gives, at the stride of the head (OCR: 4)."""
+    """The output of a pass at one scale, at the stride of the head (OCR: 4)."""
 
     logits: torch.Tensor  # (B, K, h, w)
     attention: torch.Tensor | None  # (B, 1, h, w) in (0, 1)
@@ -35,7 +32,7 @@ class ScaleOutput(NamedTuple):
 
 
 class TrainOutput(NamedTuple):
-    """What the training loss needs, all at the input size."""
+    """Inputs of the training loss, all at the input size."""
 
     fused: torch.Tensor  # (B, K, H, W)
     fused_aux: torch.Tensor | None  # (B, K, H, W)
@@ -43,7 +40,7 @@ class TrainOutput(NamedTuple):
 
 
 class SegmentationModel(nn.Module):
-    """Images are RGB, normalised (`models.normalise`), (B, 3, H, W), of any size from one pixel up."""
+    """Takes RGB images (B, 3, H, W), normalised (`models.normalise`), of any size from one pixel up."""
 
     def __init__(self, table: ModelConfig, num_classes: int) -> None:
         super().__init__()
@@ -52,24 +49,28 @@ class SegmentationModel(nn.Module):
         self.num_classes = num_classes
         self.fusion = choose("fusion", table.fusion, FUSIONS)
         if table.softmax and not self.fusion.fixed_scales:
-            raise ConfigError("model.softmax", f"{table.fusion} fusion has none", "leave it out, or take explicit")
+            raise ConfigError("model.softmax", f"{table.fusion} fusion has no softmax", "leave it out, or use explicit")
         self.training_scales = self.fusion.training_scales(table)
         self.trunk = build_trunk(table.trunk)
         self.head = build_head(self.trunk, num_classes, table)
         self.attention = self.fusion.head(self.head.channels, table)
 
-    def evidence(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
-        """One scale. `attention=False` leaves the attention head out: the highest scale's is never used.
+    def forward_scale(self, images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
+        """Run the network at one scale. `attention=False` skips the attention head: no fusion reads it at the highest
+        scale.
 
-        Whatever the network ran in, what comes out is at least float32: fusing and deciding need its precision.
+        The output is at least float32, because fusion and decision need its precision.
         """
         out = self._head_output(images)
         weight = self.attention(out.features) if attention and self.attention and not self.fusion.fixed_scales else None
         return ScaleOutput(out.logits, weight, out.aux)
 
     def forward(self, images: torch.Tensor) -> TrainOutput:
-        """The training pass: over the pair (low_scale, 1.0) for hierarchical fusion (arXiv 2005.10821, section 3.1),
-        all its scales for explicit, 1.0 otherwise. The auxiliary logits are fused by the same attention."""
+        """The training pass.
+
+        Hierarchical fusion trains on the pair (low_scale, 1.0) (arXiv 2005.10821, section 3.1), explicit fusion on all
+        its scales, the others on 1.0. The same attention fuses the auxiliary logits.
+        """
         size = images.shape[-2], images.shape[-1]
         passes = self._passes(images, self.training_scales)
         maps = [raw.resized() for raw, _ in passes]
@@ -82,31 +83,34 @@ class SegmentationModel(nn.Module):
         return TrainOutput(self.fusion.fuse(maps), self.fusion.fuse(aux) if aux else None, per_scale)
 
     def raw_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[StridedOutput]:
-        """Every scale's maps at the stride of the head, in the order given; ConfigError for scales that this fusion
-        cannot take."""
+        """The maps of every scale at the stride of the head, in the order of `scales`.
+
+        ConfigError for scales that this fusion cannot take.
+        """
         self.fusion.check(scales)
         return [raw for raw, _ in self._passes(images, scales)]
 
     def scale_maps(self, images: torch.Tensor, scales: Sequence[float]) -> list[ScaledOutput]:
-        """What `fusion.fuse` fuses: `raw_maps` at their scales' image sizes."""
+        """`raw_maps` resized to the image size of each scale, the input of `fusion.fuse`."""
         return [raw.resized() for raw in self.raw_maps(images, scales)]
 
     def _passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
-        """One pass a scale, in the order given."""
-        joint = self.fusion.fixed_scales and len(scales) > 1
-        return self._joint_passes(images, scales) if joint else self._own_passes(images, scales)
+        """One pass per scale, in the order of `scales`."""
+        if self.fusion.fixed_scales and len(scales) > 1:
+            return self._joint_passes(images, scales)
+        return self._separate_passes(images, scales)
 
-    def _own_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
-        """A scale's attention comes from its own features; the highest scale needs none."""
+    def _separate_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
+        """Each scale computes its attention from its own features; the highest scale needs none."""
         passes: list[Pass] = []
         for scale in scales:
             size = scaled_size((images.shape[-2], images.shape[-1]), scale)
-            out = self.evidence(resize(images, size), attention=scale != max(scales))
+            out = self.forward_scale(resize(images, size), attention=scale != max(scales))
             passes.append((StridedOutput(scale, out.logits, out.attention, size, size), out.aux))
         return passes
 
     def _joint_passes(self, images: torch.Tensor, scales: Sequence[float]) -> list[Pass]:
-        """All features first, then one head gives the attention of every scale, for the size of the images."""
+        """All features first; one head then computes the attention of every scale, for the size of the images."""
         size = images.shape[-2], images.shape[-1]
         sizes = {scale: scaled_size(size, scale) for scale in scales}
         outs = {scale: self._head_output(resize(images, sizes[scale])) for scale in scales}
@@ -119,26 +123,26 @@ class SegmentationModel(nn.Module):
         ]
 
     def _head_output(self, images: torch.Tensor) -> HeadOutput:
-        """Padded to what trunk and head need, the maps cut back; logits at least float32."""
-        multiple = math.lcm(self.trunk.multiple, self.head.multiple)
-        padded = pad_to_multiple(images, multiple)
+        """Pad the images to the size divisors of trunk and head, and crop the maps; logits are at least float32."""
+        divisor = math.lcm(self.trunk.size_divisor, self.head.size_divisor)
+        padded = pad_to_multiple(images, divisor)
         features, logits, aux = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
-        cut = partial(crop_to_size, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
-        if multiple > 1:
-            features, logits, aux = cut(features), cut(logits), None if aux is None else cut(aux)
+        crop = partial(crop_to_size, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
+        if divisor > 1:
+            features, logits, aux = crop(features), crop(logits), None if aux is None else crop(aux)
         return HeadOutput(features, at_least_float32(logits), None if aux is None else at_least_float32(aux))
 
 
 def build_model(table: dict[str, Any] | ModelConfig, num_classes: int) -> SegmentationModel:
-    """A network with fresh weights from `config.Model` or a part of its table (the rest has the published values).
+    """A randomly initialised network for a `ModelConfig` or some of its settings (the others keep their defaults).
 
-    The weights are drawn from torch's global generator. ConfigError: an unknown trunk, head, fusion or setting.
+    The weights are drawn from torch's global generator. ConfigError for an unknown trunk, head, fusion or setting.
     """
     return to_channels_last(SegmentationModel(_settings(table), num_classes))
 
 
 def to_channels_last(model: SegmentationModel) -> SegmentationModel:
-    """The memory format convolutions are fastest in, on CPUs and on GPUs with half precision."""
+    """The model in the memory format that is fastest on CPUs, and on GPUs in half precision."""
     fast: SegmentationModel = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     return fast
 
@@ -154,9 +158,9 @@ def _settings(table: dict[str, Any] | ModelConfig) -> ModelConfig:
 
 
 class MultiscaleWrapper(nn.Module):
-    """Normalised images (B, 3, H, W) -> fused logits (B, K, H, W): what labelling without flip decides on.
+    """A network together with its labelling scales: normalised images (B, 3, H, W) -> fused logits (B, K, H, W).
 
-    ConfigError for scales that the network's fusion cannot fuse.
+    Used for export and for counting FLOPs. ConfigError for scales that the network's fusion cannot fuse.
     """
 
     def __init__(self, model: SegmentationModel, scales: Sequence[float]) -> None:

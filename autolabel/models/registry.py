@@ -1,4 +1,4 @@
-"""Choosing by name."""
+"""Lookup of trunks, heads and fusions by name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Entry = TypeVar("Entry")
 
 
 def choose(kind: str, name: str, entries: dict[str, Entry], *, also: Iterable[str] = ()) -> Entry:
-    """The entry of that name. ConfigError with the known names otherwise, and `also` what is no entry of this table."""
+    """The entry `name`, else ConfigError with the known names; `also` lists names that are not in `entries`."""
     if name in entries:
         return entries[name]
     known = f"known: {', '.join([*sorted(entries), *also])}"

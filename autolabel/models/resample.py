@@ -1,8 +1,8 @@
-"""Linear resampling of one axis as short runs of weights, which compose exactly.
+"""Linear resampling of one axis as a banded matrix; two resamplings compose exactly.
 
-Bilinear resizing is linear and separable: what it does along one axis is a matrix with two neighbouring weights a row.
-Two of them in a row are their product, again with few weights a row. Where sizes divide, zeros fall out: x4 followed by
-/2 is x2 itself, two weights, and the map of x4 need never exist.
+Bilinear resizing is linear and separable. Along one axis it is a matrix with two adjacent weights per row. Two resizes
+in a row are the product of their matrices, which again has few weights per row. Where sizes divide, zeros drop out: x4
+followed by /2 is x2 with two weights, and the map of x4 need never exist.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ResampleWeights:
-    """target[i] = sum over t of weights[i, t] * source[first[i] + t], in float64; every tap lies inside the source."""
+    """target[i] = sum over t of weights[i, t] * source[first[i] + t], in float64; all indices lie in the source."""
 
     source: int  # length
     first: np.ndarray  # (n,) int64
@@ -29,7 +29,7 @@ class ResampleWeights:
         return width
 
     def after(self, inner: ResampleWeights) -> ResampleWeights:
-        """This resampling of what `inner` gives, as one."""
+        """One resampling that equals `inner` followed by this one."""
         assert self.source == len(inner), (self.source, len(inner))
         middle = self.first[:, None] + np.arange(self.width)  # (n, T): positions between the two
         first = inner.first[middle].min(axis=1)
@@ -42,8 +42,8 @@ class ResampleWeights:
         return _trimmed(inner.source, first, weights)
 
     def block(self, start: int, stop: int) -> tuple[int, np.ndarray]:
-        """For targets start ... stop - 1: the first source position they need, and the dense matrix (targets, sources)
-        from there on."""
+        """For targets start ... stop - 1: their first source position, and the dense matrix (targets, sources) from
+        there on."""
         first, weights = self.first[start:stop], self.weights[start:stop]
         low = int(first.min())
         matrix = np.zeros((stop - start, int(first.max()) + self.width - low))
@@ -57,21 +57,21 @@ def identity(length: int) -> ResampleWeights:
 
 
 def bilinear(source: int, target: int) -> ResampleWeights:
-    """Half-pixel centres (align_corners False), clamped at the ends, no antialias: what `models.resize` does."""
+    """Bilinear resizing as in `models.resize`: half-pixel centres (align_corners False), clamped, no antialias."""
     if source == target:
         return identity(source)
     position = np.maximum((np.arange(target) + 0.5) * source / target - 0.5, 0)
     low = np.minimum(position.astype(np.int64), source - 1)
-    share = np.where(low == source - 1, 0, position - low)
-    return _trimmed(source, low, np.stack([1 - share, share], axis=1))
+    fraction = np.where(low == source - 1, 0, position - low)
+    return _trimmed(source, low, np.stack([1 - fraction, fraction], axis=1))
 
 
 def _trimmed(source: int, first: np.ndarray, weights: np.ndarray) -> ResampleWeights:
-    """Without leading zeros, as narrow as the widest row allows, and no tap outside the source."""
+    """Drop leading zeros, make the rows as narrow as the widest allows, and keep every index inside the source."""
     used = weights != 0
     lead = used.argmax(axis=1)
     width = int((weights.shape[1] - used[:, ::-1].argmax(axis=1) - lead).max())
-    start = np.minimum(first + lead, source - width)  # rows at the end begin earlier
+    start = np.minimum(first + lead, source - width)  # rows at the end start earlier
     columns = (start - first)[:, None] + np.arange(width)
     inside = (columns >= 0) & (columns < weights.shape[1])
     taken = np.take_along_axis(weights, columns.clip(0, weights.shape[1] - 1), axis=1)

@@ -83,7 +83,7 @@ def test_weights_bring_their_network_and_classes(weights: Path) -> None:
     ("args", "code", "says"),
     [
         (["--trunk", "hrnet"], 2, "unknown trunk 'hrnet'"),
-        (["--trunk", "hrnet_tiny", "--head", "deeper"], 2, "heads for it: conv, ocr"),
+        (["--trunk", "hrnet_tiny", "--head", "deeper"], 2, "heads for this trunk: conv, ocr"),
         (["--fusion", "none"], 2, "unknown fusion 'none'"),
         (["nowhere"], 3, "nowhere: cannot be read"),
         (["--size", "64"], 2, "'64' is not of the form HEIGHTxWIDTH"),

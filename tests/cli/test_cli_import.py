@@ -187,8 +187,8 @@ def test_a_malicious_file_in_a_process_of_its_own(checkpoint: Path, tmp_path: Pa
     assert (done.returncode, done.stdout) == (3, "")
     asked = f"{os.system.__module__}.system"
     assert done.stderr == (
-        f"autolabel: {evil}: asks for {asked}, which no weights need; "
-        "nothing of it was run; ask for a file of tensors alone, a state dict or safetensors\n"
+        f"autolabel: {evil}: refers to {asked}, which no weights need; "
+        "no code in it was run; use a file that holds only tensors, a state dict or safetensors\n"
     )
     assert not marker.exists()
     assert not out.exists()
@@ -202,10 +202,10 @@ def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path
     image = write_image(tmp_path / "a.png")
     for command in (["predict", "--teacher", out, image], ["export", "model", out]):
         said = refused(call(*command, "--out", tmp_path / "out", "-q"), 3)
-        assert "drawn anew and know nothing yet: head.classifier (ocr.cls_head), head.aux_classifier" in said
+        assert "randomly initialised and not yet trained: head.classifier (ocr.cls_head), head.aux_classifier" in said
         assert not (tmp_path / "out").exists()
     settings = TeacherConfig(weights=out, model=TABLE, epochs=0)
-    with pytest.raises(WeightsError, match="drawn anew and know nothing yet"):
+    with pytest.raises(WeightsError, match="randomly initialised and not yet trained"):
         load_initial_model(settings, CLASS_SETS["camvid"].names)
     initial = load_initial_model(settings.model_copy(update={"epochs": 1}), CLASS_SETS["camvid"].names)
     check_trained(initial.card, "the card of what is trained holds no such mark")
@@ -215,5 +215,5 @@ def test_layers_drawn_anew_label_nothing_until_they_are_trained(checkpoint: Path
 @pytest.mark.parametrize(("kind", "name"), [("head", "deeperlab"), ("trunk", "timm:resnet50")])
 def test_what_has_no_published_layout(checkpoint: Path, tmp_path: Path, kind: str, name: str) -> None:
     said = refused(call("import-weights", checkpoint, "--out", tmp_path / "x", f"--{kind}", name), 2)
-    known = f"--head: no published layout of the head {name!r} is known; one of: conv, deeper, deeplabv3plus, ocr"
+    known = f"--head: the head {name!r} has no known published layout; one of: conv, deeper, deeplabv3plus, ocr"
     assert (known if kind == "head" else "unknown trunk") in said

@@ -227,7 +227,7 @@ def test_bf16_changes_few_labels() -> None:
     images = torch.from_numpy(np.stack([load(row) for row in ROWS if row.height == 32 and row.width == 48]))
     with torch.no_grad():  # evidence that varies, unlike a fresh network's
         torch.nn.init.normal_(model.head.classifier.weight)
-        model.head.classifier.bias -= model.evidence(normalise(images)).logits.mean(dim=(0, 2, 3))
+        model.head.classifier.bias -= model.forward_scale(normalise(images)).logits.mean(dim=(0, 2, 3))
     single, half = (
         InferenceModel(model, card, BOOK, scales=SCALES, precision=precision)(images) // BOOK.bins
         for precision in ("fp32", "bf16")

@@ -35,7 +35,7 @@ def by_hand(model: SegmentationModel, images: torch.Tensor, scales: list[float])
     for scale in scales:
         size = scaled_size((37, 50), scale)
         with torch.no_grad():
-            out = model.evidence(resize(images, size))
+            out = model.forward_scale(resize(images, size))
         attention = None if out.attention is None else resize(out.attention, size)
         maps.append(ScaledOutput(scale, resize(out.logits, size), attention))
     return model.fusion.fuse(maps)
@@ -58,7 +58,7 @@ def test_order_of_the_scales_does_not_count(network: SegmentationModel, images: 
 
 def test_one_scale_is_the_plain_network(network: SegmentationModel, images: torch.Tensor) -> None:
     with torch.no_grad():
-        plain = resize(network.evidence(images).logits, (37, 50))
+        plain = resize(network.forward_scale(images).logits, (37, 50))
     assert torch.equal(multiscale_logits(network, images, [1.0]), plain)
 
 
@@ -81,7 +81,7 @@ def test_every_scale_by_itself(network: SegmentationModel, images: torch.Tensor)
     assert list(found) == [2.0, 1.0, 0.5]
     torch.testing.assert_close(sum(each.weight for each in found.values()), torch.ones(2, 1, 37, 50))
     with torch.no_grad():
-        alone = network.evidence(resize(images, (18, 25))).logits
+        alone = network.forward_scale(resize(images, (18, 25))).logits
     torch.testing.assert_close(found[0.5].values, resize(alone, (18, 25)))
     assert not any(each.values.requires_grad or each.weight.requires_grad for each in found.values())
 

@@ -106,9 +106,9 @@ def test_half_precision_copy() -> None:
     prepared = prepare(trained(*NETWORKS[0]).float(), dtype=torch.bfloat16)
     images = torch.randn(1, 3, 40, 56)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        out = prepared.evidence(images)
+        out = prepared.forward_scale(images)
     assert out.logits.dtype == torch.float32
     assert prepared.head.classifier.weight.dtype == torch.bfloat16
     with torch.no_grad():
-        expected = trained(*NETWORKS[0]).float().evidence(images)
+        expected = trained(*NETWORKS[0]).float().forward_scale(images)
     torch.testing.assert_close(out.logits, expected.logits, rtol=0.05, atol=0.05 * float(expected.logits.std()))

@@ -37,8 +37,8 @@ def test_a_recorded_pass_gives_what_the_eager_one_gives() -> None:
     torch.manual_seed(0)
     model = build_model(SMALL, 5).eval().cuda()
     with torch.inference_mode():
-        passes = StaticPasses(model.evidence, CudaGraphs())
+        passes = StaticPasses(model.forward_scale, CudaGraphs())
         for _ in range(2 * cuda_graphs.AFTER):
             images = torch.randn(2, 3, 64, 96, device="cuda")
-            for ours, theirs in zip(passes(images), model.evidence(images), strict=True):
+            for ours, theirs in zip(passes(images), model.forward_scale(images), strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Losses word for word as they are defined, in float64 and at full size, and inputs for them."""
+"""Reference losses written as their definitions, in float64 and at full size, and inputs for them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Float64, zero in every class where ignored."""
+    """Float64; an ignored pixel is zero in every class."""
     return (labels[:, None] == torch.arange(num_classes)[:, None, None]).double()
 
 
@@ -18,7 +18,7 @@ def plain_bce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def plain_rmi(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """PARITY.md, "RMI loss", word for word: unfold, inverse, Cholesky factor of the conditional covariance."""
+    """As PARITY.md, "RMI loss", writes it: unfold, inverse, Cholesky factor of the conditional covariance."""
     batch, classes = logits.shape[:2]
     p = torch.sigmoid(logits) * (labels < classes).double()[:, None] + 1e-6
     p, y = (F.avg_pool2d(x, 4, 4, 2) for x in (p, one_hot(labels, classes)))

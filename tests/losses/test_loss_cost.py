@@ -1,4 +1,4 @@
-"""What the losses allocate and keep, the form their gradients come in, and that it is the same every time."""
+"""Memory that the losses allocate and save, the type and layout of their gradients, and determinism."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]
 
 
 class Allocations(TorchDispatchMode):
-    """Bytes of every storage that operations return, by its address, but for those of `known`."""
+    """Bytes of every storage that operations return, by address, except that of `known`."""
 
     def __init__(self, known: torch.Tensor) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_logits_are_kept_as_they_are_and_nothing_else_is_large(loss: Loss) -> No
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_gradient_comes_in_the_form_of_the_logits(loss: Loss) -> None:
+def test_gradients_have_the_type_and_layout_of_the_logits(loss: Loss) -> None:
     logits, labels = example(20, 26)
     (expected,) = torch.autograd.grad(loss(logits, labels), logits)
     for dtype, tolerance in ((torch.float32, 1e-6), (torch.float16, 1e-3), (torch.bfloat16, 1e-2)):
@@ -91,7 +91,7 @@ def test_the_same_bits_every_time(loss: Loss) -> None:
 
 @pytest.mark.parametrize("sharpness", [0.5, 4.0, 18.0])
 def test_float32_logits_lose_nothing_near_the_label(sharpness: float) -> None:
-    """Probabilities rounded to float32 would: what p and y differ by is less than their rounding."""
+    """Probabilities rounded to float32 would, because p and y differ by less than the rounding."""
     noise, labels = example(48, 64, classes=5)
     valid_as_zero = torch.where(labels == 255, 0, labels)
     logits = (sharpness * (2 * one_hot(valid_as_zero, 5) - 1) + 0.1 * noise.detach()).float()

@@ -1,4 +1,4 @@
-"""Losses against plain forms of their definitions, their gradients, and inputs that have made others crash."""
+"""Losses and gradients against reference losses, and inputs that crash other implementations."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_rmi_against_the_plain_form(height: int, width: int, classes: int, seed:
     torch.testing.assert_close(got, want, rtol=0, atol=1e-7 * want.abs().max().item() + 1e-12)
 
 
-# A row of cells; two; two images; all.
+# Strips of a row of cells, two rows, two images, everything.
 @pytest.mark.parametrize("strip_bytes", [1, 8 * 3 * 8 * 24, 2 * 8 * 3 * 28 * 24, 2**40])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_in_strips_it_is_the_same(loss: Loss, strip_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_strips_do_not_change_the_result(loss: Loss, strip_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     (two, labels), (third, more) = example(23, 20), example(23, 20, seed=1)
     logits, labels = torch.cat([two, third[:1]]), torch.cat([labels, more[:1]])
     whole = loss(logits, labels)
     expected = torch.autograd.grad(whole, logits)
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)
-    for module in ("strips", "region"):
+    for module in ("tiling", "rmi_statistics"):
         monkeypatch.setattr(f"autolabel.losses.{module}.CPU_BYTES", strip_bytes)
     value = loss(logits, labels)
     torch.testing.assert_close(value, whole, rtol=1e-12, atol=0)
@@ -103,7 +103,7 @@ def test_an_absent_class_gives_the_known_negative_value() -> None:
 
 @pytest.mark.parametrize("sharpness", [0.0, 1.0, 20.0, 90.0, 1e4])
 def test_predictions_near_the_label_do_not_crash(sharpness: float) -> None:
-    """Where p comes near y a float32 factorisation fails; see method.md 5.8."""
+    """A float32 factorisation fails where p is close to y."""
     _, labels = example(64, 64)
     labels = torch.where(labels == 255, 0, labels)
     logits = (sharpness * (2 * one_hot(labels, 3) - 1)).float().requires_grad_()
@@ -165,7 +165,7 @@ def part(output: TrainOutput, images: slice) -> TrainOutput:
 @pytest.mark.parametrize("size", [(16, 24), (7, 24)])
 @pytest.mark.parametrize("name", ["rmi", "bce", "ce"])
 def test_parts_of_a_batch_add_up_to_the_whole(name: str, size: tuple[int, int]) -> None:
-    """Micro-batches and processes: uneven parts, one of them all ignored, the counts added up from the parts."""
+    """Micro-batches and processes: uneven parts, one without valid pixels, normalisers summed over the parts."""
     maps = [torch.cat([example(*size, seed=s)[0] for s in (seed, seed + 9)]) for seed in range(4)]
     labels = torch.cat([example(*size, seed=s)[1] for s in (0, 1)])
     labels[0, :5], labels[3] = 255, 255
@@ -175,8 +175,8 @@ def test_parts_of_a_batch_add_up_to_the_whole(name: str, size: tuple[int, int]) 
     parts = [slice(0, 1), slice(1, 3), slice(3, 4)]
     images, valid = zip(*(loss_normalizer(labels[p].to(torch.uint8), 3) for p in parts), strict=True)
     counts = LossNormalizer(sum(images), sum(valid))
-    shares = [training_loss(part(output, p), labels[p], loss=name, counts=counts) for p in parts]
-    assert sum(shares).item() == pytest.approx(whole.item(), rel=1e-13)
-    got = torch.autograd.grad(sum(shares), maps)
+    losses = [training_loss(part(output, p), labels[p], loss=name, counts=counts) for p in parts]
+    assert sum(losses).item() == pytest.approx(whole.item(), rel=1e-13)
+    got = torch.autograd.grad(sum(losses), maps)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-15)
-    assert training_loss(part(output, parts[0]), labels[:1], loss=name) != shares[0]
+    assert training_loss(part(output, parts[0]), labels[:1], loss=name) != losses[0]

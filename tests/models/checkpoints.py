@@ -1,4 +1,4 @@
-"""Checkpoints as others publish them, written from random weights."""
+"""Checkpoints in published layouts, written from random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from autolabel.models import SegmentationModel, build_model, published_state
 
 SMALL = {"head_channels": 24, "key_channels": 8, "attention_channels": 16}
-# What lies beside the weights in checkpoints of NVIDIA/semantic-segmentation.
+# The other entries of checkpoints of NVIDIA/semantic-segmentation.
 BESIDE: dict[str, Any] = {
     "epoch": 174,
     "arch": "ocrnet.HRNet_Mscale",
@@ -23,7 +23,7 @@ BESIDE: dict[str, Any] = {
 
 
 def network(trunk: str, head: str, fusion: str, classes: int = 19) -> SegmentationModel:
-    """With norms that have seen something, so that no weight could stand for another."""
+    """A network with random norms, so that no two weights are interchangeable."""
     torch.manual_seed(0)
     model = build_model(SMALL | {"trunk": trunk, "head": head, "fusion": fusion}, classes).eval()
     for module in model.modules():
@@ -37,20 +37,20 @@ def network(trunk: str, head: str, fusion: str, classes: int = 19) -> Segmentati
 
 
 def published(model: SegmentationModel) -> dict[str, torch.Tensor]:
-    """As a data-parallel wrapper names them."""
+    """The published state with the prefix of a data-parallel wrapper."""
     return {f"module.{key}": value.detach().contiguous() for key, value in published_state(model).items()}
 
 
 def trunk_entries(model: SegmentationModel) -> dict[str, torch.Tensor]:
-    """Of the published state, what lies under the trunk's name."""
+    """The entries of the trunk in the published state."""
     found = {key.removeprefix("module."): value for key, value in published(model).items()}
     return {k.partition(".")[2]: v for k, v in found.items() if k.startswith(("backbone.", "trunk."))}
 
 
-def saved(held: object, *, old: bool = False) -> bytes:
-    """What torch.save writes; `old`: as before PyTorch 1.6."""
+def saved(content: object, *, old: bool = False) -> bytes:
+    """The bytes of torch.save; `old` selects the format before PyTorch 1.6."""
     buffer = io.BytesIO()
-    torch.save(held, buffer, _use_new_zipfile_serialization=not old)
+    torch.save(content, buffer, _use_new_zipfile_serialization=not old)
     return buffer.getvalue()
 
 

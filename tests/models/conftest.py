@@ -32,7 +32,7 @@ def rule(parity: Path) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def published_weights(parity: Path, rule: ModuleType) -> dict[str, torch.Tensor]:
-    """With the prefix that checkpoints saved from a data-parallel wrapper have."""
+    """Weights with the prefix of a data-parallel wrapper."""
     keys = json.loads((parity / "ocrnet.HRNet_Mscale_keys.json").read_text())
     return {f"module.{key}": torch.from_numpy(np.asarray(rule.value(key, shape))) for key, shape in keys.items()}
 

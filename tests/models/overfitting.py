@@ -1,4 +1,4 @@
-"""Which trunks, heads and fusions go together (the table of docs/models.md), and whether a network fits one batch."""
+"""Combinations of trunks, heads and fusions (the table of docs/models.md), and a training on one batch."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCENES = (26, 55)  # the most frequent class of each row of pixels covers only h
 
 Combination = tuple[str, str, str]  # trunk, head, fusion
 
-# The trunks of reduced width, each with the heads that fit it. Under every fusion: it sees only a head's features.
+# The trunks of reduced width, each with the heads that fit it; a fusion fits every head.
 FITTING = {
     "hrnet_tiny": ("ocr", "conv"),
     "resnet_tiny": ALL_HEADS,
@@ -39,14 +39,14 @@ FITTING = {
 
 
 class Fit(NamedTuple):
-    loss: float  # of the last step, as a share of the first one's
-    right: float  # share of the labelled pixels, after the last step
+    loss: float  # of the last step, as a fraction of that of the first
+    right: float  # fraction of the labelled pixels that are right after the last step
 
     def line(self, combination: Combination) -> str:
         return f"{' '.join(combination):50} loss x {self.loss:.2f}  {self.right:.0%} right"
 
     def check(self) -> None:
-        """What a head with frozen weights (loss), or logits in the wrong columns (right), does not reach."""
+        """Limits that a head with frozen weights (loss), or logits in the wrong columns (right), does not reach."""
         assert self.loss < 0.6, self
         assert self.right > 0.6, self
 
@@ -60,7 +60,7 @@ def pairs(combination: Combination) -> set[tuple[str, str]]:
 
 
 def covering(every: Iterable[Combination]) -> list[Combination]:
-    """A few of them in which every two parts that go together meet: always the one with most new pairs."""
+    """A few combinations that contain every pair of compatible parts; greedily, those with most new pairs."""
     left, chosen = list(every), []
     missing = set().union(*map(pairs, left))
     while missing:
@@ -70,7 +70,7 @@ def covering(every: Iterable[Combination]) -> list[Combination]:
 
 
 def marked(every: list[Combination]) -> list[Any]:
-    """All of them for a parametrised test; those beyond a covering few are run by `make overfit` alone."""
+    """Parameters of a test; only `make overfit` runs those beyond a covering few."""
     few = covering(every)
     return [pytest.param(c, marks=() if c in few else pytest.mark.exhaustive) for c in every]
 

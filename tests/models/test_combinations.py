@@ -57,9 +57,7 @@ def test_what_fits_is_built_at_full_width_and_the_rest_refused(trunk: str) -> No
                 attentions = {name: fusion.head(channels, table) for name, fusion in KNOWN_FUSIONS.items()}
                 assert {name for name, module in attentions.items() if module} == {"hierarchical", "explicit"}
                 continue
-            refused = (
-                rf"model\.head: '{head}' does not fit trunk '{trunk}': it (joins low-level|brings) .*; heads for it"
-            )
+            refused = rf"model\.head: '{head}' does not fit trunk '{trunk}': it (needs|upsamples) .*; heads for this"
             with pytest.raises(ConfigError, match=refused):
                 build_head(built, 19, table)
 
@@ -133,8 +131,8 @@ def test_padding_for_strides_is_cut_off_again() -> None:
     model = build("wide_resnet_tiny", "deeper", "single").eval()
     images = torch.randn(1, 3, 37, 50)
     with torch.no_grad():
-        out = model.evidence(images)
-        padded = model.evidence(torch.nn.functional.pad(images, (0, 6, 0, 3)))
+        out = model.forward_scale(images)
+        padded = model.forward_scale(torch.nn.functional.pad(images, (0, 6, 0, 3)))
     assert padded.logits.shape == (1, 9, 20, 28)
     assert torch.equal(out.logits, padded.logits[..., :19, :25])
 

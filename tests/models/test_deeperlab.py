@@ -23,7 +23,7 @@ EPS = 1e-5
 
 @pytest.fixture(scope="module", params=["resnet_tiny", "resnet_tiny_os16"])  # blocks of 2 x 2 and of 4 x 4 pixels
 def model(request: pytest.FixtureRequest) -> SegmentationModel:
-    """float64, with norms that have something to do."""
+    """A float64 network with random norms."""
     torch.manual_seed(0)
     table = {"trunk": request.param, "head": "deeperlab", "fusion": "single", "key_channels": 6}
     model = build_model(table, 5).double().eval()
@@ -89,7 +89,7 @@ def test_decoder_is_the_reference(model: SegmentationModel) -> None:
     with torch.no_grad():
         trunk = model.trunk(torch.randn(1, 3, 64, 96, dtype=torch.float64))
         out = model.head(trunk)
-    features, logits = Reference(model.head)(trunk.taps[4][0].numpy(), pooled[0][0].numpy(), model.trunk.stride // 4)
+    features, logits = Reference(model.head)(trunk.skips[4][0].numpy(), pooled[0][0].numpy(), model.trunk.stride // 4)
     assert features.shape == (6, 16, 24)
     assert logits.shape == (5, 16, 24)
     np.testing.assert_allclose(out.features[0].numpy(), features, rtol=1e-10, atol=1e-10)
@@ -115,5 +115,7 @@ def test_widths_and_weights_are_those_of_the_paper(trunk: str, area: int, ends: 
         return 49 * inputs + 2 * inputs + inputs * outputs + 2 * outputs
 
     pyramid = 2 * (ends * 256 + 2 * 256) + 3 * (9 * ends * 256 + 2 * 256) + 5 * 256 * 256 + 2 * 256
-    expected = pyramid + built.taps[4] * 32 + separable(joined, wide) + separable(wide, wide) + separable(256, 256)
+    expected = (
+        pyramid + built.skip_channels[4] * 32 + separable(joined, wide) + separable(wide, wide) + separable(256, 256)
+    )
     assert sum(p.numel() for p in head.parameters()) == expected + (256 + 1) * 19

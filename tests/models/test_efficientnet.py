@@ -26,7 +26,7 @@ PUBLISHED = {
 
 
 def randomise_norms(network: nn.Module) -> nn.Module:
-    """So that no weight could stand for another, and no block adds nothing."""
+    """Random norms, so that no two weights are interchangeable and every block contributes."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -38,7 +38,7 @@ def randomise_norms(network: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name: str) -> None:
-    """With the last 1x1, its norm and the classifier of 1000 classes, which a trunk has not."""
+    """The published number includes the last 1x1, its norm and the classifier, which a trunk does not have."""
     millions, last = PUBLISHED[name]
     with torch.device("meta"):
         trunks = [TRUNKS[f"efficientnet_{name}{ending}"]() for ending in ("", "_os16", "_os8")]
@@ -47,7 +47,7 @@ def test_published_sizes(name: str) -> None:
     classifier = trunks[0].channels * last + 2 * last + 1000 * (last + 1)
     assert (counts.pop() + classifier) / 1e6 == pytest.approx(millions, abs=0.1)
     assert [trunk.stride for trunk in trunks] == [32, 16, 8]
-    assert [sorted(trunk.taps) for trunk in trunks] == [[2, 4, 8, 16], [2, 4, 8], [2, 4]]
+    assert [sorted(trunk.skip_channels) for trunk in trunks] == [[2, 4, 8, 16], [2, 4, 8], [2, 4]]
 
 
 def test_b0_costs_what_is_published() -> None:
@@ -92,9 +92,9 @@ def test_dilation_computes_the_same_features_and_those_between(ending: str, step
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         expected, found = coarse(images), dense(images)
-    assert found.taps.keys() < expected.taps.keys()
-    for stride, features in found.taps.items():
-        assert torch.equal(features, expected.taps[stride])
+    assert found.skips.keys() < expected.skips.keys()
+    for stride, features in found.skips.items():
+        assert torch.equal(features, expected.skips[stride])
     # A strided window over an even size is centred on an odd pixel.
     torch.testing.assert_close(found.high[..., step - 1 :: step, step - 1 :: step], expected.high, atol=1e-4, rtol=1e-4)
 

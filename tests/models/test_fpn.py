@@ -41,7 +41,7 @@ def test_every_level_is_added_from_the_top_down() -> None:
     torch.manual_seed(0)
     trunk = build_trunk("efficientnet_lite0")
     head = FPNHead(trunk, 5, width=6).double().eval()
-    skips = {s: torch.randn(1, c, 64 // s, 96 // s, dtype=torch.float64) for s, c in trunk.taps.items()}
+    skips = {s: torch.randn(1, c, 64 // s, 96 // s, dtype=torch.float64) for s, c in trunk.skip_channels.items()}
     high = torch.randn(1, trunk.channels, 2, 3, dtype=torch.float64)
     x = conv_norm(head.top, high[0].numpy(), relu=True)
     for lateral, smooth, stride in zip(head.lateral, head.smooth, (16, 8, 4), strict=True):
@@ -76,7 +76,7 @@ def test_any_image_size_under_every_fusion(fusion: str, size: tuple[int, int]) -
     table = {"trunk": "efficientnet_b0", "head": "fpn", "fusion": fusion, "key_channels": 16, "attention_channels": 8}
     model = build_model(table, 4).eval()
     with torch.no_grad():
-        assert model.evidence(torch.randn(1, 3, *size)).logits.shape == (1, 4, *(-(-side // 4) for side in size))
+        assert model.forward_scale(torch.randn(1, 3, *size)).logits.shape == (1, 4, *(-(-side // 4) for side in size))
         out = model(torch.randn(1, 3, *size))
     assert out.fused.shape == (1, 4, *size)
     assert out.fused.isfinite().all()
@@ -84,7 +84,7 @@ def test_any_image_size_under_every_fusion(fusion: str, size: tuple[int, int]) -
 
 def test_a_trunk_without_skip_connections_is_refused() -> None:
     refused = (
-        r"^model\.head: 'fpn' does not fit trunk 'hrnet_w18': it joins low-level features of stride 4, .*: conv, ocr$"
+        r"^model\.head: 'fpn' does not fit trunk 'hrnet_w18': it needs skip connections of stride 4, .*: conv, ocr$"
     )
     with pytest.raises(ConfigError, match=refused), torch.device("meta"):
         build_model({"trunk": "hrnet_w18", "head": "fpn"}, 3)

@@ -1,4 +1,4 @@
-"""Files made to run something, to fill memory or to crash: one clear line, and nothing has happened."""
+"""Files made to run code, fill memory or crash: one clear error, and nothing happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.models.checkpoints import network, published, saved
 
 
 class Runs:
-    """Unpickled, it calls what it was given."""
+    """Calls a function when it is unpickled."""
 
     def __init__(self, function: Callable[..., object], *args: object) -> None:
         self.call = function, args
@@ -64,8 +64,8 @@ def test_nothing_is_run(name: str, place: str, old: bool, tmp_path: Path) -> Non
     with pytest.raises(WeightsError) as error:
         import_weights(saved(held, old=old), "evil.pth")
     said = str(error.value)
-    assert said.startswith("evil.pth: asks for ")
-    assert "nothing of it was run" in said
+    assert said.startswith("evil.pth: refers to ")
+    assert "no code in it was run" in said
     assert said.isprintable()
     assert not marker.exists()
 
@@ -74,7 +74,7 @@ def test_a_plain_pickle_is_not_read(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         data = pickle.dumps(Runs(os.system, f"touch {marker}"), protocol=protocol)
-        with pytest.raises(WeightsError, match=r"neither a PyTorch checkpoint nor|asks for|read safely"):
+        with pytest.raises(WeightsError, match=r"neither a PyTorch checkpoint nor|refers to|read safely"):
             import_weights(data, "x")
     assert not marker.exists()
 
@@ -105,7 +105,7 @@ def test_what_would_fill_memory() -> None:
         (b"\x80\x02", "x: is no checkpoint that can be read safely"),
         (pickle.dumps({"a": 1}, protocol=4), "x: is no checkpoint that can be read safely: Unsupported operand 149;"),
         (b"PK\x03\x04" + b"\x00" * 40, "x: is a damaged archive"),
-        (b"\xff" * 8 + b"{" * 9, "x: not a safetensors file, or cut short"),
+        (b"\xff" * 8 + b"{" * 9, "x: not a safetensors file, or truncated"),
     ],
 )
 def test_what_is_no_checkpoint(data: bytes, says: str) -> None:

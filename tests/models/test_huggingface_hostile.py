@@ -1,4 +1,4 @@
-"""A stranger's config and weights: refused in one line, and nothing of it is run, fetched or allocated."""
+"""Untrusted configs and weights: one clear error, and nothing is run, fetched or allocated."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def refused(contents: FolderFiles, kind: type[AutolabelError] = WeightsError) ->
         ({"model_type": None}, "holds a None network"),
         ({"model_type": ["segformer"]}, "holds a ['segformer'] network"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "holds quantised weights"),
-        ({"hidden_sizes": [10**9, 8, 16, 16]}, "hidden_sizes = 1000000000 is no setting of a network"),
-        ({"depths": [10**4, 1, 1, 1]}, "asks for more layers than the file's"),
+        ({"hidden_sizes": [10**9, 8, 16, 16]}, "hidden_sizes = 1000000000 is too large for a setting"),
+        ({"depths": [10**4, 1, 1, 1]}, "has more layers than the file"),
         ({"hidden_sizes": [8, 8, 16, 8192]}, "the file holds 23,"),
         ({"hidden_sizes": [8, 8, 16, 32]}, "entries mis-shaped"),
         ({"depths": [1, 1, 1, 2]}, "entries missing"),
@@ -75,7 +75,7 @@ def test_configs(segformer: Path, change: Config, says: str) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"[" * 100_000, b'{"model_type": NaN}', b"\xff\xfe"])
 def test_configs_that_are_no_objects(text: bytes) -> None:
-    assert "is no JSON object" in refused(FolderFiles("folder", text, None, []))
+    assert "is not a JSON object" in refused(FolderFiles("folder", text, None, []))
 
 
 @pytest.mark.parametrize(
@@ -163,19 +163,19 @@ def test_a_softmax_over_one_class_says_nothing(tmp_path: Path) -> None:
 def test_image_statistics_that_are_none(segformer: Path) -> None:
     contents = files(segformer)
     for text, says in (
-        (b'{"image_mean": [0.5]}', "no usable numbers"),
-        (b'{"image_std": [0, 1, 1]}', "no usable numbers"),
-        (b'{"image_std": "x"}', "no usable numbers"),
-        (b'{"rescale_factor": 0}', "no usable numbers"),
-        (b'{"do_flip_channel_order": true}', "wants blue, green, red"),
+        (b'{"image_mean": [0.5]}', "not a usable number"),
+        (b'{"image_std": [0, 1, 1]}', "not a usable number"),
+        (b'{"image_std": "x"}', "not a usable number"),
+        (b'{"rescale_factor": 0}', "not a usable number"),
+        (b'{"do_flip_channel_order": true}', "takes BGR images"),
     ):
         assert says in refused(contents._replace(processor=text))
 
 
 def test_architectures_that_are_not_trained_here(mask2former: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Mask2Former is not trained here: its loss matches queries to segments; set"):
+    with pytest.raises(ConfigError, match="Mask2Former cannot be trained: its loss matches queries to segments; set"):
         model_to_train(files(mask2former), NAMES, {})
-    with pytest.raises(ConfigError, match="BEiT is not trained here: it knows one image size only"):
+    with pytest.raises(ConfigError, match="BEiT cannot be trained: it accepts one image size only"):
         model_to_train(files(save(tmp_path, "beit")), NAMES, {})
 
 

@@ -1,4 +1,4 @@
-"""Every architecture and backbone, tiny and random, against what its own library makes of it."""
+"""Every architecture and backbone, tiny and random, against the post-processing of its library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole network from a published checkpoint: found by its keys and shapes, read strictly, the same logits after."""
+"""Import of a whole network: detected by keys and shapes, read strictly, with the same logits."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_what_is_no_network_of_ours() -> None:
     with pytest.raises(WeightsError, match=r"resembles no known network: its 2 entries are encoder.layer.0, pooler"):
         import_weights(saved({"encoder.layer.0": torch.zeros(2), "pooler": torch.zeros(2)}), "x")
     for held, says in (
-        ([torch.zeros(1)], "holds a list, no state dict"),
+        ([torch.zeros(1)], "holds a list, not a state dict"),
         ({}, "no weights"),
         ({"model": {}}, "no wei"),
     ):
@@ -223,7 +223,7 @@ def test_a_choice_is_taken_and_checked(checkpoint: dict[str, torch.Tensor]) -> N
     assert (card.table.trunk, card.table.fusion) == ("resnet_tiny_os16", "average")
     with pytest.raises(ConfigError, match="unknown trunk 'resnet_tinny'; did you mean 'resnet_tiny'"):
         import_weights(data, "x", choice=Choice(trunk="resnet_tinny"))
-    with pytest.raises(ConfigError, match="no published layout of the head 'deeperlab'"):
+    with pytest.raises(ConfigError, match="the head 'deeperlab' has no known published layout"):
         import_weights(data, "x", choice=Choice(head="deeperlab"))
     with pytest.raises(WeightsError, match=r"missing .*unexpected"):
         import_weights(saved(checkpoint), "x", choice=Choice(head="conv"))
@@ -232,6 +232,6 @@ def test_a_choice_is_taken_and_checked(checkpoint: dict[str, torch.Tensor]) -> N
 @pytest.mark.slow
 def test_our_own_file_needs_no_import(checkpoint: dict[str, torch.Tensor]) -> None:
     ours = import_weights(saved(checkpoint), "x").data
-    with pytest.raises(WeightsError, match="is an autolabel weights file already; use it as it is"):
+    with pytest.raises(WeightsError, match="is already an autolabel weights file; use it as it is"):
         import_weights(ours, "x")
     assert SMALL["head_channels"] == weights_from_bytes(ours, "x")[1].table.head_channels

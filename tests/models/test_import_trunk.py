@@ -1,4 +1,4 @@
-"""Trunks trained on ImageNet: the names their files give them, and what a training starts from then."""
+"""Import of trunks trained on ImageNet: their published names, and a training that starts from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.models.checkpoints import SMALL, network, saved, trunk_entries
 
 NAMES = ("road", "car", "sky")
 Tensors = dict[str, torch.Tensor]
-# What classifies images: HRNet's as its authors and timm name it, WiderResNet's as its published loader demands it.
+# Entries of the image classifier: HRNet's as its authors and timm name them, WiderResNet's as its loader needs.
 CLASSIFIERS = {
     "hrnet_tiny": (
         "incre_modules.0.0.conv1.weight",
@@ -145,7 +145,7 @@ def test_what_a_trunk_alone_cannot_do() -> None:
     data = import_weights(saved(entries), "x").data
     with pytest.raises(WeightsError, match=r"w: holds only a trunk \(resnet_tiny\), which labels nothing; name it as"):
         weights_from_bytes(data, "w")
-    with pytest.raises(WeightsError, match="w: holds trunk 'resnet_tiny'; the experiment asks for 'hrnet_tiny'"):
+    with pytest.raises(WeightsError, match="w: holds trunk 'resnet_tiny'; the experiment needs 'hrnet_tiny'"):
         start_from(data, "w", ModelConfig(**SMALL, trunk="hrnet_tiny"), NAMES)
     with pytest.raises(ConfigError, match="--classes: x holds a trunk alone, which has none; leave --classes out"):
         import_weights(saved(entries), "x", classes=CLASS_SETS["camvid"])

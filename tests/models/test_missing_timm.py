@@ -1,4 +1,4 @@
-"""timm's trunks where the extra is missing or does not work: one line that says what to do."""
+"""timm trunks if the extra is missing or broken: one line with the remedy."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_missing_timm() -> None:
 )
 @pytest.mark.usefixtures("broken_timm")
 def test_broken_torchvision(found: str) -> None:
-    expected = rf"^model\.trunk: timm does not import: {found}; its torchvision must be built for this torch: pip"
+    expected = rf"^model\.trunk: timm cannot be imported: {found}; its torchvision must be built for this torch: pip"
     with pytest.raises(ConfigError, match=expected) as error:
         build_model(TABLE, 3)
     assert "\n" not in str(error.value)
@@ -68,7 +68,9 @@ def test_weights_that_need_timm() -> None:
     model = build_model(table, 2)
     card = WeightsCard(table=model.table, class_names=("a", "b"))
     data = weights_to_bytes(model, card).replace(b"hrnet_tiny", b"timm:vgg11")  # of the same length
-    with pytest.raises(WeightsError, match=r"x: the network of its card cannot be built: .* pip install 'autolabel"):
+    with pytest.raises(
+        WeightsError, match=r"x: the network that its card describes cannot be built: .* pip install 'autolabel"
+    ):
         weights_from_bytes(data, "x")
 
 
@@ -77,7 +79,7 @@ def test_weights_that_need_timm() -> None:
     [
         ("tim:resnet18", r"unknown trunk 'tim'; did you mean 'timm'\? known: timm$"),
         (":resnet18", r"unknown trunk ''; known: timm$"),
-        ("efficientnet_b4", r"unknown trunk 'efficientnet_b4'; known: .*, xception_tiny, timm:NAME$"),
+        ("vgg11", r"unknown trunk 'vgg11'; known: .*, xception_tiny, timm:NAME$"),
     ],
 )
 def test_unknown_families(trunk: str, message: str) -> None:

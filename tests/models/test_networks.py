@@ -1,4 +1,4 @@
-"""Building networks and what they give, on any image size."""
+"""Building networks, and their output at any image size."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_other_trunks_have_the_published_sizes(trunk: str, channels: int, parame
 def test_features_have_the_stride_and_channels_they_say(trunk: str, stride: int) -> None:
     network = TRUNKS[trunk]().eval()
     with torch.no_grad():
-        high, taps = network(torch.randn(1, 3, 61, 34))
+        high, skips = network(torch.randn(1, 3, 61, 34))
     assert network.stride == stride
     assert high.shape == (1, network.channels, -(-61 // stride), -(-34 // stride))
-    assert {s: tuple(x.shape) for s, x in taps.items()} == {
-        s: (1, c, -(-61 // s), -(-34 // s)) for s, c in network.taps.items()
+    assert {s: tuple(x.shape) for s, x in skips.items()} == {
+        s: (1, c, -(-61 // s), -(-34 // s)) for s, c in network.skip_channels.items()
     }
 
 
@@ -99,7 +99,7 @@ def test_features_have_the_stride_and_channels_they_say(trunk: str, stride: int)
 def test_output_is_at_stride_four(trunk: str) -> None:
     model = build_model(SMALL | {"trunk": trunk}, 3).eval()
     with torch.no_grad():
-        out = model.evidence(torch.randn(2, 3, 61, 34))
+        out = model.forward_scale(torch.randn(2, 3, 61, 34))
     assert out.logits.shape == (2, 3, 16, 9)
     assert out.aux is not None
     assert out.aux.shape == (2, 3, 16, 9)
@@ -122,14 +122,14 @@ def test_any_image_size_works(tiny: SegmentationModel, height: int, width: int) 
 def test_fresh_networks_trust_both_scales_and_no_class() -> None:
     torch.manual_seed(0)
     model = build_model(SMALL, 19).train()
-    out = model.evidence(torch.randn(2, 3, 64, 64))
+    out = model.forward_scale(torch.randn(2, 3, 64, 64))
     assert out.attention is not None
     assert out.attention.mean().item() == pytest.approx(0.5, abs=0.05)
     assert torch.sigmoid(out.logits).mean().item() == pytest.approx(1 / 19, abs=0.01)
 
 
 def test_attention_is_left_out_on_request(tiny: SegmentationModel) -> None:
-    assert tiny.evidence(torch.randn(1, 3, 32, 32), attention=False).attention is None
+    assert tiny.forward_scale(torch.randn(1, 3, 32, 32), attention=False).attention is None
 
 
 def test_single_fusion_has_no_attention_head() -> None:
@@ -139,7 +139,7 @@ def test_single_fusion_has_no_attention_head() -> None:
     out = model(images)
     assert out.per_scale == {}
     assert out.fused.shape == (1, 4, 33, 40)
-    assert model.evidence(images).attention is None
+    assert model.forward_scale(images).attention is None
 
 
 def test_low_scale_is_a_setting() -> None:
@@ -147,7 +147,7 @@ def test_low_scale_is_a_setting() -> None:
     assert set(model(torch.randn(1, 3, 40, 40)).per_scale) == {0.25, 1.0}
 
 
-def test_half_precision_gives_float32_evidence(tiny: SegmentationModel) -> None:
+def test_half_precision_gives_float32_output(tiny: SegmentationModel) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         exact = tiny(images)
@@ -195,7 +195,7 @@ def test_table_is_complete() -> None:
             {"trunk": "hrnet_tiny", "head": "orc"},
             r"model.head: unknown head 'orc'; did you mean 'ocr'\? known: conv, deep",
         ),
-        ({"softmax": True}, "model.softmax: hierarchical fusion has none; leave it out, or take explicit"),
+        ({"softmax": True}, "model.softmax: hierarchical fusion has no softmax; leave it out, or use explicit"),
         (
             {"fusion": "hierarchic"},
             r"model.fusion: .* did you mean 'hierarchical'\? known: average, explicit, hierarchical, single",
@@ -210,8 +210,8 @@ def test_a_wrong_table_is_explained(table: dict[str, object], message: str) -> N
         build_model(table, 3)
 
 
-def test_readouts_start_at_the_best_constant() -> None:
-    """Of all constant predictions, the sigmoid loss is least at p = 1 / K for balanced classes."""
+def test_classifiers_start_at_the_best_constant() -> None:
+    """The constant prediction with the least sigmoid loss is p = 1 / K for balanced classes."""
     bias = build_model(SMALL, 11).head.classifier.bias
     assert torch.sigmoid(bias).detach().numpy() == pytest.approx([1 / 11] * 11)
     assert math.isfinite(build_model(SMALL, 1).head.classifier.bias.item())

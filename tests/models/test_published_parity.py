@@ -86,7 +86,7 @@ def test_single_scale(
     rule: ModuleType, published_network: SegmentationModel, image: torch.Tensor, expected: Path
 ) -> None:
     with torch.no_grad():
-        out = published_network.evidence(image)
+        out = published_network.forward_scale(image)
     assert out.attention is not None
     assert out.aux is not None
     size = image.shape[-2], image.shape[-1]

@@ -84,12 +84,12 @@ def test_half_precision_file_gives_a_float32_network(model: SegmentationModel) -
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (b"", "not a safetensors file, or cut short"),
-        (b"\x80\x02}q\x00.", "not a safetensors file, or cut short"),
-        (struct.pack("<Q", 2**63) + b"{}", "not a safetensors file, or cut short"),
-        (pack(b"[1, 2"), "its header is no JSON object"),
-        (pack(b"[" * 100_000), "its header is no JSON object"),
-        (pack([]), "its header is no JSON object"),
+        (b"", "not a safetensors file, or truncated"),
+        (b"\x80\x02}q\x00.", "not a safetensors file, or truncated"),
+        (struct.pack("<Q", 2**63) + b"{}", "not a safetensors file, or truncated"),
+        (pack(b"[1, 2"), "its header is not a JSON object"),
+        (pack(b"[" * 100_000), "its header is not a JSON object"),
+        (pack([]), "its header is not a JSON object"),
         (pack({}), "no autolabel card"),
         (pack({"__metadata__": []}), "no autolabel card"),
         (pack({"__metadata__": {"autolabel": 3}}), "no autolabel card"),
@@ -109,8 +109,8 @@ def test_what_is_no_weights_file(bad: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"table": TABLE | {"trunk": "resnet"}}, "network of its card cannot be built: .*unknown trunk"),
-        ({"table": TABLE | {"head_channels": 10**14}}, "network of its card cannot be built|mis-shaped"),
+        ({"table": TABLE | {"trunk": "resnet"}}, "its card describes cannot be built: .*unknown trunk"),
+        ({"table": TABLE | {"head_channels": 10**14}}, "its card describes cannot be built|mis-shaped"),
         ({"table": TABLE | {"head_channels": 10**30}}, "card: table.head_channels: Input should be less than"),
         ({"table": TABLE | {"key_channels": 10**9}}, "mis-shaped"),
         ({"table": TABLE | {"trunk": "hrnet_w18"}}, "entries missing"),
@@ -197,5 +197,5 @@ def test_start_with_other_classes_draws_the_classifiers_anew(model: Segmentation
 
 @pytest.mark.slow
 def test_start_refuses_another_network(data: bytes) -> None:
-    with pytest.raises(WeightsError, match="w: holds head_channels 8; the experiment asks for 16"):
+    with pytest.raises(WeightsError, match="w: holds head_channels 8; the experiment needs 16"):
         start_from(data, "w", ModelConfig(**TABLE | {"head_channels": 16}), NAMES)

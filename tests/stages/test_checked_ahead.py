@@ -94,7 +94,7 @@ def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
     table = ModelConfig(trunk="hrnet_tiny", head_channels=12, key_channels=4, attention_channels=4)
     card = WeightsCard(table=table, class_names=("a", "b"))
     weights.write_bytes(weights_to_bytes(build_model(table, 2), card))
-    assert "holds head_channels 12; the experiment asks for 8" in refused(file, work, start, code=3)
+    assert "holds head_channels 12; the experiment needs 8" in refused(file, work, start, code=3)
 
 
 def test_data_without_the_labels_a_stage_needs(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def alone(tmp_path: Path) -> Path:
         (
             ["teacher.epochs=1", "teacher.batch=2"],
             2,
-            "Mask2Former is not trained here: its loss matches queries to segments",
+            "Mask2Former cannot be trained: its loss matches queries to segments",
         ),
         (["student.huggingface=teacher"], 3, "teacher: is neither a folder nor in the local Hugging Face cache"),
         (["teacher.class_map={bus='cat'}"], 2, "class_map: 'cat' is no class of the experiment; did you mean 'car'?"),

@@ -1,4 +1,4 @@
-"""Fusions: how the evidence of several scales becomes one map of logits.
+"""Fusions: they combine the outputs of several scales into one map of logits.
 
 A new fusion is a subclass of `Fusion` in a module of its own and one entry of `FUSIONS`.
 """
@@ -13,7 +13,7 @@ from autolabel.models.fusion.hierarchical import Hierarchical, ScaleAttention, f
 FUSIONS: dict[str, Fusion] = {
     "hierarchical": Hierarchical(),
     "explicit": Explicit(),
-    # One fusion: train on scale 1.0, average the scales of labelling. `average` is its name in published tables.
+    # Both names train on scale 1.0 and average the labelling scales; `average` is the name in published tables.
     "average": Average(),
     "single": Average(),
 }

@@ -1,4 +1,4 @@
-"""No attention: every scale counts the same. What a model trained on a single scale can do with several."""
+"""The average of the scales, without attention, for a model that was trained on a single scale."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from autolabel.models.resize import resize
 
 
 class Average(Fusion):
-    """The mean over the scales. Trains on scale 1.0."""
+    """Averages the logits of all scales. Training uses scale 1.0 alone."""
 
     def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
-        """Mean of the logits resized to the size of scale 1.0, which must be among them: (B, K, H, W)."""
+        """Mean of the logits, resized to the size of scale 1.0, which must be one of the scales: (B, K, H, W)."""
         size = _size_at_one(outputs)
         first, *rest = (resize(o.logits, size) for o in outputs)
         return sum(rest, start=first) / len(outputs)

@@ -1,4 +1,4 @@
-"""What a fusion is, and the maps that it takes."""
+"""The base class of fusions, and the maps they take."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Axes = tuple[ResampleWeights, ResampleWeights]  # down, across
 
 
 class StridedOutput(NamedTuple):
-    """One scale's evidence as its network gives it, with the sizes it is to be resized to before it is fused."""
+    """The output of one scale at the stride of the head, and the sizes that its maps are resized to before fusion."""
 
     scale: float
     logits: torch.Tensor  # (B, K, h, w), at the stride of the head
     attention: torch.Tensor | None  # (B, 1, h', w'); the highest scale needs none
-    size: tuple[int, int]  # of the image that was fed in: the logits'
-    attention_size: tuple[int, int]  # the attention's
+    size: tuple[int, int]  # of the input image, to which the logits are resized
+    attention_size: tuple[int, int]  # to which the attention is resized
 
     def resized(self) -> ScaledOutput:
         attention = None if self.attention is None else resize(self.attention, self.attention_size)
@@ -32,7 +32,7 @@ class StridedOutput(NamedTuple):
 
 
 class ScaledOutput(NamedTuple):
-    """One scale's evidence, at the size of the image that was fed in."""
+    """The output of one scale, at the size of its input image."""
 
     scale: float
     logits: torch.Tensor  # (B, K, h, w)
@@ -40,7 +40,7 @@ class ScaledOutput(NamedTuple):
 
 
 class Term(NamedTuple):
-    """One step of a fusion that the CUDA kernel runs pixel by pixel (`Fusion.terms`)."""
+    """One step of a fusion in the CUDA kernel (`Fusion.terms`)."""
 
     logits: Tensor  # (B, K, h, w)
     attention: Tensor | None  # (B, 1, h', w'); None: `weight` everywhere
@@ -52,12 +52,12 @@ class Term(NamedTuple):
 
 
 class Fusion(ABC):
-    """How the maps of several scales become one map of logits. `fuse` is the formula; all else must agree with it."""
+    """Combines the maps of several scales into one map of logits. All methods must agree with the formula in `fuse`."""
 
-    fixed_scales: tuple[float, ...] = ()  # the scales that the head weighs together, if it does
+    fixed_scales: tuple[float, ...] = ()  # the scales that one attention head weighs together, if any
 
     def __init_subclass__(cls) -> None:
-        """A formula of its own does not inherit the terms of another."""
+        """A subclass with its own `fuse` does not inherit the `terms` of another formula."""
         super().__init_subclass__()
         if "fuse" in cls.__dict__ and "terms" not in cls.__dict__:
             cls.terms = Fusion.terms  # type: ignore[method-assign]  # by its subclass
@@ -66,36 +66,36 @@ class Fusion(ABC):
     def fuse(self, outputs: Sequence[ScaledOutput]) -> Tensor:
         """Fused logits (B, K, H, W) at the size of scale 1.0.
 
-        The maps may also be row maps (`models.rowmap`), which know `resize` and +, -, *, / alone.
+        The maps may also be lazy (`models.lazy_rows`), which support only `resize` and +, -, *, /.
         """
 
     @abstractmethod
     def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, Tensor]:
-        """scale -> (B, 1, H, W): how much each scale counts at every pixel."""
+        """scale -> (B, 1, H, W): the weight of each scale at every pixel."""
 
     def terms(self, view: Sequence[StridedOutput]) -> list[Term] | None:
-        """The same formula for the CUDA kernel, or None where it has no such form: then `fuse` runs strip by strip.
+        """The same formula for the CUDA kernel; None if it has no such form, and `fuse` then runs strip by strip.
 
-        In the order of the list, a pixel's fused logits become  F <- sum_i w_i a_i p_i + keep F,  starting at 0. The
-        i are the positions of the scale's own image that the pixel is resampled from, w_i their weights, a_i the
-        attention and p_i the logits there, themselves resampled from the head's stride; keep = 1 - sum_i w_i a_i, or 1
-        where a term `adds`. The number of terms depends on the scales alone.
+        The kernel starts with F = 0 and applies F <- sum_i w_i a_i p_i + keep F for each term in order, where F are the
+        fused logits of a pixel. i runs over the positions in the scale's own image that the pixel is resampled from,
+        w_i are their resampling weights, a_i the attention and p_i the logits there, both resampled from the head's
+        stride. keep = 1 - sum_i w_i a_i, or 1 if the term `adds`. The number of terms depends only on the scales.
         """
         return None
 
     def head(self, inputs: int, table: ModelConfig) -> nn.Module | None:
-        """The module that computes attention from features of `inputs` channels; None where there is no attention."""
+        """The module that computes attention from features of `inputs` channels; None for a fusion without one."""
         return None
 
     def training_scales(self, table: ModelConfig) -> tuple[float, ...]:
-        """The scales that training runs, in this order."""
+        """The scales of the training pass, in this order."""
         return (1.0,)
 
     def check(self, scales: Sequence[float]) -> None:
-        """ConfigError for scales that cannot be fused."""
+        """Raise ConfigError for scales that cannot be fused."""
         if 1.0 not in scales or len(set(scales)) != len(scales):
             raise ConfigError("scales", f"{list(scales)} must be distinct and hold 1.0, the output size")
         if self.fixed_scales and set(scales) not in ({1.0}, set(self.fixed_scales)):
             name = type(self).__name__.lower()
-            why = f"{list(scales)} do not fit {name} fusion, which has learnt to weigh {list(self.fixed_scales)}"
-            raise ConfigError("scales", why, "those, or 1.0 alone")
+            why = f"{list(scales)} do not fit {name} fusion, which is trained on {list(self.fixed_scales)}"
+            raise ConfigError("scales", why, "use those scales, or 1.0 alone")

@@ -1,7 +1,7 @@
 """Explicit attention: one head weighs a fixed set of scales against each other (Chen et al., arXiv 1511.03339).
 
-The form that NVIDIA/semantic-segmentation publishes as a baseline of arXiv 2005.10821 takes the head's output as it
-is; Chen's puts a softmax over the scales.
+Chen et al. apply a softmax over the scales. The baseline of arXiv 2005.10821 in NVIDIA/semantic-segmentation uses the
+output of the head without one.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ JOINED = (1.0, 0.5, 2.0)  # in the order of its input channels
 
 
 class ExplicitAttention(nn.Module):
-    """Features of every scale -> (B, 3, h', w'), a map a scale: 3x3, ReLU, 1x1.
+    """Features of every scale -> (B, 3, h', w'), one map per scale: 3x3, ReLU, 1x1.
 
-    Without softmax, the 1x1 is padded by one as in the published form: its map is 2 larger than the features.
+    Without softmax, the 1x1 is padded by one as in the published network, so its map is 2 larger than the features.
     """
 
     def __init__(self, inputs: int, width: int, *, softmax: bool = False) -> None:
@@ -37,11 +37,11 @@ class ExplicitAttention(nn.Module):
         self._start_as_average(width)
 
     def _start_as_average(self, width: int) -> None:
-        """Every scale begins with a weight near 1 / 3, as in hierarchical attention with one near 1 / 2.
+        """Start every scale with attention near 1 / 3, as hierarchical attention starts near 1 / 2.
 
-        Weights around zero would leave the logits of all scales without a gradient. The first layer doubles the
-        spread of activated features: a mean of 2 / sqrt(2 pi) comes out of its ReLU. Nothing is normalised here, so
-        equal signs in the last layer would move every unit the same way, and large early steps switch all of them off.
+        Attention near zero would leave the logits of all scales without a gradient. The first layer doubles the spread
+        of the features, so the mean after its ReLU is 2 / sqrt(2 pi). The last layer has weights of both signs, because
+        without a norm, equal signs would move all units alike, and large early steps would switch all of them off.
         """
         nn.init.kaiming_normal_(self.first.weight, mode="fan_in", nonlinearity="relu")
         self.first.weight.data.mul_(2)
@@ -56,15 +56,14 @@ class ExplicitAttention(nn.Module):
 
 
 class Explicit(Fusion):
-    """The sum over the scales of logits times attention, which one head gives for `SCALES` together."""
+    """Sums logits times attention over the scales; one head computes the attention of all `SCALES` together."""
 
     fixed_scales = SCALES
 
     def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
-        """Both factors at the size of scale 1.0: (B, K, H, W).
+        """Sum of logits times attention, both at the size of scale 1.0: (B, K, H, W).
 
-        The attention is that of `ExplicitAttention` for each scale, already at this size; scale 1.0 alone is its
-        logits.
+        The attention maps of `ExplicitAttention` have this size already. Scale 1.0 alone returns its logits.
         """
         if len(outputs) == 1:
             return outputs[0].logits
@@ -74,7 +73,7 @@ class Explicit(Fusion):
         return sum(rest, start=first)
 
     def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
-        """scale -> (B, 1, H, W). They sum to 1 with a softmax; without one they are free."""
+        """scale -> (B, 1, H, W). The weights sum to 1 only with a softmax."""
         if len(outputs) == 1:
             return {1.0: torch.ones_like(outputs[0].logits[:, :1])}
         return {o.scale: o.attention for o in outputs if o.attention is not None}
@@ -84,7 +83,7 @@ class Explicit(Fusion):
         return [linear_term(raw, size, attention=raw.attention, adds=True) for raw in by_descending_scale(view)]
 
     def head(self, inputs: int, table: ModelConfig) -> nn.Module:
-        """Twice as wide: 512 published, where a scale's own head has 256."""
+        """Twice `attention_channels` wide: the published network has 512, and 256 in a hierarchical head."""
         return ExplicitAttention(inputs, 2 * table.attention_channels, softmax=table.softmax)
 
     def training_scales(self, table: ModelConfig) -> tuple[float, ...]:

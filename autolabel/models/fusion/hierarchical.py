@@ -1,8 +1,7 @@
-"""Scale attention: how much of a pixel's class evidence this scale is trusted with (arXiv 2005.10821, section 3).
+"""Hierarchical multi-scale attention (Tao et al., arXiv 2005.10821, section 3).
 
-Hierarchical multi-scale attention (arXiv 2005.10821): a scale's attention weighs it against the next higher scale.
-
-The maps are each at their own scale's image size. The product of attention and logits is resized, not its factors.
+The attention of a scale weighs its logits against those of the next higher scale. Each map has the image size of its
+own scale. The product of attention and logits is resized, not its factors.
 """
 
 from __future__ import annotations
@@ -39,13 +38,13 @@ def fuse_pair(low_logits: torch.Tensor, low_attention: torch.Tensor, high_logits
 
 
 class Hierarchical(Fusion):
-    """From the highest scale to the lowest, each scale by its own attention. Trains on (low_scale, 1.0)."""
+    """Fuses from the highest scale to the lowest, each by its own attention. Trains on (low_scale, 1.0)."""
 
     def fuse(self, outputs: Sequence[ScaledOutput]) -> torch.Tensor:
-        """Any number of scales, in any order.
+        """Fuse any number of scales, in any order.
 
-        Start: P = p of the highest scale. Then for s >= 1, P = a_s p_s + (1 - a_s) down(P); for s < 1,
-        P = up(a_s p_s) + (1 - up(a_s)) P. The result has the size of scale 1.0, if that is among the scales.
+        P starts as p of the highest scale. For s >= 1, P = a_s p_s + (1 - a_s) down(P); for s < 1,
+        P = up(a_s p_s) + (1 - up(a_s)) P. The result has the size of scale 1.0 if that is one of the scales.
         """
         (_, fused, _), *rest = sorted(outputs, key=lambda o: -o[0])
         for scale, logits, attention in rest:
@@ -58,10 +57,10 @@ class Hierarchical(Fusion):
         return fused
 
     def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
-        """The chain of `fuse` unrolled: scale -> (B, 1, H, W) weight, summing to 1 at every pixel.
+        """`fuse` unrolled: scale -> (B, 1, H, W) weights that sum to 1 at every pixel.
 
-        Where the logits of each scale vary slowly, `fuse` is the sum of weight times resized logits (exactly so for
-        logits that are constant in space: products are resized, not their factors).
+        `fuse` is close to the sum of weights times resized logits where logits vary slowly, and equal to it for logits
+        that are constant in space: it resizes products, not their factors.
         """
         (top, logits, _), *rest = sorted(outputs, key=lambda o: -o[0])
         weights = {top: torch.ones_like(logits[:, :1])}
@@ -77,7 +76,7 @@ class Hierarchical(Fusion):
         return weights
 
     def terms(self, view: Sequence[StridedOutput]) -> list[Term] | None:
-        """None with two scales above 1: a product is resampled twice there."""
+        """None with two scales above 1, because `fuse` then resamples a product twice."""
         highest, *rest = by_descending_scale(view)
         if any(raw.scale > 1 for raw in rest):
             return None

@@ -1,4 +1,4 @@
-"""The two forms of a term (`Fusion.terms`), and the sizes they share."""
+"""The two forms of a term (`Fusion.terms`)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def by_descending_scale(view: Sequence[StridedOutput]) -> list[StridedOutput]:
 
 
 def output_size(view: Sequence[StridedOutput]) -> tuple[int, int]:
-    """Of scale 1.0."""
+    """The image size at scale 1.0."""
     return next(raw.size for raw in view if raw.scale == 1)
 
 
 def linear_term(
     raw: StridedOutput, size: tuple[int, int], *, attention: Tensor | None = None, weight: float = 1.0, adds: bool
 ) -> Term:
-    """Logits resampled to the output, times `weight` and, if any, attention that is resampled to the output itself."""
+    """Logits resampled to the output, times `weight` and, if there is attention, times the resampled attention."""
     own = identity(size[0]), identity(size[1])
     folded = _resampling(raw.size, size, _resampling(raw.logits.shape[-2:], raw.size))
     of_attention = own if attention is None else _resampling(attention.shape[-2:], size)
@@ -30,7 +30,7 @@ def linear_term(
 
 
 def product_term(raw: StridedOutput, size: tuple[int, int]) -> Term:
-    """Attention times logits at the scale's own size, then resampled to the output."""
+    """The product of attention and logits at the scale's own size, resampled to the output."""
     assert raw.attention is not None, f"scale {raw.scale} has no attention"
     of_logits = _resampling(raw.logits.shape[-2:], raw.size)
     of_attention = _resampling(raw.attention.shape[-2:], raw.size)

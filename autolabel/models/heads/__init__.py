@@ -19,18 +19,18 @@ from autolabel.models.trunks import Trunk
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """How a head is built, and which trunks it fits."""
+    """The builder of a head, and which trunks the head fits."""
 
     build: Callable[[Trunk, int, ModelConfig], Head]
-    joins: Callable[[Trunk], tuple[int, ...]] = lambda trunk: ()  # strides of the low-level features it reads
-    coarsest: float = float("inf")  # stride of a trunk whose features it can still bring up
+    skips: Callable[[Trunk], tuple[int, ...]] = lambda trunk: ()  # strides of the skip connections it reads
+    max_stride: float = float("inf")  # of the trunk
 
-    def obstacle(self, trunk: Trunk) -> str:
-        """Why it does not fit; empty where it does."""
-        if missing := [str(stride) for stride in self.joins(trunk) if stride not in trunk.taps]:
-            return f"it joins low-level features of stride {' and '.join(missing)}, which the trunk does not give apart"
-        if trunk.stride > self.coarsest:
-            return f"it brings features up from stride {self.coarsest} at most, the trunk's have {trunk.stride}"
+    def mismatch(self, trunk: Trunk) -> str:
+        """Why the head does not fit the trunk; empty if it fits."""
+        if missing := [str(stride) for stride in self.skips(trunk) if stride not in trunk.skip_channels]:
+            return f"it needs skip connections of stride {' and '.join(missing)}, which the trunk does not have"
+        if trunk.stride > self.max_stride:
+            return f"it upsamples from stride {self.max_stride} at most, and the trunk has stride {trunk.stride}"
         return ""
 
 
@@ -40,33 +40,33 @@ def _ocr(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
 
 
 def _fpn(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
-    """Half as wide: 128 channels in the published semantic branch, where a pyramid's level has 256."""
+    """Half of `key_channels`: the published semantic branch has 128 channels, where a pyramid level has 256."""
     return FPNHead(trunk, num_classes, width=max(1, table.key_channels // 2))
 
 
-def _plain(kind: Callable[..., Head], trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
-    return kind(trunk, num_classes, width=table.key_channels)
+def _plain(head: Callable[..., Head], trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
+    return head(trunk, num_classes, width=table.key_channels)
 
 
 HEADS: dict[str, HeadSpec] = {
     "ocr": HeadSpec(_ocr),
     "conv": HeadSpec(partial(_plain, ConvHead)),
-    "deeplabv3plus": HeadSpec(partial(_plain, DeepLabV3PlusHead), lambda trunk: (trunk.fine,)),
+    "deeplabv3plus": HeadSpec(partial(_plain, DeepLabV3PlusHead), lambda trunk: (trunk.low_level_stride,)),
     "fpn": HeadSpec(_fpn, lambda trunk: (FINEST,)),
     "deeper": HeadSpec(partial(_plain, DeeperHead), lambda trunk: (2, 4)),
-    # A trunk's pixel becomes a block of stride 4, and the channels are multiplied by its area: at stride 32 by 64.
-    "deeperlab": HeadSpec(partial(_plain, DeeperLabHead), lambda trunk: (LOW_STRIDE,), coarsest=16),
+    # A pixel of the trunk becomes a block at stride 4, and the channels grow by the area of the block: 64 at stride 32.
+    "deeperlab": HeadSpec(partial(_plain, DeeperLabHead), lambda trunk: (LOW_STRIDE,), max_stride=16),
 }
 
 
 def build_head(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
-    """The head that `table` names, with fresh weights; ConfigError for one that is not known or does not fit."""
-    kind = choose("head", table.head, HEADS)
-    if obstacle := kind.obstacle(trunk):
-        fitting = ", ".join(sorted(name for name, other in HEADS.items() if not other.obstacle(trunk)))
-        why = f"{table.head!r} does not fit trunk {table.trunk!r}: {obstacle}"
-        raise ConfigError("model.head", why, f"heads for it: {fitting}")
-    return kind.build(trunk, num_classes, table)
+    """The head that `table` names, randomly initialised; ConfigError for an unknown head or one that does not fit."""
+    spec = choose("head", table.head, HEADS)
+    if mismatch := spec.mismatch(trunk):
+        fitting = ", ".join(sorted(name for name, other in HEADS.items() if not other.mismatch(trunk)))
+        why = f"{table.head!r} does not fit trunk {table.trunk!r}: {mismatch}"
+        raise ConfigError("model.head", why, f"heads for this trunk: {fitting}")
+    return spec.build(trunk, num_classes, table)
 
 
 __all__ = ["HEADS", "Head", "HeadOutput", "build_head"]

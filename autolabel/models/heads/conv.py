@@ -1,4 +1,4 @@
-"""Plain convolutions to class logits."""
+"""Plain convolutions from trunk features to class logits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Classify(nn.Module):
 
 
 class ConvHead(Head):
-    """The trunk's features are classified as they are, and are what attention reads."""
+    """Classifies the trunk's features directly; attention reads the same features."""
 
     def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 256) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every head is."""
+"""The base class of heads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import nn
 
 
 class HeadOutput(NamedTuple):
-    features: torch.Tensor  # (B, C, h, w), what the attention head reads too
+    features: torch.Tensor  # (B, C, h, w), which the attention head reads too
     logits: torch.Tensor  # (B, K, h, w)
     aux: torch.Tensor | None  # (B, K, h, w)
 
 
 class Head(nn.Module):
-    """`Features` of a trunk -> `HeadOutput` with features of `channels` channels."""
+    """Maps the `Features` of a trunk to a `HeadOutput` whose features have `channels` channels."""
 
     channels: int
-    multiple: int = 1  # images are padded to a multiple of this, in height and width
-    stride: int  # of its maps
+    size_divisor: int = 1  # height and width of images are padded to a multiple of this
+    stride: int  # of the output maps

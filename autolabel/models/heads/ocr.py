@@ -1,7 +1,7 @@
 """Object-contextual representations (Yuan et al., arXiv 1909.11065).
 
-A coarse segmentation (the auxiliary logits) gathers one feature vector a class; every pixel then reads from the
-class vectors by similarity, and is classified from what it read together with its own features.
+A coarse segmentation (the auxiliary logits) gathers one feature vector per class. Every pixel attends to the class
+vectors by similarity, and is classified from this context together with its own features.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from autolabel.models.trunks import Features, Trunk
 
 
 class ObjectContext(nn.Module):
-    """Every pixel reads from the class vectors: softmax over classes of the scaled similarity."""
+    """Attention from pixels to class vectors: softmax over classes of the scaled similarity."""
 
     def __init__(self, channels: int, key_channels: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ObjectContext(nn.Module):
 
 
 class OCRHead(Head):
-    """`channels` of features out, at the trunk's stride."""
+    """Features of `channels` channels, at the trunk's stride."""
 
     def __init__(
         self, trunk: Trunk, num_classes: int, *, channels: int = 512, key_channels: int = 256, dropout: float = 0.05

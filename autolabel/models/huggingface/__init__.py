@@ -1,4 +1,4 @@
-"""Networks of the transformers library: teachers as they are, SegFormer and UperNet also to be trained (extra `hf`)."""
+"""Networks of the transformers library (extra `hf`): pretrained teachers; SegFormer and UperNet can also be trained."""
 
 from autolabel.models.huggingface.load import FolderFiles, check_trainable, model_as_it_is, model_to_train
 from autolabel.models.huggingface.network import HuggingFaceModel

@@ -1,4 +1,4 @@
-"""The architectures of the transformers library that can be teachers, one table."""
+"""The architectures of the transformers library that can be teachers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 from autolabel.models.huggingface.scores import Logits, Output, Queries
 from autolabel.models.layers import MEAN, STD
 
-# "<start> the task is seman tic <end>" in the vocabulary of CLIP, which every published OneFormer uses; zeros follow.
+# "<start> the task is seman tic <end>" in the vocabulary of CLIP, which every published OneFormer uses; zero-padded.
 _SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """`run` gets the library's network and normalised images (B, 3, h, w)."""
+    """`run` takes the library's network and normalised images (B, 3, h, w)."""
 
     title: str
     model: str  # the class in transformers
     run: Callable[[Any, torch.Tensor], Output]
     queries: bool = False  # proposes segments instead of classifying pixels
-    windowed: bool = False  # works at one square size only (`image_size`), so larger images go through in windows
-    multiple: int = 32  # otherwise: the sides of an image must be multiples of this
+    windowed: bool = False  # accepts one square size only (`image_size`), so larger images are split into windows
+    size_divisor: int = 32  # if not windowed, height and width of an image must be multiples of this
     trainable: bool = False
-    mean: tuple[float, float, float] = MEAN  # where a folder does not say
+    mean: tuple[float, float, float] = MEAN  # default for folders without a preprocessor config
     std: tuple[float, float, float] = STD
 
 
@@ -35,7 +35,7 @@ def _logits(network: Any, images: torch.Tensor) -> Logits:
 
 
 def _upernet(network: Any, images: torch.Tensor) -> Logits:
-    """The library's own forward computes the auxiliary logits only to drop them."""
+    """Runs the modules, because the library's own forward computes the auxiliary logits and drops them."""
     features = network.backbone(images).feature_maps
     auxiliary = network.auxiliary_head if network.training else None
     return Logits(network.decode_head(features), None if auxiliary is None else auxiliary(features))
@@ -55,7 +55,7 @@ def _oneformer(network: Any, images: torch.Tensor) -> Queries:
 _HALF = (0.5, 0.5, 0.5)
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "segformer": Architecture("SegFormer", "SegformerForSemanticSegmentation", _logits, multiple=1, trainable=True),
+    "segformer": Architecture("SegFormer", "SegformerForSemanticSegmentation", _logits, size_divisor=1, trainable=True),
     "upernet": Architecture("UperNet", "UperNetForSemanticSegmentation", _upernet, trainable=True),
     "beit": Architecture("BEiT", "BeitForSemanticSegmentation", _logits, windowed=True, mean=_HALF, std=_HALF),
     "mask2former": Architecture("Mask2Former", "Mask2FormerForUniversalSegmentation", _queries, queries=True),

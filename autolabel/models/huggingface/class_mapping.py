@@ -1,4 +1,4 @@
-"""Whose class is whose: another network's class names against those of an experiment."""
+"""Maps the classes of another network to those of an experiment, by name."""
 
 from __future__ import annotations
 
@@ -8,41 +8,40 @@ from collections.abc import Mapping, Sequence
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
 
-NONE = -1  # a class that is none of ours
+NONE = -1  # a class that maps to none of the experiment's
 _IGNORED = ("", "ignore")
 
 
 def match_classes(
     theirs: Sequence[str], ours: Sequence[str], table: Mapping[str, str], *, where: object
 ) -> tuple[int, ...]:
-    """For each of their classes the train id of ours that it counts for, or NONE.
+    """For each class in `theirs` the train id in `ours` that it maps to, or NONE.
 
-    Names that differ only in case, spaces, hyphens and underscores are the same. `table` (their name -> ours) comes
-    first; "" or "ignore" there means none of ours. ConfigError: the table names what is not there, or names of ours
-    cannot be told apart.
+    Names match regardless of case, spaces, hyphens and underscores. `table` (their name -> ours) has priority; "" or
+    "ignore" there means none. ConfigError if the table has an unknown name, or names in `ours` are ambiguous.
     """
-    places = _places(ours, where)
+    train_ids = _train_ids(ours, where)
     chosen = {
         _known(name, theirs, "class of the network", where): _target(value, ours, where)
         for name, value in table.items()
     }
-    return tuple(chosen.get(_fold(name), places.get(_fold(name), NONE)) for name in theirs)
+    return tuple(chosen.get(_fold(name), train_ids.get(_fold(name), NONE)) for name in theirs)
 
 
 def check_covered(train_ids: Sequence[int], theirs: Sequence[str], ours: Sequence[str], *, where: object) -> None:
-    """ConfigError where no class of the network counts for one of ours."""
+    """ConfigError if no class of the network maps to one of the experiment's."""
     if all(train_id == NONE for train_id in train_ids):
         what = f"none of its {len(theirs)} classes ({_some(theirs)}) is one of {_some(ours)}"
-        raise ConfigError(where, what, 'say which is which in class_map, e.g. class_map = { "person" = "pedestrian" }')
+        raise ConfigError(where, what, 'map them in class_map, e.g. class_map = { "person" = "pedestrian" }')
 
 
-def _places(ours: Sequence[str], where: object) -> dict[str, int]:
-    places: dict[str, int] = {}
+def _train_ids(ours: Sequence[str], where: object) -> dict[str, int]:
+    train_ids: dict[str, int] = {}
     for train_id, name in enumerate(ours):
-        other = places.setdefault(_fold(name), train_id)
+        other = train_ids.setdefault(_fold(name), train_id)
         if other != train_id:
-            raise ConfigError(where, f"classes {ours[other]!r} and {name!r} cannot be told apart by name", "rename one")
-    return places
+            raise ConfigError(where, f"classes {ours[other]!r} and {name!r} have the same name", "rename one")
+    return train_ids
 
 
 def _target(value: str, ours: Sequence[str], where: object) -> int:
@@ -53,7 +52,7 @@ def _target(value: str, ours: Sequence[str], where: object) -> int:
 
 
 def _known(name: str, names: Sequence[str], kind: str, where: object) -> str:
-    """The folded name if it is one of `names`."""
+    """The folded name; ConfigError if it is not one of `names`."""
     if _fold(name) not in map(_fold, names):
         remedy = did_you_mean(name, names, fold=_fold) or f"it has {_some(names)}"
         raise ConfigError(where, f"class_map: {name!r} is no {kind}", remedy)

@@ -1,4 +1,4 @@
-"""The files of a Hugging Face folder, as bytes -> a network and its card."""
+"""Loads a network and its card from the bytes of the files in a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from autolabel.models.weights_file import HuggingFaceCard, unpack
 
 
 class FolderFiles(NamedTuple):
-    """`weights` reads its files one after the other, for together they may be large."""
+    """The contents of a folder; `weights` reads one file per call, because together they may be large."""
 
-    where: str  # names the folder in errors
+    where: str  # the folder, for error messages
     config: bytes
     processor: bytes | None
     weights: Sequence[Callable[[], bytes]]
@@ -26,13 +26,13 @@ class FolderFiles(NamedTuple):
 class LoadedModel(NamedTuple):
     model: HuggingFaceModel  # in eval mode
     card: HuggingFaceCard
-    missing: tuple[str, ...]  # classes that none of the network's counted for
+    missing: tuple[str, ...]  # classes of the experiment without a class of the network
 
 
 def model_as_it_is(files: FolderFiles, class_names: Sequence[str] | None, table: Mapping[str, str]) -> LoadedModel:
-    """The network for the classes of an experiment, or for its own where `class_names` is None.
+    """The network for the classes of an experiment, or for its own if `class_names` is None.
 
-    `table` as for `match_classes`. Raises WeightsError, and ConfigError where no class fits.
+    `table` is that of `match_classes`. Raises WeightsError, and ConfigError if no class matches.
     """
     config = _config(files)
     theirs = label_names(config, files.where)
@@ -46,9 +46,9 @@ def model_as_it_is(files: FolderFiles, class_names: Sequence[str] | None, table:
 
 
 def model_to_train(files: FolderFiles, class_names: Sequence[str], table: Mapping[str, str]) -> LoadedModel:
-    """The network with an experiment's classes as its own (`weights.with_classes`).
+    """The network with the classes of an experiment (`weights.with_classes`), to be trained.
 
-    Raises WeightsError, and ConfigError for an architecture that is not trained here.
+    Raises WeightsError, and ConfigError for an architecture that cannot be trained.
     """
     config = _config(files)
     _check_trainable(architecture_of(config, files.where), files.where)
@@ -59,18 +59,18 @@ def model_to_train(files: FolderFiles, class_names: Sequence[str], table: Mappin
 
 
 def check_trainable(model: HuggingFaceModel, where: object) -> None:
-    """ConfigError for a network whose architecture is not trained here, or whose classes are not just ours."""
+    """ConfigError if the architecture cannot be trained, or the classes are not exactly the experiment's."""
     _check_trainable(model.architecture, where)
     if not model.has_our_classes:
         remedy = "start from its own folder: huggingface = ..."
-        raise ConfigError(where, "has classes of its own, which count for ours; to train, it must have ours", remedy)
+        raise ConfigError(where, "has other classes than the experiment, so it cannot be trained further", remedy)
 
 
 def _check_trainable(architecture: Architecture, where: object) -> None:
     if not architecture.trainable:
-        reason = "its loss matches queries to segments" if architecture.queries else "it knows one image size only"
-        remedy = "set epochs = 0 to use it as it is, or take SegFormer or UperNet"
-        raise ConfigError(where, f"{architecture.title} is not trained here: {reason}", remedy)
+        reason = "its loss matches queries to segments" if architecture.queries else "it accepts one image size only"
+        remedy = "set epochs = 0 to use it as it is, or use SegFormer or UperNet"
+        raise ConfigError(where, f"{architecture.title} cannot be trained: {reason}", remedy)
 
 
 def _model(
@@ -82,9 +82,9 @@ def _model(
 ) -> tuple[HuggingFaceModel, HuggingFaceCard]:
     network, architecture, kept = build_network(config, tensors, files.where)
     processor = None if files.processor is None else parse_json(files.processor, f"{files.where}: image processor")
-    seen = statistics(processor, architecture, files.where)
+    normal = statistics(processor, architecture, files.where)
     card = HuggingFaceCard(
-        class_names=tuple(class_names), mean=seen.mean, std=seen.std, huggingface=kept, train_ids=tuple(train_ids)
+        class_names=tuple(class_names), mean=normal.mean, std=normal.std, huggingface=kept, train_ids=tuple(train_ids)
     )
     return model_for(network, architecture, card, files.where), card
 
@@ -98,7 +98,7 @@ def _config(files: FolderFiles) -> dict[str, Any]:
 
 
 def _tensors(files: FolderFiles) -> Tensors:
-    found: Tensors = {}
+    tensors: Tensors = {}
     for read in files.weights:
-        found |= unpack(read(), files.where)
-    return found
+        tensors |= unpack(read(), files.where)
+    return tensors

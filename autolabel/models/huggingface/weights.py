@@ -1,6 +1,6 @@
-"""The one door to the transformers library: late, offline and quiet.
+"""Builds networks of the transformers library from untrusted weights, and reads and writes their weights files.
 
-Weights of Hugging Face networks: from a stranger's file into a network, and in our own files.
+All access to the library goes through `transformers()`: imported late, offline and quiet.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _WHERE = "Hugging Face networks"
 
 @contextmanager
 def transformers() -> Iterator[ModuleType]:
-    """The library, without its own log lines and progress bars while the block runs.
+    """The library, with its log lines and progress bars off inside the block.
 
-    Raises ConfigError where it is missing or broken. It takes a second to import, so only what needs it asks for it.
+    ConfigError if it is missing or broken. It is imported only on use, because the import takes a second.
     """
     library = _imported()
     log = library.utils.logging
@@ -44,19 +44,19 @@ def transformers() -> Iterator[ModuleType]:
 
 def _imported() -> ModuleType:
     try:
-        import scipy.optimize  # noqa: F401  # the query-based networks want it once they are built
+        import scipy.optimize  # noqa: F401  # query-based networks import it when they are built
         import transformers
-        from transformers import PreTrainedModel  # noqa: F401  # the package itself is lazy: this is what can fail
+        from transformers import PreTrainedModel  # noqa: F401  # the package is lazy, so this is the import that can fail
     except ImportError as error:
         raise ConfigError(_WHERE, f"need a package: {error}".splitlines()[0], "pip install 'autolabel[hf]'") from None
-    except Exception as error:  # a torchvision built for another torch raises whatever its extension raises
+    except Exception as error:  # a torchvision built for another torch can raise anything
         remedy = "`autolabel doctor` checks torch and torchvision"
         raise ConfigError(_WHERE, f"transformers cannot be imported: {error}".splitlines()[0], remedy) from None
     module: ModuleType = transformers
     return module
 
 
-_SLACK = 2**24  # values of buffers that are computed, not stored
+_SLACK = 2**24  # allowance for buffers that are computed, not stored, in values
 
 Tensors = dict[str, torch.Tensor]
 
@@ -64,10 +64,10 @@ Tensors = dict[str, torch.Tensor]
 def build_network(
     config: Mapping[str, Any], tensors: Tensors, where: object
 ) -> tuple[Any, Architecture, dict[str, Any]]:
-    """The library's network in eval mode, its architecture and its reduced config. Nothing is trusted or fetched.
+    """The library's network in eval mode, its architecture and its reduced config. Nothing is downloaded.
 
-    WeightsError: an unknown or impossible network, or weights that are not its own. Entries that the network does
-    not have are left out: published files hold such. No memory is taken for a network the file does not fill.
+    WeightsError for an unknown or impossible network, or weights that do not fit it. Extra entries are ignored, because
+    published files have them. A small file cannot make this allocate a large network.
     """
     architecture = architecture_of(config, where)
     odd = [key for key, value in tensors.items() if value.dtype not in (*FLOATS, torch.int64)]
@@ -75,27 +75,27 @@ def build_network(
     with transformers() as library:
         kept = reduced(config, library, where)
         if number_of_modules(kept) > len(tensors):
-            raise WeightsError(where, f"its config asks for more layers than the file's {len(tensors)} entries fill")
-        kind = getattr(library, architecture.model)
+            raise WeightsError(where, f"its config has more layers than the file has entries ({len(tensors)})")
+        network_class = getattr(library, architecture.model)
         try:
-            settings = kind.config_class.from_dict(dict(kept))
+            settings = network_class.config_class.from_dict(dict(kept))
             with torch.device("meta"):
-                skeleton = kind(settings)
+                skeleton = network_class(settings)
             _check_size(skeleton, tensors, where)
-            network, found = kind.from_pretrained(
+            network, report = network_class.from_pretrained(
                 None,
                 config=settings,
                 state_dict=dict(tensors),
                 dtype=torch.float32,
                 local_files_only=True,
-                ignore_mismatched_sizes=True,  # they are named below
+                ignore_mismatched_sizes=True,  # `_check_loaded` reports them
                 output_loading_info=True,
             )
         except WeightsError:
             raise
-        except Exception as error:  # what a stranger's config makes the library raise is not ours to list
+        except Exception as error:  # a hostile config can make the library raise anything
             raise WeightsError(where, f"is no working {architecture.title} network: {_first_line(error)}") from None
-    _check_loaded(found, where)
+    _check_loaded(report, where)
     check_entries(network.state_dict(), skeleton.state_dict(), where, remedy="")
     return network, architecture, kept
 
@@ -103,13 +103,13 @@ def build_network(
 def with_classes(
     config: Mapping[str, Any], tensors: Tensors, train_ids: Sequence[int], names: Sequence[str]
 ) -> tuple[dict[str, Any], Tensors]:
-    """Config and weights of the same network for our classes, to be trained on.
+    """Config and weights of the same network for the classes of an experiment, to be trained.
 
-    The last layers keep their row where one of their classes counts for ours (the first such), and start fresh
-    elsewhere: small weights, and a bias at which every class has probability 1 / K, as our own networks begin.
+    A class of the experiment keeps the row of the first class that maps to it in the last layers. Other rows are
+    initialised like `ClassifierConv`: small weights, and a bias that gives every class probability 1 / K.
     """
     changed = dict(tensors)
-    for key in sorted(tensors):  # a file's entries come in no fixed order, random numbers do
+    for key in sorted(tensors):  # sorted, because random numbers depend on the order
         if key.endswith(("_head.classifier.weight", "_head.classifier.bias")):
             changed[key] = _rows(tensors[key], train_ids, len(names))
     return {**config, "id2label": {str(index): name for index, name in enumerate(names)}}, changed
@@ -129,14 +129,14 @@ def _rows(old: torch.Tensor, train_ids: Sequence[int], count: int) -> torch.Tens
 
 
 def huggingface_to_bytes(model: HuggingFaceModel, card: HuggingFaceCard) -> bytes:
-    """safetensors bytes with the names that the library's own files have: the same weights give the same bytes."""
+    """safetensors bytes with the keys of the library's own files; the same weights give the same bytes."""
     from transformers.core_model_loading import revert_weight_conversion
 
     return pack(revert_weight_conversion(model.network, model.network.state_dict()), card.to_text())
 
 
 def huggingface_from_bytes(data: bytes, where: object) -> tuple[HuggingFaceModel, HuggingFaceCard]:
-    """The network in eval mode on the CPU, and its card. WeightsError as `build_network`, or for an invalid card."""
+    """The network in eval mode on the CPU, and its card. WeightsError as in `build_network`, or for an invalid card."""
     card = read_card(data, where)
     if not isinstance(card, HuggingFaceCard):
         raise WeightsError(where, "holds no Hugging Face network")
@@ -149,31 +149,33 @@ def model_for(network: Any, architecture: Architecture, card: HuggingFaceCard, w
     if len(card.train_ids) != network.config.num_labels or max(card.train_ids) >= card.num_classes:
         raise WeightsError(where, "card: its classes are not those of the network")
     if network.config.num_labels < 2 and not architecture.queries:
-        raise WeightsError(where, "has a single class: that is never unsure", "take a network of two or more")
+        raise WeightsError(where, "has a single class, so its confidence is always 1", "use a network with two or more")
     try:
         return HuggingFaceModel(network, architecture, card.train_ids, card.num_classes).eval()
     except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise WeightsError(where, f"sizes that fit nothing: {_first_line(error)}") from None
+        raise WeightsError(where, f"has impossible sizes: {_first_line(error)}") from None
 
 
 def _check_size(skeleton: Any, tensors: Tensors, where: object) -> None:
-    asked = sum(value.numel() for value in (*skeleton.parameters(), *skeleton.buffers()))
-    given = sum(value.numel() for value in tensors.values())
-    if asked > given + _SLACK:
-        raise WeightsError(where, f"its config describes a network of {asked:,} values, the file holds {given:,}")
+    needed = sum(value.numel() for value in (*skeleton.parameters(), *skeleton.buffers()))
+    stored = sum(value.numel() for value in tensors.values())
+    if needed > stored + _SLACK:
+        raise WeightsError(where, f"its config describes a network of {needed:,} values, the file holds {stored:,}")
 
 
-def _check_loaded(found: Mapping[str, Any], where: object) -> None:
-    """`found` is the library's own account of what fitted."""
-    mismatched = sorted(found["mismatched_keys"])
-    shapes = [f"{key} {list(given)}, expected {list(wanted)}" for key, given, wanted in mismatched]
+def _check_loaded(report: Mapping[str, Any], where: object) -> None:
+    """Raise WeightsError for the mismatches that the library reports."""
+    mismatched = sorted(report["mismatched_keys"])
+    shapes = [f"{key} {list(stored)}, expected {list(expected)}" for key, stored, expected in mismatched]
     _refuse("mis-shaped", shapes, where)
-    _refuse("missing", sorted(found["missing_keys"]), where)
+    _refuse("missing", sorted(report["missing_keys"]), where)
 
 
 def _refuse(what: str, keys: list[str], where: object) -> None:
     if keys:
-        raise WeightsError(where, f"entries {what} ({len(keys)}): {listed(keys)}", "mend config.json, or the weights")
+        raise WeightsError(
+            where, f"entries {what} ({len(keys)}): {listed(keys)}", "correct config.json, or the weights"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints that others published: their key layout, one map a layout, so that our own module names stay clean."""
+"""Published checkpoints of other projects: key maps to the module names of this one, and their import."""
 
 from autolabel.models.published.detect import Choice
 from autolabel.models.published.importing import Imported, import_weights

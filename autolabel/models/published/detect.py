@@ -1,6 +1,6 @@
-"""Layouts that trunks are published in by themselves, as trained on ImageNet, and what lies beside them there.
+"""Detects which network a checkpoint holds, from its keys and shapes alone, never from the file name.
 
-Which network a checkpoint holds: from its keys and shapes alone, never from the name of the file.
+It also knows the layouts of trunks that were published alone, trained on ImageNet.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from autolabel.models.trunks.wide_resnet import WideResNet
 
 Three = tuple[float, float, float]
 
-# Beside the names a trunk has inside a published network.
+# Further layouts of a trunk, besides its names inside a published network.
 OTHER: dict[type, Callable[[Any], tuple[AnyRow, ...]]] = {
     ResNet: lambda trunk: keymaps.RESNET_IMAGENET,
     EfficientNet: efficientnet.timm_rows,
 }
 
-# Where it is not that of ImageNet: how images were normalised.
+# Normalisation of images, where it is not that of ImageNet.
 NORMALISATION: dict[type, Callable[[Any], tuple[Three, Three]]] = {EfficientNet: efficientnet.normalisation}
 
-# What classifies images there, and is left out.
+# Prefixes of the image classifier, which is left out.
 CLASSIFIERS = ("classifier.", "fc.", "last_linear.")
 MORE_CLASSIFIERS: dict[type, tuple[str, ...]] = {
     HRNet: ("incre_modules.", "downsamp_modules.", "final_layer.", "last_layer."),
@@ -47,7 +47,7 @@ MORE_CLASSIFIERS: dict[type, tuple[str, ...]] = {
     EfficientNet: efficientnet.CLASSIFIERS,
 }
 
-# An entry that tells a relative which does not fit, and why it does not.
+# An entry of a similar network that does not fit -> the reason.
 RELATIVES = {
     "conv1.0.weight": "its stem is three 3x3 convolutions (ResNet-C and -D), ours is one 7x7",
     "mod2.block1.bn1.weight": "its norms have an activation of their own (in-place ABN), ours a ReLU",
@@ -55,13 +55,13 @@ RELATIVES = {
 
 
 class TrunkLayout(NamedTuple):
-    """One way that files name the entries of a trunk."""
+    """One naming of the entries of a trunk in files."""
 
     trunk: str
-    names: Mapping[str, str]  # our key -> the file's
-    state: Mapping[str, torch.Tensor]  # under our keys, without memory
-    classifiers: tuple[str, ...]  # beginnings of keys
-    taps: bool  # gives low-level features apart
+    names: Mapping[str, str]  # our key -> the key in the file
+    state: Mapping[str, torch.Tensor]  # under our keys, on the meta device
+    classifiers: tuple[str, ...]  # prefixes of keys
+    has_skips: bool  # the trunk has skip connections
     mean: Three = MEAN
     std: Three = STD
 
@@ -72,54 +72,54 @@ class TrunkLayout(NamedTuple):
 
 @cache
 def trunk_layouts(name: str) -> tuple[TrunkLayout, ...]:
-    """All of them, the one it has inside a network first; none where no layout is published."""
+    """All layouts of a trunk, first the one inside a published network; empty if none is published."""
     with torch.device("meta"):
         trunk = BUILDERS[name]()
-    kind = type(trunk)
-    if kind not in TRUNKS:
+    family = type(trunk)
+    if family not in TRUNKS:
         return ()
     state = trunk.state_dict(prefix=PREFIX)
-    classifiers = CLASSIFIERS + MORE_CLASSIFIERS.get(kind, ())
-    found = []
-    mean, std = NORMALISATION[kind](trunk) if kind in NORMALISATION else (MEAN, STD)
-    for rows in (TRUNKS[kind], *((OTHER[kind](trunk),) if kind in OTHER else ())):
-        names = {key: their.removeprefix(f"{TRUNK_NAME}.") for key, their in names_of(trunk, rows, PREFIX).items()}
-        found.append(TrunkLayout(name, names, state, classifiers, bool(trunk.taps), mean, std))
-    return tuple(found)
+    classifiers = CLASSIFIERS + MORE_CLASSIFIERS.get(family, ())
+    layouts = []
+    mean, std = NORMALISATION[family](trunk) if family in NORMALISATION else (MEAN, STD)
+    for rows in (TRUNKS[family], *((OTHER[family](trunk),) if family in OTHER else ())):
+        names = {key: name.removeprefix(f"{TRUNK_NAME}.") for key, name in names_of(trunk, rows, PREFIX).items()}
+        layouts.append(TrunkLayout(name, names, state, classifiers, bool(trunk.skip_channels), mean, std))
+    return tuple(layouts)
 
 
 def known_incompatibility(weights: Collection[str]) -> str:
-    """What is known of a relative's file; empty where nothing is."""
+    """Why a checkpoint of a similar network does not fit; empty if it is not known."""
     return next((f": {why}" for key, why in RELATIVES.items() if key in weights), "")
 
 
 TRUNK_PREFIXES = ("backbone.", "trunk.")
-# A trunk dilated instead of strided has the same entries: the plain one stands for it.
+# A dilated trunk has the same entries as the undilated one, which stands for both.
 NOT_DILATED = [name for name in BUILDERS if name.rpartition("_os")[0] not in BUILDERS]
 
 
 class HeadClues(NamedTuple):
-    """Entries whose first dimension says how many classes a head has and how wide it is."""
+    """Entries whose first dimension is the number of classes or a width of a head."""
 
     classes: str
     widths: Mapping[str, str]  # setting -> entry
-    taps: bool  # needs a trunk that gives low-level features apart
+    needs_skips: bool  # the trunk must have skip connections
 
 
 HEADS = {
     "ocr": HeadClues(
         "ocr.cls_head.weight",
         {"head_channels": "ocr.conv3x3_ocr.0.weight", "key_channels": f"{OCR_CONTEXT}.f_down.0.weight"},
-        taps=False,
+        needs_skips=False,
     ),
-    "conv": HeadClues("seg_head.6.weight", {"key_channels": "seg_head.0.weight"}, taps=False),
-    "deeplabv3plus": HeadClues("final.6.weight", {"key_channels": "bot_aspp.weight"}, taps=True),
-    "deeper": HeadClues("conv_up5.weight", {"key_channels": "conv_up1.weight"}, taps=True),
+    "conv": HeadClues("seg_head.6.weight", {"key_channels": "seg_head.0.weight"}, needs_skips=False),
+    "deeplabv3plus": HeadClues("final.6.weight", {"key_channels": "bot_aspp.weight"}, needs_skips=True),
+    "deeper": HeadClues("conv_up5.weight", {"key_channels": "conv_up1.weight"}, needs_skips=True),
 }
 
 
 class FusionClues(NamedTuple):
-    """Convolutions of an attention head; the first is `times` as wide as `attention_channels`."""
+    """Convolutions of an attention head; the width of the first is `times` x `attention_channels`."""
 
     convolutions: tuple[str, ...]
     times: int
@@ -149,7 +149,7 @@ PUBLISHED = {
 
 
 class Choice(NamedTuple):
-    """What the user says the network is; None: found out."""
+    """The user's choice of network; None: detect it."""
 
     trunk: str | None = None
     head: str | None = None
@@ -157,7 +157,7 @@ class Choice(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The closest network: whether it fits is for `check_entries` to say."""
+    """The closest network; `check_entries` decides whether it fits."""
 
     table: ModelConfig
     num_classes: int
@@ -169,27 +169,27 @@ class Network(NamedTuple):
 
 
 def check_choice(choice: Choice) -> None:
-    """ConfigError for names that are not known, or of which no layout is."""
+    """ConfigError for unknown names, and for names without a published layout."""
     known: dict[str, dict[str, Any]] = {"trunk": BUILDERS, "head": HEADS, "fusion": ALL_FUSIONS}
     ours: dict[str, Collection[str]] = {"trunk": BUILDERS, "head": ALL_HEADS, "fusion": ALL_FUSIONS}
     for kind, name in choice._asdict().items():
         if name in ours[kind] and name not in known[kind]:
-            what = f"no published layout of the {kind} {name!r} is known"
+            what = f"the {kind} {name!r} has no known published layout"
             raise ConfigError(f"--{kind}", what, f"one of: {', '.join(sorted(known[kind]))}")
         if name is not None:
             choose(kind, name, known[kind])
 
 
 def closest_network(shapes: Shapes, choice: Choice) -> Network | None:
-    """The network whose keys and shapes are nearest; None where nothing of a head is there: a trunk alone."""
-    found = _head(shapes)
-    if found is None:
+    """The network with the most similar keys and shapes; None if there is no head: the file holds a trunk alone."""
+    detected = _head(shapes)
+    if detected is None:
         return None
-    head = choice.head or found
+    head = choice.head or detected
     clues = HEADS[head]
     fusion = choice.fusion or _fusion(shapes)
     inside = {key.partition(".")[2]: shape for key, shape in shapes.items() if key.startswith(TRUNK_PREFIXES)}
-    trunk = choice.trunk or _closest(inside, _published(taps=clues.taps)).trunk
+    trunk = choice.trunk or _closest(inside, _published(needs_skips=clues.needs_skips)).trunk
     widths = {setting: _first(shapes, entry) for setting, entry in clues.widths.items()}
     if fusion in FUSIONS:
         (entry, *_), times = FUSIONS[fusion]
@@ -200,27 +200,27 @@ def closest_network(shapes: Shapes, choice: Choice) -> Network | None:
 
 
 def closest_trunk(shapes: Shapes, choice: Choice) -> TrunkLayout:
-    """The layout that is nearest to a file of a trunk alone."""
+    """The most similar layout for a file that holds a trunk alone."""
     names = [choice.trunk] if choice.trunk else NOT_DILATED
     return _closest(shapes, [layout for name in names for layout in trunk_layouts(name)])
 
 
 def _closest(shapes: Shapes, layouts: Iterable[TrunkLayout]) -> TrunkLayout:
-    """The most alike; of equals the first."""
+    """The most similar layout; the first of equals."""
     return max(layouts, key=lambda layout: similarity(shapes, layout.shapes))
 
 
 def similarity(shapes: Shapes, others: Shapes) -> float:
-    """From 0 to 1: share of the keys that both have, those of the same shape counting in full, the others half."""
+    """Fraction of all keys that both have, in [0, 1]; a key with another shape counts half."""
     both = shapes.keys() & others.keys()
     same = sum(shapes[key] == others[key] for key in both)
     return (len(both) + same) / max(1, 2 * len(shapes.keys() | others.keys()))
 
 
-def _published(*, taps: bool) -> list[TrunkLayout]:
-    """The layout that every trunk has inside a network."""
-    found = [layouts[0] for name in NOT_DILATED if (layouts := trunk_layouts(name))]
-    return [layout for layout in found if layout.taps or not taps]
+def _published(*, needs_skips: bool) -> list[TrunkLayout]:
+    """The layouts of trunks inside a published network."""
+    inside = [layouts[0] for name in NOT_DILATED if (layouts := trunk_layouts(name))]
+    return [layout for layout in inside if layout.has_skips or not needs_skips]
 
 
 def _head(shapes: Shapes) -> str | None:
@@ -232,12 +232,12 @@ def _fusion(shapes: Shapes) -> str:
 
 
 def _most(shapes: Shapes, clues: Mapping[str, Sequence[str]]) -> str | None:
-    """Of which the most entries are there; None where none is."""
-    found = {name: sum(entry in shapes for entry in entries) for name, entries in clues.items()}
-    best = max(found, key=lambda name: found[name])
-    return best if found[best] else None
+    """The name with the most entries present; None if none is."""
+    counts = {name: sum(entry in shapes for entry in entries) for name, entries in clues.items()}
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] else None
 
 
 def _first(shapes: Shapes, entry: str) -> int:
-    """The first dimension of an entry; 0 where there is none."""
+    """The first dimension of an entry; 0 if it is missing."""
     return (shapes.get(entry) or (0,))[0]

@@ -1,27 +1,6 @@
-"""How a key map is written: rows of (pattern of a layer's path in our network, its published name).
+"""Key maps from the module names of this project to those of NVIDIA/semantic-segmentation.
 
-Key map of the published plain head: NVIDIA/semantic-segmentation `basic.HRNet`.
-
-Key map of the published OCR head: NVIDIA/semantic-segmentation `ocrnet.HRNet_Mscale`, `ocrnet.HRNet`.
-
-The batch norm sits one level deeper (`.1.0`) than in the trunk, because here it is paired with its ReLU.
-
-Key maps of the published DeepLab heads (NVIDIA/semantic-segmentation).
-
-Key maps of the published attention heads (NVIDIA/semantic-segmentation, `scale_attn.*`).
-
-Key map of the published WiderResNet-38 A2: NVIDIA/semantic-segmentation `backbone.*`, and its ImageNet checkpoint.
-
-Batch norms sit one level deeper (`.0`): they are paired with their ReLU. Groups are numbered from 2, after the stem.
-
-Key map of the published Xception-71: NVIDIA/semantic-segmentation `backbone.*`.
-
-A separable convolution's second norm is not its own there but the next entry of the block. Blocks are lists of
-ReLUs, separable convolutions and norms: those that begin with a ReLU are shifted by one.
-
-Key map of the published HRNet: NVIDIA/semantic-segmentation `backbone.*`.
-
-Key map of the published ResNets: NVIDIA/semantic-segmentation `backbone.*`; torchvision's, but for the stem.
+A key map is a tuple of rows (pattern of a layer's path in our network, its published name).
 """
 
 from __future__ import annotations
@@ -30,14 +9,15 @@ import re
 from collections.abc import Callable
 
 Row = tuple[str, str]
-AnyRow = tuple[str, str | Callable[[re.Match[str]], str]]  # the name, or what makes it of the path
+AnyRow = tuple[str, str | Callable[[re.Match[str]], str]]  # the name, or a function from the match to the name
 
 
 def conv_norms(*rows: tuple[str, str, str]) -> tuple[Row, ...]:
-    """(pattern of a `ConvNorm`, its convolution, its batch norm): one module here, two entries there."""
+    """Rows from (pattern of a `ConvNorm`, name of its convolution, name of its batch norm)."""
     return tuple(row for path, conv, norm in rows for row in ((rf"{path}\.conv", conv), (rf"{path}\.norm", norm)))
 
 
+# `basic.HRNet`
 CONV_HEAD = (
     *conv_norms(
         (r"head\.classify\.first", r"seg_head.0", r"seg_head.1"),
@@ -47,6 +27,7 @@ CONV_HEAD = (
 )
 
 
+# `ocrnet.HRNet_Mscale`, `ocrnet.HRNet`; batch norms are one level deeper (`.1.0`), paired with their ReLU
 OCR_CONTEXT = "ocr.ocr_distri_head.object_context_block"
 
 OCR_HEAD = (
@@ -64,7 +45,7 @@ OCR_HEAD = (
 )
 
 
-# The dilated branches follow the 1x1 in one list there.
+# The published list holds the 1x1 and then the dilated branches.
 ASPP = conv_norms(
     (r"head\.aspp\.point", r"aspp.features.0.0", r"aspp.features.0.1"),
     (r"head\.aspp\.dilated\.0", r"aspp.features.1.0", r"aspp.features.1.1"),
@@ -85,7 +66,7 @@ DEEPLABV3PLUS = (
     (r"head\.classify\.last", r"final.6"),
 )
 
-# `deeper.*`, which calls its trunk `trunk`
+# `deeper.*`, whose trunk is named `trunk`
 DEEPER = (
     *ASPP,
     (r"head\.at_two", r"convs2"),
@@ -99,6 +80,7 @@ DEEPER = (
 )
 
 
+# `scale_attn.*` of the networks with attention
 SCALE_ATTENTION = (
     *conv_norms(
         (r"attention\.first", r"scale_attn.conv0", r"scale_attn.bn0"),
@@ -113,6 +95,8 @@ EXPLICIT_ATTENTION = (
 )
 
 
+# WiderResNet-38 A2, also in its ImageNet checkpoint. Batch norms are one level deeper (`.0`), paired with their ReLU.
+# Groups are numbered from 2, after the stem.
 MOST_BLOCKS = 6  # in a group
 WIDE_RESNET_LAYERS = {
     "norm": "bn1.0",
@@ -139,8 +123,10 @@ WIDE_RESNET = (
 )
 
 
+# Xception-71. Published blocks are lists of ReLUs, separable convolutions and norms. The second norm of a separable
+# convolution is the next entry of the block, and a block that starts with a ReLU is shifted by one.
 XCEPTION_BLOCKS = 20
-SHIFTED_FROM = 3  # blocks 1 and 2 do not begin with a ReLU
+SHIFTED_FROM = 3  # blocks 1 and 2 do not start with a ReLU
 
 
 def _separable(ours: str, theirs: str, norm: str) -> tuple[Row, ...]:
@@ -194,7 +180,7 @@ HRNET = conv_norms(
 )
 
 
-RESNET_STAGES = {"0": "1", "1": "2", "2": "3", "3": "4"}  # ours count from 0, theirs from 1
+RESNET_STAGES = {"0": "1", "1": "2", "2": "3", "3": "4"}  # our index -> the published number
 
 RESNET_BLOCKS = conv_norms(
     *(
@@ -217,4 +203,4 @@ RESNET = (*conv_norms((r"trunk\.stem", r"backbone.layer0.0", r"backbone.layer0.1
 RESNET_IMAGENET = (
     *conv_norms((r"trunk\.stem", r"backbone.conv1", r"backbone.bn1")),
     *RESNET_BLOCKS,
-)  # torchvision, timm
+)  # names in torchvision and timm, which differ in the stem

@@ -1,4 +1,4 @@
-"""Between our module names and a published layout."""
+"""Conversion of state dicts between our module names and a published layout."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ FUSIONS: Layouts = {
 TRUNK_NAME = "backbone"
 OTHER_TRUNK_NAMES: dict[type, str] = {DeeperHead: "trunk"}
 
-LAYERS = (nn.Conv2d, nn.BatchNorm2d)  # all that has weights
-PREFIX = "module."  # of checkpoints saved from a data-parallel wrapper
-COUNTER = "num_batches_tracked"  # of a norm: PyTorch before 0.4.1 had none, and no network here reads it
+LAYERS = (nn.Conv2d, nn.BatchNorm2d)  # the layer types that have weights
+PREFIX = "module."  # in checkpoints of a data-parallel wrapper
+COUNTER = "num_batches_tracked"  # of a norm; PyTorch before 0.4.1 had none, and no network here reads it
 
 
 def published_keys(model: SegmentationModel) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of the published layout of this network, in its order; ConfigError if there is none."""
+    """Keys and shapes of the network's published layout, in order; ConfigError if there is no such layout."""
     return {key: tuple(value.shape) for key, value in published_state(model).items()}
 
 
@@ -66,51 +66,51 @@ def published_state(model: SegmentationModel) -> dict[str, torch.Tensor]:
 def load_published(
     model: SegmentationModel, state_dict: Mapping[str, torch.Tensor], *, where: object = "published checkpoint"
 ) -> None:
-    """Load weights of the published layout; a `module.` prefix is taken off.
+    """Load weights of the published layout; a `module.` prefix is removed.
 
-    Strict: WeightsError names missing, unexpected, mis-shaped and non-finite entries (`where` names the file),
-    and the model stays as it was. Only norms' counters may be absent.
+    Strict: WeightsError lists missing, unexpected, mis-shaped and non-finite entries (`where` names the file), and the
+    model does not change. Only the counters of norms may be missing.
     """
-    given = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
-    model.load_state_dict(to_state_dict(given, published_names(model), model.state_dict(), where))
+    entries = {str(key).removeprefix(PREFIX): value for key, value in state_dict.items()}
+    model.load_state_dict(to_state_dict(entries, published_names(model), model.state_dict(), where))
 
 
 def to_state_dict(
-    given: Mapping[str, object],
+    entries: Mapping[str, object],
     names: Mapping[str, str],
     state: Mapping[str, torch.Tensor],
     where: object,
     *,
     remedy: str = REMEDY,
 ) -> dict[str, torch.Tensor]:
-    """Entries under published names -> copies under our keys, in our types.
+    """Entries under published names -> copies under our keys, in the types of `state`.
 
-    `names` maps our key to the published one, `state` our key to an entry of the wanted shape. Strict, as
-    `load_published`; absent counters of norms start at 0.
+    `names` maps our keys to the published ones, `state` our keys to tensors of the expected shapes. Strict like
+    `load_published`; missing counters of norms start at 0.
     """
     expected = {names[key]: value for key, value in state.items()}
-    counters = absent_counters(given, expected)
-    check_entries({**given, **counters}, expected, where, remedy=remedy)
-    found = {key: given.get(names[key], counters.get(names[key])) for key in state}
+    counters = absent_counters(entries, expected)
+    check_entries({**entries, **counters}, expected, where, remedy=remedy)
+    values = {key: entries.get(names[key], counters.get(names[key])) for key in state}
     return {
         key: value.detach().to(state[key].dtype, copy=True)
-        for key, value in found.items()
+        for key, value in values.items()
         if isinstance(value, torch.Tensor)  # checked already
     }
 
 
-def absent_counters(given: Collection[str], expected: Collection[str]) -> dict[str, torch.Tensor]:
-    """The counters of norms that a checkpoint lacks."""
-    return {k: torch.zeros((), dtype=torch.int64) for k in expected if k.endswith(COUNTER) and k not in given}
+def absent_counters(keys: Collection[str], expected: Collection[str]) -> dict[str, torch.Tensor]:
+    """Zeros for the counters of norms that are not among the keys of a checkpoint."""
+    return {k: torch.zeros((), dtype=torch.int64) for k in expected if k.endswith(COUNTER) and k not in keys}
 
 
 def published_names(model: SegmentationModel) -> dict[str, str]:
-    """Our state key -> the published one; ConfigError if there is none."""
+    """Our keys -> the published ones; ConfigError if there is no published layout."""
     return names_of(model, _rows(model))
 
 
 def names_of(module: nn.Module, rows: tuple[AnyRow, ...], prefix: str = "") -> dict[str, str]:
-    """Of a part of a network, whose keys begin with `prefix`."""
+    """Our keys -> the published ones for a module whose keys start with `prefix`."""
     named = module.named_modules(prefix=prefix.removesuffix("."))
     layers = {path: _name(path, rows) for path, layer in named if isinstance(layer, LAYERS)}
     keys = module.state_dict(prefix=prefix)
@@ -118,7 +118,7 @@ def names_of(module: nn.Module, rows: tuple[AnyRow, ...], prefix: str = "") -> d
 
 
 def _rows(model: SegmentationModel) -> tuple[Row, ...]:
-    """ConfigError for a trunk or head of which no published layout is known."""
+    """The key map of a network; ConfigError for a trunk, head or fusion without a published layout."""
     parts = (("trunk", model.trunk, TRUNKS), ("head", model.head, HEADS), ("fusion", model.attention, FUSIONS))
     for part, module, layouts in parts:
         if type(module) not in layouts:
@@ -129,7 +129,7 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
 
 
 def _name(path: str, rows: tuple[AnyRow, ...]) -> str:
-    """By the first pattern that fits the whole path."""
+    """The published name, by the first pattern that matches the whole path."""
     for pattern, name in rows:
         if match := re.fullmatch(pattern, path):
             return match.expand(name) if isinstance(name, str) else name(match)

@@ -1,4 +1,4 @@
-"""Trunks: images -> features. A new trunk is one entry of `TRUNKS`, a library of them one of `FAMILIES`."""
+"""Trunks: images -> features. A new trunk is one entry of `TRUNKS`, a library of trunks one entry of `FAMILIES`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "wide_resnet38": partial(WideResNet, wide_resnet_shape(64, (3, 3, 6, 3, 1, 1))),
     "xception71": partial(Xception, xception_shape(32, 728, 16)),
     **efficientnets(),
-    # Our own, for demos and tests on a CPU. No strided 1x1 convolution reads fewer than 16 channels: the gradient of
-    # its weights would corrupt memory in oneDNN (uxlfoundation/oneDNN issue 6035).
+    # Small trunks for demos and tests on a CPU. A strided 1x1 convolution must read at least 16 channels: below that,
+    # the gradient of its weights corrupts memory in oneDNN (uxlfoundation/oneDNN issue 6035).
     "hrnet_tiny": partial(HRNet, HRNetShape((16, 24, 48, 96), (1, 1, 1), blocks=1, stage1=(1, 16), stem=(16, 24))),
     "resnet_tiny": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 8),
     "resnet_tiny_os16": partial(ResNet, ResNetShape((1, 1, 1, 1), width=8), 16),
@@ -40,11 +40,13 @@ TRUNKS: dict[str, Callable[[], Trunk]] = {
     "xception_tiny": partial(Xception, xception_shape(8, 32, 1)),
 }
 
-FAMILIES: dict[str, Callable[[str], Trunk]] = {"timm": timm_trunk}  # what comes before a colon -> the rest
+FAMILIES: dict[str, Callable[[str], Trunk]] = {
+    "timm": timm_trunk
+}  # name before the colon -> builder from the name after it
 
 
 def build_trunk(name: str) -> Trunk:
-    """`NAME` of our own or `FAMILY:NAME`, with fresh weights; ConfigError for one that is not known."""
+    """The trunk `NAME` or `FAMILY:NAME`, randomly initialised; ConfigError for an unknown name."""
     family, colon, rest = name.partition(":")
     if colon:
         return choose("trunk", family, FAMILIES)(rest)

@@ -1,9 +1,9 @@
-"""EfficientNet B0-B7 (Tan and Le, arXiv 1905.11946) and their Lite form (tensorflow/tpu, efficientnet/lite).
+"""EfficientNet B0-B7 (Tan and Le, arXiv 1905.11946) and EfficientNet-Lite (tensorflow/tpu, efficientnet/lite).
 
-Stages of inverted residual blocks (Sandler et al., arXiv 1801.04381), all widths and depths scaled from B0. Lite has
-no squeeze-and-excitation, ReLU6 for SiLU, and a stem, a first and a last stage that keep B0's width or depth.
-Convolutions pad as TensorFlow's "SAME" does: the pixel left over by an odd padding goes below and to the right.
-The 1x1 convolution before the classifier is left out, as in published segmentation networks.
+The stages consist of inverted residual blocks (Sandler et al., arXiv 1801.04381); widths and depths are scaled from B0.
+Lite has no squeeze-and-excitation and ReLU6 instead of SiLU; its stem keeps B0's width, its first and last stage B0's
+depth. Convolutions pad as TensorFlow's "SAME" does: the extra pixel of an odd padding goes below and to the right. The
+1x1 convolution before the classifier is left out, as in published segmentation networks.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch import nn
 from autolabel.models.trunks.trunk import Features, Trunk
 
 NORM_EPS = 1e-3
-SQUEEZE = 4  # from the channels of a block's input to those of its squeeze-and-excitation
+SQUEEZE = 4  # ratio of a block's input channels to the inner channels of its squeeze-and-excitation
 DIVISOR = 8  # of every width
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of the same channels; `stride` is the first one's."""
+    """Blocks with the same number of channels; `stride` is that of the first block."""
 
     blocks: int
     channels: int
@@ -45,7 +45,7 @@ B0 = (
     Stage(1, 320, 3, 1),
 )
 B0_STEM = 32
-TINY = (  # every kernel, stride and expansion of B0, one block a stage
+TINY = (  # the kernels and strides of B0, one block per stage where possible
     Stage(1, 16, 3, 1, expansion=1),
     Stage(1, 16, 3, 2, expansion=2),
     Stage(1, 24, 5, 2, expansion=2),
@@ -54,14 +54,14 @@ TINY = (  # every kernel, stride and expansion of B0, one block a stage
     Stage(1, 48, 5, 2, expansion=2),
     Stage(1, 64, 3, 1, expansion=2),
 )
-# (width, depth), in units of B0: table 8 of the code published with arXiv 1905.11946, and that of Lite.
+# (width, depth) relative to B0, from the code published with arXiv 1905.11946, and for Lite.
 SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2.0, 3.1))
 LITE_SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))
 
 
 @dataclass(frozen=True)
 class EfficientNetShape:
-    """What tells the members of the family apart."""
+    """Settings of a network of the family."""
 
     stem: int
     stages: tuple[Stage, ...]
@@ -69,12 +69,12 @@ class EfficientNetShape:
 
 
 def efficientnet_shape(width: float, depth: float) -> EfficientNetShape:
-    """B0 scaled by compound scaling (arXiv 1905.11946, section 3.3)."""
+    """B0 with compound scaling (arXiv 1905.11946, section 3.3)."""
     return EfficientNetShape(_scaled(B0_STEM, width), tuple(_scaled_stage(stage, width, depth) for stage in B0))
 
 
 def efficientnet_lite_shape(width: float, depth: float) -> EfficientNetShape:
-    """The stem keeps its width, the first and the last stage their depth."""
+    """B0 scaled for Lite: the stem keeps its width, the first and last stage their depth."""
     first, *middle, last = B0
     stages = (
         _scaled_stage(first, width, 1),
@@ -87,7 +87,7 @@ def efficientnet_lite_shape(width: float, depth: float) -> EfficientNetShape:
 class SameConvNorm(nn.Module):
     """Convolution with "SAME" padding, batch norm and, by default, an activation.
 
-    `groups` = `inputs` makes it depthwise. Output: ceil(size / stride).
+    Depthwise if `groups` = `inputs`. The output size is ceil(size / stride).
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class SameConvNorm(nn.Module):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.padded = stride > 1  # by `_pad_same`; at stride 1 the padding is even, and the convolution's own
+        self.padded = stride > 1  # by `_pad_same`; at stride 1 the padding is symmetric, and the convolution does it
         padding = 0 if self.padded else dilation * (kernel // 2)
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPS)
         self.activation = activation
-        # He et al. 2015, normal, fan out: a depthwise output is read from one channel.
+        # He et al. 2015, normal, fan out; a depthwise output channel reads one input channel.
         nn.init.normal_(self.conv.weight, std=math.sqrt(2 * groups / (outputs * kernel**2)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -118,7 +118,7 @@ class SameConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels are weighed by what the whole image holds of them (Hu et al., arXiv 1709.01507)."""
+    """Scales each channel by a gate computed from the means over the image (Hu et al., arXiv 1709.01507)."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to more channels, depthwise, squeeze-and-excitation unless `lite`, and 1x1 back without activation."""
+    """1x1 expansion, depthwise, squeeze-and-excitation unless `lite`, and a 1x1 projection without activation."""
 
     def __init__(self, inputs: int, stage: Stage, *, first: bool, stride: int, dilation: int, lite: bool) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class InvertedResidual(nn.Module):
         self.depthwise = active(inner, inner, stage.kernel, stride=stride, dilation=dilation, groups=inner)
         self.excite = nn.Identity() if lite else SqueezeExcite(inner, max(1, inputs // SQUEEZE))
         self.project = SameConvNorm(inner, stage.channels)
-        if self.residual:  # adds nothing at first, so that depth does not inflate the features
+        if self.residual:  # starts at zero, so that depth does not inflate the features
             nn.init.zeros_(self.project.norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -154,10 +154,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNet(Trunk):
-    """Skip connections: the last features of every stride from 2 up that is below the trunk's own.
+    """The skip connections are the last features of every stride below the trunk's own.
 
-    A stage that would go beyond `stride` keeps its resolution, and the depthwise convolutions after its first one are
-    dilated: without squeeze-and-excitation, every `stride`-th feature is that of the network that is not dilated.
+    A stage that would exceed `stride` keeps its resolution, and the depthwise convolutions after its first are dilated
+    instead. Without squeeze-and-excitation, its features then contain those of the undilated network.
     """
 
     def __init__(self, shape: EfficientNetShape, stride: int = 32) -> None:
@@ -167,8 +167,8 @@ class EfficientNet(Trunk):
         self.depths = tuple(stage.blocks for stage in shape.stages)
         self.stem = SameConvNorm(3, shape.stem, 3, stride=2, activation=_relu6 if shape.lite else F.silu)
         self.blocks = nn.ModuleList()
-        self.taps: dict[int, int] = {}
-        self.ends: dict[int, int] = {}  # number of the last block of a stride -> that stride
+        self.skip_channels: dict[int, int] = {}
+        self.ends: dict[int, int] = {}  # index of the last block of a stride -> that stride
         at, dilation, inputs = 2, 1, shape.stem
         for stage in shape.stages:
             for number in range(stage.blocks):
@@ -184,7 +184,7 @@ class EfficientNet(Trunk):
         self.stride, self.channels = at, inputs
 
     def _end_of(self, stride: int, channels: int) -> None:
-        self.taps[stride] = channels
+        self.skip_channels[stride] = channels
         self.ends[len(self.blocks) - 1] = stride
 
     def forward(self, images: torch.Tensor) -> Features:
@@ -204,7 +204,7 @@ def _relu6(x: torch.Tensor) -> torch.Tensor:
 
 
 def _pad_same(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
-    """Zeros around (B, C, H, W), as many as make the strided output ceil(size / stride), the odd one at the end."""
+    """Pad (B, C, H, W) with zeros so that the strided output is ceil(size / stride); an odd one goes to the end."""
     width, height = (_same(x.shape[axis], kernel, stride) for axis in (3, 2))
     return F.pad(x, (*width, *height))
 
@@ -215,7 +215,7 @@ def _same(length: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 def _scaled(channels: int, width: float) -> int:
-    """To a multiple of 8, and not below 90 % of what it would be."""
+    """Scaled channels, rounded to a multiple of 8 that is at least 90 % of the exact value."""
     exact = channels * width
     rounded = max(DIVISOR, int(exact + DIVISOR / 2) // DIVISOR * DIVISOR)
     return rounded + DIVISOR if rounded < 0.9 * exact else rounded
@@ -228,7 +228,7 @@ def _scaled_stage(stage: Stage, width: float, depth: float) -> Stage:
 
 
 def efficientnets() -> dict[str, Callable[[], Trunk]]:
-    """Every member by its name: at stride 32, and dilated at 16 and 8."""
+    """Every network of the family by name: at stride 32, and dilated at 16 and 8."""
     shapes = {f"b{number}": efficientnet_shape(*scale) for number, scale in enumerate(SCALES)}
     shapes |= {f"lite{number}": efficientnet_lite_shape(*scale) for number, scale in enumerate(LITE_SCALES)}
     strides = {"": 32, "_os16": 16, "_os8": 8}

@@ -1,7 +1,7 @@
 """HRNet: branches of four resolutions side by side, exchanging features (Wang et al., arXiv 1908.07919).
 
-A stem of two stride-2 convolutions, stage 1 of bottlenecks at stride 4, and stages 2-4 of 2, 3 and 4 branches of
-basic blocks. All branches of stage 4 are brought to stride 4 and concatenated.
+The stem has two stride-2 convolutions, stage 1 has bottlenecks at stride 4, and stages 2-4 have 2, 3 and 4 branches of
+basic blocks. All branches of stage 4 are resized to stride 4 and concatenated.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from autolabel.models.trunks.trunk import Features, Trunk
 
 @dataclass(frozen=True)
 class HRNetShape:
-    """What tells the members of the family apart."""
+    """Settings of a network of the family."""
 
     channels: tuple[int, int, int, int]  # of the branches, from stride 4 to stride 32
     modules: tuple[int, int, int]  # in stages 2, 3 and 4
-    blocks: int = 4  # basic blocks a branch, in each module
-    stage1: tuple[int, int] = (4, 64)  # bottlenecks, their inner channels
+    blocks: int = 4  # basic blocks per branch, in each module
+    stage1: tuple[int, int] = (4, 64)  # number of bottlenecks, their inner channels
     stem: tuple[int, int] = (64, 64)
 
 
@@ -40,8 +40,11 @@ class BasicBlock(nn.Module):
 
 
 def exchange_path(channels: tuple[int, ...], source: int, target: int) -> nn.Module:
-    """From branch `source` to branch `target`: 1x1 when the target is finer (it is resized after), otherwise
-    one strided 3x3 a level, of which only the last changes the channels and lacks a ReLU."""
+    """The path from branch `source` to branch `target`.
+
+    A 1x1 if the target is finer (the caller resizes), otherwise one strided 3x3 per level; only the last of these
+    changes the channels, and it has no ReLU.
+    """
     if source == target:
         return nn.Identity()
     if source > target:
@@ -51,7 +54,7 @@ def exchange_path(channels: tuple[int, ...], source: int, target: int) -> nn.Mod
 
 
 class ExchangeModule(nn.Module):
-    """Basic blocks in every branch, then every branch receives the sum over all branches."""
+    """Basic blocks in every branch, after which every branch receives the sum over all branches."""
 
     def __init__(self, channels: tuple[int, ...], blocks: int) -> None:
         super().__init__()
@@ -76,7 +79,7 @@ class ExchangeModule(nn.Module):
 
 
 class HRNet(Trunk):
-    """The concatenated branches: `channels` is the sum over them."""
+    """Features are the concatenated branches, so `channels` is the sum over the branches."""
 
     def __init__(self, shape: HRNetShape) -> None:
         super().__init__()

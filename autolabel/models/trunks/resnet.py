@@ -1,8 +1,7 @@
-"""The residual block of ResNets, which HRNet's first stage uses too (He et al., arXiv 1512.03385).
+"""Dilated ResNets (He et al., arXiv 1512.03385; dilation: Chen et al., arXiv 1706.05587).
 
-Dilated ResNets (He et al., arXiv 1512.03385; dilation: Chen et al., arXiv 1706.05587).
-
-The last stages keep their resolution: their strides become dilations, in every 3x3 of the stage.
+The last stages keep their resolution: their strides become dilations of every 3x3 in the stage. HRNet's first stage
+uses the same `Bottleneck`.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from torch import nn
 from autolabel.models.layers import ConvNorm, start_as_identity
 from autolabel.models.trunks.trunk import Features, Trunk
 
-EXPANSION = 4  # from the inner to the outer channels
+EXPANSION = 4  # ratio of outer to inner channels
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1; stride and dilation are the 3x3's."""
+    """1x1, 3x3, 1x1; `stride` and `dilation` apply to the 3x3."""
 
     def __init__(self, inputs: int, inner: int, *, stride: int = 1, dilation: int = 1) -> None:
         super().__init__()
@@ -36,26 +35,26 @@ class Bottleneck(nn.Module):
         return torch.relu_(self.expand(self.spatial(self.reduce(x))) + self.shortcut(x))
 
 
-STEPS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}  # (stride, dilation) a stage
+STEPS = {8: ((1, 1), (2, 1), (1, 2), (1, 4)), 16: ((1, 1), (2, 1), (2, 1), (1, 2))}  # (stride, dilation) per stage
 
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """What tells the members of the family apart."""
+    """Settings of a network of the family."""
 
-    blocks: tuple[int, int, int, int]  # a stage
-    width: int = 64  # of the stem; inner channels of stage 1, doubling from stage to stage
+    blocks: tuple[int, int, int, int]  # per stage
+    width: int = 64  # channels of the stem, inner channels of stage 1; doubles with every stage
 
 
 class ResNet(Trunk):
-    """Taps: the stem (stride 2) and stage 1 (stride 4)."""
+    """The skip connections are the stem (stride 2) and stage 1 (stride 4)."""
 
     def __init__(self, shape: ResNetShape, stride: int) -> None:
         super().__init__()
         width = shape.width
         self.stride = stride
         self.channels = 8 * width * EXPANSION
-        self.taps = {2: width, 4: width * EXPANSION}
+        self.skip_channels = {2: width, 4: width * EXPANSION}
         self.stem = ConvNorm(3, width, 7, stride=2)
         self.stages = nn.ModuleList()
         inputs = width

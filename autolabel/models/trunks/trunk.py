@@ -1,4 +1,4 @@
-"""What every trunk is."""
+"""The base class of trunks."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import nn
 
 class Features(NamedTuple):
     high: torch.Tensor  # (B, channels, ceil(H / stride), ceil(W / stride))
-    taps: dict[int, torch.Tensor]  # stride -> low-level features of that stride
+    skips: dict[int, torch.Tensor]  # stride -> low-level features of that stride, for skip connections
 
 
 class Trunk(nn.Module):
-    """Images (B, 3, H, W) -> `Features`. A trunk without taps has no low-level features to offer a decoder."""
+    """Maps images (B, 3, H, W) to `Features`. A trunk with empty `skip_channels` offers no skip connections."""
 
     channels: int
     stride: int = 4
-    taps: Mapping[int, int] = MappingProxyType({})  # stride -> channels
-    fine: int = 4  # the tap that the published DeepLabV3+ reads
-    multiple: int = 1  # images are padded to a multiple of this, in height and width
+    skip_channels: Mapping[int, int] = MappingProxyType({})  # stride -> channels of that skip connection
+    low_level_stride: int = 4  # of the skip connection that the published DeepLabV3+ reads
+    size_divisor: int = 1  # height and width of images are padded to a multiple of this
 
     def checkpoint_blocks(self) -> list[nn.Module]:
-        """Parts that run once a pass, one after the other: what activation checkpointing may run again one by one."""
+        """Modules that run once per pass, one after the other; activation checkpointing may recompute each of them."""
         return [self]

@@ -1,5 +1,7 @@
-"""WiderResNet-38 (Wu et al., arXiv 1611.10080), its variant A2 of Rota Bulo et al. (arXiv 1712.02616): wide, shallow
-pre-activation blocks; the last groups keep their resolution and are dilated."""
+"""WiderResNet-38 (Wu et al., arXiv 1611.10080) in the variant A2 of Rota Bulo et al. (arXiv 1712.02616).
+
+It has wide, shallow pre-activation blocks; the last groups keep their resolution and are dilated.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from autolabel.models.trunks.trunk import Features, Trunk
 
 @dataclass(frozen=True)
 class Group:
-    """Blocks of the same channels: (a, b) two 3x3; (a, b, c) 1x1, 3x3, 1x1."""
+    """Blocks with the same channels: (a, b) are two 3x3; (a, b, c) are 1x1, 3x3, 1x1."""
 
     blocks: int
     channels: tuple[int, ...]
@@ -26,10 +28,10 @@ class Group:
 
 @dataclass(frozen=True)
 class WideResNetShape:
-    """What tells the members of the family apart."""
+    """Settings of a network of the family."""
 
     stem: int
-    groups: tuple[Group, ...]  # a max-pool comes before each of the first two
+    groups: tuple[Group, ...]  # a max pooling precedes each of the first two
 
 
 def wide_resnet_shape(width: int, blocks: tuple[int, ...]) -> WideResNetShape:
@@ -61,7 +63,10 @@ class NormConv(nn.Module):
 
 
 class PreActivationBlock(nn.Module):
-    """He et al., arXiv 1603.05027. A projection reads the activated input; the identity is of the raw one."""
+    """A pre-activation block (He et al., arXiv 1603.05027).
+
+    A projection reads the activated input, an identity shortcut the raw one.
+    """
 
     def __init__(self, inputs: int, group: Group, stride: int) -> None:
         super().__init__()
@@ -86,14 +91,14 @@ class PreActivationBlock(nn.Module):
 
 
 class WideResNet(Trunk):
-    """Taps: the first two groups, at strides 2 and 4. No norm follows the last group."""
+    """The skip connections are the first two groups (strides 2 and 4). No norm follows the last group."""
 
     stride = 8
-    fine = 2
+    low_level_stride = 2
 
     def __init__(self, shape: WideResNetShape) -> None:
         super().__init__()
-        self.taps = {2: shape.groups[0].channels[-1], 4: shape.groups[1].channels[-1]}
+        self.skip_channels = {2: shape.groups[0].channels[-1], 4: shape.groups[1].channels[-1]}
         self.channels = shape.groups[-1].channels[-1]
         self.stem = Conv(3, shape.stem, 3)
         self.groups = nn.ModuleList()

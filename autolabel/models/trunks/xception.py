@@ -1,5 +1,7 @@
-"""Xception-71 as NVIDIA/semantic-segmentation has it (Chollet, arXiv 1610.02357; Chen et al., arXiv 1802.02611):
-separable convolutions, three entry blocks, the later ones dilated instead of strided."""
+"""Xception-71 as in NVIDIA/semantic-segmentation (Chollet, arXiv 1610.02357; Chen et al., arXiv 1802.02611).
+
+It has separable convolutions and three entry blocks; later blocks are dilated instead of strided.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,12 @@ class Block:
     channels: tuple[int, ...]  # of the separable convolutions
     stride: int = 1  # of the last one
     dilations: tuple[int, ...] = (1, 1, 1)
-    active: bool = True  # begins with a ReLU, which the shortcut reads too
+    active: bool = True  # starts with a ReLU, whose output the shortcut reads too
 
 
 @dataclass(frozen=True)
 class XceptionShape:
-    """What tells the members of the family apart."""
+    """Settings of a network of the family."""
 
     stem: tuple[int, int]
     entry: tuple[Block, Block, Block]
@@ -44,7 +46,7 @@ def xception_shape(width: int, core: int, middle: int) -> XceptionShape:
 
 
 class XceptionBlock(nn.Module):
-    """Separable convolutions beside a shortcut: a strided 1x1 where the shape changes, else the identity."""
+    """Separable convolutions plus a shortcut: a strided 1x1 if the shape changes, else the identity."""
 
     def __init__(self, inputs: int, block: Block) -> None:
         super().__init__()
@@ -67,15 +69,15 @@ class XceptionBlock(nn.Module):
 
 
 class Xception(Trunk):
-    """Taps: the stem (stride 2) and the first block (stride 4)."""
+    """The skip connections are the stem (stride 2) and the first block (stride 4)."""
 
     stride = 8
-    fine = 2
+    low_level_stride = 2
 
     def __init__(self, shape: XceptionShape) -> None:
         super().__init__()
         narrow, wide = shape.stem
-        self.taps = {2: wide, 4: shape.entry[0].channels[-1]}
+        self.skip_channels = {2: wide, 4: shape.entry[0].channels[-1]}
         self.channels = shape.last[-1]
         self.stem = nn.Sequential(ConvNorm(3, narrow, 3, stride=2), ConvNorm(narrow, wide, 3))
         self.blocks = nn.ModuleList()

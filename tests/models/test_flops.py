@@ -85,8 +85,8 @@ def test_every_trunk_costs_its_share_of_pixels(trunk: str, size: tuple[int, int]
         ("hrnet_tiny", "conv", "single"),
     ],
 )
-def test_what_is_counted_on_paper_is_what_runs(trunk: str, head: str, fusion: str) -> None:
-    """The same counts with real weights and images, through the public calls; the backward pass is about twice."""
+def test_counts_on_the_meta_device_are_those_of_a_real_pass(trunk: str, head: str, fusion: str) -> None:
+    """Real weights and images give the same counts; the backward pass costs about twice the forward pass."""
     table = SMALL | {"trunk": trunk, "head": head, "fusion": fusion}
     model = build_model(table, 4).eval()
     images = torch.randn(1, 3, 70, 101)
@@ -116,7 +116,7 @@ def test_one_convolution_by_hand() -> None:
 
 @pytest.mark.slow
 def test_a_prepared_network_is_counted_as_it_runs() -> None:
-    """Of OCR's auxiliary 1x1, the branches at lower resolutions count for a 4th, a 16th and a 64th of the pixels."""
+    """In OCR's auxiliary 1x1, branches at lower resolutions cover a 4th, a 16th and a 64th of the pixels."""
     table = SMALL | {"trunk": "hrnet_tiny", "head": "ocr", "fusion": "single"}
     plain = count_labelling(table, 3, (64, 128))
     lean = count_labelling(table, 3, (64, 128), prepare=partial(prepare, device="meta"))

@@ -39,12 +39,12 @@ def test_unknown_names_in_the_table(table: dict[str, str], says: str) -> None:
 
 
 def test_names_of_ours_that_read_the_same() -> None:
-    with pytest.raises(ConfigError, match="'traffic light' and 'traffic_light' cannot be told apart"):
+    with pytest.raises(ConfigError, match="'traffic light' and 'traffic_light' have the same name"):
         match_classes(["a"], ("traffic light", "traffic_light"), {}, where="x")
 
 
 def test_a_network_without_a_class_of_ours() -> None:
-    with pytest.raises(ConfigError, match=r"none of its 2 classes \(cat, dog\) is one of road, .*; say which is which"):
+    with pytest.raises(ConfigError, match=r"none of its 2 classes \(cat, dog\) is one of road, .*; map them"):
         check_covered((NONE, NONE), ["cat", "dog"], OURS, where="x")
     check_covered((NONE, 2), ["cat", "car"], OURS, where="x")
 

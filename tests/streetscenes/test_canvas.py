@@ -1,4 +1,4 @@
-"""The canvas: polygons land where the camera sees them, nearer ones hide farther ones, pixels go to the majority."""
+"""The canvas: positions of polygons, occlusion, and the majority vote of a pixel."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIGHT = Light(
 
 
 def screen_box(left: float, right: float, low: float, high: float, depth: float) -> np.ndarray:
-    """The polygon that covers these shares of the image, (column, row), at this depth."""
+    """The polygon at a depth that covers a box of the image, in fractions of its width and height."""
     return CAMERA.unproject(np.array([(left, low), (right, low), (right, high), (left, high)]), depth)[None]
 
 
@@ -76,14 +76,14 @@ def test_distance_fades_colours_to_the_haze() -> None:
     canvas = Canvas(CAMERA, LIGHT)
     for depth in (1.5, 50.0, 5000.0):
         canvas.fill(screen_box(0, 1, 0, 1, depth), np.zeros(3), Label.BUILDING)
-    shares = canvas.finish().looks[1:, 0]
-    np.testing.assert_allclose(shares, 1 - np.exp([-0.015, -0.5, -50.0]), atol=1e-6)
+    haze = canvas.finish().looks[1:, 0]
+    np.testing.assert_allclose(haze, 1 - np.exp([-0.015, -0.5, -50.0]), atol=1e-6)
 
 
 def test_project_and_unproject_are_inverse() -> None:
     camera = Camera(height=1.7, focal=1.1, horizon=0.45, pan=0.2, bend=0.002, size=(30, 90))
-    shares = np.random.default_rng(0).random((50, 2))
-    np.testing.assert_allclose(camera.project(camera.unproject(shares, 12.0)) / [90, 30], shares, atol=1e-9)
+    positions = np.random.default_rng(0).random((50, 2))
+    np.testing.assert_allclose(camera.project(camera.unproject(positions, 12.0)) / [90, 30], positions, atol=1e-9)
 
 
 def test_the_ground_of_a_pixel_projects_into_it() -> None:

@@ -1,4 +1,4 @@
-"""Scenes: the same bytes everywhere, the same scene at every size, labels that belong to the image."""
+"""Scenes: determinism, the same scene at every size, and labels that match the image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_another_process_gives_the_same_bytes(threads: str) -> None:
         "print(hashlib.sha256(s.image.tobytes() + s.fine.tobytes() + s.coarse.tobytes()).hexdigest())"
     )
     environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
-    render(1, 1, size=SIZE)  # what was rendered before must not matter
+    render(1, 1, size=SIZE)  # an earlier scene must not matter
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == digest(render(3, 5, size=SIZE))
@@ -77,21 +77,21 @@ def test_thin_things_keep_their_width_at_every_size() -> None:
         np.mean([(render(5, index, size=size).fine == Label.POLE).mean() for index in range(6)])
         for size in ((128, 256), (384, 768))
     )
-    assert small == pytest.approx(large, rel=0.4)  # what is thinner than a sample is drawn a sample wide
+    assert small == pytest.approx(large, rel=0.4)  # a polygon thinner than a sample is drawn a sample wide
 
 
 @pytest.mark.slow
-def test_shares_of_classes(scenes: list[Scene]) -> None:
+def test_class_frequencies(scenes: list[Scene]) -> None:
     fine = np.stack([scene.fine for scene in scenes])
-    shares = {label: (fine == label).mean() for label in Label}
+    fractions = {label: (fine == label).mean() for label in Label}
     for label in CLASSES:
         assert np.mean([(scene.fine == label).any() for scene in scenes]) > 0.9, label
-    assert 0.2 < shares[Label.ROAD] < 0.4
-    assert 0.15 < shares[Label.BUILDING] < 0.4
-    assert 0.005 < shares[Label.POLE] < 0.025
-    assert 0.003 < shares[Label.SIGN] < 0.015
-    assert 0.004 < shares[Label.PERSON] < 0.02
-    assert 0.01 < shares[Label.IGNORE] < 0.06
+    assert 0.2 < fractions[Label.ROAD] < 0.4
+    assert 0.15 < fractions[Label.BUILDING] < 0.4
+    assert 0.005 < fractions[Label.POLE] < 0.025
+    assert 0.003 < fractions[Label.SIGN] < 0.015
+    assert 0.004 < fractions[Label.PERSON] < 0.02
+    assert 0.01 < fractions[Label.IGNORE] < 0.06
 
 
 def test_labels_are_those_of_the_class_set() -> None:

@@ -1,4 +1,4 @@
-"""The heavy steps of the region statistics against plain loops, and the GPU kernels against both."""
+"""The kernels of the region statistics against loops, and the Triton kernels against both."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_against_loops(size: tuple[int, int, int]) -> None:
 
 _INTERPRETED = """
 import torch
-from tests.losses.test_row_products import *
+from tests.losses.test_rmi_kernels import *
 fast = triton_kernels(torch.device("cpu"))
 assert fast is not PLAIN  # they agreed on two maps of 5x90
 for size in ((1, 3, 3), (1, 3, 140)):
@@ -78,7 +78,7 @@ def test_triton_kernels_in_the_interpreter() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", [80, 90])
 def test_triton_kernels_compile(architecture: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To machine code, which takes no GPU: the interpreter runs what the compiler refuses."""
+    """Compile to machine code, which needs no GPU: the interpreter accepts code that the compiler rejects."""
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -105,7 +105,7 @@ def test_kernels_that_do_not_work_are_replaced() -> None:
     pytest.importorskip("triton")
     assert "cuda" in FAST
     with pytest.warns(RuntimeWarning, match="without its Triton kernels on cpu"):
-        assert triton_kernels(torch.device("cpu")) is PLAIN  # there is no compiler for it
+        assert triton_kernels(torch.device("cpu")) is PLAIN  # Triton has no compiler for a CPU
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

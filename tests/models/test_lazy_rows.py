@@ -16,15 +16,15 @@ from autolabel.models.resize import resize
 LENGTHS = st.integers(1, 40)
 
 
-def dense(taps: ResampleWeights) -> torch.Tensor:
-    low, matrix = taps.block(0, len(taps))
-    full = torch.zeros(len(taps), taps.source, dtype=torch.float64)
+def dense(axis: ResampleWeights) -> torch.Tensor:
+    low, matrix = axis.block(0, len(axis))
+    full = torch.zeros(len(axis), axis.source, dtype=torch.float64)
     full[:, low : low + matrix.shape[1]] = torch.from_numpy(matrix)
     return full
 
 
 def torch_matrix(source: int, target: int) -> torch.Tensor:
-    """What torch does to every unit vector."""
+    """The matrix of torch's resize, from unit vectors."""
     units = torch.eye(source, dtype=torch.float64)[:, None, :, None]
     return resize(units, (target, 1))[:, 0, :, 0].T
 
@@ -32,18 +32,18 @@ def torch_matrix(source: int, target: int) -> torch.Tensor:
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS, LENGTHS)
 def test_taps_are_torch_s_weights(source: int, target: int) -> None:
-    taps = bilinear(source, target)
-    assert taps.width <= 2
-    torch.testing.assert_close(dense(taps), torch_matrix(source, target), rtol=0, atol=1e-13)
+    axis = bilinear(source, target)
+    assert axis.width <= 2
+    torch.testing.assert_close(dense(axis), torch_matrix(source, target), rtol=0, atol=1e-13)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(LENGTHS, min_size=3, max_size=4))
-def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
+def test_composition_is_the_product_of_matrices(lengths: list[int]) -> None:
     first, *rest = (bilinear(a, b) for a, b in itertools.pairwise(lengths))
     composed, product = first, dense(first)
-    for taps in rest:
-        composed, product = taps.after(composed), dense(taps) @ product
+    for axis in rest:
+        composed, product = axis.after(composed), dense(axis) @ product
     assert (composed.first >= 0).all()
     assert (composed.first + composed.width <= composed.source).all()
     torch.testing.assert_close(dense(composed), product, rtol=0, atol=1e-13)
@@ -51,7 +51,7 @@ def test_composed_taps_are_the_product_of_matrices(lengths: list[int]) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 5, 256])
 def test_four_times_then_half_is_twice(length: int) -> None:
-    """What lets the largest scale's map be skipped: two weights, not more, and the very same ones."""
+    """Composition gives exactly the same two weights, so the map of the largest scale need not exist."""
     folded, twice = bilinear(4 * length, 2 * length).after(bilinear(length, 4 * length)), bilinear(length, 2 * length)
     assert folded.width == twice.width
     assert (folded.first == twice.first).all()

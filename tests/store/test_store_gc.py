@@ -42,9 +42,9 @@ def test_delete_takes_what_scan_found_and_nothing_else(tmp_path: Path) -> None:
     whole = commit(tmp_path / "label", KEYS[0])
     (tmp_path / "label" / ".trash-0123456789abcdef").mkdir()
     (tmp_path / "label" / "notes").mkdir()
-    with pytest.raises(StoreError, match="no artefact"):
+    with pytest.raises(StoreError, match="not an artefact"):
         delete(tmp_path / "label" / "notes")
-    with pytest.raises(StoreError, match="no artefact"):
+    with pytest.raises(StoreError, match="not an artefact"):
         delete(tmp_path / "label" / "missing")
     (whole.data / "link").symlink_to(tmp_path / "label" / "notes")
     for found in scan(tmp_path):

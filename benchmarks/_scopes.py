@@ -51,7 +51,7 @@ def _our_compute(case: Case) -> Callable[[], Tensor]:
 
     @torch.inference_mode()
     def work() -> Tensor:
-        return teacher.evidence.codes(images, teacher.book, teacher.scales, flip=False, autocast=case.autocast)
+        return teacher.predictor.codes(images, teacher.book, teacher.scales, flip=False, autocast=case.autocast)
 
     return work
 

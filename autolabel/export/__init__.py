@@ -1,1 +1,1 @@
-"""Handing over: networks in forms that run without autolabel, each checked against the network it was made from."""
+"""Export: networks in forms that run without autolabel, each checked against the original network."""

@@ -1,4 +1,4 @@
-"""The card that goes with an exported network: a README for whoever is handed the folder."""
+"""The card of an exported network: a README for the user of the folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#|~])")
 
 
 def render_card(config: Mapping[str, Any]) -> bytes:
-    """The card as UTF-8 Markdown, from what config.json says."""
+    """The card as UTF-8 Markdown, from the content of config.json."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=False,  # Markdown, not HTML: names go through `plain`
@@ -31,5 +31,5 @@ def render_card(config: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: object) -> str:
-    """Text that means nothing to Markdown, whoever wrote it; on one line."""
+    """The text on one line, with all Markdown characters escaped."""
     return _MARKDOWN.sub(r"\\\1", printable(str(value)))

@@ -1,4 +1,4 @@
-"""Whether an exported network gives what the network gives."""
+"""Compares the output of an exported network with that of the original."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from autolabel.errors import ExportError
 
-TOLERANCE = 1e-3  # of the spread of the logits; float32 in another order of summation stays a hundred times below
-LABELS = 0.999  # share of pixels with the same label: ties may fall either way
+TOLERANCE = 1e-3  # relative to the spread of the logits; another order of float32 sums differs a hundred times less
+LABELS = 0.999  # fraction of pixels with the same label: ties may fall either way
 
 
 class Difference(NamedTuple):
-    """Between two maps of logits of the same images."""
+    """The difference of two maps of logits of the same images."""
 
     shape: tuple[int, int, int]  # batch, height, width
     largest: float  # absolute
     spread: float  # standard deviation of the network's own logits
-    labels: float  # share of pixels where the highest class is the same
+    labels: float  # fraction of pixels with the same highest class
 
     @property
     def small(self) -> bool:
@@ -31,13 +31,13 @@ class Difference(NamedTuple):
 def compare(
     run: Callable[[Tensor], Tensor], network: Callable[[Tensor], Tensor], shape: tuple[int, int, int]
 ) -> Difference:
-    """Run both on the same images (B, 3, H, W) of `shape` (B, H, W). ExportError where `run` fails on them."""
+    """Run both on the same images (B, 3, H, W) of `shape` (B, H, W). ExportError if `run` fails on them."""
     images = _images(shape)
     with torch.no_grad():
         ours = network(images)
     try:
         theirs = run(images)
-    except Exception as error:  # an assertion of a program, whatever a runtime raises
+    except Exception as error:  # an assertion of a program, or any error of a runtime
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ExportError("export", f"fails for {shape[1]}x{shape[2]}: {reason}", "nothing was written") from error
     if theirs.shape != ours.shape:
@@ -51,7 +51,7 @@ def compare(
 
 
 def check(name: str, differences: list[Difference]) -> None:
-    """ExportError for the file `name` where one of the differences is not small."""
+    """ExportError for the file `name` if one of the differences is not small."""
     for d in differences:
         if not d.small:
             where = f"at {d.shape[1]}x{d.shape[2]} by {d.largest:.3g}, the logits' spread being {d.spread:.3g}"
@@ -60,7 +60,7 @@ def check(name: str, differences: list[Difference]) -> None:
 
 
 def _images(shape: tuple[int, int, int]) -> Tensor:
-    """Patches of colour with grain, like a normalised picture; the same whenever asked for."""
+    """Patches of colour with grain, like a normalised image; always the same."""
     batch, height, width = shape
     generator = torch.Generator().manual_seed(0)
     patches = torch.randn(batch, 3, -(-height // 16), -(-width // 16), generator=generator)

@@ -1,4 +1,4 @@
-"""What of a network is exported, by its kind: one module from normalised images to logits."""
+"""The module of a network that is exported: from normalised images to logits."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from autolabel.models.weights_file import HuggingFaceCard
 
 class Exportable(NamedTuple):
     module: nn.Module  # images (B, 3, H, W) -> logits (B, K, H, W), in eval mode
-    smallest_side: int  # of the images of a program
+    smallest_side: int  # of the input images of a program
     title: str
-    description: str  # what is to be read after "It is"
-    model: dict[str, Any]  # how to build it again
+    description: str  # continues the sentence "It is ..."
+    model: dict[str, Any]  # the facts to build it again
 
 
 class OneScale(nn.Module):
-    """A Hugging Face network whose classes are those of its card."""
+    """A Hugging Face network with the classes of its card."""
 
     def __init__(self, model: HuggingFaceModel) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class OneScale(nn.Module):
 
 
 def exportable(model: Network, card: NetworkCard, scales: Sequence[float], where: object) -> Exportable:
-    """ConfigError for scales that a fusion cannot fuse, and for Hugging Face networks that give no logits of ours."""
+    """ConfigError for scales that the fusion cannot fuse or a Hugging Face network without logits per class."""
     model.eval().requires_grad_(False)
     if isinstance(model, SegmentationModel):
         assert isinstance(card, WeightsCard), type(card)
@@ -61,7 +61,7 @@ def _hugging_face(model: HuggingFaceModel, card: HuggingFaceCard, scales: Sequen
         raise ConfigError("--scales", f"{title} networks are exported at scale 1", "leave it out")
     if not model.architecture.trainable:
         raise ConfigError(
-            where, f"{title} networks give no logits a class and are not exported", "SegFormer, UperNet are"
+            where, f"{title} networks give no logits per class and are not exported", "SegFormer, UperNet are"
         )
     if not model.has_our_classes:
         raise ConfigError(where, "has classes of its own, which count for those of an experiment", "export its folder")

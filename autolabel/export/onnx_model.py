@@ -1,6 +1,6 @@
-"""A network as an ONNX model of one image size, and how ONNX Runtime runs it (extra `export`).
+"""Makes an ONNX model of one image size, and runs it in ONNX Runtime (extra `export`).
 
-The size is fixed: with open sizes the exporter's graph fails in the runtime.
+The size is fixed: with dynamic sizes the exporter's graph fails in the runtime.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from autolabel.hardware import usable_cores
 
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-ERRORS_ONLY = 3  # a level of ONNX Runtime's log
+ERRORS_ONLY = 3  # a log level of ONNX Runtime
 
 
 def require_onnx() -> None:
-    """ConfigError unless what ONNX needs is installed."""
+    """ConfigError unless the packages for ONNX are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError("onnx", f"needs {', '.join(missing)}", "pip install 'autolabel[export]'")
@@ -33,11 +33,11 @@ def require_onnx() -> None:
 def onnx_model(network: nn.Module, size: tuple[int, int], card: str) -> bytes:
     """An .onnx file of `network`, images (1, 3, *size) -> logits, with the JSON text `card` in its metadata.
 
-    ExportError where torch cannot convert the network.
+    ExportError if torch cannot convert the network.
     """
     try:
         return _converted(network, torch.zeros(1, 3, *size), card)
-    except Exception as error:  # whatever the exporter's many parts raise
+    except Exception as error:  # the exporter raises many types of errors
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ExportError("model.onnx", f"torch cannot convert this network: {reason}", "leave onnx out") from error
 
@@ -51,7 +51,7 @@ def _converted(network: nn.Module, images: Tensor, card: str) -> bytes:
     assert program is not None
     model = program.model_proto
     for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-        entry.ClearField("metadata_props")  # names the files of this machine
+        entry.ClearField("metadata_props")  # contains file names of this machine
         entry.ClearField("doc_string")
     onnx.helper.set_model_props(model, {CARD: card})
     data: bytes = model.SerializeToString()
@@ -62,7 +62,7 @@ def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()  # unasked, it counts the machine's and pins them
+    options.intra_op_num_threads = usable_cores()  # by default it counts the machine's cores and pins them
     options.log_severity_level = ERRORS_ONLY
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
@@ -70,7 +70,7 @@ def load_onnx(data: bytes) -> Callable[[Tensor], Tensor]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The exporter logs warnings about packages that nobody asked for."""
+    """Silence the exporter's warnings about packages that are not needed."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

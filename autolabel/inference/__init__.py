@@ -1,4 +1,4 @@
-"""Inference: from images to fused logits."""
+"""Inference: from images to fused logits and codes."""
 
 from autolabel.inference.multiscale import multiscale_logits
 

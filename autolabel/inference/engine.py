@@ -1,9 +1,9 @@
-"""Streaming inference: decode in threads, one network in the middle, codes out, chunk by chunk.
+"""Streaming inference, chunk by chunk: threads decode images, one network computes their codes.
 
-A chunk is the unit of everything: shard, journal row, and what a rank is handed. Batches hold images of one size and
-never cross a chunk's border, so what a chunk gives does not depend on where a run began or how many threads decode.
-On the CPU images run one by one and side by side, each on one core: no core waits for another inside an image, and
-the codes depend on neither batch nor number of cores (both change the last bits of logits).
+A chunk is one shard, one journal row, and the unit of work of a rank. Batches contain images of one size and never
+cross a chunk, so the codes of a chunk depend neither on where a run started nor on the number of decoding threads.
+On the CPU each image runs alone on one core, several of them in parallel: no core waits for another within an image,
+and the codes depend neither on the batch nor on the number of cores (both change the last bits of logits).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from autolabel.parallel import OrderedMap
 
 
 class Row(Protocol):
-    """What the engine reads of a manifest's image row."""
+    """The fields of a manifest's image row that the engine reads."""
 
     @property
     def id(self) -> str: ...
@@ -42,35 +42,35 @@ class ChunkCodes(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """After every batch. On a GPU, `ready` near 0: decoding is the bottleneck; near `ahead`: the network is."""
+    """Figures of one batch. On a GPU, decoding is the bottleneck if `ready` is near 0, the network if near `ahead`."""
 
-    images: int  # in this batch, bad ones too
-    ready: int  # decoded batches that wait
-    ahead: int  # the most that may wait
+    images: int  # in this batch, with the bad ones
+    ready: int  # decoded batches in the queue
+    ahead: int  # the maximum of `ready`
     running: int  # batches in the network
-    decoding: float  # seconds in which this batch was read and decoded
-    network: float  # seconds that the network took, on a GPU: that it was waited for
+    decoding: float  # seconds for reading and decoding this batch
+    network: float  # seconds of the network; on a GPU, of waiting for it
 
 
 class _Batch(NamedTuple):
     chunk: int
     rows: tuple[Row, ...]  # of one size
-    order: tuple[str, ...] | None  # the whole chunk's ids, with its last batch
+    order: tuple[str, ...] | None  # ids of the whole chunk, in its last batch only
 
 
 class _Loaded(NamedTuple):
     batch: _Batch
     ids: list[str]
-    pictures: Tensor | None  # (B, H, W, 3) uint8 on the CPU; None where every image was bad
+    images: Tensor | None  # (B, H, W, 3) uint8 on the CPU; None if every image was bad
     bad: list[tuple[str, ImageError]]
     seconds: float
 
 
 class _Running(NamedTuple):
     loaded: _Loaded
-    codes: Tensor | None  # (B, H, W) on the CPU, to be read once they have arrived
+    codes: Tensor | None  # (B, H, W) on the CPU, valid once `arrived` has happened
     arrived: torch.cuda.Event | None
-    seconds: float  # that starting it took
+    seconds: float  # for starting it
 
 
 def infer_chunks(
@@ -85,28 +85,27 @@ def infer_chunks(
     on_stats: Callable[[Stats], None] = lambda stats: None,
     on_retry: Callable[[int], None] = lambda limit: None,
 ) -> Generator[ChunkCodes, None, None]:
-    """Codes of every chunk, in the order given; `chunks` of (index, image rows) is read only as far as needed.
+    """Codes of every chunk, in order. `chunks` of (index, image rows) is read only as far as needed.
 
-    `load(row)` gives the (H, W, 3) uint8 picture, in one of `decoders` threads, which on the CPU also run the
-    network. Where it raises ImageError the image is
-    reported as bad and the rest goes on; any other exception ends the run at once. Pictures larger than a `window`
-    (height, width) go through the network by windows with an `overlap` (`inference.windows`). Memory: about
-    2 * decoders + 3 decoded batches. `on_retry(limit)` hears when the GPU's memory forces smaller batches.
-    Closing the generator stops the threads.
+    `load(row)` returns the (H, W, 3) uint8 image, in one of `decoders` threads, which on the CPU also run the network.
+    If it raises ImageError, the image is reported as bad and the rest continues; any other exception ends the run.
+    Images larger than `window` (height, width) are processed in windows with an `overlap`
+    (`inference.sliding_window`). Memory: about 2 * decoders + 3 decoded batches. `on_retry(limit)` is called when the
+    GPU's memory forces smaller batches. Closing the generator stops the threads.
     """
     on_gpu = teacher.device.type != "cpu"
     ahead = decoders + 2
 
     def beside_gpu(batch: _Batch) -> _Loaded | _Running:
         loaded = _load(batch, load)
-        return loaded if loaded.pictures is None else loaded._replace(pictures=teacher.upload.pinned(loaded.pictures))
+        return loaded if loaded.images is None else loaded._replace(images=teacher.upload.pinned(loaded.images))
 
     def on_one_core(batch: _Batch) -> _Loaded | _Running:
-        torch.set_num_threads(1)  # of this worker's operations
+        torch.set_num_threads(1)  # for operations of this worker
         return _start(by_windows(teacher), _load(batch, load))
 
-    def by_windows(decide: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return decide if window is None else partial(encode_by_windows, decide, size=window, overlap=overlap)
+    def by_windows(encode: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return encode if window is None else partial(encode_by_windows, encode, size=window, overlap=overlap)
 
     predict = by_windows(SplitOnOutOfMemory(teacher, on_retry))
     running: deque[_Running] = deque()
@@ -124,14 +123,14 @@ def infer_chunks(
     with batches:
         for item in batches:
             running.append(item if isinstance(item, _Running) else _start(predict, item))
-            if len(running) > on_gpu:  # a GPU computes the next batch while this one is taken off it
+            if len(running) > on_gpu:  # a GPU computes the next batch while this one is collected
                 yield from finish()
     while running:
         yield from finish()
 
 
 def _plan(chunks: Iterable[tuple[int, Sequence[Row]]], size: int) -> Iterator[_Batch]:
-    """Batches of up to `size` images: a pure function of a chunk's rows."""
+    """Batches of up to `size` images: a pure function of the rows of a chunk."""
     for index, rows in chunks:
         order = tuple(row.id for row in rows)
         assert len(set(order)) == len(order), f"an id twice in chunk {index}"
@@ -144,50 +143,50 @@ def _plan(chunks: Iterable[tuple[int, Sequence[Row]]], size: int) -> Iterator[_B
 
 
 def _load(batch: _Batch, load: Callable[[Row], np.ndarray]) -> _Loaded:
-    begun = time.perf_counter()
+    start = time.perf_counter()
     ids: list[str] = []
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     bad: list[tuple[str, ImageError]] = []
     for row in batch.rows:
         try:
-            pictures.append(_checked(load(row), row))
+            images.append(_checked(load(row), row))
             ids.append(row.id)
         except ImageError as error:
             bad.append((row.id, error))
-    stacked = torch.from_numpy(np.stack(pictures)) if pictures else None
-    return _Loaded(batch, ids, stacked, bad, time.perf_counter() - begun)
+    stacked = torch.from_numpy(np.stack(images)) if images else None
+    return _Loaded(batch, ids, stacked, bad, time.perf_counter() - start)
 
 
-def _checked(picture: np.ndarray, row: Row) -> np.ndarray:
-    assert picture.dtype == np.uint8, picture.dtype
-    assert picture.shape[2:] == (3,), picture.shape
-    if picture.shape[:2] != (row.height, row.width):
-        height, width = picture.shape[:2]
+def _checked(image: np.ndarray, row: Row) -> np.ndarray:
+    assert image.dtype == np.uint8, image.dtype
+    assert image.shape[2:] == (3,), image.shape
+    if image.shape[:2] != (row.height, row.width):
+        height, width = image.shape[:2]
         raise ImageError(row.id, f"is {width} x {height}, its manifest row says {row.width} x {row.height}")
-    return picture
+    return image
 
 
 def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
-    begun = time.perf_counter()
-    if loaded.pictures is None:
+    start = time.perf_counter()
+    if loaded.images is None:
         return _Running(loaded, None, None, 0.0)
-    codes = predict(loaded.pictures)
+    codes = predict(loaded.images)
     host = codes.to("cpu", non_blocking=True)
-    # Waiting for this event, not for the device: by then the next batch is under way.
+    # Wait for this event, not for the device: by then the next batch is running.
     arrived = torch.cuda.current_stream(codes.device).record_event() if codes.is_cuda else None
-    return _Running(loaded, host, arrived, time.perf_counter() - begun)
+    return _Running(loaded, host, arrived, time.perf_counter() - start)
 
 
 def _wait(running: _Running) -> float:
     """Seconds until a batch's codes have arrived."""
-    begun = time.perf_counter()
+    start = time.perf_counter()
     if running.arrived is not None:
         running.arrived.synchronize()
-    return time.perf_counter() - begun
+    return time.perf_counter() - start
 
 
 def _collect(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
-    """Take a batch's codes; with a chunk's last batch the chunk goes out."""
+    """Collect the codes of a batch; yields the chunk after its last batch."""
     batch, ids, failed = running.loaded.batch, running.loaded.ids, running.loaded.bad
     bad += failed
     if running.codes is not None:

@@ -1,9 +1,9 @@
-"""The fused decision on CUDA: one Triton kernel from all scales' maps to codes, nothing in between.
+"""The fused decision on CUDA: one Triton kernel from the maps of all scales to codes, without intermediate maps.
 
-A program takes a block of output pixels of one image and all classes. It samples every scale by the fusion's terms
-(`Fusion.terms`), fuses, takes the winner and sum exp(l - max), counts the edges exceeded and writes the codes. Weights
-come from the same float64 tables as on the CPU, so the codes are those of the CPU but within 1e-6 of a tie or of an
-edge.
+A program handles a block of output pixels of one image, for all classes. It samples every scale by the fusion's terms
+(`Fusion.terms`), fuses them, finds the winner and sum exp(l - max), counts the exceeded edges and writes the codes.
+Resample weights come from the same float64 tables as on the CPU, so the codes equal those of the CPU except within 1e-6
+of a tie or an edge.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import Term
 from autolabel.models.resample import ResampleWeights
 
-_VALUES = 2048  # pixels times classes a program
-_FIELDS = 26  # of a term in the table: see `_Tables.add`
+_VALUES = 2048  # pixels times classes per program
+_FIELDS = 26  # per term in the table: see `_Tables.add`
 
 
 def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
@@ -60,7 +60,7 @@ def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
 
 
 class _Tables:
-    """All terms in five flat tensors: the kernel finds its way by the integers of `terms`."""
+    """All terms in flat tensors; the integers of `terms` say where each one's data starts."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -72,8 +72,8 @@ class _Tables:
         self._constants: list[float] = []
 
     def add(self, term: Term) -> None:
-        """FIELDS integers: (start, pixels an image, columns) of logits and of attention, has attention, adds, and
-        (start of firsts, start of weights, width) of six axes."""
+        """Add a term as FIELDS integers: (start, pixels per image, columns) of logits and of attention, has attention,
+        adds, and (start of firsts, start of weights, width) of six axes."""
         fields = [_size(self._logits), *_image_shape(term.logits)]
         self._logits.append(term.logits.permute(0, 2, 3, 1).reshape(-1))
         fields += [_size(self._attention), *_image_shape(term.logits if term.attention is None else term.attention)]
@@ -110,11 +110,11 @@ def _size(parts: Sequence[Tensor]) -> int:
 
 
 def _image_shape(maps: Tensor) -> tuple[int, int]:
-    """Pixels an image, columns."""
+    """Pixels per image, columns."""
     return maps.shape[-2] * maps.shape[-1], maps.shape[-1]
 
 
-# Triton compiles what follows and reads annotations as its own types, so there are none.
+# Triton compiles the functions below and reads annotations as its own types, so they have none.
 
 
 @triton.jit
@@ -194,7 +194,7 @@ def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
         for number in range(view * num_terms, (view + 1) * num_terms):
             term = terms + number * FIELDS
             added = tl.zeros((BLOCK, CLASSES), tl.float32)
-            share = tl.zeros((BLOCK,), tl.float32)
+            total_weight = tl.zeros((BLOCK,), tl.float32)
             for i in range(tl.load(term + 10)):
                 own_y, down = _source(firsts, weights, term + 8, y, i)
                 for j in range(tl.load(term + 13)):
@@ -204,8 +204,8 @@ def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
                         weight = weight * _attention_at(attention, firsts, weights, term, image, own_y, own_x)
                     values = _logits_at(logits, firsts, weights, term, image, own_y, own_x, k, num_classes)
                     added += weight[:, None] * values
-                    share += weight
-            keep = tl.where(tl.load(term + 7) == 1, 1.0, 1.0 - share)
+                    total_weight += weight
+            keep = tl.where(tl.load(term + 7) == 1, 1.0, 1.0 - total_weight)
             fused = added + keep[:, None] * fused
         total += fused
     total = total / num_views
@@ -213,10 +213,10 @@ def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
     broken = tl.sum(tl.where(known & ~(tl.abs(total) < float("inf")), 1, 0), axis=1) > 0  # NaN too
     highest = tl.max(tl.where(known, total, -float("inf")), axis=1)
     winner = tl.min(tl.where(known & (total == highest[:, None]), k[None, :], CLASSES), axis=1)
-    odds = tl.sum(tl.where(known, tl.exp(total - highest[:, None]), 0.0), axis=1)
+    inverse = tl.sum(tl.where(known, tl.exp(total - highest[:, None]), 0.0), axis=1)
     exceeded = tl.zeros((BLOCK,), tl.int32)
     for i in range(num_limits):
-        exceeded += tl.where(odds < tl.load(limits + i), 1, 0)
+        exceeded += tl.where(inverse < tl.load(limits + i), 1, 0)
     code = winner * bins + exceeded
     if bins_with_second > 0:
         others = tl.where(known & (k[None, :] != winner[:, None]), total, -float("inf"))

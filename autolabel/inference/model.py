@@ -1,8 +1,6 @@
-"""A network on a device, from 8-bit pictures to codes, halving its batch where memory runs out.
+"""A network on a device: 8-bit images in, codes out.
 
-What a teacher can be: anything that gives evidence a pixel, and how that becomes codes.
-
-Pictures on their way to the device.
+A network predicts either logits (our own) or probabilities (all others); a `CodePredictor` turns them into codes.
 """
 
 from __future__ import annotations
@@ -27,11 +25,11 @@ _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class InferenceModel:
-    """Callable: RGB pictures (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
+    """Callable: RGB images (B, H, W, 3) uint8 on the CPU -> codes (B, H, W) on the device.
 
-    Runs on the device: of our own networks a copy made for inference (`inference.prepare`). `precision` is "fp32" or
-    "bf16": about twice as fast where the device has instructions for it, and a label differs here and there. `static`
-    compiles and records passes of our own networks of frequent shapes on CUDA (`inference.static`).
+    Our own networks run as an optimized copy (`inference.optimize`). `precision` is "fp32" or "bf16": about twice as
+    fast if the device has instructions for it, with a few different labels. `static` compiles our own networks on CUDA
+    and records a CUDA graph for each frequent shape (`inference.cuda_graphs`).
     """
 
     def __init__(
@@ -50,20 +48,20 @@ class InferenceModel:
         self.device = torch.device(device)
         self.upload = Upload(self.device)
         self._dtype = _PRECISIONS[precision]
-        self.evidence = code_predictor(model, self.device, self._dtype, static=static)
+        self.predictor = code_predictor(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
 
     @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        images = normalise(self.upload(pictures), self.card.mean, self.card.std)
+    def __call__(self, images: Tensor) -> Tensor:
+        normalised = normalise(self.upload(images), self.card.mean, self.card.std)
         autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
-        return self.evidence.codes(images, self.book, self.scales, flip=self.flip, autocast=autocast)
+        return self.predictor.codes(normalised, self.book, self.scales, flip=self.flip, autocast=autocast)
 
 
 class SplitOnOutOfMemory:
-    """Calls `function` on a batch; whenever memory runs out, from then on in parts half as large, down to one image.
+    """Calls `function` on a batch. When memory runs out, it halves the batch size from then on, down to one image.
 
-    `on_retry(limit)` hears of every halving. AutolabelError where a single image does not fit.
+    Calls `on_retry(limit)` on every halving. AutolabelError if a single image does not fit.
     """
 
     def __init__(
@@ -103,43 +101,43 @@ class SplitOnOutOfMemory:
         self._on_retry(self._limit)
 
 
-class ScaleEvidence(NamedTuple):
-    """What one scale says by itself, and how much it counts."""
+class ScalePrediction(NamedTuple):
+    """The prediction of one scale alone, and its weight in the fusion."""
 
-    values: Tensor  # (B, K or K + 1, h, w), as `Evidence.decide` takes them
+    values: Tensor  # (B, K or K + 1, h, w), logits or probabilities: the input of `CodePredictor.encode`
     weight: Tensor  # (B, 1, H, W), summing to 1 over the scales at every pixel
 
 
 class CodePredictor(Protocol):
-    """Images are normalised, (B, 3, H, W); nothing keeps a gradient."""
+    """Turns normalised images (B, 3, H, W) into codes; keeps no gradient."""
 
     def codes(
         self, images: Tensor, book: Codebook, scales: Sequence[float], *, flip: bool, autocast: torch.autocast
     ) -> Tensor:
-        """Codes (B, H, W) of what all scales, and with `flip` the mirrored images, say together.
+        """Codes (B, H, W) of all scales fused; with `flip` also of the horizontally flipped images.
 
-        The network runs under `autocast`; what it says is weighed and decided in float32.
+        The network runs under `autocast`; its output is fused and encoded in float32.
         """
         ...
 
-    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]: ...
+    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScalePrediction]: ...
 
-    def decide(self, values: Tensor, book: Codebook) -> Tensor:
+    def encode(self, values: Tensor, book: Codebook) -> Tensor:
         """Codes (B, h, w) of one scale's values."""
         ...
 
 
 class ProbabilityModel(Protocol):
-    """A network that is asked for probabilities: they must sum to 1 at every pixel, or nothing is decided."""
+    """A network that predicts probabilities; they must sum to 1 at every pixel."""
 
     def probabilities(self, images: Tensor, *, scale: float) -> Tensor:
-        """(B, K, H, W) seen at one scale, or (B, K + 1, H, W) with the probability of no class last."""
+        """(B, K, H, W) at one scale, or (B, K + 1, H, W) with the probability of "no class" last."""
         ...
 
 
 @dataclass(frozen=True)
 class LogitPredictor:
-    """Our own networks: logits of every scale, weighed by attention."""
+    """Our own networks: the logits of all scales, weighted by attention."""
 
     model: SegmentationModel
 
@@ -151,18 +149,18 @@ class LogitPredictor:
         return encode_fused(self.model.fusion, views, book)
 
     @torch.no_grad()
-    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
+    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScalePrediction]:
         maps = self.model.scale_maps(images, descending(scales))
         weights = self.model.fusion.weights(maps)
-        return {m.scale: ScaleEvidence(m.logits, weights[m.scale]) for m in maps}
+        return {m.scale: ScalePrediction(m.logits, weights[m.scale]) for m in maps}
 
-    def decide(self, values: Tensor, book: Codebook) -> Tensor:
+    def encode(self, values: Tensor, book: Codebook) -> Tensor:
         return encode(values, book)
 
 
 @dataclass(frozen=True)
 class ProbabilityPredictor:
-    """All others: the mean of the probabilities of every scale."""
+    """All other networks: the mean probability over the scales."""
 
     model: ProbabilityModel
 
@@ -175,27 +173,27 @@ class ProbabilityPredictor:
 
     @torch.no_grad()
     def mean(self, images: Tensor, scales: Sequence[float], *, flip: bool) -> Tensor:
-        """(B, K or K + 1, H, W) over the scales and, with `flip`, the mirrored images."""
+        """(B, K or K + 1, H, W) mean over the scales and, with `flip`, the flipped images."""
         total = _sum(self.model.probabilities(images, scale=scale) for scale in scales)
         if flip:
-            mirrored = images.flip(-1)
-            total += _sum(self.model.probabilities(mirrored, scale=scale) for scale in scales).flip(-1)
+            flipped = images.flip(-1)
+            total += _sum(self.model.probabilities(flipped, scale=scale) for scale in scales).flip(-1)
         return total.div_(len(scales) * (1 + flip))
 
     @torch.no_grad()
-    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScaleEvidence]:
+    def by_scale(self, images: Tensor, scales: Sequence[float]) -> dict[float, ScalePrediction]:
         weight = images.new_full((len(images), 1, *images.shape[-2:]), 1 / len(scales))
-        return {scale: ScaleEvidence(self.model.probabilities(images, scale=scale), weight) for scale in scales}
+        return {scale: ScalePrediction(self.model.probabilities(images, scale=scale), weight) for scale in scales}
 
-    def decide(self, values: Tensor, book: Codebook) -> Tensor:
+    def encode(self, values: Tensor, book: Codebook) -> Tensor:
         return encode_probabilities(values, book)
 
 
 def _sum(maps: Iterable[Tensor]) -> Tensor:
-    """One map of full size at a time beside the sum."""
-    found = iter(maps)
-    total = next(found).clone()
-    for values in found:
+    """Sum of maps, with one of them in memory at a time."""
+    rest = iter(maps)
+    total = next(rest).clone()
+    for values in rest:
         total += values
     return total
 
@@ -203,8 +201,8 @@ def _sum(maps: Iterable[Tensor]) -> Tensor:
 def code_predictor(
     model: Network, device: torch.device, dtype: torch.dtype = torch.float32, *, static: bool = False
 ) -> CodePredictor:
-    """How this network is asked, in eval mode on the device: ours as a copy for convolutions in `dtype`, on CUDA and
-    where `static` is asked for with passes that are compiled and recorded."""
+    """The predictor for a network, in eval mode on the device. Our own networks become an optimized copy with
+    convolutions in `dtype`; with `static` on CUDA its passes are compiled and recorded."""
     if not isinstance(model, SegmentationModel):
         return ProbabilityPredictor(model.to(device).eval())
     prepared = prepare(model, device, dtype)
@@ -214,24 +212,24 @@ def code_predictor(
 
 
 class Upload:
-    """Pictures to the device. On CUDA from pinned memory, on a stream of its own: while the network works on one batch
-    the next one travels."""
+    """Copies images to the device. On CUDA the copy runs from pinned memory on its own stream, while the network works
+    on the previous batch."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def pinned(self, pictures: Tensor) -> Tensor:
-        """Where the device can read it by itself. A copy that costs time: call it beside the network's thread."""
-        return pictures if self._stream is None else pictures.pin_memory()
+    def pinned(self, images: Tensor) -> Tensor:
+        """The images in pinned memory (on a CPU as they are). This copy takes time: call it in a loader thread."""
+        return images if self._stream is None else images.pin_memory()
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """On the device, for work that the current stream is given from now on."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """The images on the device, ready for all later work of the current stream."""
         if self._stream is None:
-            return pictures.to(self._device)
+            return images.to(self._device)
         with torch.cuda.stream(self._stream):
-            images = self.pinned(pictures).to(self._device, non_blocking=True)
+            uploaded = self.pinned(images).to(self._device, non_blocking=True)
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._stream)
-        images.record_stream(current)  # it belongs to the other stream: not to be reused before this one is done
-        return images
+        uploaded.record_stream(current)  # allocated on the other stream: no reuse before this stream is done
+        return uploaded

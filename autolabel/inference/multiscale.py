@@ -1,4 +1,4 @@
-"""One network at several scales."""
+"""Runs one network at several scales."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def multiscale_logits(
 ) -> torch.Tensor:
     """Fused logits (B, K, H, W) of normalised images (B, 3, H, W); softmax comes after.
 
-    `scales` must hold 1.0, the output size, and suit the fusion (ConfigError). With `flip` the logits of the mirrored
-    images, mirrored back, are averaged in. The model is expected in eval mode; no gradient is kept.
+    `scales` must contain 1.0, the output size, and suit the fusion (ConfigError). With `flip` the result is the mean
+    with the logits of the horizontally flipped images. The model must be in eval mode; no gradient is kept.
     """
     return fused_logits(model.fusion, forward_views(model, images, scales, flip=flip))
 
@@ -26,15 +26,15 @@ def multiscale_logits(
 def forward_views(
     model: SegmentationModel, images: torch.Tensor, scales: Sequence[float], *, flip: bool = False
 ) -> list[list[StridedOutput]]:
-    """Every scale's maps, highest first, of the images; with `flip` also of their mirror images, mirrored back."""
+    """The maps of all scales, highest first; with `flip` also those of the flipped images, flipped back."""
     ordered = descending(scales)
     views = [model.raw_maps(images, ordered)]
     if flip:
-        views.append([_mirrored(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
+        views.append([hflip(raw) for raw in model.raw_maps(images.flip(-1), ordered)])
     return views
 
 
-def _mirrored(raw: StridedOutput) -> StridedOutput:
+def hflip(raw: StridedOutput) -> StridedOutput:
     attention = None if raw.attention is None else raw.attention.flip(-1)
     return raw._replace(logits=raw.logits.flip(-1), attention=attention)
 

@@ -1,16 +1,12 @@
-"""A convolution over branches of several resolutions, as if they were resized to the finest and concatenated.
+"""Optimizes a network for inference: the same function with fewer operations, exact except for rounding.
 
-Resizing commutes with what a convolution does across channels: a branch's own products are formed at its own
-resolution, where a pixel counts for 4, 16 or 64, and resized after. Exact but for rounding; zero padding included.
+Norms that follow a convolution are folded into it. For HRNet with OCR:
 
-HRNet with OCR for inference: the same function with fewer operations.
-
-- The branches of HRNet are neither resized nor concatenated (`branch_conv`).
-- The context of a pixel is a mean of class vectors weighted by a softmax: the 1x1 convolution after it is applied to
-  the few class vectors instead of to every pixel (the weights sum to 1, so its bias may go along).
-- The 1x1 convolution over context and features together is one over each, added up.
-
-A network for inference: the same function with fewer operations. Exact but for rounding.
+- The branches are neither resized nor concatenated. Resizing commutes with the channel products of a convolution, so
+  the products are formed at a branch's own resolution, where a pixel stands for 4, 16 or 64, and resized after.
+- The context of a pixel is a mean of class vectors weighted by a softmax, so the 1x1 convolution after it is applied
+  to the few class vectors instead of every pixel (the weights sum to 1, so its bias moves along).
+- The 1x1 convolution over context and features together becomes one over each, and their sum.
 """
 
 from __future__ import annotations
@@ -35,17 +31,17 @@ from autolabel.models.trunks.efficientnet import SameConvNorm
 from autolabel.models.trunks.hrnet import HRNet
 from autolabel.models.trunks.wide_resnet import PreActivationBlock
 
-_TILE = 16  # rows and columns: what lies between the products stays in the cache
+_TILE = 16  # rows and columns; intermediate results of a tile fit the cache
 
 
-def resized_and_joined(branches: Sequence[Tensor]) -> Tensor:
+def resize_and_concatenate(branches: Sequence[Tensor]) -> Tensor:
     """(B, C_b, h_b, w_b) each -> (B, sum of C_b, h, w) at the size of the first."""
     size = branches[0].shape[-2], branches[0].shape[-1]
     return torch.cat([resize(x, size) for x in branches], dim=1)
 
 
-class JoinedConv(nn.Module):
-    """The plain form: branches are resized, concatenated and convolved."""
+class ConcatConv(nn.Module):
+    """Resizes, concatenates and convolves the branches: the plain form."""
 
     def __init__(self, conv: nn.Conv2d, channels: Sequence[int]) -> None:
         super().__init__()
@@ -53,12 +49,12 @@ class JoinedConv(nn.Module):
         self.conv = conv
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
-        output: Tensor = self.conv(resized_and_joined(branches))
+        output: Tensor = self.conv(resize_and_concatenate(branches))
         return output
 
 
 class PointwiseBranchConv(nn.Module):
-    """A 1x1 convolution: a branch's own, then resized and added up."""
+    """A 1x1 convolution per branch; the results are resized and summed."""
 
     def __init__(self, conv: nn.Conv2d, channels: Sequence[int]) -> None:
         super().__init__()
@@ -77,11 +73,11 @@ class PointwiseBranchConv(nn.Module):
 
 
 class SpatialBranchConv(nn.Module):
-    """A 3x3 convolution of stride 1, padded with zeros.
+    """A 3x3 convolution of stride 1 with zero padding.
 
-    Its nine products with a coarse branch are formed at that branch's resolution; resizing and shifting them are then
-    linear maps along columns and along rows, done as small matrix products tile by tile. For CPUs: elsewhere the tiles
-    are too small.
+    Its nine products with a coarse branch are formed at the resolution of that branch; resizing and shifting them are
+    linear maps along columns and rows, computed tile by tile as small matrix products. For CPUs only: on other devices
+    the tiles are too small to pay.
     """
 
     def __init__(self, conv: nn.Conv2d, channels: Sequence[int]) -> None:
@@ -101,7 +97,7 @@ class SpatialBranchConv(nn.Module):
 
 
 def conv_with(weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -> nn.Conv2d:
-    """The convolution of these weights, channels last."""
+    """A convolution with these weights, channels last."""
     outputs, inputs, height, width = weight.shape
     conv = nn.Conv2d(inputs, outputs, (height, width), padding=padding, bias=bias is not None, device="meta")
     conv.weight = nn.Parameter(weight.clone(memory_format=torch.channels_last), requires_grad=False)
@@ -111,7 +107,7 @@ def conv_with(weight: Tensor, bias: Tensor | None = None, *, padding: int = 0) -
 
 
 def _kernel_rows(weight: Tensor) -> list[Tensor]:
-    """(O, C, 3, 3) -> for each row of the kernel, 1x1 weights (3 O, C, 1, 1), its columns one after the other."""
+    """(O, C, 3, 3) -> for each kernel row, 1x1 weights (3 O, C, 1, 1) with its columns one after another."""
     return [weight[:, :, row].permute(2, 0, 1).flatten(0, 1)[:, :, None, None] for row in range(3)]
 
 
@@ -134,12 +130,14 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor) -> Non
             tile.view(len(rows), -1).addmm_(rows, between.view(rows.shape[1], -1))
 
 
-def _shifted_block(axis: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:
-    """For targets start ... stop - 1, those before and those after them, zero beyond the ends: the first source
-    position they need, and (targets, 3, sources) from there on."""
-    stop = min(stop, len(axis))
-    low, block = axis.block(max(0, start - 1), min(len(axis), stop + 1))
-    padded = np.pad(block, ((start == 0, stop == len(axis)), (0, 0)))
+def _shifted_block(weights: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:
+    """Weights of targets start ... stop - 1 and of their previous and next neighbours, zero beyond the ends.
+
+    Returns the first source position in use and the weights (targets, 3, sources) from there on.
+    """
+    stop = min(stop, len(weights))
+    low, block = weights.block(max(0, start - 1), min(len(weights), stop + 1))
+    padded = np.pad(block, ((start == 0, stop == len(weights)), (0, 0)))
     return low, np.stack([padded[:-2], padded[1:-1], padded[2:]], axis=1)
 
 
@@ -149,7 +147,7 @@ def _matrix(block: np.ndarray, like: Tensor) -> Tensor:
 
 
 class Branches(Trunk):
-    """An HRNet's branches as they are: (B, C_b, h_b, w_b), the finest first."""
+    """The branches of an HRNet, neither resized nor concatenated: (B, C_b, h_b, w_b), the finest first."""
 
     def __init__(self, trunk: HRNet) -> None:
         super().__init__()
@@ -159,23 +157,23 @@ class Branches(Trunk):
         return self.trunk.branches(images)
 
 
-class LeanOCR(Head):
-    """What `head`, whose norms are folded into its convolutions, gives on the branches of `channels` channels.
+class OptimizedOCR(Head):
+    """OCR on branches of `channels` channels. The norms of `head` must be folded into its convolutions already.
 
-    `split`: form the products of the 3x3 convolution at each branch's own resolution; pays on CPUs.
+    `split`: form the products of the 3x3 convolution at each branch's own resolution; faster on CPUs.
     """
 
     def __init__(self, head: OCRHead, channels: Sequence[int], *, split: bool) -> None:
         super().__init__()
         self.channels, self.stride = head.channels, head.stride
-        spatial = SpatialBranchConv if split else JoinedConv
+        spatial = SpatialBranchConv if split else ConcatConv
         self.pixels = spatial(head.pixels.conv, channels)
         self.aux = PointwiseBranchConv(head.aux.conv, channels)
         self.aux_classifier, self.classifier = head.aux_classifier, head.classifier
         self.context = head.context
-        of_context, of_features = head.merge.conv.weight.detach().split(head.channels, dim=1)
-        self.merge_context = conv_with(of_context)
-        self.merge_features = conv_with(of_features, head.merge.conv.bias)
+        context_weight, feature_weight = head.merge.conv.weight.detach().split(head.channels, dim=1)
+        self.merge_context = conv_with(context_weight)
+        self.merge_features = conv_with(feature_weight, head.merge.conv.bias)
 
     def forward(self, branches: Sequence[Tensor]) -> HeadOutput:
         features = torch.relu_(self.pixels(branches))
@@ -188,7 +186,7 @@ class LeanOCR(Head):
         return HeadOutput(merged, self.classifier(merged), aux)
 
     def _context(self, features: Tensor, classes: Tensor) -> Tensor:
-        """As `ObjectContext`: (B, C, h, w)."""
+        """Equal to `ObjectContext`: (B, C, h, w)."""
         query = self.context.pixel(features)  # (B, D, h, w)
         key = self.context.object(classes).flatten(2)  # (B, D, K)
         vectors = self.context.up.conv(self.context.value(classes)).flatten(2)  # (B, C, K)
@@ -203,14 +201,14 @@ def prepare(
 ) -> SegmentationModel:
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
-    Norms that follow a convolution are folded into it, OCR over HRNet becomes `LeanOCR`, and on CPUs 1x1 convolutions
-    go to oneDNN. A copy in less than float32 is to be run under autocast.
+    Folds norms into the convolutions before them, replaces OCR over HRNet by `OptimizedOCR`, and on CPUs runs 1x1
+    convolutions by oneDNN. Run a copy in less than float32 under autocast.
     """
     device = torch.device(device)
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         _fold_norms(prepared)
-        _lean_head(prepared, split=device.type == "cpu" and dtype.itemsize >= 4)
+        _optimize_head(prepared, split=device.type == "cpu" and dtype.itemsize >= 4)
         for module in prepared.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(dtype)
@@ -225,13 +223,13 @@ def _fold_norms(model: nn.Module) -> None:
             _fold(module, "conv", module)
         elif isinstance(module, SeparableConv):
             _fold(module, "depthwise", module)
-        elif isinstance(module, PreActivationBlock):  # the norm of the block itself follows a sum
+        elif isinstance(module, PreActivationBlock):  # the first norm of the block follows a sum and stays
             for before, step in zip([module, *module.rest], module.rest, strict=False):
                 _fold(before, "first" if before is module else "conv", step)
 
 
 def _fold(owner: nn.Module, name: str, follower: nn.Module) -> None:
-    """The convolution `name` of one module takes over the norm of another, which reads what it gives."""
+    """Fold the norm of `follower`, which reads the output of convolution `name` of `owner`, into that convolution."""
     conv, norm = getattr(owner, name), follower.norm
     assert isinstance(norm, nn.BatchNorm2d), norm
     dtype = conv.weight.dtype
@@ -240,18 +238,17 @@ def _fold(owner: nn.Module, name: str, follower: nn.Module) -> None:
     follower.norm = nn.Identity()
 
 
-def _lean_head(model: SegmentationModel, *, split: bool) -> None:
+def _optimize_head(model: SegmentationModel, *, split: bool) -> None:
     trunk, head = model.trunk, model.head
     if isinstance(trunk, HRNet) and isinstance(head, OCRHead):
-        model.head = LeanOCR(head, trunk.branch_channels, split=split)
+        model.head = OptimizedOCR(head, trunk.branch_channels, split=split)
         model.trunk = Branches(trunk)
 
 
 def _prefer_onednn(model: nn.Module) -> None:
-    """A single thread's 1x1 convolutions go to oneDNN only if they are dilated, which means nothing for one pixel.
+    """In one thread torch runs 1x1 convolutions by oneDNN only if they are dilated, which does not change a 1x1 kernel.
 
-    It uses all of a CPU's vector instructions where the BLAS that torch would call may not: 2.3 times as fast on an
-    AMD Zen 5.
+    oneDNN uses all vector instructions of a CPU, where torch's BLAS may not: 2.3 times as fast on an AMD Zen 5.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):

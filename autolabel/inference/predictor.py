@@ -1,4 +1,4 @@
-"""One picture at a time: labels, and what every scale saw."""
+"""Labels of one image at a time, and the prediction of every scale."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from autolabel.models.resize import resize
 
 class PredictionDetails(NamedTuple):
     labels: dict[float, np.ndarray]  # scale -> (H, W) uint8 train ids that this scale alone would give
-    attention: dict[float, np.ndarray]  # scale -> (H, W) float32, how much it counted; they sum to 1 at every pixel
+    attention: dict[float, np.ndarray]  # scale -> (H, W) float32 weight; the weights sum to 1 at every pixel
 
 
 class Predictor:
-    """Labels pictures by a network at several scales; moves `model` to `device` and into eval mode.
+    """Labels images with a network at several scales; moves `model` to `device` and into eval mode.
 
-    Pixels whose probability does not exceed `threshold` become 255; 0 keeps all. Any threshold from 0.001 to 0.999999
-    will do (ConfigError otherwise): nothing is stored, so the bins are made to fit.
+    Pixels whose probability does not exceed `threshold` become 255; 0 keeps all. A threshold is from 0.001 to 0.999999
+    (ConfigError otherwise) and need not be a default bin edge: the codebook is made to fit it.
     """
 
     def __init__(
@@ -46,26 +46,26 @@ class Predictor:
             model, card, self._book, scales=scales, flip=flip, device=device, precision=precision
         )
 
-    def train_ids(self, picture: np.ndarray) -> np.ndarray:
-        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB picture; 255 where unsure or not finite."""
-        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(picture[None]))
+    def train_ids(self, image: np.ndarray) -> np.ndarray:
+        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure or not finite."""
+        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
         labels: np.ndarray = self._table[codes[0].cpu().numpy()]
         return labels
 
     @torch.inference_mode()
-    def details(self, picture: np.ndarray) -> PredictionDetails:
-        """Every scale by itself, without flip and threshold."""
+    def details(self, image: np.ndarray) -> PredictionDetails:
+        """The prediction and weight of every scale alone, without flip and threshold."""
         teacher = self._teacher
-        images = torch.from_numpy(picture[None]).to(teacher.device)
+        images = torch.from_numpy(image[None]).to(teacher.device)
         images = normalise(images, teacher.card.mean, teacher.card.std)
-        seen = teacher.evidence.by_scale(images, teacher.scales)
+        by_scale = teacher.predictor.by_scale(images, teacher.scales)
         return PredictionDetails(
-            labels={scale: self._labels(found.values, picture.shape[:2]) for scale, found in seen.items()},
-            attention={scale: found.weight[0, 0].float().cpu().numpy() for scale, found in seen.items()},
+            labels={scale: self._labels(view.values, image.shape[:2]) for scale, view in by_scale.items()},
+            attention={scale: view.weight[0, 0].float().cpu().numpy() for scale, view in by_scale.items()},
         )
 
     def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
         height, width = size
-        codes = self._teacher.evidence.decide(resize(values, (height, width)), self._book)
+        codes = self._teacher.predictor.encode(resize(values, (height, width)), self._book)
         labels: np.ndarray = self._keep_all[codes[0].cpu().numpy()]
         return labels

@@ -1,4 +1,4 @@
-"""Huge pictures by overlapping windows: the network sees one window at a time, so that one bounds its memory."""
+"""Overlapping windows for large images: the network sees one window at a time, which bounds its memory."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_GRID = 64  # windows begin where lower scales and strides of the network have a pixel of their own
+_GRID = 64  # windows start at multiples of this, so that lower scales and strides see the same pixel grid
 
 
 class Window(NamedTuple):
-    """Along one axis, in pixels: what is seen, and the part of it that is kept."""
+    """A window along one axis, in pixels: the network sees start ... stop - 1, and first ... last - 1 are kept."""
 
     start: int
     stop: int
     first: int
-    last: int  # exclusive
+    last: int
 
     @property
     def kept(self) -> slice:
-        """Of the picture."""
+        """The kept pixels, in image coordinates."""
         return slice(self.first, self.last)
 
     @property
     def inner(self) -> slice:
-        """The same, of the window."""
+        """The kept pixels, in window coordinates."""
         return slice(self.first - self.start, self.last - self.start)
 
 
 def windows(length: int, size: int, overlap: int) -> list[Window]:
-    """Windows of up to `size` pixels over an axis of `length`; neighbours share at least `overlap`.
+    """Windows of up to `size` pixels over an axis of `length`; neighbours overlap by at least `overlap`.
 
-    Each keeps its inner part: of what two of them share, either gets half. So every pixel is kept once, and all that is
-    kept has half an overlap of context, but at the picture's own border.
+    Each of two neighbours keeps half of their overlap. So every pixel is kept once, and every kept pixel has half an
+    overlap of context, except at the border of the image.
     """
     assert 0 <= overlap < size, (overlap, size)
     if length <= size:
@@ -42,29 +42,28 @@ def windows(length: int, size: int, overlap: int) -> list[Window]:
     grid = _GRID if size - overlap > _GRID else 1
     step = (size - overlap) // grid * grid
     starts = list(range(0, length - size, step))
-    starts.append(min(starts[-1] + step, -(-(length - size) // grid) * grid))  # the last one is a whole window, nearly
+    starts.append(min(starts[-1] + step, -(-(length - size) // grid) * grid))  # the last window is nearly whole
     stops = [min(start + size, length) for start in starts]
     cuts = [0, *((stop + start) // 2 for stop, start in zip(stops, starts[1:], strict=False)), length]
-    parts = zip(starts, stops, cuts[:-1], cuts[1:], strict=True)
-    return [Window(*part) for part in parts]
+    return [Window(*bounds) for bounds in zip(starts, stops, cuts[:-1], cuts[1:], strict=True)]
 
 
 def encode_by_windows(
-    decide: Callable[[Tensor], Tensor], pictures: Tensor, *, size: tuple[int, int], overlap: int
+    encode: Callable[[Tensor], Tensor], images: Tensor, *, size: tuple[int, int], overlap: int
 ) -> Tensor:
-    """Codes (B, H, W) of pictures (B, H, W, 3): `decide` window by window of up to `size` (height, width).
+    """Codes (B, H, W) of images (B, H, W, 3): calls `encode` on windows of up to `size` (height, width).
 
-    A picture that fits into one is decided as it is. The context of a pixel ends with its window: codes are those of
-    the whole picture where half the overlap holds all that the network looks at.
+    Images that fit into one window are encoded whole. The context of a pixel ends at its window, so the codes equal
+    those of the whole image only if half the overlap covers the receptive field.
     """
-    batch, height, width, _ = pictures.shape
+    batch, height, width, _ = images.shape
     rows, columns = windows(height, size[0], overlap), windows(width, size[1], overlap)
     if len(rows) == len(columns) == 1:
-        return decide(pictures)
+        return encode(images)
     codes: Tensor | None = None
     for row in rows:
         for column in columns:
-            part = decide(pictures[:, row.start : row.stop, column.start : column.stop].contiguous())
+            part = encode(images[:, row.start : row.stop, column.start : column.stop].contiguous())
             if codes is None:
                 codes = torch.empty((batch, height, width), dtype=part.dtype, device=part.device)
             codes[:, row.kept, column.kept] = part[:, row.inner, column.inner]

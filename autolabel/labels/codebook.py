@@ -1,17 +1,17 @@
-"""Codes: the winning class of a pixel and how probable it was, in one number.
+"""Codes: the winning class of a pixel and its probability, in one number.
 
-    code = class * bins + bin,   bin = how many edges the probability p exceeds,   bins = number of edges + 1
+    code = class * bins + bin,   bin = number of edges that the probability p exceeds,   bins = number of edges + 1
 
-19 classes leave 13 bins in one byte; codes past the last are invalid, the largest value means no prediction. Where one
-byte would leave fewer than 8 bins (from 32 classes on) a code takes two bytes. Label maps are a table look-up away:
-`labels = book.lut(0.5)[codes]`, so a threshold costs no second inference.
+With 19 classes, one byte has room for 13 bins; larger codes are invalid, and the largest value means no prediction. If
+one byte has room for fewer than 8 bins (from 32 classes on), a code takes two bytes. A table look-up gives the labels,
+`labels = book.lut(0.5)[codes]`, so a new threshold needs no second inference.
 
-With `second_below` a code also tells the second most probable class s where p does not exceed that edge:
+With `second_below` a code also holds the second most probable class s if p does not exceed that edge:
 
-    code = (class * bins + bin) * (K + 1) + s,   s = K where p exceeds it
+    code = (class * bins + bin) * (K + 1) + s,   s = K if p exceeds it
 
-p > t is decided as sum exp(l - max l) < 1/t over a pixel's logits l, in float32, ties to the lower class id: one
-stated form, so that every device gives the same codes (but within rounding of a tie or of an edge).
+p > t is decided as sum exp(l - max l) < 1/t over a pixel's logits l, in float32, ties to the lower class id. So every
+device gives the same codes, except within rounding of a tie or an edge.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from autolabel.errors import ConfigError, DataError, SettingError
 
 RULE = "p > t iff sum(exp(l - max(l))) < 1/t, float32, ties to the lower class id"
 DEFAULT_EDGES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
-REQUIRED_EDGE = 0.5  # the threshold of the method; every book can cut there
-_BY_IMPORTANCE = (0.5, 0.9, 0.7, 0.8, 0.95, 0.6, 0.4, 0.99, 0.85, 0.98, 0.3, 0.75)  # what stays where room is short
+REQUIRED_EDGE = 0.5  # the threshold of the method; every codebook has this edge
+_BY_IMPORTANCE = (0.5, 0.9, 0.7, 0.8, 0.95, 0.6, 0.4, 0.99, 0.85, 0.98, 0.3, 0.75)  # the first ones fit into few bins
 _MIN_BINS = 8
 _MAX_CLASSES = 255  # label maps are uint8 with 255 = ignore
 
 
 def default_edges(num_classes: int) -> tuple[float, ...]:
-    """The edges that fit one byte (12 up to 19 classes, 7 at 31), or all of them where a code takes two bytes."""
+    """The edges that fit one byte (12 up to 19 classes, 7 at 31), or all of them if a code takes two bytes."""
     room = 255 // num_classes - 1  # 255 itself is taken: no prediction
     if room < _MIN_BINS - 1:
         return DEFAULT_EDGES
@@ -42,11 +42,11 @@ def default_edges(num_classes: int) -> tuple[float, ...]:
 
 @dataclass(frozen=True, init=False)
 class Codebook:
-    """How codes of `num_classes` classes are to be read.
+    """How to read codes of `num_classes` classes.
 
-    `edges` are the probabilities a threshold may take: increasing, from 0.001 to 0.999999, 0.5 among them; None = the
-    default set. `second_below`: one of them, or 0 = no second classes. Raises ConfigError when they are not, or codes
-    do not fit two bytes.
+    `edges` are the possible thresholds: increasing, from 0.001 to 0.999999, with 0.5 among them; None = the default
+    set. `second_below`: one of the edges, or 0 = no second classes. ConfigError if they are invalid or codes do not fit
+    two bytes.
     """
 
     num_classes: int
@@ -92,12 +92,12 @@ class Codebook:
 
     @property
     def seconds(self) -> int:
-        """Codes of one class and bin: K + 1 with second classes, else 1."""
+        """Number of codes per class and bin: K + 1 with second classes, else 1."""
         return self.num_classes + 1 if self.second_below else 1
 
     @property
     def bins_with_second(self) -> int:
-        """The lowest so many bins have a second class."""
+        """Number of bins, from the lowest up, that have a second class."""
         return self.edges.index(self.second_below) + 1 if self.second_below else 0
 
     @property
@@ -111,7 +111,7 @@ class Codebook:
 
     @property
     def limits(self) -> np.ndarray:
-        """(E,) float32 1/t of every edge t, decreasing: what sum exp(l - max) is compared with."""
+        """(E,) float32 1/t of every edge t, decreasing: the limits of sum exp(l - max)."""
         return (1.0 / np.asarray(self.edges, dtype=np.float64)).astype(np.float32)
 
     def classes_and_bins(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,15 +121,15 @@ class Codebook:
         return np.where(valid, classes, IGNORE).astype(np.uint8), np.where(valid, bins, 0).astype(np.uint16)
 
     def second_classes(self, codes: np.ndarray) -> np.ndarray:
-        """uint8 train ids of the second most probable classes; 255 where none was kept, or the code is invalid."""
+        """uint8 train ids of the second most probable classes; 255 where there is none or the code is invalid."""
         second = codes.astype(np.uint16) % np.uint16(self.seconds)
-        kept = (codes < self.num_codes) & (second < self.num_classes) & (self.seconds > 1)
-        return np.where(kept, second, IGNORE).astype(np.uint8)
+        known = (codes < self.num_codes) & (second < self.num_classes) & (self.seconds > 1)
+        return np.where(known, second, IGNORE).astype(np.uint8)
 
     def lut(self, threshold: float | Sequence[float]) -> np.ndarray:
         """The table (256,) or (65536,) uint8 from a code to its train id, 255 where p does not exceed the threshold.
 
-        `threshold` is one number or one a class. 0 keeps every prediction; any other must be an edge (ConfigError).
+        `threshold` is one number, or one per class. 0 keeps every prediction; any other must be an edge (ConfigError).
         """
         thresholds = [threshold] * self.num_classes if isinstance(threshold, int | float) else list(threshold)
         if len(thresholds) != self.num_classes:
@@ -157,7 +157,7 @@ class Codebook:
 
     @classmethod
     def from_dict(cls, value: object, where: object = "code book") -> Codebook:
-        """Read what `to_dict` wrote; DataError where anything is missing, extra or mistyped."""
+        """The inverse of `to_dict`; DataError if a field is missing, unknown or of another type."""
         if not isinstance(value, dict) or value.keys() - {"second_below"} != {"num_classes", "edges", "rule"}:
             raise DataError(where, "not a code book: num_classes, edges and rule are its fields")
         num_classes, edges, rule = value["num_classes"], value["edges"], value["rule"]
@@ -177,7 +177,7 @@ class Codebook:
 def thresholds_per_class(
     names: Sequence[str], threshold: float, class_thresholds: Mapping[str, float]
 ) -> tuple[float, ...]:
-    """One threshold a class: `threshold`, but where `class_thresholds` names the class; ConfigError on a wrong name."""
+    """One threshold per class: its entry in `class_thresholds`, else `threshold`. ConfigError for an unknown name."""
     for name in class_thresholds:
         id_of_name(name, names, where="class_thresholds")
     return tuple(float(class_thresholds.get(name, threshold)) for name in names)

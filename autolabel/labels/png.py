@@ -1,14 +1,11 @@
-"""Label maps as PNG: 8-bit greyscale, so that every reader gives the ids themselves.
+"""Label maps as PNG files: 8-bit greyscale, so that every reader gets the ids themselves.
 
-A row is stored as its difference from the row above (filter Up) or as it is, whichever changes value less often along
-the row, and deflated by run lengths. Smaller than Pillow's default at less than half of its CPU time
-(`python benchmarks/labelling.py --only codec`).
+The codec "default" is fast. It stores a row as its difference from the row above (filter Up) or as it is, whichever
+changes value less often along the row, and deflates with run lengths. Its files are smaller than Pillow's, in less than
+half of the CPU time (`python benchmarks/labelling.py --only codec`).
 
-Codecs of label maps, by name. Each makes an 8-bit greyscale PNG, from which every reader gets the same ids.
-
-"default" is fast (`autolabel.labels.png`). "archive" is what oxipng makes of a map when it has time: each filter, and
-the best of each row, deflated by libdeflate's slowest level. Whatever would store the pixels in another form is off:
-oxipng would make bits of a map of 0 and 255 and a palette of others, and readers would not give ids any more.
+The codec "archive" makes the smallest files, with oxipng: all filters, the best one per row, and libdeflate's slowest
+level. Its reductions of bit depth, colour type and palette are off: they change the values that readers get.
 """
 
 from __future__ import annotations
@@ -23,16 +20,15 @@ import numpy as np
 from PIL import Image
 
 from autolabel.errors import LabelError, SettingError
-from autolabel.labels import png
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")  # width, height, bit depth, colour type, compression, filter, interlace
 _NONE, _UP = 0, 2
-_PREFER_UP = 1.2  # differences are few and alike, so a change of them costs fewer bits
+_PREFER_UP = 1.2  # differences take few values, so a change among them costs fewer bits
 
 
 def encode(labels: np.ndarray) -> bytes:
-    """The PNG file of a (H, W) uint8 label map. Same map, same zlib: same bytes."""
+    """The PNG file of a (H, W) uint8 label map. The same map and zlib give the same bytes."""
     height, width = labels.shape
     assert labels.dtype == np.uint8, labels.dtype
     assert labels.size, labels.shape
@@ -44,7 +40,7 @@ def encode(labels: np.ndarray) -> bytes:
 
 
 def _filtered(labels: np.ndarray) -> np.ndarray:
-    """(H, 1 + W) uint8: each row behind the number of its filter."""
+    """(H, 1 + W) uint8: the filter type of each row, then the filtered row."""
     height, width = labels.shape
     rows = np.empty((height, width + 1), dtype=np.uint8)
     rows[:, 0] = _UP
@@ -57,19 +53,19 @@ def _filtered(labels: np.ndarray) -> np.ndarray:
 
 
 def _changes(rows: np.ndarray) -> np.ndarray:
-    """(H,) how often neighbours in a row differ."""
+    """(H,) number of differing neighbours in each row."""
     changes: np.ndarray = np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=1)
     return changes
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
 
 
 def decode(data: bytes, *, where: object = "label PNG", max_pixels: int = 64_000_000) -> np.ndarray:
     """The (H, W) uint8 map of an 8-bit greyscale PNG; LabelError on any other or damaged file.
 
-    Any other kind (palette, 16 bit, colour) would not give ids in every reader; it is refused, not converted.
+    Other PNG files (palette, 16 bit, colour) do not give ids in every reader; they are refused, not converted.
     """
     if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 33:
         raise LabelError(where, "not a PNG file")
@@ -90,8 +86,8 @@ def decode(data: bytes, *, where: object = "label PNG", max_pixels: int = 64_000
 def intact_length(data: bytes) -> int:
     """Number of bytes of the PNG file at the start of `data`: its signature and its chunks up to IEND.
 
-    Compares the checksum of every chunk: Pillow checks those of the header only and reads damaged pixels without a
-    word. Raises ValueError where a checksum does not hold or the file is cut short.
+    Checks the checksum of every chunk: Pillow checks only that of the header and reads damaged pixels without an error.
+    ValueError if a checksum does not match or the file is truncated.
     """
     view, start = memoryview(data), len(SIGNATURE)
     while start + 12 <= len(data):
@@ -105,14 +101,14 @@ def intact_length(data: bytes) -> int:
 
 
 Codec = Callable[[np.ndarray], bytes]
-_AS_IT_IS = {f"{what}_reduction": False for what in ("bit_depth", "color_type", "palette", "grayscale")}
+_NO_REDUCTIONS = {f"{what}_reduction": False for what in ("bit_depth", "color_type", "palette", "grayscale")}
 _DEFLATE_LEVEL = 12
 
 
 def archive(labels: np.ndarray) -> bytes:
     """The smallest PNG file of a (H, W) uint8 map; LabelError unless it decodes to this map. Needs the extra `archive`.
 
-    Holds the interpreter lock: threads wait for one another, processes do not.
+    It holds the interpreter lock, so it runs in parallel in processes but not in threads.
     """
     import oxipng
 
@@ -127,20 +123,20 @@ def archive(labels: np.ndarray) -> bytes:
             interlace=oxipng.Interlacing.Off,
             strip=oxipng.StripChunks.all(),
             force=True,
-            **_AS_IT_IS,
+            **_NO_REDUCTIONS,
         )
     )
-    if not np.array_equal(png.decode(data, where="label.codec", max_pixels=labels.size), labels):
+    if not np.array_equal(decode(data, where="label.codec", max_pixels=labels.size), labels):
         raise LabelError("label.codec", "oxipng changed a label map", "take codec default")
     return data
 
 
-CODECS: dict[str, Codec] = {"default": png.encode, "archive": archive}
+CODECS: dict[str, Codec] = {"default": encode, "archive": archive}
 _LIBRARIES = {"archive": ("oxipng", "pip install 'autolabel[archive]'")}
 
 
 def require_codec(name: str) -> None:
-    """Raise SettingError unless there is such a codec and its library is installed."""
+    """SettingError unless the codec exists and its library is installed."""
     if name not in CODECS:
         raise SettingError("codec", f"no codec is named {name!r}", f"take one of {', '.join(CODECS)}")
     module, remedy = _LIBRARIES.get(name, ("", ""))

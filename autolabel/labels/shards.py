@@ -1,13 +1,13 @@
-"""Shards of codes: one HDF5 file a chunk of images, made and read in memory.
+"""Shards of codes: one HDF5 file per chunk of images, made and read in memory.
 
     /                 attributes: format, format_version, num_classes, edges, rule, class_names, split;
                       version 2: second_below
     /images/000000    (H, W) uint8 or uint16 codes of the first image; attribute: id
     ...
 
-Blocks are deflated, so that any HDF5 reader gets an image's codes by `file["images/000000"][()]`. A block is the whole
-image, or 256 columns of one wider than 1024: deflate looks back 32 kB, which then are more rows. Images may differ in
-size. Nothing that depends on time or place enters: same codes, same libraries, same bytes.
+Blocks are deflated; any HDF5 reader gets the codes of an image by `file["images/000000"][()]`. A block is the whole
+image, or 256 columns of an image wider than 1024: deflate looks back 32 kB, which covers more rows then. Images may
+differ in size. The same codes and libraries give the same bytes; nothing depends on time or place.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from autolabel.labels.codebook import Codebook
 from autolabel.user_files import read_user_file
 
 FORMAT = "autolabel codes"
-FORMAT_VERSION = 1  # of codes without second classes; 2 with them
-# By `benchmarks/codes.py`: level 9 takes 5 % less at a sixth of the speed, strips 5 % less at none.
+FORMAT_VERSION = 1  # without second classes; 2 with them
+# `benchmarks/codes.py`: level 9 saves 5 % at a sixth of the speed, strips save 5 % at no cost.
 _LEVEL = 6
 _WIDE, _STRIP = 1024, 256
 _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on
-SPLITS = ("train", "val")  # images to label, images that measure how good the codes are
-_MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is a lie
+SPLITS = ("train", "val")  # images to label; images that measure the quality of the codes
+_MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is false
 
 
 def write_shard(
     items: Iterable[tuple[str, np.ndarray]], book: Codebook, *, class_names: Sequence[str] = (), split: str = ""
 ) -> bytes:
-    """The HDF5 file of (image id, (H, W) codes) pairs, in the order given; ids must differ.
+    """The HDF5 file of (image id, (H, W) codes) pairs, in order; ids must differ.
 
-    `split`: the one of SPLITS that all images belong to, "" where that is not known.
+    `split`: the one of SPLITS that all images belong to, or "" if it is not known.
     """
     with h5py.File.in_memory(**_LAYOUT) as file:
         _write_header(file, book, class_names, split)
@@ -64,7 +64,7 @@ def write_shard(
 
 
 def _block(shape: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of what is deflated together."""
+    """(H, W) of a block that is deflated as one."""
     height, width = shape
     return height, _STRIP if width > _WIDE else width
 
@@ -85,7 +85,7 @@ def _write_header(file: h5py.File, book: Codebook, class_names: Sequence[str], s
 
 
 def _text(value: str) -> np.ndarray:
-    """Fixed-length UTF-8: strings of variable length live in a heap whose bytes need not repeat."""
+    """Fixed-length UTF-8: strings of variable length live in a heap whose bytes are not reproducible."""
     data = value.encode("utf-8")
     return np.array(data, dtype=h5py.string_dtype("utf-8", max(len(data), 1)))
 
@@ -109,7 +109,7 @@ class Shard:
         return tuple(self._datasets)
 
     def codes(self, image_id: str) -> np.ndarray:
-        """The (H, W) codes of one image; DataError where the shard lacks it or it is damaged."""
+        """The (H, W) codes of one image; DataError if it is missing or damaged."""
         if image_id not in self._datasets:
             raise DataError(self._where, f"holds no image {image_id!r}")
         dataset = self._datasets[image_id]
@@ -124,20 +124,20 @@ class Shard:
             self.codes(image_id)
 
     def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
-        """Before a byte is decoded: nothing but what `write_shard` makes."""
+        """Check, before a byte is decoded, that `write_shard` could have made this data set."""
         with _damage(self._where):
-            # Compressed means stored here: neither virtual nor in another file.
+            # Compressed data is stored in this file: neither virtual nor in another one.
             plain = isinstance(dataset, h5py.Dataset) and dataset.compression == "gzip"
             if not plain or (dataset.ndim, dataset.dtype) != (2, self.book.dtype):
-                raise DataError(self._where, f"{image_id!r} is no map of {self.book.dtype} codes")
+                raise DataError(self._where, f"{image_id!r} is not a map of {self.book.dtype} codes")
             if dataset.chunks not in (dataset.shape, _block(dataset.shape)):
-                raise DataError(self._where, f"{image_id!r} is no map of codes in blocks as they are written here")
+                raise DataError(self._where, f"{image_id!r} is not a map of codes in blocks as they are written here")
             if dataset.nbytes > _MAX_RATIO * dataset.id.get_storage_size():
                 raise DataError(self._where, f"{image_id!r} claims {dataset.shape}, more than its bytes can hold")
 
 
 def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
-    """Open a shard from its bytes or its file; DataError, in one line, for any other or damaged file."""
+    """Open a shard from its bytes or its file; DataError, in one line, for a damaged or foreign file."""
     if isinstance(data, Path):
         data, where = read_user_file(data, DataError), data
     with _damage(where):
@@ -178,14 +178,14 @@ def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:
 def _string(item: h5py.HLObject, name: str) -> str:
     value = item.attrs[name]
     if not isinstance(value, bytes | str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not text")
     return bytes(value).decode("utf-8") if isinstance(value, bytes) else value
 
 
 @contextmanager
 def _damage(where: object) -> Iterator[None]:
-    """HDF5 reports damage by many exceptions; users get one."""
+    """Turn the many exceptions of HDF5 for damage into one DataError."""
     try:
         yield
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
-        raise DataError(where, f"damaged or no shard of codes: {error}") from None
+        raise DataError(where, f"damaged or not a shard of codes: {error}") from None

@@ -1,8 +1,8 @@
 """From codes to label maps: a table applies the threshold, a policy combines the result with the coarse label.
 
-This needs no GPU and gives the same bytes whenever it is repeated. A map of confidence can go with each label map: an
-8-bit grey PNG, 255 = 1, that says how much each labelled pixel counts in training. It is an alternative to a hard
-threshold: keep pixels from a low threshold up, and let each count as much as the teacher was sure of it.
+This needs no GPU and always gives the same bytes. Each label map can have a confidence map: an 8-bit grey PNG with the
+weight of each labelled pixel in training, 255 = 1. It is an alternative to a hard threshold: keep pixels from a low
+threshold up, each weighted by the confidence of the teacher.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autolabel.labels.png import CODECS
 from autolabel.labels.shards import read_shard
 
 PIXEL_OUTCOMES = ("kept", "filled", "low_confidence", "veto", "no_prediction")
-FULL = 255  # confidence of a pixel that counts 1
+FULL = 255  # confidence 1
 
 
 def _off(predicted: np.ndarray, coarse: np.ndarray) -> np.ndarray:
@@ -27,7 +27,7 @@ def _off(predicted: np.ndarray, coarse: np.ndarray) -> np.ndarray:
 
 
 def _veto(predicted: np.ndarray, coarse: np.ndarray) -> np.ndarray:
-    """Where an annotator drew another class, neither is trusted."""
+    """Pixels for which an annotator drew another class are ignored."""
     return np.where((coarse != IGNORE) & (coarse != predicted), np.uint8(IGNORE), predicted)
 
 
@@ -40,7 +40,7 @@ POLICIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {"off": _o
 
 
 class ThresholdResult(NamedTuple):
-    """One image after the threshold: everything else about its labels follows from these maps."""
+    """One image after the threshold; all other facts about its labels follow from these maps."""
 
     labels: np.ndarray  # (H, W) uint8 train ids after the policy, 255 = ignore
     predicted: np.ndarray  # (H, W) uint8: the teacher's class where it exceeds the threshold, before the policy
@@ -52,8 +52,8 @@ def apply_threshold(
 ) -> ThresholdResult:
     """Look codes (H, W) up in the table of `Codebook.lut` and apply a policy of `POLICIES` toward the coarse label.
 
-    `coarse`: (H, W) uint8 train ids; without one the image is treated as by "off". Raises ConfigError for an unknown
-    policy and LabelError where the coarse label has another size.
+    `coarse`: (H, W) uint8 train ids; without it the policy is "off". Raises ConfigError for an unknown
+    policy and LabelError if the coarse label has another size.
     """
     if policy not in POLICIES:
         raise SettingError("coarse", f"no policy is named {policy!r}", f"take one of {', '.join(POLICIES)}")
@@ -107,7 +107,7 @@ class LabelledImage(NamedTuple):
     png: bytes  # the label map, as the codec encodes it
     counts: tuple[int, ...]  # pixels per class, then ignored ones: (K + 1)
     reasons: dict[str, int]  # pixels per outcome: `pixel_outcomes`
-    confidence: bytes | None = None  # the map of confidence, encoded likewise, where it was asked for
+    confidence: bytes | None = None  # the confidence map in the same encoding, if requested
 
 
 def threshold_shard(
@@ -122,7 +122,7 @@ def threshold_shard(
     """Label every image of a shard, in its order: a pure function for worker processes.
 
     `coarse_by_id` needs no entry for an image without a coarse label. `codec` is one of CODECS, its library installed;
-    it encodes the maps of confidence too. Raises DataError for a damaged shard or a coarse label of another size, and
+    it encodes the confidence maps too. Raises DataError for a damaged shard or a coarse label of another size, and
     ConfigError for an unknown policy.
     """
     shard, encode = read_shard(data), CODECS[codec]

@@ -1,4 +1,4 @@
-"""Label maps as pictures. Made on demand; nothing coloured is ever stored in place of ids."""
+"""Label maps as colour images, made on demand. Stored label maps always contain ids."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image
 
 from autolabel.classes import IGNORE
 
-_ROUNDING = 1e-4  # weights that sum to 1 may leave [0, 1] by so much
+_ROUNDING = 1e-4  # weights that sum to 1 may leave [0, 1] by this much
 
 
 def colourise(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 train ids through a (256, 3) uint8 table to a (H, W, 3) uint8 RGB picture."""
+    """(H, W) uint8 train ids through a (256, 3) uint8 table to a (H, W, 3) uint8 RGB image."""
     assert colours.dtype == np.uint8, colours.dtype
     assert colours.shape == (256, 3), colours.shape
     rgb: np.ndarray = colours[labels]
@@ -30,24 +30,26 @@ def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: f
 
 
 def grayscale(values: np.ndarray, limits: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
-    """A (H, W) map, such as an attention weight, as a (H, W, 3) uint8 grey picture: the lower limit is black, the
-    upper white. What is not finite is black."""
+    """A (H, W) map, such as an attention weight, as a (H, W, 3) uint8 grey image.
+
+    The lower limit and non-finite values are black, the upper limit is white.
+    """
     low, high = limits
-    share = (np.where(np.isfinite(values), values, low) - low) / (high - low)
-    grey = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
+    fraction = (np.where(np.isfinite(values), values, low) - low) / (high - low)
+    grey = np.rint(np.clip(fraction, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 
 
 def grayscale_limits(maps: Iterable[np.ndarray]) -> tuple[float, float]:
-    """(0, 1), or as far as the maps go beyond: the weights of explicit fusion without a softmax may."""
+    """(0, 1), or a wider range if the maps exceed it: weights of explicit fusion without a softmax may."""
     finite = [values[np.isfinite(values)] for values in maps]
     low = min((float(values.min()) for values in finite if values.size), default=0.0)
     high = max((float(values.max()) for values in finite if values.size), default=1.0)
     return (low if low < -_ROUNDING else 0.0), (high if high > 1 + _ROUNDING else 1.0)
 
 
-def image_png(picture: np.ndarray) -> bytes:
-    """The PNG file of a (H, W, 3) uint8 RGB picture; label maps go through `autolabel.labels.png`."""
+def image_png(image: np.ndarray) -> bytes:
+    """The PNG file of a (H, W, 3) uint8 RGB image; label maps go through `autolabel.labels.png`."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
+    Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()

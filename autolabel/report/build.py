@@ -1,7 +1,7 @@
-"""The report: one HTML file that needs nothing else, neither network nor scripts.
+"""Renders the report: one self-contained HTML file without scripts.
 
-`ReportData` (see `autolabel.report.data`) names everything it can show; missing parts leave their section out. The
-same data gives the same bytes: no clock, no random ids.
+`ReportData` (see `autolabel.report.data`) is its content; sections without data are left out. The same data gives the
+same bytes: no clock, no random ids.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HERE = Path(__file__).parent
 
 
 def render_report(data: ReportData) -> bytes:
-    """The HTML file as UTF-8; every name in `data` is escaped, whoever wrote it."""
+    """The HTML file as UTF-8; every name in `data` is escaped."""
     assert len(data.names) == len(data.palette), f"{len(data.names)} names, {len(data.palette)} colours"
     page = (
         _environment()
@@ -53,5 +53,5 @@ def _environment() -> jinja2.Environment:
 
 
 def _final(value: object) -> object:
-    """Spell out what would be invisible, in all that is not our own markup."""
+    """Spell out invisible characters in all text except our own markup."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

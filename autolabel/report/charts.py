@@ -13,10 +13,10 @@ from markupsafe import Markup
 from autolabel.report.svg import chart, decades, line, linear, logarithmic, mark, rect, swatch, tag, text
 from autolabel.report.text import percent
 
-_WIDTH = 540.0  # about what a column of the page is wide, so that text keeps its size
+_WIDTH = 540.0  # about the width of a column of the page, so that text keeps its size
 _NAMES = 130.0  # left column: swatch and name
-_MAX_TICKS = 7  # more sizes than this do not fit beside each other
-_BASELINE = 4.0  # from the middle of a line of text down to its baseline
+_MAX_TICKS = 7  # more size labels do not fit side by side
+_BASELINE = 4.0  # from the middle of a text line to its baseline
 
 
 class ClassRow(NamedTuple):
@@ -35,7 +35,7 @@ class Bar(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Points (x, y) in ascending x; those without y are left out."""
+    """Points (x, y) in ascending x; points without y are left out."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -57,25 +57,25 @@ def bar_key(index: int) -> Markup:
 
 
 def balance_chart(rows: Sequence[ClassRow], *, title: str) -> Markup:
-    """Shares (0..1) a class and series on a logarithmic scale, a dot each; nothing at all stands left of the scale."""
+    """Fractions (0..1) per class and series as dots on a logarithmic scale; zero is left of the scale."""
     pitch, top = 28.5, 26.0
     bottom = top + pitch * len(rows)
     low = _floor_decade(v for row in rows for v in row.values)
     x = logarithmic(low, 1.0, _NAMES + 46, _WIDTH - 20)
-    nothing = _NAMES + 14
-    parts = _columns({x(t): percent(t, 0) for t in decades(low, 1.0)} | {nothing: "0"}, top, bottom)
+    zero = _NAMES + 14
+    parts = _columns({x(t): percent(t, 0) for t in decades(low, 1.0)} | {zero: "0"}, top, bottom)
     for index, row in enumerate(rows):
         y = top + pitch * (index + 0.5)
-        at = [None if v is None else x(v) if v else nothing for v in row.values]
-        seen = [a for a in at if a is not None]
+        at = [None if v is None else x(v) if v else zero for v in row.values]
+        defined = [a for a in at if a is not None]
         parts += _class_name(row, y)
-        parts += [line(min(seen), y, max(seen), y, class_="range")] if seen else []
+        parts += [line(min(defined), y, max(defined), y, class_="range")] if defined else []
         parts += [mark(s, a, y, class_=series(s)) for s, a in enumerate(at) if a is not None]
     return chart(_WIDTH, bottom + 6, *parts, title=title)
 
 
 def iou_chart(rows: Sequence[ClassRow], *, title: str) -> Markup:
-    """IoU (0..1) a class as grouped bars, one bar a series."""
+    """IoU (0..1) per class as grouped bars, one bar per series."""
     count = max(len(row.values) for row in rows)
     thick = 12.0 if count == 1 else 7.5
     pitch, top = thick * count + 10, 26.0
@@ -93,15 +93,15 @@ def iou_chart(rows: Sequence[ClassRow], *, title: str) -> Markup:
 
 
 def size_chart(bars: Sequence[Bar], *, title: str) -> Markup:
-    """Sizes in bytes on a logarithmic scale; what was measured stands out from what was calculated."""
+    """Sizes in bytes on a logarithmic scale; measured sizes stand out from calculated ones."""
     pitch, top, names = 32.0, 26.0, 116.0
     bottom = top + pitch * len(bars)
     low = 10.0 ** max(0, len(str(int(min(bar.value for bar in bars)))) - 2)  # a decade below the smallest
     high = max(low * 10, *(bar.value for bar in bars))
     x = logarithmic(low, high, names + 10, _WIDTH - 122)
     ticks = decades(low, high)
-    written = ticks if len(ticks) <= _MAX_TICKS else [t for t in ticks if _power(t) % 3 == 0]
-    parts = _columns({x(t): _size_tick(t) for t in written}, top, bottom)
+    labelled = ticks if len(ticks) <= _MAX_TICKS else [t for t in ticks if _power(t) % 3 == 0]
+    parts = _columns({x(t): _size_tick(t) for t in labelled}, top, bottom)
     for index, bar in enumerate(bars):
         y = top + pitch * (index + 0.5)
         end = x(bar.value)
@@ -113,7 +113,7 @@ def size_chart(bars: Sequence[Bar], *, title: str) -> Markup:
 
 
 def curve_chart(curves: Sequence[Curve], *, marked: float | None, x_name: str, title: str) -> Markup:
-    """Shares (0..1) over a threshold (0..1); `marked` is the threshold in use."""
+    """Fractions (0..1) over a threshold (0..1); `marked` is the threshold in use."""
     width, height, left, top = _WIDTH, 330.0, 46.0, 12.0
     right, bottom = width - 50, height - 44
     values = [y for curve in curves for _, y in curve.points if y is not None]
@@ -149,19 +149,19 @@ def small_curves(curves: Sequence[Curve], *, marked: float | None, title: str) -
     return chart(width, height, *parts, title=title)
 
 
-def stack_chart(shares: Sequence[float], *, title: str) -> Markup:
-    """Parts of a whole (0..1) as one bar."""
+def stack_chart(fractions: Sequence[float], *, title: str) -> Markup:
+    """Fractions of a whole (0..1) as one stacked bar."""
     x = linear(0.0, 1.0, 0.0, _WIDTH)
-    starts = [sum(shares[:k]) for k in range(len(shares))]
+    starts = [sum(fractions[:k]) for k in range(len(fractions))]
     parts = [
-        rect(x(start), 0, max(x(start + share) - x(start) - 1.5, 0.75), 26, rx=2, class_=series(s))
-        for s, (start, share) in enumerate(zip(starts, shares, strict=True))
+        rect(x(start), 0, max(x(start + fraction) - x(start) - 1.5, 0.75), 26, rx=2, class_=series(s))
+        for s, (start, fraction) in enumerate(zip(starts, fractions, strict=True))
     ]
     return chart(_WIDTH, 26, *parts, title=title, class_="chart stack", preserveAspectRatio="none")
 
 
 def _columns(ticks: Mapping[float, str], top: float, bottom: float) -> list[Markup]:
-    """Vertical grid lines at x, their text above."""
+    """Vertical grid lines at x, with text above."""
     words = [text(x, 14, word, class_="tick", text_anchor="middle") for x, word in ticks.items()]
     return words + [line(x, top - 4, x, bottom, class_="grid") for x in ticks]
 
@@ -180,7 +180,7 @@ def _path(points: Sequence[tuple[float, float]], kind: str) -> Markup:
 
 
 def _apart(ends: Iterable[tuple[float, int, str]], gap: float = 15.0) -> list[tuple[float, int, str]]:
-    """Labels at the ends of curves, moved down until none covers another."""
+    """Labels at the ends of curves, moved down until none overlaps."""
     placed: list[tuple[float, int, str]] = []
     for at, s, name in sorted(ends):
         placed.append((max(at, placed[-1][0] + gap) if placed else at, s, name))
@@ -188,7 +188,7 @@ def _apart(ends: Iterable[tuple[float, int, str]], gap: float = 15.0) -> list[tu
 
 
 def _floor_decade(values: Iterable[float | None]) -> float:
-    """The power of ten at or below the smallest positive share, between 1e-6 and 1e-2."""
+    """The power of ten at or below the smallest positive fraction, between 1e-6 and 1e-2."""
     smallest = min((v for v in values if v), default=0.01)
     return next((d for d in (1e-2, 1e-3, 1e-4, 1e-5) if d <= smallest), 1e-6)
 
@@ -198,5 +198,5 @@ def _size_tick(value: float) -> str:
 
 
 def _power(value: float) -> int:
-    """Of a power of ten from 1 up."""
+    """Exponent of a power of ten from 1 up."""
     return len(str(int(value))) - 1

@@ -1,4 +1,4 @@
-"""One picture of what every scale saw and how much it counted (Figures 2 and 5 of the method)."""
+"""A sheet with the prediction and attention of every scale (Figures 2 and 5 of the method)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from autolabel.labels.visualize import colourise, grayscale, grayscale_limits, o
 from autolabel.report.data import ScaleView
 from autolabel.report.images import WIDTH, shrunk
 
-_MARGIN, _CAPTION, _TEXT = 8, 22, 15  # pixels: around panels, height of a caption's line and of its letters
-_NARROWEST = 320  # of a panel: captions fit
+_MARGIN, _CAPTION, _TEXT = 8, 22, 15  # pixels: around panels, caption height, letter height
+_MIN_PANEL = 320  # pixels; captions fit
 _PAPER, _INK = (255, 255, 255), (38, 39, 43)
 
 
 class Panel(NamedTuple):
     caption: str
-    picture: NDArray[np.uint8]  # (H, W, 3) RGB
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 def scale_sheet(
@@ -31,7 +31,7 @@ def scale_sheet(
     *,
     width: int = WIDTH,
 ) -> NDArray[np.uint8]:
-    """Image and labels side by side; below them, a row a scale, its prediction and its attention: (H, W, 3) RGB.
+    """Image and labels side by side; below them one row per scale, its prediction and attention: (H, W, 3) RGB.
 
     `colours` is a (256, 3) table; panels are at most `width` pixels wide.
     """
@@ -41,8 +41,8 @@ def scale_sheet(
 def scale_rows(
     image: NDArray[np.uint8], labels: NDArray[np.uint8], views: Sequence[ScaleView], colours: NDArray[np.uint8]
 ) -> list[tuple[Panel, Panel]]:
-    """Attention is white at 1 and black at 0; where weights leave that range, all scales share a wider one, as the
-    captions say."""
+    """Rows of panels. Attention is white at 1 and black at 0; if weights leave that range, all scales use a wider one,
+    which the captions state."""
     limits = grayscale_limits(view.weight for view in views)
     key = "black {:.3g}, white {:.3g}".format(*limits)
     rows = [(Panel("image", image), Panel("labels, all scales together", overlay(image, labels, colours)))]
@@ -58,15 +58,15 @@ def scale_rows(
 
 def grid(rows: Sequence[Sequence[Panel]], *, width: int) -> NDArray[np.uint8]:
     """Panels of one size, each below its caption, on white paper."""
-    cells = [[Panel(caption, shrunk(picture, width)) for caption, picture in row] for row in rows]
-    height, wide = cells[0][0].picture.shape[:2]
-    step_x, step_y = max(wide, _NARROWEST) + _MARGIN, height + _CAPTION + _MARGIN
+    cells = [[Panel(caption, shrunk(image, width)) for caption, image in row] for row in rows]
+    height, wide = cells[0][0].image.shape[:2]
+    step_x, step_y = max(wide, _MIN_PANEL) + _MARGIN, height + _CAPTION + _MARGIN
     columns = max(map(len, cells))
     sheet = Image.new("RGB", (columns * step_x + _MARGIN, len(cells) * step_y + _MARGIN), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_TEXT)
     for j, row in enumerate(cells):
-        for i, (caption, picture) in enumerate(row):
+        for i, (caption, image) in enumerate(row):
             x, y = _MARGIN + i * step_x, _MARGIN + j * step_y
             draw.text((x, y), caption, fill=_INK, font=font)
-            sheet.paste(Image.fromarray(picture), (x, y + _CAPTION))
+            sheet.paste(Image.fromarray(image), (x, y + _CAPTION))
     return np.asarray(sheet)

@@ -1,4 +1,4 @@
-"""What a report is made of: plain data and arrays, no paths. Any part may be missing; its section is then left out."""
+"""The content of a report: plain data and arrays, no paths. A section with missing data is left out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True)
 class ScaleView:
-    """What the network saw at one scale, at the size of the image."""
+    """Prediction and attention of one scale, at the size of the image."""
 
     scale: float
     prediction: NDArray[np.uint8]  # (H, W) train ids
@@ -70,7 +70,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything the report shows. Names and palette are in train-id order and name the classes of every result."""
+    """Everything the report shows. Names and palette are in train-id order and name the classes in every result."""
 
     title: str
     names: tuple[str, ...]
@@ -86,7 +86,7 @@ class ReportData:
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
     threshold: float | None = None  # of the label set
-    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # of the classes that have one of their own
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)  # only classes with a threshold of their own
     footprint: FootprintResult | None = None
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
@@ -95,5 +95,5 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def threshold_of(self, name: str) -> float | None:
-        """The threshold that the labels of one class were cut at."""
+        """The threshold of the labels of one class."""
         return self.class_thresholds.get(name, self.threshold)

@@ -1,4 +1,4 @@
-"""The top of the report: headline figures and what they mean in a few sentences."""
+"""The top of the report: headline figures and a summary in a few sentences."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def headline(data: ReportData) -> list[Tile]:
 
 
 def story(data: ReportData) -> list[str]:
-    """What came out, in sentences."""
+    """The results, in sentences."""
     return [*_student_sentence(data), *_label_sentence(data), *_size_sentence(data)]
 
 
 def best(data: ReportData, role: str) -> Scores | None:
-    """The network of a role with the highest mIoU; the first of equals."""
+    """The network of a role with the highest mIoU; on a tie the first."""
     scored = [s for s in data.scores if s.role == role and s.result["miou"] is not None]
     return max(scored, key=lambda s: s.result["miou"] or 0.0, default=None)
 
@@ -46,7 +46,8 @@ def _scores(data: ReportData) -> Iterator[Tile]:
 def _labels(data: ReportData) -> Iterator[Tile]:
     footprint = data.footprint
     if footprint and footprint["labels"]:
-        each = f"{decimal_bytes(footprint['bytes_per_label'] or 0)} each, {footprint['bits_per_pixel']:.2f} bit a pixel"
+        size = decimal_bytes(footprint["bytes_per_label"] or 0)
+        each = f"{size} each, {footprint['bits_per_pixel']:.2f} bits per pixel"
         yield Tile("Auto labels", f"{footprint['labels']:,}", each)
         half = footprint["alternatives"][1]
         note = f"{half['name']} would take {decimal_bytes(half['bytes'])}, {times(half['times'])}"

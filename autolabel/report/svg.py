@@ -1,4 +1,4 @@
-"""A little SVG: elements with escaped text and attributes, and scales. Colours come from the page's style sheet."""
+"""A small SVG writer: elements with escaped text, and scales. Colours come from the style sheet of the page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Scale = Callable[[float], float]
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
     """One element. Strings among `children` are escaped unless they are markup; `class_` becomes class."""
-    written = [f' {_attribute(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None]
+    encoded = [f' {_attribute(key)}="{_value(value)}"' for key, value in attributes.items() if value is not None]
     inner = Markup("").join(child if isinstance(child, Markup) else escape(clean(child)) for child in children)
-    return Markup(f"<{name}{''.join(written)}>{inner}</{name}>")
+    return Markup(f"<{name}{''.join(encoded)}>{inner}</{name}>")
 
 
 def chart(width: float, height: float, *children: Markup, title: str, **attributes: object) -> Markup:
-    """The root element; `title` is what a screen reader says. The width is the narrowest at which text is readable."""
+    """The root element; screen readers read `title`. `width` is the smallest at which text is readable."""
     return tag(
         "svg",
         tag("title", title),
@@ -43,17 +43,17 @@ def rect(x: float, y: float, width: float, height: float, **attributes: object) 
 
 
 def swatch(x: float, y: float, colour: Sequence[int]) -> Markup:
-    """The small square that stands for a class."""
+    """The small square in the colour of a class."""
     return rect(x, y, 11, 11, rx=2.5, fill=css_colour(colour), class_="swatch")
 
 
 def css_colour(colour: Sequence[int]) -> str:
-    red, green, blue = (int(part) for part in colour)
+    red, green, blue = (int(channel) for channel in colour)
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def mark(shape: int, x: float, y: float, **attributes: object) -> Markup:
-    """One data point; the shape, beside its colour, tells series apart: disc, ring, diamond, square."""
+    """One data point; shape and colour identify the series: disc, ring, diamond, square."""
     points = " ".join(f"{x + dx:.2f},{y + dy:.2f}" for dx, dy in ((0, -5.6), (5.6, 0), (0, 5.6), (-5.6, 0)))
     shapes = (
         lambda: tag("circle", cx=x, cy=y, r=4.6, **attributes),
@@ -65,13 +65,13 @@ def mark(shape: int, x: float, y: float, **attributes: object) -> Markup:
 
 
 def linear(low: float, high: float, start: float, end: float) -> Scale:
-    """low..high to start..end, clipped."""
+    """Maps low..high to start..end, clipped."""
     span = (high - low) or 1.0
     return lambda value: start + (end - start) * min(max((value - low) / span, 0.0), 1.0)
 
 
 def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
-    """low..high (positive) to start..end by powers of ten, clipped."""
+    """Maps low..high (positive) to start..end on a logarithmic scale, clipped."""
     scale = linear(math.log10(low), math.log10(high), start, end)
     return lambda value: scale(math.log10(max(value, low)))
 

@@ -1,4 +1,4 @@
-"""Numbers and names as they stand in the report."""
+"""Formats numbers and names for the report."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NOTHING = "–"  # a figure that is not defined
 
 
 def clean(name: str) -> str:
-    """A name from a stranger's file: control characters, direction marks and lone surrogates are spelled out."""
+    """A foreign name, safe to print: control characters, direction marks and lone surrogates are spelled out."""
     return printable(name)
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
-    """A share as "63.2 %"; below one percent two digits count: "0.54 %", "0.0042 %"."""
+    """A fraction as "63.2 %"; below one percent with two significant digits: "0.54 %", "0.0042 %"."""
     if value is None:
         return NOTHING
     hundredfold = 100 * value
@@ -23,7 +23,7 @@ def percent(value: float | None, decimals: int = 1) -> str:
 
 
 def points(value: float | None, decimals: int = 1) -> str:
-    """IoU as papers print it: hundredfold, without a unit."""
+    """IoU as papers print it: times 100, without a unit."""
     return NOTHING if value is None else f"{100 * value:.{decimals}f}"
 
 
@@ -36,7 +36,7 @@ def gain(value: float | None, base: float | None, decimals: int = 1) -> str:
 
 
 def times(value: float | None) -> str:
-    """How many times: "5,300 ×"."""
+    """A factor: "5,300 ×"."""
     if value is None:
         return NOTHING
     return f"{value:,.0f} ×" if value >= 10 else f"{value:.1f} ×"

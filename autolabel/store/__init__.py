@@ -5,14 +5,14 @@ P2  After a kill, power loss, full disk or I/O error, running again gives the sa
 P3  At most one batch of finished items is done again.
 P4  Committed data is never overwritten; only `delete` removes it, and a corrupt artefact is set aside, not deleted.
 
-How a stage uses it, under `hold(work / ".lock")`:
+A stage uses it like this, under `hold_lock(work / ".lock")`:
 
-    artefact = recover(folder, key)                    # committed, or a commit cut short and now completed
+    artefact = recover(folder, key)                    # committed, or an interrupted commit that is now completed
     if artefact is not None and artefact.verify():     # CorruptArtefact from recover is the same case
         set_aside(artefact.path)
         artefact = None
     if artefact is None:
-        draft = open_draft(folder, key)                # new, or goes on
+        draft = open_draft(folder, key)                # new, or resumed
         journal = draft.journal()
         done = {row["id"] for row in journal.rows}
         for batch in batches(todo - done):

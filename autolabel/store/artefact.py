@@ -6,10 +6,10 @@
         provenance.json  where and how it was made; outside the root digest
         log/             metrics lines; outside the root digest
         COMMIT           written last
-    <folder>/<...>.partial      being made (see `draft`)
+    <folder>/<...>.partial      in the making (see `draft`)
     <folder>/<...>.corrupt-N    set aside, for a person to look at
 
-Nothing here looks at times, inodes or owners: a touched or copied artefact is the same artefact.
+Times, inodes and owners do not matter: a touched or copied artefact is the same artefact.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Artefact:
     path: Path
     commit: Commit
     entries: tuple[Entry, ...]  # sorted by name
-    meta: dict[str, Any]  # what the stage says about its files; the same whenever they are made again
+    meta: dict[str, Any]  # facts about the files, from the stage; the same whenever they are made again
 
     @classmethod
     def open(cls, path: Path) -> Artefact:
         """Checks COMMIT and manifest, not the files. CorruptArtefact if either is missing or damaged."""
         if path.is_symlink() or (path / DATA).is_symlink():
-            raise CorruptArtefact(path, "holds a symbolic link in place of a folder")
+            raise CorruptArtefact(path, "has a symbolic link in place of a folder")
         commit = decode_commit(read_regular(path / COMMIT), where=path / COMMIT)
         manifest = read_regular(path / MANIFEST)
         return cls(path, commit, *decode_manifest(manifest, root=commit.root, where=path / MANIFEST))
@@ -59,23 +59,23 @@ class Artefact:
 
     @property
     def digest(self) -> str:
-        """The root digest: stands for all bytes of `data/` and `meta`."""
+        """The root digest: it covers all bytes of `data/` and `meta`."""
         return self.commit.root
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """Where and how it was made; empty if that file is damaged, which `verify(full=True)` reports."""
+        """Where and how the artefact was made; empty if that file is damaged, which `verify(full=True)` reports."""
         return {} if self._provenance_problems() else json.loads(read_regular(self.path / PROVENANCE))
 
     def names(self, prefix: str = "") -> list[str]:
         return [entry.name for entry in self.entries if entry.name.startswith(prefix)]
 
     def file(self, name: str) -> Path:
-        """Where a file of the manifest lies. Its bytes are unchecked: `verify(full=True)` before, or `read` instead."""
+        """Path of a file of the manifest. Its bytes are unchecked: `verify(full=True)` before, or use `read`."""
         return self.data / self._entry(name).name
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file of the manifest. CorruptArtefact unless they are those committed."""
+        """The bytes of a file of the manifest. CorruptArtefact unless they are the committed ones."""
         data = read_regular(self.file(name))
         if sha256_bytes(data) != self._entry(name).sha256:
             raise CorruptArtefact(self.data / name, "its bytes differ from what was committed")
@@ -87,21 +87,21 @@ class Artefact:
         return read_regular(path).decode("utf-8", "replace").split("\n")[:-1] if path.is_file() else []
 
     def verify(self, full: bool = False, *, jobs: int = 4) -> list[str]:
-        """Every problem, one line each; none means fine.
+        """Every problem, one line each; an empty list means that the artefact is intact.
 
-        Quick: COMMIT, manifest, the exact set of files and their sizes. Full: also all bytes, in `jobs` threads, and
-        provenance.json.
+        Always checks COMMIT, manifest, the exact set of files and their sizes; `full` also checks all bytes, in `jobs`
+        threads, and provenance.json.
         """
         try:
             if Artefact.open(self.path).commit != self.commit:
-                return [f"{COMMIT}: is that of another artefact by now"]
+                return [f"{COMMIT}: now belongs to another artefact"]
         except CorruptArtefact as error:
             return [str(error)]
         problems = self._file_problems(full, jobs)
         return sorted(problems + self._provenance_problems()) if full else problems
 
     def _file_problems(self, full: bool, jobs: int) -> list[str]:
-        """Of `data/`, sorted."""
+        """Problems of `data/`, sorted."""
         present, odd = list_files(self.data)
         problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
         problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
@@ -137,37 +137,37 @@ class Artefact:
 
     def _entry(self, name: str) -> Entry:
         if name not in self._index:
-            raise StoreError(self.path, f"holds no file {name!r}", "it may come from another version; make it again")
+            raise StoreError(self.path, f"has no file {name!r}", "it may come from another version; make it again")
         return self._index[name]
 
 
 def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
-    """Every problem of what stands in an artefact's place, one line each, also where COMMIT or manifest is damaged.
+    """Every problem of the folder in the place of an artefact, one line each, even if COMMIT or manifest is damaged.
 
-    With a damaged COMMIT the files are compared with what the manifest says, as far as that can be read; without a
-    manifest nothing says what they were.
+    With a damaged COMMIT the files are compared with the manifest, as far as it can be read; without a manifest their
+    expected content is unknown.
     """
     try:
         return Artefact.open(path).verify(full, jobs=jobs)
     except CorruptArtefact as error:
         if path.is_symlink() or not path.is_dir() or (path / DATA).is_symlink():
             return [str(error)]
-    commit, problems = _judged(COMMIT, lambda: decode_commit(read_regular(path / COMMIT), where=COMMIT))
+    commit, problems = _read_or_problem(COMMIT, lambda: decode_commit(read_regular(path / COMMIT), where=COMMIT))
     if commit is not None and full:
         problems += Artefact(path, commit, (), {})._provenance_problems()
-    manifest, unreadable = _judged(MANIFEST, lambda: read_regular(path / MANIFEST))
+    manifest, unreadable = _read_or_problem(MANIFEST, lambda: read_regular(path / MANIFEST))
     problems += unreadable
     if manifest is None:
         return problems
     root = commit.root if commit else sha256_bytes(manifest)
-    decoded, damaged = _judged(MANIFEST, lambda: decode_manifest(manifest, root=root, where=MANIFEST))
+    decoded, damaged = _read_or_problem(MANIFEST, lambda: decode_manifest(manifest, root=root, where=MANIFEST))
     problems += damaged
     if decoded is not None:
         problems += Artefact(path, commit or Commit("", root, ""), *decoded)._file_problems(full, jobs)
     return problems
 
 
-def _judged(name: str, read: Callable[[], _T]) -> tuple[_T | None, list[str]]:
+def _read_or_problem(name: str, read: Callable[[], _T]) -> tuple[_T | None, list[str]]:
     try:
         return read(), []
     except CorruptArtefact as error:
@@ -175,7 +175,7 @@ def _judged(name: str, read: Callable[[], _T]) -> tuple[_T | None, list[str]]:
 
 
 def final_path(folder: Path, key: str) -> Path:
-    assert _KEY.fullmatch(key), f"no key: {key!r}"
+    assert _KEY.fullmatch(key), f"not a key: {key!r}"
     return folder / key[:16]
 
 
@@ -186,7 +186,7 @@ def partial_path(folder: Path, key: str) -> Path:
 def find(folder: Path, key: str) -> Artefact | None:
     """The committed artefact of a key, or None; changes nothing, needs no lock.
 
-    Checks COMMIT and manifest only. CorruptArtefact if a folder stands in its place that fails the check: set it aside.
+    Checks COMMIT and manifest only. CorruptArtefact if the folder in its place fails the check: set it aside.
     """
     path = final_path(folder, key)
     if not os.path.lexists(path):
@@ -195,9 +195,9 @@ def find(folder: Path, key: str) -> Artefact | None:
 
 
 def recover(folder: Path, key: str) -> Artefact | None:
-    """`find` for whoever holds the lock and is about to work: completes a commit that was cut short.
+    """Like `find`, for the process that holds the lock and is about to work: completes an interrupted commit.
 
-    A draft with a valid COMMIT is whole, but its journal may be gone already; it must not be worked on again.
+    A draft with a valid COMMIT is whole, but its journal may be gone already; it must not be continued.
     """
     artefact = find(folder, key)
     partial = partial_path(folder, key)
@@ -208,7 +208,7 @@ def recover(folder: Path, key: str) -> Artefact | None:
     except CorruptArtefact:
         whole = False
     if whole:
-        durable.sync_folder(partial)  # whoever wrote COMMIT may have been killed before it was safe
+        durable.sync_folder(partial)  # the process that wrote COMMIT may have been killed before it was durable
         return publish(folder, key)
     durable.remove_file(partial / COMMIT)
     durable.sync_folder(partial)
@@ -216,7 +216,7 @@ def recover(folder: Path, key: str) -> Artefact | None:
 
 
 def publish(folder: Path, key: str) -> Artefact:
-    """Makes a draft that holds a COMMIT the artefact of its key: only now may its journal and state go."""
+    """Makes a draft with a COMMIT the artefact of its key: only now may its journal and state be removed."""
     partial, final = partial_path(folder, key), final_path(folder, key)
     for name in (JOURNAL, STATE):
         durable.remove_tree(partial / name)

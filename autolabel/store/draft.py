@@ -1,4 +1,4 @@
-"""Drafts: artefacts being made. A draft opened again goes on where it was killed."""
+"""Drafts: artefacts in the making. A draft that was interrupted is opened again and continued."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
 
 
 class Draft:
-    """A folder being filled. Its methods may be called from threads, and from other ranks (see `join_draft`).
+    """A folder that is being filled. Its methods may be called from threads, and from other ranks (see `join_draft`).
 
-    An item is done when its files are written and then its row is in a journal. Files that no row speaks of are
-    written again under the same names.
+    An item is done once its files are written and then its row is in a journal. Files without a row are written again
+    under the same names.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -46,11 +46,11 @@ class Draft:
         return self.path / DATA
 
     def names(self, prefix: str = "") -> list[str]:
-        """Files that lie in `data/`, each whole, sorted; after a resume those of earlier runs too."""
+        """Sorted names of the files in `data/`, each of them whole; after a resume those of earlier runs too."""
         return [name for name in self.sizes() if name.startswith(prefix)]
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of the same files, by name."""
+        """Size in bytes of each file in `data/`, by name."""
         sizes = list_files(self.data)[0]
         return {name: size for name, size in sizes.items() if not Path(name).name.startswith(durable.TEMPORARY)}
 
@@ -74,15 +74,15 @@ class Draft:
         return Journal(self.path / JOURNAL / check_name(name))
 
     def journal_names(self) -> list[str]:
-        """Journals of this and earlier runs, which may have had another number of ranks."""
+        """Names of the journals of this and earlier runs, which may have had another number of ranks."""
         return list(list_files(self.path / JOURNAL)[0])
 
     def state_write(self, name: str, data: Bytes) -> None:
-        """Keeps or replaces resume state (a training checkpoint); it is gone once the draft is committed."""
+        """Writes or replaces resume state (a training checkpoint); the commit removes it."""
         durable.write_file(self.path / STATE / check_name(name), sha256_bytes(data).encode() + b"\n", data)
 
     def state_read(self, name: str) -> bytes | None:
-        """The bytes last kept; None if there are none, or if the disk has damaged them (the work starts over)."""
+        """The bytes last written; None if there are none, or if they are damaged (the work starts over)."""
         path = self.path / STATE / check_name(name)
         if not path.is_file():
             return None
@@ -103,16 +103,16 @@ class Draft:
         digests: Mapping[str, str] | None = None,
         jobs: int = 4,
     ) -> Artefact:
-        """Makes the draft an artefact: reads back and hashes every file, then COMMIT, then one rename.
+        """Makes the draft an artefact: reads back and hashes every file, writes COMMIT, then renames the folder.
 
         `meta` enters the root digest and must not differ between runs of one key; `provenance` may. Both are JSON
-        (no NaN: ValueError). `names` is the exact set of files wanted: others are removed, a missing one is a
-        StoreError; without it every file of `data/` counts. `digests` are sha256 by name that the caller has kept
-        (from `write_many`, by way of its journal): where the disk holds other bytes or none, the draft is set aside and
-        CorruptArtefact raised, so that the next run makes them anew.
-        Killed anywhere inside, `recover` or a rerun of the stage ends with the same root digest.
+        (no NaN: ValueError). `names` is the exact set of files: others are removed, a missing one is a
+        StoreError; None means every file of `data/`. `digests` are sha256 by name that the caller has recorded (from
+        `write_many`, in its journal): if a file is missing or has other bytes, the draft is set aside and
+        CorruptArtefact raised, so that the next run makes the files again.
+        After a kill at any point, `recover` or a rerun of the stage ends with the same root digest.
         """
-        # a wrong meta must fail before anything is touched
+        # a wrong meta must fail before anything is changed
         canonical_json(meta)
         record = canonical_json(provenance)
         entries = self._settle_data(names, jobs)
@@ -126,7 +126,7 @@ class Draft:
         return publish(self.folder, self.key)
 
     def _settle_data(self, names: Iterable[str] | None, jobs: int) -> list[Entry]:
-        """Entries of exactly the wanted files, as the disk holds them, after all names are durable."""
+        """Entries of exactly the wanted files, read from the disk once all names are durable."""
         durable.remove_temporaries(self.path)
         sizes, odd = list_files(self.data)
         wanted = sizes.keys() if names is None else set(names)
@@ -145,13 +145,13 @@ class Draft:
         return entries
 
     def _check(self, entries: list[Entry], digests: Mapping[str, str]) -> None:
-        held = {entry.name: entry.sha256 for entry in entries}
-        bad = [name for name, digest in digests.items() if held.get(name) != digest]
+        on_disk = {entry.name: entry.sha256 for entry in entries}
+        bad = [name for name, digest in digests.items() if on_disk.get(name) != digest]
         if bad:
             aside = set_aside(self.path)
             raise CorruptArtefact(
-                self.data, f"{len(bad)} files changed or went since they were written, the first {bad[0]!r}",
-                f"they are kept in {aside.name}; run again to make them anew",
+                self.data, f"{len(bad)} files changed or vanished since they were written, the first {bad[0]!r}",
+                f"they are kept in {aside.name}; run again to make new ones",
             )  # fmt: skip
 
     def _sync_logs(self) -> None:
@@ -161,35 +161,35 @@ class Draft:
 
 
 def open_draft(folder: Path, key: str) -> Draft:
-    """Opens the draft of a key, new or to go on, and cleans up what a killed writer left in it.
+    """Opens the draft of a key, new or to continue it, and cleans up after a killed writer.
 
-    Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something stands
-    where the artefact will go.
+    Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something
+    stands in the place of the artefact.
     """
     final = final_path(folder, key)
     if os.path.lexists(final):
-        raise StoreError(final, "is in the way of its own making", "verify it, or set it aside")
+        raise StoreError(final, "exists already, where this step would put its result", "verify it, or set it aside")
     draft = Draft(folder, key)
     assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
-    for folder_of_ours in (folder.parent, folder, draft.path, draft.data):
-        if folder_of_ours.is_symlink():
-            raise refused_link(folder_of_ours)
+    for path in (folder.parent, folder, draft.path, draft.data):
+        if path.is_symlink():
+            raise refused_link(path)
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)
     for name in list_files(draft.path / LOG)[0]:
-        _mend_log(draft.path / LOG / name)
+        _repair_log(draft.path / LOG / name)
     return draft
 
 
 def join_draft(folder: Path, key: str) -> Draft:
-    """The draft that rank 0 has opened, for its other ranks: cleans nothing, as others may be writing."""
+    """The draft that rank 0 has opened, for the other ranks. Cleans nothing, as other ranks may be writing."""
     draft = Draft(folder, key)
     assert draft.data.is_dir(), "rank 0 opens the draft first"
     return draft
 
 
-def _mend_log(path: Path) -> None:
+def _repair_log(path: Path) -> None:
     data = read_regular(path)
     whole = data.rfind(b"\n") + 1
     if whole < len(data):  # a line cut short by a power loss would swallow the next one

@@ -1,8 +1,8 @@
 """The one module that changes the disk. When a function here returns, its change survives kill -9 and power loss.
 
 A file is written whole: temporary file in the same folder -> write -> fsync -> rename -> fsync of the folder. A reader
-sees the old bytes or the new ones. Every refusal by the system becomes a StoreError with the system's own reason.
-After a failed fsync the file is given up: the kernel may have dropped its pages, and a second fsync would succeed
+sees the old bytes or the new ones. Every error of the system becomes a StoreError with the system's own reason.
+After a failed fsync the file is abandoned: the kernel may have dropped its pages, and a second fsync would succeed
 without having written them (fsyncgate, PostgreSQL 2018).
 """
 
@@ -29,7 +29,7 @@ _SAFE_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_file(path: Path, *chunks: Bytes) -> None:
-    """Creates or replaces one file, atomically; the chunks follow each other in it. Missing folders are made."""
+    """Creates or replaces one file, atomically, from consecutive chunks. Makes missing folders."""
     make_folder(path.parent)
     with os_errors(path):
         _put(path, chunks)
@@ -39,9 +39,9 @@ def write_file(path: Path, *chunks: Bytes) -> None:
 def write_files(folder: Path, items: Iterable[tuple[str, Bytes]], *, threads: int = 8) -> None:
     """Writes (name, data) pairs into a folder; names may be nested ("auto/x.png") and are checked.
 
-    Each file gets its own fsync, in `threads` threads that wait for the disk together, then each folder one: about
-    seven times faster than one by one. Items are taken as needed, so a generator never has to fit in memory. After an
-    error some of the files are there, each whole.
+    Each file gets its own fsync, in `threads` threads that wait for the disk together, then each folder gets one: about
+    seven times faster than one by one. Items are read as needed, so a generator never has to fit in memory. After an
+    error some of the files exist, each of them whole.
     """
     make_folder(folder)
     folders = {folder}
@@ -49,7 +49,7 @@ def write_files(folder: Path, items: Iterable[tuple[str, Bytes]], *, threads: in
     with ThreadPoolExecutor(threads) as pool:
         while batch := list(islice(rest, 4 * threads)):
             paths = [folder / check_name(name) for name, _ in batch]
-            assert len(set(paths)) == len(paths), "one name twice in one call"
+            assert len(set(paths)) == len(paths), "a name occurs twice in one call"
             for parent in sorted({path.parent for path in paths} - folders):
                 _make_inside(folder, parent)
                 folders.add(parent)
@@ -89,17 +89,17 @@ def _write_all(fd: int, data: Bytes) -> None:
 
 
 def ensure_file(path: Path) -> None:
-    """Makes an empty file where there is none."""
+    """Makes an empty file if there is none."""
     make_folder(path.parent)
     with os_errors(path):
         _create_missing(path)
-        _fsync_folder(path.parent)  # also when it is there: whoever made it may have been killed before this line
+        _fsync_folder(path.parent)  # also if it exists: its maker may have been killed before this line
 
 
 def append_file(path: Path, data: Bytes, *, at: int) -> None:
-    """Appends to a file that is `at` bytes long, and fsyncs it; on an error it is cut back to `at`.
+    """Appends to a file that is `at` bytes long, and fsyncs it; on an error it is truncated to `at` again.
 
-    StoreError if it has another length: somebody else has written to it.
+    StoreError if it has another length: another process has written to it.
     """
     with os_errors(path), _opened(path, os.O_WRONLY | os.O_APPEND) as fd:
         if (size := os.fstat(fd).st_size) != at:
@@ -110,7 +110,7 @@ def append_file(path: Path, data: Bytes, *, at: int) -> None:
             _fsync(fd, path)
         except BaseException:
             with suppress(OSError):
-                _cut(fd, path, at)
+                _truncate(fd, path, at)
             raise
 
 
@@ -124,7 +124,7 @@ def append_log(path: Path, data: Bytes) -> None:
 
 def truncate_file(path: Path, size: int) -> None:
     with os_errors(path), _opened(path, os.O_WRONLY) as fd:
-        _cut(fd, path, size)
+        _truncate(fd, path, size)
         _fsync(fd, path)
 
 
@@ -134,16 +134,16 @@ def sync_file(path: Path) -> None:
 
 
 def open_lock_file(path: Path) -> int:
-    """A descriptor, closed on exec, of a file made where there is none; the caller closes it. Not made durable."""
+    """Descriptor of a lock file, which is made if missing; closed on exec. The caller closes it. Not durable."""
     make_folder(path.parent)
     with os_errors(path), effect("create", path):
         return os.open(path, os.O_RDWR | os.O_CREAT | _SAFE_OPEN, 0o666)
 
 
 def write_lock_file(fd: int, path: Path, data: bytes) -> None:
-    """Replaces what stands in a lock file, in place: the lock hangs on the file, so it must stay the same one."""
+    """Replaces the text of a lock file in place: the lock belongs to the file, so the file must stay the same."""
     with os_errors(path):
-        _cut(fd, path, 0)
+        _truncate(fd, path, 0)
         with effect("write", path, data=data):
             os.pwrite(fd, data, 0)
 
@@ -167,14 +167,14 @@ def make_folder(path: Path) -> None:
     """Makes a folder and the missing ones above it.
 
     A folder's own entry is always durable before anything is made inside it: the deepest one that exists is synced
-    again, because whoever made it may have been killed between mkdir and fsync.
+    again, because its maker may have been killed between mkdir and fsync.
     """
     with os_errors(path):
         missing = []
         while not path.is_dir():
             missing.append(path)
             path = path.parent
-        with suppress(PermissionError):  # a parent that we may not even open is not ours: it was there before us
+        with suppress(PermissionError):  # a parent that we may not open existed before us
             _fsync_folder(path.parent)
         for folder in reversed(missing):
             _mkdir(folder)
@@ -219,14 +219,14 @@ def remove_file(path: Path) -> None:
 
 
 def remove_temporaries(path: Path) -> None:
-    """Removes what killed writers left in a folder and below it."""
+    """Removes the temporary files of killed writers in a folder and below it."""
     with os_errors(path):
         for temporary in [file for folder in folders_of(path) for file in folder.glob(TEMPORARY + "*")]:
             _unlink(temporary)
 
 
 def remove_empty_folders(path: Path) -> None:
-    """Removes all folders below a folder that hold no file."""
+    """Removes all empty folders below a folder."""
     with os_errors(path):
         for folder in reversed(folders_of(path)):
             if folder != path and not any(folder.iterdir()):
@@ -234,7 +234,7 @@ def remove_empty_folders(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder with all in it, if there is one; links are removed, not followed. Not yet durable."""
+    """Removes a folder and its contents, if it exists; links are removed, not followed. Not yet durable."""
     with os_errors(path):
         if not os.path.lexists(path):
             return
@@ -274,7 +274,7 @@ def _unlink(path: Path) -> None:
         path.unlink()
 
 
-def _cut(fd: int, path: Path, size: int) -> None:
+def _truncate(fd: int, path: Path, size: int) -> None:
     with effect("truncate", path, size=size):
         os.ftruncate(fd, size)
 
@@ -290,4 +290,4 @@ def _mkdir(path: Path) -> None:
             path.mkdir()
     except FileExistsError:  # another rank was faster; a file of that name is an error
         if not path.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, "exists and is no folder") from None
+            raise NotADirectoryError(errno.ENOTDIR, "exists and is not a folder") from None

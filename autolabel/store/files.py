@@ -1,6 +1,6 @@
-"""Content digests: sha256 of bytes, of files, and of JSON in one canonical form.
+"""The reading side of the store: regular files, and sha256 digests of bytes, files and canonical JSON.
 
-The reading side of the store: regular files only, symbolic links are never followed.
+Symbolic links are never followed, except by `sha256_file`.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def digest_json(obj: object) -> str:
 
 _T = TypeVar("_T")
 
-# What a damaged or tampered tree answers with. Any other error (permissions, too many open files) is not damage.
+# Errors of a damaged or tampered tree. Any other error (permissions, too many open files) is not damage.
 _DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG}
 
 
 def read_regular(path: Path) -> bytes:
-    """All bytes of a file. CorruptArtefact if it is missing, unreadable, a link or no regular file."""
+    """All bytes of a file. CorruptArtefact if it is missing, unreadable, a link or not a regular file."""
     return _consume(path, lambda file: file.read())
 
 
@@ -60,7 +60,7 @@ def sha256_regular(path: Path) -> str:
 
 
 def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | CorruptArtefact]:
-    """Digest of each file of a folder, or what is wrong with it; `jobs` threads (hashing releases the GIL)."""
+    """Digest of each named file of a folder, or its error. Runs in `jobs` threads (hashing releases the GIL)."""
 
     def digest(name: str) -> str | CorruptArtefact:
         try:
@@ -74,9 +74,9 @@ def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, st
 
 
 def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
-    """Relative name -> size of each regular file at any depth, and the names of all that is neither file nor folder.
+    """Relative name -> size of each regular file at any depth, and the names that are neither file nor folder.
 
-    A missing folder holds nothing.
+    A missing folder counts as empty.
     """
     sizes: dict[str, int] = {}
     odd: list[str] = []
@@ -94,26 +94,26 @@ def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def bytes_in(folder: Path) -> int:
-    """Of all regular files in a folder; 0 where there is none."""
+    """Total size of the regular files in a folder, in bytes; 0 if it is missing."""
     return sum(list_files(folder)[0].values())
 
 
 def folders_of(folder: Path) -> list[Path]:
-    """The folder and all below it, sorted, each before those inside it."""
-    found = [folder]
-    for inner in found:  # grows while it is read
+    """The folder and all folders below it; a folder comes before those inside it."""
+    folders = [folder]
+    for inner in folders:  # grows while it is read
         with os.scandir(inner) as entries:
-            found.extend(sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)))
-    return found
+            folders.extend(sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)))
+    return folders
 
 
 def _consume(path: Path, use: Callable[[BufferedReader], _T]) -> _T:
     try:
-        # O_NONBLOCK: a named pipe put in a file's place must not hang the run
+        # O_NONBLOCK: a named pipe in the place of a file must not hang the run
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise CorruptArtefact(path, "is no regular file")
+                raise CorruptArtefact(path, "is not a regular file")
             return use(file)
     except OSError as error:
         if error.errno not in _DAMAGE:

@@ -1,4 +1,4 @@
-"""Folders that are handed over: complete or not there."""
+"""Folders for the user that are either complete or not there."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from autolabel.store.files import Bytes
 
 
 def write_folder(path: Path, items: Iterable[tuple[str, Bytes]]) -> None:
-    """A new folder of (name, data) files, which appears with all of them; StoreError where something has its name.
+    """Writes a new folder of (name, data) files, which appears with all of them. StoreError if its name is taken.
 
-    It is filled under another name beside; a killed run leaves that behind, and the next one for this folder clears it.
+    It is filled under a temporary name beside it. A killed run leaves that behind; the next run for this folder removes
+    it.
     """
-    making = path.with_name(durable.TEMPORARY + path.name)
-    durable.remove_tree(making)
+    temporary = path.with_name(durable.TEMPORARY + path.name)
+    durable.remove_tree(temporary)
     try:
-        durable.write_files(making, items)
-        durable.publish(making, path)
+        durable.write_files(temporary, items)
+        durable.publish(temporary, path)
     except BaseException:
         with suppress(StoreError):
-            durable.remove_tree(making)
+            durable.remove_tree(temporary)
         raise

@@ -1,4 +1,4 @@
-"""What lies in an artefact root, and how it leaves. What may go is for the caller to say: only it knows references."""
+"""Lists and deletes the contents of an artefact root. The caller decides what to delete: only it knows references."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _KINDS: dict[Kind, re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class WorkFolderItem:
-    """One folder of an artefact root. "trash" is what a killed `delete` left; it may always go."""
+    """One folder of an artefact root. "trash" is left by a killed `delete` and may always be deleted."""
 
     path: Path
     node: str
-    key: str  # the first 16 digits; of trash a random number
+    key: str  # the first 16 digits; a random number for trash
     kind: Kind
 
     def num_bytes(self) -> int:
@@ -37,14 +37,14 @@ class WorkFolderItem:
 
 
 def scan(root: Path) -> list[WorkFolderItem]:
-    """Every artefact, draft, corrupt artefact and piece of trash in `<root>/<node>/`, sorted; unchecked.
+    """Every artefact, draft, corrupt artefact and trash folder in `<root>/<node>/`, sorted; unchecked.
 
-    Folders and files of other names are not ours and are left out.
+    Folders and files with other names are not ours and are left out.
     """
     if not root.is_dir():
         return []
     nodes = sorted(path for path in root.iterdir() if path.is_dir())
-    return [found for node in nodes for path in sorted(node.iterdir()) if (found := _classify(node.name, path))]
+    return [item for node in nodes for path in sorted(node.iterdir()) if (item := _classify(node.name, path))]
 
 
 def _classify(node: str, path: Path) -> WorkFolderItem | None:
@@ -57,20 +57,20 @@ def _classify(node: str, path: Path) -> WorkFolderItem | None:
 
 
 def delete(path: Path) -> None:
-    """Deletes a folder that `scan` found, renamed first: a kill in between leaves trash, never half an artefact."""
-    found = _classify(path.parent.name, path)
-    if found is None:
-        raise StoreError(path, "is no artefact", "name a folder that the store has made")
-    if found.kind != "trash":
+    """Deletes a folder that `scan` lists. Renames it first: a kill in between leaves trash, never half an artefact."""
+    item = _classify(path.parent.name, path)
+    if item is None:
+        raise StoreError(path, "is not an artefact", "name a folder that the store made")
+    if item.kind != "trash":
         path = _renamed(path, path.with_name(f".trash-{secrets.token_hex(8)}"))
     else:
-        durable.sync_folder(path.parent)  # whoever renamed it may have been killed before that was safe
+        durable.sync_folder(path.parent)  # the process that renamed it may have been killed before that was durable
     durable.remove_tree(path)
     durable.sync_folder(path.parent)
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a damaged artefact or draft to `<key>.corrupt-N`, so that it can be made again; returns the new path."""
+    """Renames a damaged artefact or draft to `<key>.corrupt-N`, so that it can be made again. Returns the new path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name[:16]}.corrupt-{number}")):
         number += 1

@@ -1,4 +1,4 @@
-"""The one point that every change of the disk passes, so that tests can watch it, fail it or die at it.
+"""The one point through which every change of the disk goes, so that tests can observe it, fail it or die at it.
 
 `durable` wraps each system call that changes the disk in `effect(...)`. Without observers that costs a list look-up.
 An observer sees each effect before and after it happens, in order, with the bytes written: enough to kill the process
@@ -47,13 +47,13 @@ def observe(observer: Observer) -> Iterator[None]:
 
 @contextmanager
 def effect(kind: Kind, path: Path, *, target: Path | None = None, data: Bytes = b"", size: int = 0) -> Iterator[None]:
-    """Wraps one system call; what it raises passes through, and then there is no "after"."""
+    """Wraps one system call. Its errors pass through; then there is no "after"."""
     if not _observers:
         yield
         return
-    seen = Effect(kind, path, target, data, size)
+    change = Effect(kind, path, target, data, size)
     for observer in _observers:
-        observer("before", seen)
+        observer("before", change)
     yield
     for observer in _observers:
-        observer("after", seen)
+        observer("after", change)

@@ -1,8 +1,8 @@
-"""A file of JSON rows that only grows: what a killed stage has already done.
+"""An append-only file of JSON rows: the finished items of a stage that may be killed.
 
-Each line is `<crc32 in hex> <canonical JSON>`; the CRC goes on from that of the line before, so a line that is
-missing, moved or from another journal shows as well as a damaged one. Opening cuts the file at the first bad line:
-what the rows behind it stood for is done again.
+Each line is `<crc32 in hex> <canonical JSON>`; the CRC continues from that of the previous line, so it detects a line
+that is damaged, missing, moved or from another journal. Opening truncates the file at the first bad line; the items of
+the rows after it are done again.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Parsed:
 
 
 class Journal:
-    """An open journal; makes the file if it is missing. `rows` are all rows that are safe on the disk.
+    """An open journal; makes the file if it is missing. `rows` are all rows that are durable.
 
-    One writer at a time, under the lock of the work folder. No descriptor stays open between appends.
+    There is one writer at a time, under the lock of the work folder. No descriptor stays open between appends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,18 +43,18 @@ class Journal:
             durable.truncate_file(path, self._size)
 
     def append(self, rows: Iterable[Row]) -> None:
-        """Adds rows with one fsync for all of them; when it returns they are durable. StoreError leaves none."""
+        """Adds rows with one fsync; on return they are durable. After a StoreError none of them is in the file."""
         data, crc = encode(rows, self._crc)
         if not data:
             return
         durable.append_file(self.path, data, at=self._size)
-        # parsed again, not kept: `rows` holds what a later run will read (lists for tuples)
+        # parsed again: `rows` must equal what a later run will read (lists for tuples)
         self.rows.extend(parse(data, self._crc).rows)
         self._size, self._crc = self._size + len(data), crc
 
 
 def encode(rows: Iterable[Row], crc: int = 0) -> tuple[bytes, int]:
-    """Lines of rows that follow a line with this CRC, and the CRC of the last."""
+    """The lines of rows that follow a line with this CRC, and the CRC of the last one."""
     lines = []
     for row in rows:
         text = canonical_json(row)
@@ -67,7 +67,7 @@ def parse(data: bytes, crc: int = 0) -> Parsed:
     """The rows up to the first bad line; any bytes are accepted."""
     rows: list[Row] = []
     size = 0
-    for line in data.split(b"\n")[:-1]:  # what follows the last newline is cut short
+    for line in data.split(b"\n")[:-1]:  # the text after the last newline is an incomplete line
         text = line[9:]
         following = zlib.crc32(text, crc)
         if line[:9] != b"%08x " % following:
@@ -83,6 +83,6 @@ def parse(data: bytes, crc: int = 0) -> Parsed:
 def _row(text: bytes) -> Row | None:
     try:
         row = json.loads(text)
-    except ValueError:  # a CRC can match by chance, or by intent
+    except ValueError:  # a CRC can match by chance or by intent
         return None
     return row if isinstance(row, dict) else None

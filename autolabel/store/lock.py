@@ -1,4 +1,4 @@
-"""One run at a time in a work folder. The lock is the kernel's (flock) and ends with its process, however it ends."""
+"""A lock that admits one run at a time to a work folder. It is the kernel's (flock) and ends with its process."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from autolabel.errors import WorkFolderLocked
 from autolabel.store import durable
 from autolabel.store.files import canonical_json
 
-_READS, _PAUSE_SECONDS = 50, 0.01  # until a holder has written who it is
+_READS, _PAUSE_SECONDS = 50, 0.01  # the holder writes who it is after it has locked
 
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Holds the lock file `path` for the block; raises Locked at once, naming the holder, if another run holds it.
+    """Hold the lock file `path` for the block. WorkFolderLocked, at once and naming the holder, if another run has it.
 
     The file stays when the lock is free: its existence means nothing, and removing it would let two runs lock two
     files of one name. A forked child (a loader worker) gives its copy of the descriptor back at once and does not
     hold the lock: it could outlive a killed parent and shut out the next run. Programs started by exec never get it.
     """
     fd = durable.open_lock_file(path)
-    held = [fd]
+    descriptors = [fd]
 
     def close() -> None:
-        if held:
-            os.close(held.pop())
+        if descriptors:
+            os.close(descriptors.pop())
 
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +45,7 @@ def hold_lock(path: Path) -> Iterator[None]:
         durable.write_lock_file(fd, path, _about_us())
         yield
     finally:
-        if held:  # not in a forked child that leaves the block: unlocking acts on all copies
+        if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
             fcntl.flock(fd, fcntl.LOCK_UN)
         close()
 
@@ -55,7 +55,7 @@ def _about_us() -> bytes:
 
 
 def _holder(fd: int) -> str:
-    """What the holder wrote of itself. A name of the run before stands there until it has, so that is not given."""
+    """Who holds the lock, as it wrote itself. Until it has, the file names the previous run, which is left out."""
     for _ in range(_READS):
         with suppress(ValueError, KeyError, TypeError, OverflowError):
             about = json.loads(os.pread(fd, 65536, 0))

@@ -1,8 +1,8 @@
-"""File names made from ids: never the id itself unless it is harmless on every file system.
+"""File names made from ids. An id is its own file name only if it is harmless on every file system.
 
-Ids come from strangers' data: `../x`, names of 300 characters, newlines, two Unicode forms of one word. An id of the
+Ids come from foreign data: `../x`, names of 300 characters, newlines, two Unicode forms of one word. An id of the
 safe pattern stays readable; any other becomes `_` and a digest, and the manifest holds the id. No safe id starts with
-`_`, so that the two kinds never meet.
+`_`, so the two forms never collide.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ _NAME = re.compile(rf"{_COMPONENT}(/{_COMPONENT})*")
 def safe_name(id: str, suffix: str = "") -> str:
     """File name of one id: the id or `_` + 40 hex digits of its sha256, then `suffix` (".png").
 
-    Two ids that differ only in case keep two names that differ only in case, which a case-insensitive disk takes for
-    one file: where ids come from outside, name them together with `safe_names`.
+    Ids that differ only in case give names that differ only in case, which are one file on a case-insensitive disk.
+    Name foreign ids together, with `safe_names`.
     """
     assert _SUFFIX.fullmatch(suffix), f"unsafe suffix {suffix!r}"
     return (id if _SAFE_ID.fullmatch(id) else _digest_name(id)) + suffix
 
 
 def safe_names(ids: Iterable[str], suffix: str = "") -> dict[str, str]:
-    """id -> file name, no two alike even where case is ignored: ids that differ only in case all become digests.
+    """id -> file name, unique even if case is ignored: ids that differ only in case all become digests.
 
-    A name then depends on the whole set of ids, so pass the whole set (a manifest's), not a part of it.
+    A name depends on the whole set of ids, so pass the whole set (a manifest's), not a subset.
     """
     unique = dict.fromkeys(ids)
     folded = Counter(id.lower() for id in unique if _SAFE_ID.fullmatch(id))
@@ -43,10 +43,10 @@ def safe_names(ids: Iterable[str], suffix: str = "") -> dict[str, str]:
 def check_name(name: str) -> str:
     """The name itself if it is a relative path of safe components ("auto/x.png"), else StoreError."""
     if not _NAME.fullmatch(name):
-        raise StoreError(repr(name), "is no safe file name", "make it with safe_name()")
+        raise StoreError(repr(name), "is not a safe file name", "make it with safe_name()")
     return name
 
 
 def _digest_name(id: str) -> str:
-    # surrogatepass: an id taken from a file name may hold bytes that are no UTF-8
+    # surrogatepass: an id taken from a file name may hold bytes that are not UTF-8
     return "_" + sha256_bytes(id.encode("utf-8", "surrogatepass"))[:40]

@@ -1,4 +1,4 @@
-"""What the system refuses, told to the user: an OSError becomes a StoreError with its reason and a remedy."""
+"""Turns an OSError into a StoreError with the system's reason and a remedy."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from autolabel.store.names import check_name
 
 FORMAT = 1
 
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # all that JSON of another shape raises
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by JSON of another shape
 
 
 @dataclass(frozen=True, order=True)
@@ -43,7 +43,7 @@ def encode_manifest(entries: Sequence[Entry], meta: Mapping[str, Any]) -> bytes:
 
 
 def decode_manifest(data: bytes, *, root: str, where: object) -> tuple[tuple[Entry, ...], dict[str, Any]]:
-    """Entries and meta. CorruptArtefact if the bytes are not those of the root digest or name a file outside."""
+    """Entries and meta. CorruptArtefact if the bytes do not match the root digest or name a file outside `data/`."""
     if sha256_bytes(data) != root:
         raise CorruptArtefact(where, "its bytes differ from what was committed")
     try:
@@ -52,7 +52,7 @@ def decode_manifest(data: bytes, *, root: str, where: object) -> tuple[tuple[Ent
         files = (Entry(check_name(f["name"]), int(f["size"]), str(f["sha256"])) for f in table["files"])
         return tuple(files), dict(table["meta"])
     except (*_MALFORMED, StoreError) as error:
-        raise CorruptArtefact(where, f"is no manifest of this format ({error})") from error
+        raise CorruptArtefact(where, f"is not a manifest of this format ({error})") from error
 
 
 def encode_commit(commit: Commit) -> bytes:
@@ -67,7 +67,7 @@ def decode_commit(data: bytes, *, where: object) -> Commit:
         _check_format(table)
         commit = Commit(table["key"], table["root"], table["provenance"])
     except _MALFORMED as error:
-        raise CorruptArtefact(where, f"is no commit record of this format ({error})") from error
+        raise CorruptArtefact(where, f"is not a commit record of this format ({error})") from error
     if encode_commit(commit) != data:
         raise CorruptArtefact(where, "its bytes differ from what was committed")
     return commit

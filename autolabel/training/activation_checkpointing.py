@@ -1,5 +1,7 @@
-"""Activation checkpointing: a block keeps its inputs only, and runs again when the backward pass comes to it
-(Chen et al., arXiv 1604.06174). Memory for time; gradients and statistics stay the same."""
+"""Activation checkpointing: a block keeps only its inputs and runs again in the backward pass.
+
+It trades time for memory (Chen et al., arXiv 1604.06174); gradients and batch-norm statistics stay the same.
+"""
 
 from __future__ import annotations
 
@@ -20,22 +22,22 @@ from autolabel.models.trunks import Trunk
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Have trunks' blocks and heads in `model` do so from now on, in place; names of weights stay the same.
+    """Checkpoint the trunk blocks and heads of `model`, in place; names of weights stay the same.
 
-    ConfigError: a network of another library without layers that are made for it.
+    ConfigError: the network, from another library, has no layers that support it.
     """
     blocks = _blocks(model)
     if not blocks:
-        what = "this network has no layers that could run again"
+        what = "this network has no layers that support it"
         raise SettingError("activation_checkpointing", what, "leave it out, and lower micro_batch")
     for block in blocks:
         block.forward = partial(_run, block.forward, partial(_contexts, block))
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    parts = [module for module in model.modules() if isinstance(module, Trunk | HuggingFaceModel)]
+    networks = [module for module in model.modules() if isinstance(module, Trunk | HuggingFaceModel)]
     heads = [module for module in model.modules() if isinstance(module, Head)]
-    return [block for part in parts for block in part.checkpoint_blocks()] + heads
+    return [block for network in networks for block in network.checkpoint_blocks()] + heads
 
 
 def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any, **named: Any) -> Any:
@@ -45,12 +47,12 @@ def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any,
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _statistics_kept(block)
+    return nullcontext(), _keep_statistics(block)
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """The second run sees the same batch: its batch norms must not count it twice."""
+def _keep_statistics(block: nn.Module) -> Iterator[None]:
+    """The second run sees the same batch, which the batch norms must not count twice."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
     buffers = [buffer for norm in norms for buffer in norm.buffers()]
     kept = [buffer.clone() for buffer in buffers]

@@ -1,4 +1,4 @@
-"""The state of a training as bytes: what a resumed run needs to go on bit for bit."""
+"""The state of a training as bytes, from which a resumed run continues bit for bit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FORMAT = 1
 
 
 def training_state(trainer: Trainer) -> dict[str, Any]:
-    """Everything that a step changes, by name."""
+    """All state that a step changes, by name."""
     return {
         "step": trainer.step,  # also the position in the data and in the schedule, and the seed of dropout
         "num_skipped": trainer.num_skipped,
@@ -36,7 +36,7 @@ def checkpoint_to_bytes(trainer: Trainer) -> bytes:
 def restore_checkpoint(trainer: Trainer, data: bytes) -> None:
     """Put `trainer`, built from the same settings, into the state `data` holds.
 
-    CorruptArtefact: the bytes are no checkpoint, or one of another training.
+    CorruptArtefact: the bytes are not a checkpoint, or belong to another training.
     """
     state = _load(data)
     if state.get("run") != _run_of(trainer):
@@ -50,7 +50,7 @@ def restore_checkpoint(trainer: Trainer, data: bytes) -> None:
 
 
 def _run_of(trainer: Trainer) -> dict[str, int]:
-    """What must agree between a checkpoint and the run that resumes from it."""
+    """The facts that a checkpoint and the run that resumes from it must share."""
     return {"format": _FORMAT, "seed": trainer.seed, "total_steps": trainer.total_steps}
 
 

@@ -1,4 +1,4 @@
-"""The one loop that trains teacher and student."""
+"""The training loop of teacher and student."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from autolabel.training.optim import check_precision
 from autolabel.training.trainer import Trainer
 from autolabel.training.validate import validate
 
-_OWN_STATISTICS = "batch norm sees a process's own images only; rank 0's statistics are kept"
+_OWN_STATISTICS = "batch norm sees the images of one process only; the statistics of rank 0 are kept"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a network learns from and is measured on; `mean` and `std` belong to its weights."""
+    """Training and validation data; `mean` and `std` belong to the initial weights."""
 
     train: SegmentationDataset
     val: SegmentationDataset | None
     class_names: Sequence[str]
-    epoch_images: int  # drawn an epoch where the settings leave it open: the number of finely labelled ones
+    epoch_images: int  # per epoch if the settings leave it open: the number of finely labelled ones
     mean: Sequence[float] = MEAN
     std: Sequence[float] = STD
-    layers: Sequence[str] | None = None  # of the label of each training pair: fine, auto, coarse; None = all fine
-    counts: np.ndarray | None = None  # (N, K) pixels of each class in it; None: all labels are read and counted first
+    layers: Sequence[str] | None = None  # label layer of each training pair: fine, auto, coarse; None = all fine
+    counts: np.ndarray | None = None  # (N, K) pixels per label and class; None: all labels are read and counted first
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ def fit(
     desc: str = "train",
     quiet: bool = False,
 ) -> FitResult:
-    """Train `model` in place; it ends in eval mode, with the averaged weights where the settings ask for them.
+    """Train `model` in place; it ends in eval mode, with the averaged weights if the settings enable them.
 
-    save: gets a checkpoint every `checkpoint_every` steps; it must be durable on return.
-    log: gets one JSON-able row a step and a validation.
-    resume: what `save` was last given. The run then ends in the same bits as one that was never interrupted, on the
-    same machine with the same number of threads; the number of loader threads does not matter. With another number of
-    ranks it still sees the same samples in the same order.
-    world: its ranks train together, each on its share of every batch; all of them call this, with the same arguments.
-    Only rank 0's `save` and `log` are called.
-    Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and what reading a sample raises.
+    save: receives a checkpoint every `checkpoint_every` steps, which must be durable on return.
+    log: receives one JSON-compatible row per step and per validation.
+    resume: the last checkpoint that `save` received. The run then ends with the same bits as an uninterrupted one, on
+    the same machine with the same number of threads; the number of loader threads does not matter. With another number
+    of ranks it still sees the same samples in the same order.
+    world: its ranks train together, each on its part of every batch; all of them call this with the same arguments.
+    Only `save` and `log` of rank 0 are called.
+    Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and the errors of reading a sample.
     """
     pin_threads(runtime.threads)
     epoch_images = settings.epoch_images or data.epoch_images
@@ -107,7 +107,7 @@ def fit(
 
 
 def num_steps(settings: TrainConfig, epoch_images: int) -> int:
-    """Optimizer steps of a whole training. Batches run across epochs; only the very last, incomplete one is dropped."""
+    """Optimizer steps of a whole training. Batches cross epochs; only the last, incomplete one is dropped."""
     steps = settings.epochs * epoch_images // settings.batch
     if steps < 1:
         what = f"a batch of {settings.batch} is more than the {settings.epochs * epoch_images} images of all epochs"
@@ -116,7 +116,7 @@ def num_steps(settings: TrainConfig, epoch_images: int) -> int:
 
 
 def validation_due(step: int, *, settings: TrainConfig, epoch_images: int, total_steps: int) -> bool:
-    """After `step` steps: at the end, and when one of them finished a multiple of `validate_every` epochs."""
+    """Whether to validate after `step` steps: at the end, and after each multiple of `validate_every` epochs."""
     if step == total_steps:
         return True
     if step == 0 or settings.validate_every == 0:
@@ -160,15 +160,15 @@ def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images
     pairs = CachedDataset(data.train)
     images_by_class: tuple[np.ndarray, ...] = ()
     if settings.class_uniform > 0:
-        # Of the labels as they are trained on: other thresholds leave other pixels.
+        # Count the labels that are trained on: another threshold leaves other pixels.
         counts = count_classes(pairs, len(data.class_names)) if data.counts is None else data.counts
-        images_by_class = tuple(np.flatnonzero(of_class) for of_class in counts.T)
+        images_by_class = tuple(np.flatnonzero(pixels) for pixels in counts.T)
     layers = data.layers or ["fine"] * len(pairs)
-    parts = plan_phases(settings, layers=layers, names=data.class_names, images_by_class=images_by_class)
+    phases = plan_phases(settings, layers=layers, names=data.class_names, images_by_class=images_by_class)
     red, green, blue = (round(255 * m) for m in data.mean)
     return CropDataset(
         pairs,
-        EpochSampler(parts, seed, epoch_images, settings.class_uniform),
+        EpochSampler(phases, seed, epoch_images, settings.class_uniform),
         augment=settings.augment,
         crop=settings.crop,
         tile=settings.tile,
@@ -176,7 +176,7 @@ def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images
     )
 
 
-def _shown(loss: float | None) -> str:
+def _loss_text(loss: float | None) -> str:
     if loss is None:
         return "not finite, step skipped"
     return f"{loss:.3f}" + (" (below 0 is normal with RMI)" if loss < 0 else "")
@@ -198,7 +198,7 @@ class _Run:
 
     def run(self, crops: CropDataset, *, workers: int) -> None:
         trainer, batch = self.trainer, self.trainer.settings.batch
-        self._validate_if_due()  # stopped during a validation
+        self._validate_if_due()  # the previous run may have stopped during a validation
         loader = batches(
             crops,
             start=trainer.step * batch + self.world.rank,
@@ -209,7 +209,7 @@ class _Run:
             pin=trainer.device.type == "cuda",
         )
         clock = time.perf_counter()
-        with closing(loader):  # ends its threads whatever happens
+        with closing(loader):  # ends its threads on any error
             for samples in loader:
                 row = trainer.train_step(*samples)
                 self._report(row, seconds=time.perf_counter() - clock)
@@ -220,14 +220,14 @@ class _Run:
     def _report(self, row: dict[str, Any], *, seconds: float) -> None:
         epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images
         self._log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
-        self.bar.update(1, loss=_shown(row["loss"]))
+        self.bar.update(1, loss=_loss_text(row["loss"]))
 
     def _checkpoint_if_due(self) -> None:
         step = self.trainer.step
         stopping = self.world.asked_to_stop(self.stop)
         if stopping or step == self.trainer.total_steps or step % self.trainer.settings.checkpoint_every == 0:
             self._save()
-        if stopping:  # and not a signal that came later, while saving was still undecided
+        if stopping:  # only the signal that was seen above, not one that arrived since
             raise Stopped(stopping)
 
     def _save(self) -> None:

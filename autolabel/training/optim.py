@@ -1,13 +1,4 @@
-"""Optimizers by name.
-
-Learning rate by step.
-
-Mixed precision: which type the forward pass runs in, and loss scaling where its range needs it.
-
-Exponential moving average of a model's parameters and buffers.
-
-Batch norm where a batch is spread over processes, and where its statistics are to stay.
-"""
+"""Optimizer, learning rate, precision, weight averaging and batch-norm settings of a training."""
 
 from __future__ import annotations
 
@@ -25,9 +16,9 @@ from autolabel.errors import SettingError
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict[str, Any]]:
-    """Weights of layers decay; biases and the scales and shifts of norms (all vectors) with `decay_norms` only.
+    """Two groups: the weights of layers, which decay, and all vectors (biases, norms), which decay with `decay_norms`.
 
-    Two groups in any case, each in the order of the model: the optimizer's state does not depend on the setting.
+    Each group is in the order of the model, so the optimizer's state does not depend on the setting.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
     return [
@@ -68,17 +59,17 @@ _LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def weight_type(precision: str) -> torch.dtype:
-    """Of weights, optimizer, losses, and what a network reads."""
+    """Type of the weights, optimizer state, losses and inputs."""
     return torch.float64 if precision == "fp64" else torch.float32
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Run matrix products in half precision where asked for; all else stays in `weight_type`."""
+    """Context that runs matrix products in half precision if `precision` says so; all else stays in `weight_type`."""
     return torch.autocast(device.type, dtype=_LOWER.get(precision), enabled=precision in _LOWER)
 
 
 def loss_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
-    """Gradients of fp16 underflow without scaling; the others need none."""
+    """A scaler that acts for fp16 only: its gradients underflow without scaling."""
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
@@ -90,7 +81,7 @@ def check_precision(device: torch.device, precision: str) -> None:
 class Ema:
     """average <- d * average + (1 - d) * model with d = min(decay, (1 + t) / (10 + t)) after t updates.
 
-    The rising d forgets the random start (TensorFlow's `num_updates` form). Whole-number buffers are copied.
+    The rising d forgets the random initial weights (TensorFlow's `num_updates`). Integer buffers are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -109,7 +100,7 @@ class Ema:
 
     @contextmanager
     def swapped_in(self, model: nn.Module) -> Iterator[None]:
-        """Lend the model the averaged weights."""
+        """The model has the averaged weights within this context."""
         kept = {name: value.clone() for name, value in model.state_dict().items()}
         model.load_state_dict(self.average)
         try:
@@ -127,9 +118,10 @@ class Ema:
 
 
 def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.device, world: ProcessGroup) -> None:
-    """Call on a model in training mode. Frozen norms go to eval mode: they use their running statistics as they are.
+    """Freeze or synchronise the batch norms of a model in training mode, as the settings say.
 
-    Over several GPUs the others become torch's SyncBatchNorm (same parameters, same names), which wants a GPU.
+    Frozen norms go to eval mode and use their running statistics. On several GPUs the others become torch's
+    SyncBatchNorm (same parameters, same names), which needs a GPU.
     """
     if settings.freeze_norms:
         for norm in _norms(model):
@@ -139,7 +131,7 @@ def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.devi
 
 
 def statistics_differ(model: nn.Module, world: ProcessGroup) -> bool:
-    """Whether each rank gathers statistics of its own images only."""
+    """Whether each rank computes batch-norm statistics from its own images only."""
     own = any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in _norms(model))
     return own and world.size > 1
 

@@ -1,4 +1,4 @@
-"""One training step, and everything that changes from step to step."""
+"""One training step, and all state that changes between steps."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class Loss(Protocol):
     def __call__(
         self, output: Any, labels: torch.Tensor, *, counts: LossNormalizer, confidence: torch.Tensor | None
     ) -> torch.Tensor:
-        """What the model returns and labels (B, H, W) int64 -> their share of the loss of the batch of these counts.
+        """Part of a batch's loss, from model output and labels (B, H, W) int64; `counts` are of the whole batch.
 
-        `confidence` (B, H, W) uint8: what each pixel counts, 255 = 1; None = all count 1."""
+        `confidence` (B, H, W) uint8 weights each pixel, 255 = 1; None = all 1."""
 
 
 @dataclass
 class Trainer:
-    """A network in training. The state of a run is what `training.state` lists; all else is rebuilt from settings.
+    """A network in training. `training.checkpoint` lists the state of a run; all else is rebuilt from settings.
 
-    No generator state is part of it: each step seeds torch from (seed, step, rank), so dropout does not depend on
-    history. After each step all ranks of `world` are in the same state: gradients are summed over their shares of the
-    batch, and statistics that only one rank has seen are those of rank 0.
+    Random generators are not part of the state: each step seeds torch from (seed, step, rank), so dropout does not
+    depend on history. After each step all ranks of `world` have the same state: gradients are summed over their parts
+    of the batch, and batch-norm statistics that are not synchronised are those of rank 0.
     """
 
     model: nn.Module
@@ -61,7 +61,7 @@ class Trainer:
     std: Sequence[float]
     num_classes: int
     world: ProcessGroup = SINGLE_PROCESS
-    micro_batch: int = 0  # 0 = the rank's whole share of the batch at once
+    micro_batch: int = 0  # 0 = the whole part of this rank at once
     activation_checkpointing: bool = False
     compile: bool = False
     step: int = 0  # steps done
@@ -74,30 +74,30 @@ class Trainer:
         prepare_norms(self.model, self.settings, device=self.device, world=self.world)
         if self.activation_checkpointing:
             checkpoint_activations(self.model)
-        self._network, self._accumulating = self._spread()
+        self._network, self._accumulating = self._wrap_ddp()
         self.optimizer = build_optimizer(self.model, self.settings)
         self.scaler = loss_scaler(self.device, self.settings.precision)
         self.ema = Ema(self.model, self.settings.ema) if self.settings.ema else None
         self._buffers = list(self.model.buffers())
         self.statistics_differ = statistics_differ(self.model, self.world)
 
-    def _spread(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager[Any]]]:
-        """What calls the model so that a backward pass sums gradients over ranks, and the context in which it waits."""
+    def _wrap_ddp(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager[Any]]]:
+        """The model wrapped so that a backward pass averages gradients over ranks, and a context that defers this."""
         if self.world.size == 1:
             return torch.compile(self.model) if self.compile else self.model, nullcontext
-        # Started from rank 0's weights; buffers are looked after in `train_step`.
+        # All ranks start with the weights of rank 0; `train_step` synchronises buffers.
         devices = [self.device] if self.device.type == "cuda" else None
-        spread = DistributedDataParallel(self.model, devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
-        return torch.compile(spread) if self.compile else spread, spread.no_sync
+        wrapped = DistributedDataParallel(self.model, devices, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        return torch.compile(wrapped) if self.compile else wrapped, wrapped.no_sync
 
     def train_step(
         self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None
     ) -> dict[str, Any]:
-        """Learn from images (B, H, W, 3), labels (B, H, W) and what their pixels count, (B, H, W) with 255 = 1, all
-        uint8: this rank's share of a batch, as large as the others'. Returns the figures of the step, which are those
-        of the whole batch.
+        """Learn from images (B, H, W, 3), labels (B, H, W) and confidence (B, H, W; 255 = 1), all uint8.
 
-        A non-finite loss or gradient leaves no trace: weights, buffers, optimizer and averages stay as they were.
+        They are this rank's part of a batch; all parts have the same size. Returns the figures of the whole batch.
+
+        A non-finite loss or gradient changes nothing: weights, buffers, optimizer and averages stay as they were.
         TrainingDiverged: it was the `max_nan`-th in a row. An RMI loss below zero is normal: an absent class
         contributes 0.5 ln(5e-4) = -3.8.
         """
@@ -113,8 +113,8 @@ class Trainer:
         except ValueError as error:
             if not str(error).startswith("Expected more than 1 value per channel"):
                 raise
-            what = "batch norm needs more than one value a channel, and a device has one image of this crop at a time"
-            remedy = "use larger crops, more images a device, or freeze_norms"
+            what = "batch norm needs more than one value per channel, and each device has a single image of this crop"
+            remedy = "use larger crops, more images per device, or freeze_norms"
             raise SettingError("crop", what, remedy) from None
         is_finite = math.isfinite(loss) and self._gradients_are_finite()
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
@@ -139,7 +139,7 @@ class Trainer:
         return lr
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None) -> float:
-        """Accumulate the gradient over micro-batches, then sum it over ranks; the loss of the whole batch."""
+        """Accumulate the gradient over micro-batches, then sum it over ranks; returns the loss of the whole batch."""
         size = self.micro_batch or len(images)
         counts = self._counts(labels, confidence)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
@@ -154,14 +154,14 @@ class Trainer:
                 with autocast(self.device, self.settings.precision):
                     output = self._network(inputs)
                 loss = self.loss(output, targets, counts=counts, confidence=confidence_part)
-                self.scaler.scale(loss * self.world.size).backward()  # the mean over ranks is taken of the gradients
+                self.scaler.scale(loss * self.world.size).backward()  # gradients are averaged over ranks
             total += loss.detach()
         return self.world.all_reduce_sum(total.cpu()).item()
 
     def _counts(self, labels: torch.Tensor, confidence: torch.Tensor | None) -> LossNormalizer:
-        """Of the batch that these labels are a share of."""
-        share = loss_normalizer(labels, self.num_classes, confidence)
-        images, valid = self.world.all_reduce_sum(torch.tensor([share.images, share.valid], dtype=torch.float64))
+        """The counts of the whole batch, of which these labels are the part of this rank."""
+        own = loss_normalizer(labels, self.num_classes, confidence)
+        images, valid = self.world.all_reduce_sum(torch.tensor([own.images, own.valid], dtype=torch.float64))
         return LossNormalizer(int(images), valid)
 
     @torch.no_grad()

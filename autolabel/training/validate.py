@@ -1,4 +1,4 @@
-"""Validation during training: mIoU of the network as it stands."""
+"""Validation during training: mIoU of the current weights."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from autolabel.parallel import OrderedMap
 from autolabel.signals import StopFlag
 from autolabel.training.optim import autocast, weight_type
 
-_READERS = 2  # threads that read images while the network looks at another
+_READERS = 2  # threads that read images while the network runs
 
 
 def chosen_images(num_images: int, limit: int | None) -> list[int]:
-    """At most `limit` indices, spread evenly: lists are sorted, and their head may all be one city."""
+    """At most `limit` indices, spread evenly: lists are sorted, so their first images may all be of one city."""
     count = min(num_images, limit or num_images)
     return [i * num_images // count for i in range(count)]
 
@@ -41,9 +41,9 @@ def validate(
     stop: StopFlag,
     world: ProcessGroup = SINGLE_PROCESS,
 ) -> EvaluationResult:
-    """Whole images, one at a time, as the network trains: its own scales, no flip. Leaves its modes as they were.
+    """Evaluate on whole images, one at a time, with the scales of training and no flip; restores the training mode.
 
-    Each rank looks at its share of the images, and gets the result of all.
+    Each rank evaluates its part of the images and receives the result of all.
     """
     num_classes = len(class_names)
     matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
@@ -53,10 +53,10 @@ def validate(
         chosen = chosen_images(len(pairs), limit)
         mine = chosen[world.rank :: world.size]
         with OrderedMap(pairs.__getitem__, mine, workers=_READERS, ahead=_READERS) as read:
-            found = iter(read)
+            samples = iter(read)
             for _ in range(0, len(chosen), world.size):
-                world.check(stop)  # of all ranks, also of one that has no image left
-                for image, label, _ in islice(found, 1):
+                world.check(stop)  # on every rank, also one without images left
+                for image, label, _ in islice(samples, 1):
                     inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
                     with autocast(device, precision):
                         logits = model(inputs).fused  # (1, K, H, W)

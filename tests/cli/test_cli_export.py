@@ -67,14 +67,14 @@ def test_the_card_says_how_and_it_works(weights: Path, tmp_path: Path, monkeypat
 
     monkeypatch.chdir(out)
     image = np.random.default_rng(0).integers(0, 256, (70, 67, 3), dtype=np.uint8)
-    Image.fromarray(image).resize((670, 700)).save("picture.jpg")
-    Image.open("picture.jpg").resize((67, 70)).save("small.png")
+    Image.fromarray(image).resize((670, 700)).save("image.jpg")
+    Image.open("image.jpg").resize((67, 70)).save("small.png")
     assert (
         call("predict", "--teacher", "model.safetensors", "small.png", "--out", ".", "--scales", "0.5,1").exit_code == 0
     )
     expected = np.array(Image.open("small_label.png"))
     program, onnx, load = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
-    assert (labels_of(program.replace("picture.jpg", "small.png")) == expected).all()
+    assert (labels_of(program.replace("image.jpg", "small.png")) == expected).all()
     assert (labels_of(onnx) == expected).all()
     exec(load, names := {})
     assert names["card"].class_names == NAMES
@@ -112,7 +112,7 @@ def test_a_form_that_differs_is_not_handed_over(weights: Path, tmp_path: Path, m
         (["--format", "torch,tflite"], 2, "unknown format 'tflite'; known: safetensors, torch, onnx"),
         (["--format", ""], 2, "unknown format"),
         (["--format", "onnx"], 2, "onnx: needs the size of its images"),
-        (["--size", "64x64"], 2, "--size: is of ONNX models only"),
+        (["--size", "64x64"], 2, "--size: applies to ONNX models only"),
         (["--format", "onnx", "--size", "64"], 2, "not of the form HEIGHTxWIDTH"),
         (["--scales", "0.5"], 2, "1.0 among them"),
         (["--scales", "0.5,1"], 2, "do not fit explicit fusion"),

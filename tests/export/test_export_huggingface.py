@@ -1,4 +1,4 @@
-"""Hugging Face networks: those that say how likely each class is are exported, the others refused."""
+"""Hugging Face networks: those with logits per class are exported, the others refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def call(*args: object) -> Result:
 
 @pytest.mark.slow
 def test_segformer_is_exported_from_its_folder(tmp_path: Path) -> None:
-    """And the weights file that comes with it labels as the folder does."""
+    """The exported weights file gives the same labels as the folder."""
     folder, out = hf_folders.save(tmp_path / "segformer", "segformer"), tmp_path / "out"
     result = call("export", "model", folder, "--out", out, "-q")
     assert result.exit_code == 0, result.stderr
@@ -43,7 +43,7 @@ def test_segformer_is_exported_from_its_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "args", "says"),
     [
-        ("mask2former", [], "Mask2Former networks give no logits a class and are not exported"),
+        ("mask2former", [], "Mask2Former networks give no logits per class and are not exported"),
         ("segformer", ["--scales", "0.5,1"], "SegFormer networks are exported at scale 1"),
     ],
 )

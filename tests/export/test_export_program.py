@@ -1,4 +1,4 @@
-"""Networks as torch programs and ONNX models, against the networks themselves, at sizes they were not made with."""
+"""Torch programs and ONNX models, compared with the networks themselves, at sizes other than in the trace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = {"head_channels": 16, "key_channels": 16, "attention_channels": 8}
 
 
 def network(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> MultiscaleWrapper:
-    """With outputs that differ from pixel to pixel."""
+    """A network whose output differs between pixels."""
     torch.manual_seed(0)
     model = build_model(SMALL | {"trunk": trunk, "head": head, "fusion": fusion}, 4).eval().requires_grad_(False)
     for parameter in model.head.parameters():
@@ -40,7 +40,7 @@ def network(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> Mu
 def test_a_program_takes_images_of_any_size(trunk: str, head: str, fusion: str, scales: tuple[float, ...]) -> None:
     original, smallest = network(trunk, head, fusion, scales), smallest_side(scales)
     data = torch_program(original, smallest, "{}")
-    assert b"/autolabel/" not in data  # no path of the machine it was made on
+    assert b"/autolabel/" not in data  # no path of this machine
     run = load_program(data)
     for shape in ((1, smallest, smallest), (2, smallest + 31, 2 * smallest + 16), (1, 128, 96)):
         difference = compare(run, original, shape)

@@ -70,5 +70,5 @@ def test_a_shard_is_judged_before_it_is_decoded(tmp_path: Path) -> None:
     file.write_bytes(shard())
     with h5py.File(file, "r+") as opened:
         opened["images/000000"].attrs["id"] = np.int64(7)
-    with pytest.raises(DataError, match="id is no text"):
+    with pytest.raises(DataError, match="id is not text"):
         read_shard(file)

@@ -17,7 +17,7 @@ BATCH = 2
 
 
 def build(folder: Path, key: str) -> Artefact:
-    """What every stage does: recover, verify, set aside, or draft, batches, commit."""
+    """The routine of every stage: recover, verify, set aside, or draft, batches, commit."""
     artefact = recover(folder, key)
     if artefact is not None and artefact.verify(full=True):
         set_aside(artefact.path)

@@ -1,8 +1,8 @@
-"""Runs the kernel on the CPU in Triton's interpreter.
+"""Run the kernel on the CPU in Triton's interpreter.
 
     TRITON_INTERPRET=1 python -m tests.inference.run_kernel
 
-It prints, for every case, how many codes differ from those of float64 logits, ties and edges apart.
+It prints for every case how many codes differ from those of float64 logits, except near ties and edges.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autolabel.inference.fused_cuda import encode_terms
 from autolabel.inference.fused_decision import encode_fused, fused_logits
 from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import FUSIONS
-from tests.inference.test_fused import Lowest, near_a_border, random_maps, single
+from tests.inference.test_fused_decision import Lowest, near_a_border, random_maps, single
 
 CASES = [  # fusion, scales, size, classes, views, edge below which the second class is kept
     ("hierarchical", (0.5, 1.0, 2.0), (9, 14), 5, 1, 0.0),
@@ -48,7 +48,7 @@ def run(
 
 
 def broken() -> dict[str, int]:
-    """One value that is not finite: no pixel is invalid that is valid in the dense path, and the rest agree."""
+    """A non-finite value: pixels that are valid in the dense path are valid here, and the rest agree."""
     book = Codebook(5)
     maps = single(random_maps((0.5, 1.0), (16, 16)))
     maps[0].logits[0, 2, 1, 2] = torch.nan
@@ -58,8 +58,8 @@ def broken() -> dict[str, int]:
     return {"compared": invalid, "differ": int(((codes != expected) & (expected != book.invalid)).sum())}
 
 
-def unstated() -> dict[str, int]:
-    """A fusion that states no terms, where the kernel could run: decided by its own formula."""
+def without_terms() -> dict[str, int]:
+    """A fusion without terms, where the kernel could run: decided by its own formula."""
     fused_decision._has_kernel = lambda logits: True
     book = Codebook(5)
     maps = random_maps((0.5, 1.0, 2.0), (16, 20))
@@ -70,4 +70,4 @@ def unstated() -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps([*(run(*case) for case in CASES), broken(), unstated()]))
+    print(json.dumps([*(run(*case) for case in CASES), broken(), without_terms()]))

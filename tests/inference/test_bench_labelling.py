@@ -1,4 +1,4 @@
-"""The benchmark's two paths do the same work: without that its ratios mean nothing."""
+"""The two paths of the benchmark do the same work: otherwise its ratios mean nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several scales of one network."""
+"""One network at several scales."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = {"trunk": "hrnet_tiny", "head_channels": 16, "key_channels": 8, "attenti
 def network(request: pytest.FixtureRequest) -> SegmentationModel:
     torch.manual_seed(0)
     model = build_model(SMALL | {"fusion": request.param}, 5).eval()
-    for module in model.modules():  # evidence that varies, unlike a fresh network's
+    for module in model.modules():  # logits that vary, unlike those of a new network
         if isinstance(module, torch.nn.Conv2d) and module.out_channels in (1, 5):
             torch.nn.init.normal_(module.weight)
     return model
@@ -65,31 +65,31 @@ def test_one_scale_is_the_plain_network(network: SegmentationModel, images: torc
 def test_flip_averages_both_passes_and_is_symmetric(network: SegmentationModel, images: torch.Tensor) -> None:
     scales = [0.5, 1.0]
     both = multiscale_logits(network, images, scales, flip=True)
-    mirrored = multiscale_logits(network, images.flip(-1), scales).flip(-1)
-    torch.testing.assert_close(both, (multiscale_logits(network, images, scales) + mirrored) / 2)
+    flipped = multiscale_logits(network, images.flip(-1), scales).flip(-1)
+    torch.testing.assert_close(both, (multiscale_logits(network, images, scales) + flipped) / 2)
     torch.testing.assert_close(multiscale_logits(network, images.flip(-1), scales, flip=True), both.flip(-1))
 
 
-def test_every_scale_by_itself(network: SegmentationModel, images: torch.Tensor) -> None:
+def test_every_scale_alone(network: SegmentationModel, images: torch.Tensor) -> None:
     """Logits at the scale's own size, and weights that sum to 1 at the output size; the highest scale first."""
-    found = LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
-    assert {scale: tuple(each.values.shape[-2:]) for scale, each in found.items()} == {
+    by_scale = LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])
+    assert {scale: tuple(each.values.shape[-2:]) for scale, each in by_scale.items()} == {
         2.0: (74, 100),
         1.0: (37, 50),
         0.5: (18, 25),
     }
-    assert list(found) == [2.0, 1.0, 0.5]
-    torch.testing.assert_close(sum(each.weight for each in found.values()), torch.ones(2, 1, 37, 50))
+    assert list(by_scale) == [2.0, 1.0, 0.5]
+    torch.testing.assert_close(sum(each.weight for each in by_scale.values()), torch.ones(2, 1, 37, 50))
     with torch.no_grad():
         alone = network.forward_scale(resize(images, (18, 25))).logits
-    torch.testing.assert_close(found[0.5].values, resize(alone, (18, 25)))
-    assert not any(each.values.requires_grad or each.weight.requires_grad for each in found.values())
+    torch.testing.assert_close(by_scale[0.5].values, resize(alone, (18, 25)))
+    assert not any(each.values.requires_grad or each.weight.requires_grad for each in by_scale.values())
 
 
-def test_scales_by_themselves_are_not_fused(
+def test_separate_scales_are_not_fused(
     network: SegmentationModel, images: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody reads a fused map there, and it has full size."""
+    """A fused map would be unused, and it has full size."""
     fused: list[int] = []
     monkeypatch.setattr(type(network.fusion), "fuse", lambda self, maps: fused.append(len(maps)))
     LogitPredictor(network).by_scale(images, [0.5, 1.0, 2.0])

@@ -1,4 +1,4 @@
-"""Uploads: nothing to do on a CPU; on CUDA the order of calls that makes a side stream safe."""
+"""Uploads: nothing happens on a CPU; on CUDA the order of calls makes a side stream safe."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ def test_on_a_cpu_images_stay_where_they_are() -> None:
 
 
 def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    calls: list[str] = []
 
     class Stream:
         def __init__(self, name: str) -> None:
             self.name = name
 
         def wait_stream(self, other: Stream) -> None:
-            said.append(f"{self.name} waits for {other.name}")
+            calls.append(f"{self.name} waits for {other.name}")
 
     class Images:
         def pin_memory(self) -> Images:
-            said.append("pinned")
+            calls.append("pinned")
             return self
 
         def to(self, device: torch.device, *, non_blocking: bool) -> Images:
-            said.append(f"to {device}, non_blocking={non_blocking}")
+            calls.append(f"to {device}, non_blocking={non_blocking}")
             return self
 
         def record_stream(self, stream: Stream) -> None:
-            said.append(f"kept for {stream.name}")
+            calls.append(f"kept for {stream.name}")
 
     @contextmanager
     def on(stream: Stream):
-        said.append(f"on {stream.name}")
+        calls.append(f"on {stream.name}")
         yield
-        said.append(f"off {stream.name}")
+        calls.append(f"off {stream.name}")
 
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("copies"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("network"))
     monkeypatch.setattr(torch.cuda, "stream", on)
     Upload(torch.device("cuda:1"))(Images())  # type: ignore[arg-type]
     moved = ["on copies", "pinned", "to cuda:1, non_blocking=True", "off copies"]
-    assert said == [*moved, "network waits for copies", "kept for network"]
+    assert calls == [*moved, "network waits for copies", "kept for network"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -1,4 +1,4 @@
-"""The benchmark of how codes are stored: every layout gives the codes back, and figures are of what is written."""
+"""The benchmark of how codes are stored: every layout returns the codes, and the figures match the written bytes."""
 
 from __future__ import annotations
 

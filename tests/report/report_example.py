@@ -1,4 +1,4 @@
-"""A small report with every part, from random maps: what several tests of the report start from."""
+"""A small report with every section, from random maps, for the tests of the report."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
 def example_data(
     *, names: tuple[str, ...] = ("road", "car", "person"), word: str = "street", **changes: object
 ) -> ReportData:
-    """Everything filled in; `word` stands wherever a name from outside may stand."""
+    """A report with all data; `word` takes the place of every foreign name."""
     weights = np.full(SHAPE, 0.25), np.full(SHAPE, 0.75)
     views = tuple(ScaleView(s, maps(7), w) for s, w in zip((0.5, 1.0), weights, strict=True))
     data = {

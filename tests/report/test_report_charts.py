@@ -1,4 +1,4 @@
-"""Charts are parsed back: marks stand where the numbers say, and names stay text."""
+"""Charts, parsed again: marks are at the places of their numbers, and names stay text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_balance_marks_stand_on_a_logarithmic_scale():
     first = [float(e.get("cx")) for e in marked(root, "s0", "circle")]
     second = [float(e.get("cx")) for e in marked(root, "s1", "circle")]
     assert len(first) == 1
-    assert first[0] - second[1] == pytest.approx(second[1] - second[0], abs=0.05)  # a step each
+    assert first[0] - second[1] == pytest.approx(second[1] - second[0], abs=0.05)  # one step each
     assert next(e.get("cy") for e in marked(root, "s1", "circle")) == marked(root, "s0", "circle")[0].get("cy")
 
 

@@ -1,4 +1,4 @@
-"""Images, decoded again and compared with what they show."""
+"""Images, decoded again and compared with their data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page as a whole: well formed, self-contained, safe with strangers' names, the same bytes every time."""
+"""The page as a whole: well formed, self-contained, safe with foreign names, and always the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VOID = {"meta", "img", "br", "link"}
 
 
 class Page(HTMLParser):
-    """Collects tags, text and attributes, and insists that every element is closed where it should be."""
+    """Collects tags, text and attributes, and checks that every element is closed in its place."""
 
     def __init__(self, html: bytes) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ def test_same_data_same_bytes_in_another_process(data):
 
 @pytest.mark.slow
 def test_the_order_of_keys_does_not_matter(data):
-    """Results come back from JSON files whose keys are sorted."""
+    """Results are read from JSON files with sorted keys."""
 
     def turned(value):
         if isinstance(value, dict):
@@ -236,7 +236,7 @@ def test_refuses_a_palette_of_another_length():
 
 
 def test_a_class_is_marked_at_its_own_threshold():
-    """In the chart and the caption of the class, and nowhere else."""
+    """It shows in the chart and the caption of the class, and nowhere else."""
     plain, own = (
         [re.sub(r"\s+", " ", row) for row in re.findall(r'<div><span class="sw".*?</div>', page.decode(), flags=re.S)]
         for page in (

@@ -1,4 +1,4 @@
-"""`damage` and `verify --full` name every file that is damaged, not just the first they meet."""
+"""`find_problems` and `verify --full` name every file that is damaged, not just the first one."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_every_damaged_file_is_named(tmp_path: Path) -> None:
     (artefact.data / "more").write_bytes(b"")
     (artefact.data / "link").symlink_to("a.png")
     (artefact.data / "d.png").write_bytes(b"d")
-    found = {"data/a.png", "data/b.png", "data/deep/c.png", "data/more", "data/link", "data/d.png", "provenance.json"}
-    assert names(find_problems(artefact.path, full=True)) == found
+    damaged = {"data/a.png", "data/b.png", "data/deep/c.png", "data/more", "data/link", "data/d.png", "provenance.json"}
+    assert names(find_problems(artefact.path, full=True)) == damaged
     assert names(find_problems(artefact.path)) == {"data/b.png", "data/more", "data/link", "data/d.png"}
 
 
@@ -55,10 +55,10 @@ def test_damaged_records_do_not_hide_damaged_files(tmp_path: Path, records: tupl
     flip(artefact.data / "d.png")
     for record in records:
         (artefact.path / record).unlink() if gone else flip(artefact.path / record)
-    found = names(find_problems(artefact.path, full=True))
-    assert set(records) <= found or (records == ("COMMIT", "manifest.json") and "COMMIT" in found)
+    damaged = names(find_problems(artefact.path, full=True))
+    assert set(records) <= damaged or (records == ("COMMIT", "manifest.json") and "COMMIT" in damaged)
     if records == ("COMMIT",):
-        assert {"data/a.png", "data/d.png"} <= found
+        assert {"data/a.png", "data/d.png"} <= damaged
 
 
 def test_a_link_in_place_of_an_artefact_is_one_problem(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def test_a_draft_opened_again_goes_on(draft: Draft, tmp_path: Path) -> None:
+def test_a_reopened_draft_is_resumed(draft: Draft, tmp_path: Path) -> None:
     draft.write("x", b"x")
     draft.journal().append([{"id": "x"}])
     draft.state_write("model", b"one\ntwo")
@@ -53,8 +53,8 @@ def test_damaged_state_counts_as_none(draft: Draft) -> None:
     assert draft.state_read("model") is None
 
 
-def test_what_is_removed_from_a_draft_is_gone_for_good_before_its_commit(draft: Draft) -> None:
-    """A power cut must not bring a name back that the manifest does not know."""
+def test_removals_are_durable_before_the_commit(draft: Draft) -> None:
+    """A power cut must not bring back a name that is not in the manifest."""
     draft.write_many([("x", b"x"), ("old/y", b"y")])
     (draft.data / "old" / ".tmp-0").write_bytes(b"cut sho")
     pending, relied_on = set[Path](), []
@@ -72,7 +72,7 @@ def test_what_is_removed_from_a_draft_is_gone_for_good_before_its_commit(draft: 
     assert relied_on == [set()]
 
 
-def test_write_tells_what_it_wrote(draft: Draft) -> None:
+def test_write_many_returns_the_entries(draft: Draft) -> None:
     entries = draft.write_many((f"{i}", bytes(i)) for i in range(100))
     assert [(e.name, e.size, e.sha256) for e in entries] == [(f"{i}", i, sha256_bytes(bytes(i))) for i in range(100)]
 
@@ -88,9 +88,9 @@ def test_commit_takes_exactly_the_names_wanted(draft: Draft, tmp_path: Path) -> 
     assert names(artefact.data) == {"x", "z"}
 
 
-def test_an_empty_artefact_is_one(draft: Draft, tmp_path: Path) -> None:
+def test_an_empty_artefact_is_valid(draft: Draft, tmp_path: Path) -> None:
     assert draft.commit(meta={"n": 0}, provenance={}).entries == ()
-    (tmp_path / KEY[:16] / "data").rmdir()  # as tools that keep no empty folders would leave it
+    (tmp_path / KEY[:16] / "data").rmdir()  # as left by tools that drop empty folders
     assert find(tmp_path, KEY).verify(full=True) == []
 
 
@@ -104,7 +104,7 @@ def test_a_file_changed_before_the_commit_is_noticed(draft: Draft, tmp_path: Pat
 
 
 @pytest.mark.parametrize("meta", [{"iou": float("nan")}, {"x": {1, 2}}])
-def test_a_meta_that_is_no_json_changes_nothing(draft: Draft, meta: dict[str, object]) -> None:
+def test_a_meta_that_is_not_json_changes_nothing(draft: Draft, meta: dict[str, object]) -> None:
     draft.write("x", b"")
     before = names(draft.path)
     for arguments in ({"meta": meta, "provenance": {}}, {"meta": {}, "provenance": meta}):
@@ -116,10 +116,10 @@ def test_a_meta_that_is_no_json_changes_nothing(draft: Draft, meta: dict[str, ob
 @pytest.mark.parametrize("name", ["../x", "/x", "", ".tmp-1"])
 def test_names_cannot_leave_the_draft(draft: Draft, name: str) -> None:
     for use in (draft.write, draft.state_write):
-        with pytest.raises(StoreError, match="no safe file name"):
+        with pytest.raises(StoreError, match="not a safe file name"):
             use(name, b"")
     for reach in (draft.journal, draft.state_read, lambda name: draft.log_append(name, "")):
-        with pytest.raises(StoreError, match="no safe file name"):
+        with pytest.raises(StoreError, match="not a safe file name"):
             reach(name)
 
 
@@ -152,7 +152,7 @@ def test_recover_completes_a_commit(tmp_path: Path) -> None:
 
 
 def test_recover_makes_a_commit_safe_before_the_journal_goes(tmp_path: Path) -> None:
-    """COMMIT's name may not have been: a power cut would leave neither, and all items would be done again."""
+    """The name of COMMIT may not be durable: a power cut would leave neither, and all items would be done again."""
     partial = commit_but_die_before_the_rename(tmp_path, "")
     (partial / "journal").mkdir()
     seen: list[tuple[str, Path]] = []
@@ -178,7 +178,7 @@ def _rank(folder: Path, rank: int) -> None:
         journal.append([{"id": i}])
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on, beside a test runner's threads
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # since 3.12, if the test runner has threads
 def test_ranks_share_a_draft(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="rank 0"):
         join_draft(tmp_path, KEY)

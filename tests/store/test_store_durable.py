@@ -28,7 +28,7 @@ def failing(kind: str, number: int) -> Callable[[Phase, Effect], None]:
 
 @pytest.fixture
 def small_disk() -> Iterator[None]:
-    """Files cannot grow past 1000 bytes: the system itself cuts a write short and then refuses the rest."""
+    """Files cannot grow past 1000 bytes: the system truncates a write and then refuses the rest."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     yield
@@ -112,7 +112,7 @@ def test_write_files_takes_items_as_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/x", "", "a/../x", ".tmp-x", "a/"])
 def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "inside").mkdir()
-    with pytest.raises(StoreError, match="no safe file name"):
+    with pytest.raises(StoreError, match="not a safe file name"):
         durable.write_files(tmp_path / "inside", [(name, b"")])
     assert tree(tmp_path) == {"inside"}
 
@@ -128,7 +128,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         durable.write_files(folder, [("sub/x", b"")])
     with pytest.raises(StoreError, match="symbolic"):
         durable.append_log(folder / "x", b"more")
-    durable.write_files(folder, [("x", b"own")])  # takes the link's place
+    durable.write_files(folder, [("x", b"own")])  # replaces the link
     with pytest.raises(StoreError, match="symbolic link"):
         durable.remove_tree(folder / "sub")
     durable.remove_tree(folder)
@@ -136,7 +136,7 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"outside", "outside/x"}
 
 
-def test_append_refuses_a_file_that_somebody_else_has_written_to(tmp_path: Path) -> None:
+def test_append_refuses_a_file_that_another_process_has_written_to(tmp_path: Path) -> None:
     durable.ensure_file(tmp_path / "x")
     durable.append_file(tmp_path / "x", b"ab", at=0)
     with pytest.raises(StoreError, match="2 bytes long instead of 0"):
@@ -171,11 +171,11 @@ def test_make_folder_syncs_what_a_killed_run_may_not_have(tmp_path: Path) -> Non
 
 def test_make_folder_refuses_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
-    with pytest.raises(StoreError, match="no folder"):
+    with pytest.raises(StoreError, match="not a folder"):
         durable.make_folder(tmp_path / "a" / "b")
 
 
-def test_leftovers_of_killed_writers_go(tmp_path: Path) -> None:
+def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
     durable.write_files(tmp_path, [("x", b""), ("full/x", b""), ("empty/sub/x", b"")])
     (tmp_path / "full" / ".tmp-0123").write_bytes(b"")
     (tmp_path / ".tmp-0123").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""A folder that is handed over is complete or not there."""
+"""`write_folder`: the folder is complete or not there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_it_appears_with_all_its_files(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "out" / "x").read_bytes() == b"1"
     assert (tmp_path / "a" / "out" / "y" / "z").read_bytes() == b"2"
     assert names(tmp_path / "a") == ["out"]
-    assert seen == sorted(seen)  # once it is there it stays, and nothing but the sync of its parent follows
+    assert seen == sorted(seen)  # it stays once it exists, and only the sync of its parent follows
     assert sum(seen) == 3
 
 
@@ -41,7 +41,7 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_what_a_killed_run_left_is_cleared(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".tmp-out").mkdir()
     (tmp_path / ".tmp-out" / "half").write_bytes(b"")
     write_folder(tmp_path / "out", [("x", b"1")])

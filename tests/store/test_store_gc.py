@@ -42,9 +42,9 @@ def test_delete_takes_what_scan_found_and_nothing_else(tmp_path: Path) -> None:
     whole = commit(tmp_path / "label", KEYS[0])
     (tmp_path / "label" / ".trash-0123456789abcdef").mkdir()
     (tmp_path / "label" / "notes").mkdir()
-    with pytest.raises(StoreError, match="no artefact"):
+    with pytest.raises(StoreError, match="not an artefact"):
         delete(tmp_path / "label" / "notes")
-    with pytest.raises(StoreError, match="no artefact"):
+    with pytest.raises(StoreError, match="not an artefact"):
         delete(tmp_path / "label" / "missing")
     (whole.data / "link").symlink_to(tmp_path / "label" / "notes")
     for found in scan(tmp_path):
@@ -53,7 +53,7 @@ def test_delete_takes_what_scan_found_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_trash_of_a_killed_delete_is_trash_for_good_before_its_files_go(tmp_path: Path) -> None:
-    """Its name may not have been safe yet: a power cut would bring half an artefact back."""
+    """Its name may not be durable yet: a power cut would bring half an artefact back."""
     trash = commit(tmp_path / "label", KEYS[0]).path.rename(tmp_path / "label" / ".trash-0123456789abcdef")
     kinds: list[tuple[str, Path]] = []
     with observe(lambda phase, effect: kinds.append((effect.kind, effect.path))):

@@ -16,12 +16,12 @@ from autolabel.store import hold_lock
 from autolabel.store.files import canonical_json
 from tests.helpers.hang import HANG_SECONDS
 
-# from 3.12 on, forking beside a test runner's threads warns
+# since 3.12 a fork warns if the process has threads
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
-    """Runs work(read end, write end) in a child; returns its pid, what it writes to, and what it reads from."""
+    """Run work(read end, write end) in a child; returns its pid and the ends to read from it and write to it."""
     from_child, to_parent = os.pipe()
     from_parent, to_child = os.pipe()
     pid = os.fork()
@@ -45,7 +45,7 @@ def test_the_second_run_reports_who_holds_it(tmp_path: Path) -> None:
             pass
         assert refused.value.exit_code == 75
     with hold_lock(tmp_path / "work" / ".lock"):
-        pass  # the file stayed; the lock did not
+        pass  # the file remains, the lock does not
 
 
 def test_an_error_inside_frees_it(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_run_that_has_ended_is_not_named_as_the_holder(tmp_path: Path) -> None
     os.waitpid(pid, 0)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     os.write(descriptor, canonical_json({"pid": pid, "host": socket.gethostname(), "command": "autolabel run"}))
-    fcntl.flock(descriptor, fcntl.LOCK_EX)  # as one that has not yet written who it is
+    fcntl.flock(descriptor, fcntl.LOCK_EX)  # like a holder that has not yet written who it is
     with pytest.raises(WorkFolderLocked, match="another run holds this folder; wait"), hold_lock(lock):
         pass
     os.close(descriptor)

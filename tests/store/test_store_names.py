@@ -34,7 +34,7 @@ def test_safe_names_differ_even_where_case_is_ignored(ids: list[str]) -> None:
     names = safe_names(ids, ".png")
     assert names.keys() == set(ids)
     assert len({name.lower() for name in names.values()}) == len(names)
-    assert names == safe_names(ids[::-1] + ids, ".png")  # whatever the order
+    assert names == safe_names(ids[::-1] + ids, ".png")  # in any order
 
 
 def test_names_of_public_data_sets_stay_readable() -> None:
@@ -52,7 +52,7 @@ def test_unsafe_ids_become_digests(id: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "/x", "x/", "a//b", "../x", "a/../b", ".tmp-1", "a\n", "a\\b", "x" * 201])
 def test_unsafe_file_names_are_refused(name: str) -> None:
-    with pytest.raises(StoreError, match="no safe file name"):
+    with pytest.raises(StoreError, match="not a safe file name"):
         check_name(name)
 
 

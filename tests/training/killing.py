@@ -1,4 +1,4 @@
-"""SIGKILL a real training at random moments, run it again, compare its bits with those of one left alone.
+"""SIGKILL a real training at random moments, run it again, and compare its bits with those of an uninterrupted one.
 
     python -m tests.training.killing KILLS [SEED]
 
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import autolabel.stages
-import autolabel.training.loop  # noqa: F401  # what a run would import by itself
+import autolabel.training.loop  # noqa: F401  # a run imports it anyway
 from autolabel.cli.main import cli
 from autolabel.store import Artefact
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
@@ -72,7 +72,7 @@ def rows(folder: Path) -> int:
 
 
 def kill(folder: Path, rng: random.Random) -> None:
-    """One run that ends at a random moment of one of its next steps."""
+    """A run that is killed at a random moment of one of its next steps."""
     wanted, before = rng.randint(1, MOST_STEPS), rows(folder)
     pid, end = start(folder), time.monotonic() + HANG_SECONDS
     while rows(folder) < before + wanted:
@@ -93,7 +93,7 @@ def prepare(folder: Path, *, kills: int, workers: int) -> None:
 
 
 def outcome(folder: Path) -> tuple[str, list[dict]]:
-    """Digest of weights and figures, and all validations on the way."""
+    """Digest of weights and figures, and all validations."""
     (path,) = folder.glob("work/artefacts/teacher/*")
     teacher = Artefact.open(path)
     return teacher.digest, teacher.provenance["history"]

@@ -1,4 +1,4 @@
-"""What each rank of a world of two does, for test_ranks.py: `torchrun ... ranks_at_work.py FOLDER`.
+"""The work of each of two ranks, for test_ranks.py: `torchrun ... ranks_at_work.py FOLDER`.
 
 Everything is in one program, for starting one is what takes time. Each rank leaves a JSON file of what it found.
 """
@@ -49,7 +49,7 @@ def exact_run(
     resume: bytes | None = None,
     saved: list[bytes] | None = None,
 ) -> dict[str, Any]:
-    """Loss by step and validations of the real kind of network."""
+    """Loss per step and validations of a real network."""
     torch.manual_seed(3)
     model, rows = build_model(MODEL, len(NAMES)), []
     table = EXACT.model_copy(update={"precision": precision})
@@ -61,14 +61,14 @@ def exact_run(
 
 
 def usual_run(world: ProcessGroup) -> dict[str, Any]:
-    """Norms and dropout at work: no rank alone could give this, but all must agree."""
+    """Norms and dropout are active: the result needs all ranks, and all must agree."""
     model, saved = network(), []
     history = train(model, world=world, saved=saved).history
     return {"digest": digest(model), "history": history, "num_saved": len(saved)}
 
 
 def dropout_of(world: ProcessGroup) -> list[float]:
-    """Which features the first step drops."""
+    """The features that the first step drops."""
     model = network(dropout=0.5)
     seen: list[float] = []
     model.drop.register_forward_hook(lambda module, inputs, output: seen.extend((output == 0).float().flatten()[:64]))
@@ -89,7 +89,7 @@ def bad_step(world: ProcessGroup) -> dict[str, Any]:
 
 
 class StoppedAtThird(StopFlag):
-    """One rank alone is asked to stop, during its third step."""
+    """One rank alone receives a stop request, during its third step."""
 
     def __init__(self, rank: int) -> None:
         super().__init__()
@@ -142,4 +142,4 @@ def main(folder: Path) -> None:
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
     sys.stdout.flush()
-    os._exit(0)  # as the command does: threads of torch.distributed may abort an interpreter that ends
+    os._exit(0)  # like the command: threads of torch.distributed may abort an interpreter that ends

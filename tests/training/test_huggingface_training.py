@@ -44,7 +44,7 @@ class StopAt(StopFlag):
 
 @pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_bits(folder: Path) -> None:
-    """Drop path, dropout, batch norm and averaging included."""
+    """With drop path, dropout, batch norm and averaging."""
     table = settings(crop=(64, 64), lr=1e-3, optimizer="adamw", validate_every=0)
     whole = begin(folder)
     result = train(whole, table=table)
@@ -67,7 +67,7 @@ def test_it_learns(kind: str, tmp_path: Path) -> None:
 
 
 def test_rows_of_the_classifier_stay_with_their_class(tmp_path: Path) -> None:
-    """road of ours was its third class, car its first; sky is new."""
+    """Our road was its third class, car its first; sky is new."""
     theirs = model_to_train(
         files(save(tmp_path, "upernet-resnet", ("car", "tree", "road"))), ("car", "tree", "road"), {}
     )

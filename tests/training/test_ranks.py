@@ -1,4 +1,4 @@
-"""Two ranks on one machine: the figures of one process, and all ranks in the same state."""
+"""Two ranks on one machine give the figures of one process and have the same state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def alone() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where two ranks have been at work."""
+    """A folder with the results of two ranks."""
     path = tmp_path_factory.mktemp("ranks")
     (path / "one-rank.pt").write_bytes(alone["saved"][39])
     subprocess.run(
@@ -139,7 +139,7 @@ def test_what_torchrun_says() -> None:
 
 
 def test_on_gpus_norms_see_all_images_or_say_that_they_do_not() -> None:
-    """Torch has synchronous batch norm on GPUs only; what it is made of shows anywhere."""
+    """Torch runs synchronous batch norm on GPUs only; the conversion shows anywhere."""
     cuda, world = torch.device("cuda"), ProcessGroup(size=2)
     synced, own, frozen = (network().train() for _ in range(3))
     kept = dict(synced.named_parameters())

@@ -56,7 +56,7 @@ def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema
     weights, history, saved = uninterrupted(optimizer=optimizer, ema=ema)
     assert len(saved) == NUM_STEPS
     for checkpoint in saved:
-        torch.rand(3)  # whatever the process did before must not matter
+        torch.rand(3)  # earlier random numbers of the process must not matter
         model = network(seed=99)
         assert train(model, table=settings(optimizer=optimizer, ema=ema), resume=checkpoint).history == history
         assert digest(model) == weights
@@ -143,7 +143,7 @@ PARTS = [
 
 
 def without(state: dict[str, Any], part: str, untouched: dict[str, Any]) -> dict[str, Any]:
-    """The state with one part as a fresh training has it; names in `part` may hold dots below the first one."""
+    """The state with one part of a new training; names in `part` may contain dots after the first one."""
     name, _, inner = part.partition(".")
     value = {**state[name], inner: untouched[name][inner]} if inner else untouched[name]
     return {**state, name: value}

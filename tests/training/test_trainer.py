@@ -50,7 +50,7 @@ def same(a: object, b: object) -> bool:
 
 
 class NanAt:
-    """A loss that is poisoned at some of its calls."""
+    """A loss that is not finite at some of its calls."""
 
     def __init__(self, *calls: int, poison: Callable[[torch.Tensor], torch.Tensor] = lambda x: x * math.nan) -> None:
         self.calls, self.poison, self.count = calls, poison, -1
@@ -121,7 +121,7 @@ def test_accumulation_equals_the_full_batch(micro_batch: int, optimizer: str) ->
 
 @pytest.mark.parametrize("micro_batch", [0, 3])
 def test_pixels_count_as_their_weights_say(micro_batch: int) -> None:
-    """Weights of 0 and 255 are what ignoring is, whatever parts the batch is worked on in."""
+    """Confidences of 0 and 255 equal ignoring, for any split of the batch."""
     a, b = (trainer(network(norm=False, dropout=0.0), precision="fp64", micro_batch=m) for m in (0, micro_batch))
     images, labels = batch()
     weights = torch.where(torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.3, 0, 255)
@@ -165,7 +165,7 @@ def test_vectors_decay_where_asked_for() -> None:
     assert (decayed["weight_decay"], vectors["weight_decay"]) == (0.1, 0.1)
     plain = [[id(p) for p in group["params"]] for group in parameter_groups(model, 0.1)]
     assert [[id(p) for p in group["params"]] for group in (decayed, vectors)] == plain
-    # The shift of the norm gets no gradient through a loss of zero, so what moves it is decay alone.
+    # The shift of the norm gets no gradient through a loss of zero, so only decay moves it.
     moved = trainer(model, warmup=0.0, weight_decay=0.5, decay_norms=True)
     with torch.no_grad():
         model.norm.bias.fill_(1.0)

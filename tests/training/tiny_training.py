@@ -20,7 +20,7 @@ NAMES = ("road", "sky", "car")
 
 
 class Tiny(nn.Module):
-    """Everything a real network has that could spoil exactness: norm, dropout, resizing."""
+    """A network with all parts that could spoil exactness: norm, dropout, resizing."""
 
     def __init__(self, *, norm: bool = True, dropout: float = 0.2, gain: float = 1.0) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Tiny(nn.Module):
 
 
 class ArrayPairs:
-    """Images whose colour tells the class, with noise and a band of ignored pixels."""
+    """Images whose colour is the class, with noise and a band of ignored pixels."""
 
     has_confidence = False
 

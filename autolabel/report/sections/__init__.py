@@ -1,4 +1,4 @@
-"""One function a section: from `ReportData` to what the template prints, or None, which leaves the section out."""
+"""One function per section: from `ReportData` to the values for its template, or None, which leaves it out."""
 
 from collections.abc import Callable
 

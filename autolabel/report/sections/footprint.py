@@ -1,4 +1,4 @@
-"""What the labels take on disk."""
+"""The size of the labels on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autolabel.report.text import times
 
 
 def footprint(data: ReportData) -> Section:
-    """Measured bytes and the arithmetic of the alternatives."""
+    """Measured bytes, and calculated bytes of the alternatives."""
     ledger = data.footprint
     if ledger is None:
         return None
@@ -43,7 +43,7 @@ def footprint(data: ReportData) -> Section:
 
 
 def _many(columns: list[Extrapolation]) -> Section:
-    """The same for 20,000 images: one column an image size."""
+    """Sizes for 20,000 images, one column per image size."""
     if not columns:
         return None
     sizes = [sorted((c["labels_bytes_outline"], c["labels_bytes"])) for c in columns]

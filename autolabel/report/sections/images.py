@@ -17,26 +17,26 @@ _IGNORE = 255
 
 
 def examples(data: ReportData) -> Section:
-    """Figure 6 of the method: image, coarse, auto, reference; below them what the auto label got wrong."""
+    """Figure 6 of the method: image, coarse, auto, reference; below them the errors of the auto label."""
     if not data.examples:
         return None
     colours = palette_table(data)
-    seen = _seen(data.examples)
+    train_ids = _train_ids(data.examples)
     return {
         "rows": [{"id": e.id, "panels": _panels(e, colours)} for e in data.examples],
-        "legend": [row for k, row in enumerate(swatches(data)) if k in seen],
+        "legend": [row for k, row in enumerate(swatches(data)) if k in train_ids],
         "coarse": any(e.coarse is not None for e in data.examples),
     }
 
 
-def _seen(examples: Sequence[Example]) -> set[int]:
+def _train_ids(examples: Sequence[Example]) -> set[int]:
     """The train ids that occur."""
     maps = [m for e in examples for m in (e.coarse, e.auto, e.reference) if m is not None]
     return {int(value) for labels in maps for value in np.unique(labels)}
 
 
 def _panels(example: Example, colours: NDArray[np.uint8]) -> list[dict[str, Any]]:
-    """Columns of one or two pictures, so that a verdict stands below the label it judges."""
+    """Columns of one or two images, with the verdict below the label it judges."""
     columns = [_column("Image", photo(example.image))]
     reference = example.reference
     for name, labels in (("Coarse label", example.coarse), ("Auto label", example.auto)):
@@ -56,12 +56,12 @@ def _panels(example: Example, colours: NDArray[np.uint8]) -> list[dict[str, Any]
     return columns
 
 
-def _column(name: str, picture: EmbeddedImage) -> dict[str, Any]:
-    return {"above": _cell(name, picture), "below": None, "key": False}
+def _column(name: str, image: EmbeddedImage) -> dict[str, Any]:
+    return {"above": _cell(name, image), "below": None, "key": False}
 
 
-def _cell(name: str, picture: EmbeddedImage) -> dict[str, Any]:
-    return {"name": name, "picture": picture}
+def _cell(name: str, image: EmbeddedImage) -> dict[str, Any]:
+    return {"name": name, "image": image}
 
 
 def _judged(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> str:
@@ -74,7 +74,7 @@ def _judged(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> str:
 
 
 def attention(data: ReportData) -> Section:
-    """Figure 5 of the method; with a single scale there is nothing to attend between."""
+    """Figure 5 of the method; left out with a single scale."""
     shown = [a for a in data.attention if len(a.scales) > 1]
     if not shown:
         return None

@@ -1,4 +1,4 @@
-"""What the labels are worth, what they consist of, and which threshold they deserve."""
+"""The quality of the labels, their class balance, and the choice of the threshold."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REASONS = {
 
 
 def worth(data: ReportData) -> Section:
-    """The labels against the truth and against the coarse labels; why pixels are ignored."""
+    """The labels compared with the truth and the coarse labels; the reasons for ignored pixels."""
     compared = {
         "Auto against truth": data.auto_truth,
         "Coarse against truth": data.coarse_truth,
@@ -46,11 +46,11 @@ def worth(data: ReportData) -> Section:
 
 _MEASURES = (
     ("Images", "images", "{:,}".format),
-    ("Pixels that carry a label", "coverage", percent),
-    ("Reference pixels that carry a label", "valid", percent),
-    ("… of those, right", "accuracy", percent),
-    ("Reference pixels labelled right", "agree", percent),
-    ("Pixels labelled where the reference is silent", "beyond", percent),
+    ("Labelled pixels", "coverage", percent),
+    ("Reference pixels with a label", "valid", percent),
+    ("… correct among those", "accuracy", percent),
+    ("Reference pixels with the right label", "agree", percent),
+    ("Pixels labelled where the reference has no label", "beyond", percent),
     ("mIoU, ignored pixels count as misses", "miou", points),
     ("mIoU over labelled pixels only", "miou_valid", points),
 )
@@ -75,9 +75,9 @@ def _ignored(data: ReportData) -> Section:
     ledger = data.ignored
     if ledger is None:
         return None
-    given = ledger["reasons"]
-    ordered = [name for name in [*_REASONS, *sorted(set(given) - set(_REASONS))] if name in given]
-    parts = [(_REASONS.get(name, name), given[name]["share"] or 0.0) for name in ordered if given[name]["pixels"]]
+    reasons = ledger["reasons"]
+    ordered = [name for name in [*_REASONS, *sorted(set(reasons) - set(_REASONS))] if name in reasons]
+    parts = [(_REASONS.get(name, name), reasons[name]["share"] or 0.0) for name in ordered if reasons[name]["pixels"]]
     return {
         "chart": charts.stack_chart([value for _, value in parts], title="Why pixels are labelled or ignored"),
         "parts": [
@@ -91,8 +91,8 @@ def balance(data: ReportData) -> Section:
     """Class balance of the label layers."""
     if data.coverage is None or not data.coverage["layers"]:
         return None
-    given = data.coverage["layers"]
-    layers = {name: given[name] for name in [*_LAYERS, *sorted(set(given) - set(_LAYERS))] if name in given}
+    by_name = data.coverage["layers"]
+    layers = {name: by_name[name] for name in [*_LAYERS, *sorted(set(by_name) - set(_LAYERS))] if name in by_name}
     rows = [
         charts.ClassRow(name, colour, [layer["balance"][name] for layer in layers.values()])
         for name, colour in zip(data.names, data.palette, strict=True)
@@ -101,7 +101,7 @@ def balance(data: ReportData) -> Section:
         "rows": [
             {"name": r.name, "colour": css_colour(r.colour), "cells": [percent(v) for v in r.values]} for r in rows
         ],
-        "chart": charts.balance_chart(rows, title="Share of labelled pixels by class"),
+        "chart": charts.balance_chart(rows, title="Fraction of labelled pixels by class"),
         "series": [
             {
                 "key": charts.series_key(i),
@@ -116,7 +116,7 @@ def balance(data: ReportData) -> Section:
 
 
 def thresholds(data: ReportData) -> Section:
-    """How much is kept and how much of it is right, at every threshold."""
+    """The fraction of pixels that is kept, and the fraction of those that is right, per threshold."""
     if data.evidence is None or not data.evidence["thresholds"]:
         return None
     rows = data.evidence["thresholds"]

@@ -1,4 +1,4 @@
-"""Figures of every network."""
+"""Scores of every network."""
 
 from __future__ import annotations
 

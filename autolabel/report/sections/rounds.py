@@ -1,4 +1,4 @@
-"""Rounds of self-training: what became of the labels."""
+"""Rounds of self-training: how the labels changed."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from autolabel.report.text import percent, points
 
 _Measure = Literal["same", "coverage_before", "coverage_after", "gained", "lost", "switched", "agree"]
 _MEASURES: tuple[tuple[str, _Measure], ...] = (
-    ("Pixels that are the same", "same"),
+    ("Unchanged pixels", "same"),
     ("Labelled before", "coverage_before"),
     ("Labelled after", "coverage_after"),
-    ("Labelled, and ignored before", "gained"),
-    ("Ignored, and labelled before", "lost"),
-    ("Labelled as another class than before", "switched"),
-    ("Of those labelled in both, the same class", "agree"),
+    ("Newly labelled", "gained"),
+    ("Newly ignored", "lost"),
+    ("Labelled with another class than before", "switched"),
+    ("Same class, among pixels labelled in both", "agree"),
 )
 
 
 def rounds(data: ReportData) -> Section:
-    """Each round's labels against those of the round before; by class, the last of them."""
+    """The labels of each round compared with the previous round; per class for the last round."""
     if not data.changes:
         return None
-    found = list(data.changes.values())
-    rows = [{"name": name, "cells": [percent(change[key]) for change in found]} for name, key in _MEASURES]
+    changes = list(data.changes.values())
+    rows = [{"name": name, "cells": [percent(change[key]) for change in changes]} for name, key in _MEASURES]
     for name in ("before", "after"):
-        if any(change["truth"][name] is not None for change in found):
-            cells = [percent(change["truth"][name]) for change in found]
-            rows.append({"name": f"Right {name}, of those labelled, against the hidden truth", "cells": cells})
+        if any(change["truth"][name] is not None for change in changes):
+            cells = [percent(change["truth"][name]) for change in changes]
+            rows.append({"name": f"Right {name}, among labelled pixels, by the hidden truth", "cells": cells})
     columns = [f"Round {int(number) - 1} to {number}" for number in data.changes]
-    return {"columns": columns, "rows": rows, "classes": _classes(data, found[-1]), "last": columns[-1]}
+    return {"columns": columns, "rows": rows, "classes": _classes(data, changes[-1]), "last": columns[-1]}
 
 
 def _classes(data: ReportData, change: RoundChange) -> list[dict[str, Any]]:

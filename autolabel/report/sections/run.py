@@ -1,4 +1,4 @@
-"""What was run."""
+"""Provenance of the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autolabel.report.sections.shared import Section
 
 
 def run(data: ReportData) -> Section:
-    """What was run: stages, settings, versions."""
+    """Stages, settings and versions of the run."""
     if not (data.stages or data.settings or data.versions):
         return None
     return {

@@ -1,4 +1,4 @@
-"""What several sections print: swatches, confusions, the palette as a table."""
+"""Shared by several sections: swatches, confusions, the palette as a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from autolabel.report.data import ReportData
 from autolabel.report.svg import css_colour
 from autolabel.report.text import percent
 
-Section = dict[str, Any] | None  # what the template prints; None leaves the section out
+Section = dict[str, Any] | None  # the values for the template; None leaves the section out
 
 
 def swatches(data: ReportData) -> list[dict[str, Any]]:

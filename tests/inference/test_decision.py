@@ -1,4 +1,4 @@
-"""The decision against loops in float64 and at the places where it could be off by one."""
+"""The decision against loops in float64, and at edges and ties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARGIN = 1e-5  # relative: nearer to an edge or a tie, float32 may round to the 
 
 
 def loop(logits: np.ndarray, book: Codebook) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of (K, H, W) logits by softmax in float64, and which pixels are too near an edge or a tie to tell."""
+    """Codes of (K, H, W) logits by softmax in float64, and which pixels are too near an edge or a tie to compare."""
     codes, close = np.empty(logits.shape[1:], int), np.zeros(logits.shape[1:], bool)
     for at in np.ndindex(codes.shape):
         pixel = [float(logits[(k, *at)]) for k in range(len(logits))]
@@ -132,7 +132,7 @@ def test_ties_for_the_second_place_go_to_the_lower_class() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_second_classes_of_what_is_not_finite(value: float) -> None:
+def test_second_classes_of_non_finite_logits(value: float) -> None:
     book = Codebook(5, second_below=0.95)
     logits = torch.zeros(1, 5, 1, 3)
     logits[0, 2, 0, 1] = value
@@ -140,7 +140,7 @@ def test_second_classes_of_what_is_not_finite(value: float) -> None:
     assert (encode(torch.full_like(logits, value), book).numpy() == book.invalid).all()
 
 
-def test_the_probability_of_no_class_comes_second_nowhere() -> None:
+def test_no_class_is_never_the_second_class() -> None:
     p = torch.tensor([0.5, 0.1, 0.4]).view(1, 3, 1, 1)
     book = Codebook(2, second_below=0.95)
     codes = encode_probabilities(p, book).numpy()
@@ -167,7 +167,7 @@ def test_probabilities_at_an_edge_do_not_exceed_it() -> None:
 @pytest.mark.parametrize(
     "pixel", [[0.6, 0.6], [0.2, 0.2], [1.2, -0.2], [math.nan, 0.5], [math.inf, 0.0], [0.0, 0.0], [0.5, 0.502]]
 )
-def test_what_is_no_distribution_is_refused(pixel: list[float]) -> None:
+def test_invalid_distributions_are_refused(pixel: list[float]) -> None:
     p = torch.full((1, 2, 3, 4), 0.5)
     p[0, :, 2, 1] = torch.tensor(pixel)
     with pytest.raises(DataError, match="sum to 1"):

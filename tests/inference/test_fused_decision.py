@@ -20,7 +20,7 @@ from autolabel.models.resize import resize, scaled_size
 
 
 class Lowest(Fusion):
-    """Only the lowest scale counts. It states no terms, as a fusion that somebody adds to the table may."""
+    """Uses the lowest scale only. It has no terms, like a fusion that a user may add."""
 
     def fuse(self, outputs: Sequence[ScaledOutput]) -> Tensor:
         size = next(m.logits.shape[-2:] for m in outputs if m.scale == 1)
@@ -34,7 +34,7 @@ SCALE_SETS = [(0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0), (0.75, 1.0, 1.5), (1.0,), 
 
 
 def random_maps(scales, size, *, classes=5, batch=1, seed=0, stride=4, explicit=False) -> list[StridedOutput]:
-    """As a network would give them, highest scale first, in float64."""
+    """Random maps in the shape of a network's output, highest scale first, in float64."""
     generator = torch.Generator().manual_seed(seed)
     padded = -(-size[0] // stride) + 2, -(-size[1] // stride) + 2  # explicit attention as published
     maps = []
@@ -82,9 +82,9 @@ def test_rows_of_explicit_fusion(size: tuple[int, int]) -> None:
     maps = [random_maps((0.5, 1.0, 2.0), size, explicit=True)]
     dense = fused_logits(FUSIONS["explicit"], maps)
     torch.testing.assert_close(fused_rows(FUSIONS["explicit"], maps).rows(0, size[0]), dense, rtol=0, atol=1e-12)
-    alone = [[maps[0][1]._replace(attention=None)]]
-    rows = fused_rows(FUSIONS["explicit"], alone)
-    torch.testing.assert_close(rows.rows(3, 9), fused_logits(FUSIONS["explicit"], alone)[:, :, 3:9])
+    single_scale = [[maps[0][1]._replace(attention=None)]]
+    rows = fused_rows(FUSIONS["explicit"], single_scale)
+    torch.testing.assert_close(rows.rows(3, 9), fused_logits(FUSIONS["explicit"], single_scale)[:, :, 3:9])
 
 
 @pytest.mark.parametrize("scales", SCALE_SETS, ids=str)
@@ -109,7 +109,7 @@ def test_codes_are_those_of_float64(scales, book: Codebook, size: tuple[int, int
 
 
 def test_a_batch_gives_the_codes_of_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several strips an image, whose borders fall elsewhere in a batch."""
+    """An image has several strips; their borders differ between batch sizes."""
     book = Codebook(19)
     maps = single(random_maps((0.5, 1.0, 2.0), (40, 64), classes=19, batch=3))
     whole = encode_fused(FUSIONS["hierarchical"], [maps], book)
@@ -121,7 +121,7 @@ def test_a_batch_gives_the_codes_of_its_images(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_finite_spreads_as_in_the_dense_path(value: float) -> None:
+def test_non_finite_values_spread_as_in_the_dense_path(value: float) -> None:
     book = Codebook(5)
     maps = single(random_maps((0.5, 1.0, 2.0), (64, 96)))
     clean = encode_fused(FUSIONS["hierarchical"], [maps], book)
@@ -134,19 +134,19 @@ def test_what_is_not_finite_spreads_as_in_the_dense_path(value: float) -> None:
 
 
 def test_memory_is_that_of_strips() -> None:
-    """No fused map of full size: what one strip takes is all that is computed at once."""
+    """There is no fused map of full size: only one strip is computed at a time."""
     maps = single(random_maps((0.5, 1.0, 2.0), (256, 512), classes=19))
-    asked: list[int] = []
+    requested: list[int] = []
     rows = fused_rows(FUSIONS["hierarchical"], [maps])
     compute = rows.rows
-    rows.rows = lambda top, bottom: asked.append(bottom - top) or compute(top, bottom)  # type: ignore[method-assign]
+    rows.rows = lambda top, bottom: requested.append(bottom - top) or compute(top, bottom)  # type: ignore[method-assign]
     fused_decision._encode_rows(rows, Codebook(19))
-    assert sum(asked) == 256
-    assert max(asked) * 512 <= 1 << 16
+    assert sum(requested) == 256
+    assert max(requested) * 512 <= 1 << 16
 
 
 def subclass_of(name: str) -> Fusion:
-    """Another formula that takes the rest from a fusion with terms."""
+    """A fusion with its own formula that inherits from a fusion with terms."""
     return type("Derived", (type(FUSIONS[name]),), {"fuse": Lowest.fuse})()
 
 
@@ -169,8 +169,8 @@ def test_on_cuda_a_fusion_without_terms_is_decided_by_its_own_formula(
         assert (codes != encode(fused_logits(FUSIONS[name], [maps]), book)).double().mean() > 0.1, name
 
 
-def test_every_fusion_of_ours_states_terms() -> None:
-    """One that lost them would be slow on CUDA, and nothing else would say so."""
+def test_every_fusion_has_terms() -> None:
+    """A fusion without terms would be slow on CUDA, and no other test would notice."""
     for name in FUSIONS:
         maps = random_maps((0.5, 1.0, 2.0), (9, 14), explicit=name == "explicit")
         assert len(FUSIONS[name].terms(maps)) == 3, name

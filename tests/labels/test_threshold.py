@@ -1,4 +1,4 @@
-"""Cutting, its ledger and the worker function against a loop over pixels."""
+"""The threshold, its outcomes and the worker function against a loop over pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BOOKS = [Codebook(3), Codebook(19), Codebook(40)]
 
 
 def loop(codes, book, threshold, coarse, policy):
-    """Labels and reasons by the wording of the policies, pixel by pixel."""
+    """Labels and outcomes by the definition of the policies, pixel by pixel."""
     labels, why = np.empty(codes.shape, np.uint8), dict.fromkeys(PIXEL_OUTCOMES, 0)
     for at in np.ndindex(codes.shape):
         valid = int(codes[at]) < book.num_codes
@@ -56,7 +56,7 @@ def cases(draw: st.DrawFn):
     shape = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     codes = rng.integers(0, book.num_codes, shape).astype(book.dtype)
     codes[rng.random(shape) < 0.2] = book.invalid
-    coarse = np.where(rng.random(shape) < 0.5, 255, codes // book.bins).astype(np.uint8)  # agrees where it is drawn
+    coarse = np.where(rng.random(shape) < 0.5, 255, codes // book.bins).astype(np.uint8)  # agrees where labelled
     wrong = rng.random(shape) < 0.3
     coarse[wrong] = rng.integers(0, book.num_classes, shape)[wrong]
     return book, draw(st.sampled_from((0.0, *book.edges))), codes, draw(st.sampled_from([None, coarse]))
@@ -83,7 +83,7 @@ def test_a_higher_threshold_only_removes() -> None:
     for threshold in book.edges:
         labels = apply_threshold(codes, book.lut(threshold)).labels
         assert ((labels == previous) | (labels == 255)).all()
-        assert (previous != 255).sum() - (labels != 255).sum() == 19  # one bin a class
+        assert (previous != 255).sum() - (labels != 255).sum() == 19  # one bin per class
         previous = labels
 
 

@@ -1,4 +1,4 @@
-"""The CUDA kernel: its codes in Triton's interpreter, and that it compiles for a GPU."""
+"""The CUDA kernel: its codes in Triton's interpreter, and its compilation for a GPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from autolabel.inference.fused_decision import encode_fused
 from autolabel.labels.codebook import Codebook
 from autolabel.models.fusion import FUSIONS
 from tests.helpers.paths import ROOT
-from tests.inference.test_fused import random_maps, single
+from tests.inference.test_fused_decision import random_maps, single
 
 pytest.importorskip("triton")
 

@@ -15,7 +15,7 @@ def double(images: torch.Tensor, *, attention: bool = True) -> ScaleOutput:
 
 
 def test_frequent_shapes_are_recorded_and_rare_ones_stay_eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda_graphs, "KEPT", 2)
+    monkeypatch.setattr(cuda_graphs, "MAX_GRAPHS", 2)
     recorded: list[tuple[int, bool]] = []
 
     def record(function, images, attention):
@@ -38,7 +38,7 @@ def test_a_recorded_pass_gives_what_the_eager_one_gives() -> None:
     model = build_model(SMALL, 5).eval().cuda()
     with torch.inference_mode():
         passes = StaticPasses(model.forward_scale, CudaGraphs())
-        for _ in range(2 * cuda_graphs.AFTER):
+        for _ in range(2 * cuda_graphs.EAGER_PASSES):
             images = torch.randn(2, 3, 64, 96, device="cuda")
             for ours, theirs in zip(passes(images), model.forward_scale(images), strict=True):
                 torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""A prepared network is the same function: in float64 but for rounding."""
+"""An optimized network is the same function: equal in float64 except for rounding."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from autolabel.inference.optimize import (
-    JoinedConv,
-    LeanOCR,
+    ConcatConv,
+    OptimizedOCR,
     PointwiseBranchConv,
     SpatialBranchConv,
     _fold_norms,
     prepare,
-    resized_and_joined,
+    resize_and_concatenate,
 )
 from autolabel.models import SegmentationModel, build_model
 
@@ -29,7 +29,7 @@ NETWORKS = [
 
 
 def trained(trunk: str, head: str, fusion: str) -> SegmentationModel:
-    """In float64, with norms that do something."""
+    """A network in float64 with norms that are not the identity."""
     torch.manual_seed(0)
     model = build_model({"trunk": trunk, "head": head, "fusion": fusion, **SMALL}, 5).double().eval()
     for norm in model.modules():
@@ -46,7 +46,7 @@ def trained(trunk: str, head: str, fusion: str) -> SegmentationModel:
 @pytest.mark.slow
 @pytest.mark.parametrize(("trunk", "head", "fusion"), NETWORKS, ids=lambda name: name)
 @pytest.mark.parametrize("size", [(64, 96), (37, 50), (1, 1)], ids=str)
-def test_same_evidence(trunk: str, head: str, fusion: str, size: tuple[int, int]) -> None:
+def test_same_maps(trunk: str, head: str, fusion: str, size: tuple[int, int]) -> None:
     model = trained(trunk, head, fusion)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     prepared = prepare(model, dtype=torch.float64)
@@ -73,14 +73,14 @@ def test_norms_are_gone_where_a_convolution_precedes_them() -> None:
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_lean_head_in_both_forms(split: bool) -> None:
-    """On a CPU and elsewhere: features and auxiliary logits too."""
+def test_optimized_head_in_both_forms(split: bool) -> None:
+    """The forms for CPUs and for other devices: features and auxiliary logits too."""
     model = trained(*NETWORKS[0])
     images = torch.randn(2, 3, 40, 56, dtype=torch.float64)
     with torch.no_grad():
         expected = model.head(model.trunk(images))
         _fold_norms(model)
-        out = LeanOCR(model.head, model.trunk.branch_channels, split=split)(model.trunk.branches(images))
+        out = OptimizedOCR(model.head, model.trunk.branch_channels, split=split)(model.trunk.branches(images))
     for ours, theirs in zip(out, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
@@ -88,7 +88,7 @@ def test_lean_head_in_both_forms(split: bool) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (16, 16), (17, 33), (40, 49)])
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_convolution_of_branches(size: tuple[int, int], kernel: int) -> None:
-    """Against concatenating them, also at the borders, where the convolution reads zeros."""
+    """Compared with concatenation, also at the borders, where the convolution reads zeros."""
     generator = torch.Generator().manual_seed(2)
     channels, stride = (3, 4, 5, 2), (1, 2, 4, 8)
     branches = [
@@ -96,8 +96,8 @@ def test_convolution_of_branches(size: tuple[int, int], kernel: int) -> None:
         for c, s in zip(channels, stride, strict=True)
     ]
     conv = nn.Conv2d(sum(channels), 6, kernel, padding=kernel // 2, dtype=torch.float64).requires_grad_(False)
-    expected = conv(resized_and_joined(branches))
-    assert torch.equal(JoinedConv(conv, channels)(branches), expected)
+    expected = conv(resize_and_concatenate(branches))
+    assert torch.equal(ConcatConv(conv, channels)(branches), expected)
     kind = SpatialBranchConv if kernel == 3 else PointwiseBranchConv
     torch.testing.assert_close(kind(conv, channels)(branches), expected, rtol=0, atol=1e-12)
 

@@ -1,4 +1,4 @@
-"""Any network that gives probabilities can be a teacher; what are none is refused."""
+"""Any network that predicts probabilities can be a teacher; invalid probabilities are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOOK = Codebook(2)
 
 
 class Fake(nn.Module):
-    """Probabilities that depend on the scale and the pixel; the last map is of no class."""
+    """Probabilities that depend on the scale and the pixel; the last map is that of no class."""
 
     num_classes = 2
 
@@ -29,13 +29,13 @@ class Fake(nn.Module):
         self.spoil = spoil
 
     def probabilities(self, images: Tensor, *, scale: float = 1.0) -> Tensor:
-        ramp = torch.linspace(0, 1, images.shape[-1])  # not the same mirrored
+        ramp = torch.linspace(0, 1, images.shape[-1])  # not symmetric
         logits = torch.stack([images[:, 0] * scale, images[:, 1] + ramp, images[:, 2]], dim=1)
         return logits.softmax(dim=1) * self.spoil
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
+def test_scales_and_flipped_images_are_averaged(flip: bool) -> None:
     images = normalise(IMAGES, CARD.mean, CARD.std)
     scales, views = (0.5, 1.0, 2.0), []
     for scale in scales:
@@ -43,10 +43,10 @@ def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
         if flip:
             views.append(Fake().probabilities(images.flip(-1), scale=scale).flip(-1))
     p = torch.stack(views).double().mean(0)
-    found = ProbabilityPredictor(Fake()).mean(images, scales, flip=flip)
-    torch.testing.assert_close(found.double(), p, rtol=1e-5, atol=1e-6)
+    mean = ProbabilityPredictor(Fake()).mean(images, scales, flip=flip)
+    torch.testing.assert_close(mean.double(), p, rtol=1e-5, atol=1e-6)
     codes = InferenceModel(Fake(), CARD, BOOK, scales=scales, flip=flip)(IMAGES)
-    assert torch.equal(codes, encode_probabilities(found, BOOK))
+    assert torch.equal(codes, encode_probabilities(mean, BOOK))
     labels = Predictor(Fake(), CARD, scales=scales, flip=flip, threshold=0.5).train_ids(IMAGES[0].numpy())
     near = ((p[0, :2].amax(0) - 0.5).abs() < 1e-5).numpy()
     expected = np.where(p[0, :2].amax(0) > 0.5, p[0, :2].argmax(0), 255)
@@ -54,7 +54,7 @@ def test_scales_and_mirrored_images_are_averaged(flip: bool) -> None:
     assert set(np.unique(labels)) == {0, 1, 255}
 
 
-def test_every_scale_alone_counts_the_same() -> None:
+def test_all_scales_have_the_same_weight() -> None:
     details = Predictor(Fake(), CARD, scales=(0.5, 1.0)).details(IMAGES[0].numpy())
     assert all((weight == 0.5).all() and weight.shape == (20, 31) for weight in details.attention.values())
     images = normalise(IMAGES[:1], CARD.mean, CARD.std)
@@ -62,13 +62,13 @@ def test_every_scale_alone_counts_the_same() -> None:
 
 
 @pytest.mark.parametrize("spoil", [1.01, 0.9, -1.0, float("nan"), float("inf")])
-def test_what_is_no_probability_is_refused(spoil: float) -> None:
+def test_invalid_probabilities_are_refused(spoil: float) -> None:
     teacher = InferenceModel(Fake(spoil), CARD, BOOK, scales=(1.0,))
     with pytest.raises(DataError, match="are not finite, negative or do not sum to 1 at every pixel"):
         teacher(IMAGES)
 
 
-def test_the_kind_of_network_says_how_it_is_asked() -> None:
+def test_the_predictor_depends_on_the_type_of_network() -> None:
     own = build_model({"trunk": "hrnet_tiny", "head_channels": 8, "key_channels": 4, "attention_channels": 4}, 2)
     cpu = torch.device("cpu")
     assert isinstance(code_predictor(own, cpu), LogitPredictor)

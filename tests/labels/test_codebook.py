@@ -1,4 +1,4 @@
-"""The code book against loops over classes and bins."""
+"""The codebook against loops over classes and bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Huge images by windows: every pixel kept once, and what the whole image gives where the network sees little."""
+"""Large images in windows: every pixel is kept once, and a small receptive field changes no code."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from autolabel.models.resize import resize
 @given(st.integers(1, 3000), st.integers(1, 700), st.data())
 def test_every_pixel_is_kept_once_with_half_an_overlap_around_it(length: int, size: int, data: st.DataObject) -> None:
     overlap = data.draw(st.integers(0, size - 1))
-    found = windows(length, size, overlap)
-    assert [pixel for window in found for pixel in range(length)[window.kept]] == list(range(length))
-    for window in found:
+    result = windows(length, size, overlap)
+    assert [pixel for window in result for pixel in range(length)[window.kept]] == list(range(length))
+    for window in result:
         assert 0 <= window.start <= window.first < window.last <= window.stop <= length
         assert window.stop - window.start <= size
         assert window.start == 0 or window.first - window.start >= overlap // 2
         assert window.stop == length or window.stop - window.last >= overlap // 2
         assert range(length)[window.start : window.stop][window.inner] == range(length)[window.kept]
     if length <= size:
-        assert len(found) == 1
+        assert len(result) == 1
     if size - overlap > 64:
-        assert all(window.start % 64 == 0 for window in found)
-        assert all(window.stop - window.start > size - 64 for window in found if length >= size)
+        assert all(window.start % 64 == 0 for window in result)
+        assert all(window.stop - window.start > size - 64 for window in result if length >= size)
 
 
 class Network(nn.Module):

@@ -1,4 +1,4 @@
-"""Label PNGs in every reader, against Pillow's own encoder, and under damage."""
+"""Label PNGs: read by other readers, compared with Pillow's encoder, and damaged."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_smaller_than_pillows_default_on_rendered_scenes(codec: str, share: floa
 
 
 def test_a_row_is_filtered_as_it_changes_less() -> None:
-    """Up leaves of equal rows nothing; a row of one class beside a patterned one stays as it is."""
+    """Filter Up turns equal rows into zeros; a row of one class below a patterned one is stored as it is."""
     labels = np.zeros((4, 64), np.uint8)
     labels[1:3] = np.arange(64)
     assert png._filtered(labels)[:, 0].tolist() == [UP, UP, UP, NONE]

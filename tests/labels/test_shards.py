@@ -1,4 +1,4 @@
-"""Shards: round trip, repeatable bytes, plain HDF5 for others, and one error for whatever else a file may be."""
+"""Shards: round trip, repeatable bytes, plain HDF5 for other readers, and one error for any other file."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_file_and_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_same_bytes_in_another_process() -> None:
-    code = "import hashlib, tests.labels.test_labels_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
+    code = "import hashlib, tests.labels.test_shards as t; print(hashlib.sha256(t.SHARD).hexdigest())"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == hashlib.sha256(SHARD).hexdigest()
 
@@ -102,7 +102,7 @@ def test_damage_is_noticed_or_harmless() -> None:
             assert unchanged(bytes(damaged)), position
         except DataError:
             noticed += 1
-    assert noticed > len(positions) // 3  # the others lie in room that HDF5 left unused
+    assert noticed > len(positions) // 3  # the others are in space that HDF5 does not use
 
 
 def test_cut_short() -> None:
@@ -228,11 +228,11 @@ def test_link_to_a_good_image_in_another_file(tmp_path: Path) -> None:
 
 
 def test_format_name_is_kept() -> None:
-    assert FORMAT == "autolabel codes"  # files out there carry it
+    assert FORMAT == "autolabel codes"  # existing files have it
 
 
 def test_the_format_says_whether_there_are_second_classes() -> None:
-    """A reader that knows version 1 only refuses what it would misread."""
+    """A reader of version 1 refuses version 2, which it would misread."""
     for book, version in ((Codebook(19), 1), (Codebook(19, second_below=0.95), 2)):
         with h5py.File.in_memory(write_shard(make_items(book, [(3, 4)]), book)) as file:
             assert file.attrs["format_version"] == version
@@ -256,7 +256,7 @@ def test_the_split_is_in_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [1024, 1025, 2048, 2500])
 def test_wide_images_are_deflated_in_strips(width: int) -> None:
-    """Of 256 columns, the last one perhaps narrower; any reader puts them together."""
+    """Blocks have 256 columns, the last one perhaps fewer; any HDF5 reader joins them."""
     book = Codebook(19, second_below=0.9)
     items = make_items(book, [(5, width), (1, width)])
     data = write_shard(items, book)
@@ -269,7 +269,7 @@ def test_wide_images_are_deflated_in_strips(width: int) -> None:
 
 
 def test_shards_of_whole_wide_images_are_read() -> None:
-    """As they were written before."""
+    """Shards of an earlier version, with one block per image."""
     book = Codebook(19)
     ((image_id, codes),) = make_items(book, [(5, 2048)])
     with h5py.File.in_memory(write_shard([(image_id, codes)], book)) as file:

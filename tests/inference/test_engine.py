@@ -1,4 +1,4 @@
-"""The engine with real networks: what it gives is what one image alone would give, however it is run."""
+"""The engine with real networks: the codes are those of each image alone, with any settings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_codes_are_those_of_each_image_alone(teacher: InferenceModel) -> None:
         assert result.bad == []
         for row, (_, codes) in zip(rows, result.codes, strict=True):
             images = normalise(torch.from_numpy(load(row)[None]))
-            expected = encode(multiscale_logits(teacher.evidence.model, images, SCALES), BOOK)[0].numpy()
+            expected = encode(multiscale_logits(teacher.predictor.model, images, SCALES), BOOK)[0].numpy()
             assert codes.dtype == np.uint8
             np.testing.assert_array_equal(codes, expected)
 
@@ -146,7 +146,7 @@ def test_reads_no_further_than_it_must_and_stops_when_closed(teacher: InferenceM
     results = infer_chunks(teacher, endless, load=count, decoders=2)
     for expected in range(5):
         assert next(results).chunk == expected
-    assert len(loaded) <= 5 + 2 + 2 + 2  # given out, ahead, being decoded
+    assert len(loaded) <= 5 + 2 + 2 + 2  # collected, ahead, being decoded
     results.close()
     assert pool_threads() == 0
 
@@ -168,7 +168,7 @@ def test_on_a_gpu_two_batches_are_under_way() -> None:
 
 
 class OnGpu:
-    """A teacher whose device says cuda: batches form as they would there. Sees the size of every batch."""
+    """A teacher with a CUDA device, so that batches form as on a GPU. Records the size of every batch."""
 
     device = torch.device("cuda")
     upload = Upload(torch.device("cpu"))
@@ -225,7 +225,7 @@ def test_bf16_changes_few_labels() -> None:
     model = build_model(TABLE, 5).eval()
     card = WeightsCard(table=model.table, class_names=tuple("abcde"))
     images = torch.from_numpy(np.stack([load(row) for row in ROWS if row.height == 32 and row.width == 48]))
-    with torch.no_grad():  # evidence that varies, unlike a fresh network's
+    with torch.no_grad():  # logits that vary, unlike those of a new network
         torch.nn.init.normal_(model.head.classifier.weight)
         model.head.classifier.bias -= model.forward_scale(normalise(images)).logits.mean(dim=(0, 2, 3))
     single, half = (

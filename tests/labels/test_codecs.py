@@ -1,4 +1,4 @@
-"""The choice of a codec: refused in one line where it cannot be, and never another pixel."""
+"""The choice of a codec: an impossible one is refused in one line, and no codec changes a pixel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_archived_bytes_repeat() -> None:
 
 
 def test_a_map_that_came_out_different_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that changes pixels, whatever its reason."""
+    """A library that changes pixels."""
 
     class Changed:
         def __init__(self, *args: object, **options: object) -> None: ...

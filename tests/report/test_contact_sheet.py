@@ -1,4 +1,4 @@
-"""The sheet of scales: what stands where, and what grey means."""
+"""The sheet of scales: the place of each panel, and the meaning of grey."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_panels_hold_the_images_as_they_are() -> None:
 
 @pytest.mark.parametrize(("low", "high", "key"), [(0, 1, "black 0, white 1"), (-0.5, 3.25, "black -2.25, white 3.25")])
 def test_weights_beyond_one_are_shown_for_what_they_are(low: float, high: float, key: str) -> None:
-    """Those of explicit fusion without softmax; 1 - weight is the other scale's."""
+    """Weights of explicit fusion without softmax; the other scale has 1 - weight."""
     weights = np.linspace(low, high, 60 * 400, dtype=np.float32).reshape(60, 400)
     rows = scale_rows(IMAGE, LABELS, views(weights), COLOURS)
     assert [row[1].caption for row in rows[1:]] == [f"attention at {scale}x, {key}" for scale in ("0.5", "1")]
     limits = min(low, 1 - high), max(high, 1 - low)
-    np.testing.assert_array_equal(rows[1][1].picture, grayscale(weights, limits))
+    np.testing.assert_array_equal(rows[1][1].image, grayscale(weights, limits))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3)])

@@ -13,7 +13,7 @@ import torch
 
 from autolabel.config.schema import RuntimeConfig, TeacherConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, from_env
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, naming_settings
 from autolabel.training.optim import prepare_norms, statistics_differ
 from tests.helpers.hang import HANG_SECONDS
 from tests.helpers.paths import ROOT
@@ -118,8 +118,9 @@ def test_frozen_norms_keep_their_statistics_and_train_the_rest() -> None:
 
 def test_a_batch_that_cannot_be_shared_evenly_is_refused() -> None:
     assert ProcessGroup(size=2).local_batch_size(6) == 3
-    with pytest.raises(ConfigError, match=r"teacher.batch: a batch of 3 cannot be shared evenly by 2 processes"):
-        ProcessGroup(size=2).local_batch_size(3, where=TeacherConfig().place("batch"))
+    refused = pytest.raises(ConfigError, match=r"^teacher\.batch: a batch of 3 cannot be shared evenly by 2 processes")
+    with refused, naming_settings(TeacherConfig().place):
+        ProcessGroup(size=2).local_batch_size(3)
 
 
 def test_the_machine_is_shared_among_its_ranks() -> None:

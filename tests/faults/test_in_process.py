@@ -21,6 +21,7 @@ TRIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", TRIES, ids=lambda fault: fault.__name__)
 def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
     tally: Tally = fault(TRIES[fault], 0, ram)

@@ -79,6 +79,7 @@ def test_weights_bring_their_network_and_classes(weights: Path) -> None:
     assert list(found["fusions"]) == ["single", "explicit"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

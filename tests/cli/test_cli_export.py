@@ -85,6 +85,7 @@ def labels_of(snippet: str) -> np.ndarray:
     return np.asarray(names["labels"])
 
 
+@pytest.mark.slow
 def test_an_artefact_says_what_it_was_trained_on(tmp_path: Path) -> None:
     draft = open_draft(tmp_path / "teacher", "0" * 16)
     draft.write("weights.safetensors", weights_of("single"))
@@ -106,6 +107,7 @@ def test_a_form_that_differs_is_not_handed_over(weights: Path, tmp_path: Path, m
     assert [file.name for file in tmp_path.iterdir()] == [weights.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [

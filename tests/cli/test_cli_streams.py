@@ -57,6 +57,7 @@ def test_a_full_disk_behind_stderr_does_not_cost_the_run(tmp_path: Path) -> None
         assert subprocess.run([*command, "--set=seed=-1"], stdout=subprocess.DEVNULL, stderr=full).returncode == 2
 
 
+@pytest.mark.slow
 def test_paths_that_are_no_text_are_printed(verify: list[str]) -> None:
     environment = {**os.environ, "PYTHONUTF8": "1"}
     result = subprocess.run(verify, env=environment, capture_output=True)
@@ -80,6 +81,7 @@ with catch_signals() as stop:
     assert subprocess.run([sys.executable, "-c", script], stderr=broken_pipe).returncode == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_command_that_only_looks() -> None:
     script = """
 import os, signal, sys

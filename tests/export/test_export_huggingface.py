@@ -40,6 +40,7 @@ def test_segformer_is_exported_from_its_folder(tmp_path: Path) -> None:
     assert len(np.unique(labels[0])) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "args", "says"),
     [

@@ -21,6 +21,7 @@ TRIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", TRIES, ids=lambda fault: fault.__name__)
 def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
     tally: Tally = fault(TRIES[fault], 0, ram)
@@ -28,6 +29,7 @@ def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
     assert tally.tried == TRIES[fault]
 
 
+@pytest.mark.slow
 def test_code_that_is_no_mutant_is_not_caught(ram: Path) -> None:
     assert fault_mutants.control(20, 0, ram).bad == ()
 

@@ -70,6 +70,7 @@ def test_store_survives_kills_at_every_effect(ram: Path) -> None:
     print(done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "first"), [(errno.EIO, 0), (errno.ENOSPC, 3)])
 def test_store_heals_after_a_failing_call(ram: Path, number: int, first: int) -> None:
     points = lambda num: range(first, num, 5)  # noqa: E731  before some effects and after others
@@ -111,6 +112,7 @@ def in_place(root: Path) -> str:
     return str(len(list(name.iterdir())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "message"),
     [(forgetful, "done again"), (untidy, "left over"), (counting, "another digest"), (in_place, "another digest")],

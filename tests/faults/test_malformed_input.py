@@ -13,17 +13,20 @@ from tests.faults import malformed_configs, malformed_manifests
 from tests.faults.fault_malformed_input import run
 
 
+@pytest.mark.slow
 def test_malformed_input_is_refused_or_means_what_it_says(ram: Path) -> None:
     tally = run(1200, 0, ram)
     assert tally.tried == 1200
     assert not tally.bad, "\n".join(tally.bad)
 
 
+@pytest.mark.slow
 def test_a_rule_that_is_not_checked_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "unsafe_path", lambda path: None)
     assert any("images.path = '/etc/passwd': accepted" in line for line in run(1200, 0, ram).bad)
 
 
+@pytest.mark.slow
 def test_an_error_of_another_class_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(row: ImageRow) -> str | None:
         1 // row.width
@@ -41,6 +44,7 @@ def test_a_meaning_that_is_lost_is_found() -> None:
     assert malformed_configs.refusal(kept) == "accepted"
 
 
+@pytest.mark.slow
 def test_there_are_enough_of_them() -> None:
     rng = random.Random(0)
     manifests, experiments = malformed_manifests.cases(rng), malformed_configs.configs(rng)

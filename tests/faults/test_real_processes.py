@@ -20,7 +20,7 @@ from tests.faults import (
 )
 from tests.faults.workshop import Workshop
 
-pytestmark = pytest.mark.xdist_group("faults")
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "says"),
     [
@@ -80,11 +81,13 @@ def test_a_threshold_that_the_asked_for_bins_hold_is_fine(file: Path, tmp_path: 
     assert "unknown trunk" in refused(file, tmp_path / "w", *overrides, code=2)
 
 
+@pytest.mark.slow
 def test_steps_beyond_the_one_asked_for_are_not_judged(file: Path, tmp_path: Path) -> None:
     options = ["--work", tmp_path / "w", "-q", "--set", "label.threshold=0.55"]
     assert call("run", file, "--until", "manifest", *options).exit_code == 0
 
 
+@pytest.mark.slow
 def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
     work, weights = tmp_path / "w", tmp_path / "weights.safetensors"
     start = f"student.weights='{weights}'"
@@ -97,6 +100,7 @@ def test_weights_the_student_starts_from(file: Path, tmp_path: Path) -> None:
     assert "holds head_channels 12; the experiment needs 8" in refused(file, work, start, code=3)
 
 
+@pytest.mark.slow
 def test_data_without_the_labels_a_stage_needs(tmp_path: Path) -> None:
     root, file = tmp_path / "data", tmp_path / "x.toml"
     for folder in ("images", "masks"):

@@ -15,7 +15,7 @@ from autolabel.flow.keys import key_document, stage_key
 from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
 from tests.stages.tiny_pipeline import call, call_json
 
-pytestmark = pytest.mark.xdist_group("fusions")  # one worker builds the fixture
+pytestmark = [pytest.mark.xdist_group("fusions"), pytest.mark.slow]  # one worker builds the fixture
 
 EXPERIMENT = {
     "name": "fusions",

@@ -68,6 +68,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return Run(tmp_path_factory.mktemp("hf"), *request.param)
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_labels_a_student_and_a_report(run: Run) -> None:
     assert run.result["labels"]["count"] == 3
     assert 0 <= run.result["student_miou"] <= 1
@@ -78,6 +79,7 @@ def test_a_run_ends_with_labels_a_student_and_a_report(run: Run) -> None:
     assert call_json("run", run.file, "--work", run.work, "-q")["made"] == []
 
 
+@pytest.mark.slow
 def test_codes_are_the_mean_of_what_all_scales_say(run: Run) -> None:
     data = (run.data("teacher") / "weights.safetensors").read_bytes()
     model, card = network_from_bytes(data, "w")
@@ -104,6 +106,7 @@ def test_codes_are_the_mean_of_what_all_scales_say(run: Run) -> None:
     assert seen == 3
 
 
+@pytest.mark.slow
 def test_what_the_teacher_stage_writes_stands_for_itself(run: Run) -> None:
     manifest = json.loads((run.path("teacher") / "manifest.json").read_text())
     assert manifest["meta"]["never_predicted"] == ["pole", "sign", "person"]
@@ -117,6 +120,7 @@ def test_what_the_teacher_stage_writes_stands_for_itself(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_moving_the_folder_makes_nothing_stale(run: Run, tmp_path: Path) -> None:
     run.teacher.rename(tmp_path / "moved")
     try:
@@ -129,6 +133,7 @@ def test_moving_the_folder_makes_nothing_stale(run: Run, tmp_path: Path) -> None
         (tmp_path / "moved").rename(run.teacher)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["folder", "teacher", "student"])
 def test_predict(run: Run, tmp_path: Path, source: str) -> None:
     image_file = tmp_path / "a.png"
@@ -146,6 +151,7 @@ def test_predict(run: Run, tmp_path: Path, source: str) -> None:
     assert (tmp_path / "out" / "a_attention0.5.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_student_can_be_the_next_teacher(run: Run, tmp_path: Path) -> None:
     weights = run.data("student") / "weights.safetensors"
     file = tmp_path / "next.toml"
@@ -168,6 +174,7 @@ def alone(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "code", "says"),
     [

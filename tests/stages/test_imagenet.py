@@ -53,6 +53,7 @@ def test_a_trunk_without_them_is_refused_before_anything_begins(tmp_path: Path) 
     assert "teacher.weights: no package holds ImageNet weights of trunk 'hrnet_tiny'; trunks with one" in result.stderr
 
 
+@pytest.mark.slow
 def test_licence_and_source_go_wherever_the_weights_go(tmp_path: Path) -> None:
     try:
         importlib.metadata.distribution(LITE0.name)

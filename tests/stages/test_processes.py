@@ -120,6 +120,7 @@ def test_stopped_then_killed_then_finished_by_one_process(tiny: Tiny, tmp_path: 
         assert values == pytest.approx(expected[step] * len(values), rel=1e-9, abs=1e-9), step
 
 
+@pytest.mark.slow
 def test_an_image_that_one_rank_cannot_read_is_one_line(tmp_path: Path) -> None:
     root, work, file = tmp_path / "data", tmp_path / "work", tmp_path / "x.toml"
     rng = np.random.default_rng(0)

@@ -37,6 +37,7 @@ def test_the_manifest_says_how_large_the_images_are(tiny: Tiny) -> None:
     assert sizes == DatasetSizes(ImageCount(12, 12 * 48 * 80), ImageCount(5, 5 * 48 * 80), ImageCount(3, 3 * 48 * 80))
 
 
+@pytest.mark.slow
 def test_a_training_needs_two_checkpoints_and_the_weights() -> None:
     experiment = parse_experiment(experiment_toml(TINY).encode(), where="x", base=Path())
     sizes = DatasetSizes(*[ImageCount(0, 0)] * 3)

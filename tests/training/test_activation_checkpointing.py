@@ -31,6 +31,7 @@ def step(model: nn.Module) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[
     return loss.detach(), gradients, dict(model.named_buffers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", TINY)
 def test_gradients_and_statistics_stay_the_same(trunk: str) -> None:
     plain, thrifty = network(trunk), network(trunk)
@@ -42,6 +43,7 @@ def test_gradients_and_statistics_stay_the_same(trunk: str) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", TINY)
 def test_every_block_runs_twice_in_training_and_once_in_validation(trunk: str) -> None:
     model, runs = network(trunk), [0]

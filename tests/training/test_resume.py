@@ -50,6 +50,7 @@ def uninterrupted(**changes: Any) -> tuple[str, list[dict[str, Any]], list[bytes
     return digest(model), result.history, saved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema: float) -> None:
@@ -85,6 +86,7 @@ def test_the_number_of_loader_threads_does_not_matter(workers: int) -> None:
     assert digest(model) == weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("questions", range(1, 17))  # 7 steps, 3 validations of 3 images
 def test_stopped_anywhere_and_resumed(questions: int) -> None:
     weights, history, _ = uninterrupted(checkpoint_every=100)
@@ -106,6 +108,7 @@ def test_stopping_ends_the_loader_processes() -> None:
     assert stopped.value.signum == 15
 
 
+@pytest.mark.slow
 def test_in_a_new_process() -> None:
     weights, _, saved = uninterrupted()
     code = (
@@ -149,6 +152,7 @@ def without(state: dict[str, Any], part: str, untouched: dict[str, Any]) -> dict
     return {**state, name: value}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> None:
     # fp16 with an overflow in the first step, so that the scaler has something to remember.
@@ -207,6 +211,7 @@ def test_a_checkpoint_runs_no_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ran" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_published_kind_of_network_resumes_too() -> None:
     table = settings(crop=(64, 64), epochs=1, precision="bf16", loss="rmi")
     shape = ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8)

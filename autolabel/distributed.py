@@ -1,8 +1,8 @@
-"""The processes (ranks) that work on one step together, as torchrun starts them; a process by itself is a world of one.
+"""The process group of a torchrun job: the processes (ranks) that work on one step together, or a single process.
 
-Rank 0 alone holds the lock, writes and prints; it tells the others which step to take part in (`flow.following`).
-Every method is a collective unless it says otherwise: all ranks call it, in the same order. In a world of one all of
-them are free.
+Only rank 0 holds the lock, writes and prints; it tells the other ranks which step to run (`flow.worker`). Every method
+is a collective unless its docstring says otherwise: all ranks call it in the same order. In a single process every
+method returns at once.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from autolabel.signals import StopFlag, Stopped
 if TYPE_CHECKING:
     import torch
 
-_HANG = timedelta(minutes=30)  # a collective that takes longer ends the job; a rank that dies does so at once
-_PATIENCE = timedelta(days=2)  # the same where ranks meet after work of their own, which may take long
+_COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # a slower collective ends the job; a dead rank ends it at once
+_BARRIER_TIMEOUT = timedelta(days=2)  # before a barrier, ranks do work of their own that may take long
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 5.0
 _NO_MESSAGE = b"\0"
 
 
 class Counter:
-    """A number that all ranks add to, each from one thread, and see at any time: no collective."""
+    """A number that all ranks add to and read at any time, each from one thread. No collective."""
 
     def __init__(self, store: Any, name: str) -> None:
         self._store, self._name, self._own = store, name, 0
 
     def add(self, amount: int) -> int:
-        """The sum of all that has been added so far, this included."""
+        """Add `amount` and return the sum over all ranks so far."""
         if self._store is None:
             self._own += amount
             return self._own
@@ -47,21 +47,21 @@ class Counter:
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """`local_*`: among the ranks of this machine."""
+    """A rank's place among the ranks of a job; `local_*` counts the ranks of this machine only."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    store: Any = None  # torch.distributed.Store: keys and counters that all ranks see; None in a world of one
-    meeting: Any = None  # torch.distributed.ProcessGroup for `meet`; None in a world of one
+    store: Any = None  # torch.distributed.Store: keys and counters that all ranks see; None in a single process
+    barrier_group: Any = None  # torch.distributed.ProcessGroup for `barrier`; None in a single process
 
     @property
     def is_rank0(self) -> bool:
         return self.rank == 0
 
     def runtime_for_rank(self, runtime: RuntimeConfig) -> RuntimeConfig:
-        """What of the machine is this rank's: one CUDA device, its share of the cores. No collective."""
+        """The settings for this rank: its own CUDA device and its fraction of the cores. No collective."""
         if self.size == 1:
             return runtime
         device = resolve_device(runtime.device)
@@ -75,9 +75,9 @@ class ProcessGroup:
         return runtime.model_copy(update=update)
 
     def local_batch_size(self, batch: int) -> int:
-        """Number of images of a global batch that this rank takes. No collective.
+        """Number of images of a global batch that this rank works on. No collective.
 
-        Raises SettingError where the ranks cannot share it evenly.
+        Raises SettingError if the batch cannot be split evenly.
         """
         if batch % self.size:
             what = f"a batch of {batch} cannot be shared evenly by {self.size} processes"
@@ -85,7 +85,7 @@ class ProcessGroup:
         return batch // self.size
 
     def all_reduce_sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over ranks of a CPU tensor, on every rank; the argument is overwritten."""
+        """The sum of a CPU tensor over all ranks, on every rank; overwrites the argument."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -93,17 +93,18 @@ class ProcessGroup:
         return values
 
     def all_reduce_max(self, value: int) -> int:
+        """The maximum of an integer over all ranks, on every rank."""
         if self.size == 1:
             return value
         import torch
         import torch.distributed as dist
 
-        found = torch.tensor(value, dtype=torch.int64)
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return int(found)
+        maximum = torch.tensor(value, dtype=torch.int64)
+        dist.all_reduce(maximum, dist.ReduceOp.MAX)
+        return int(maximum)
 
     def broadcast_bytes(self, data: bytes | None) -> bytes | None:
-        """What rank 0 gives; the others' argument is ignored."""
+        """Rank 0's data, on every rank; the argument of the others is ignored."""
         if self.size == 1:
             return data
         import numpy as np
@@ -133,29 +134,29 @@ class ProcessGroup:
             tensor.copy_(value.view(tensor.shape))
 
     def asked_to_stop(self, stop: StopFlag) -> int:
-        """The signal that any rank has got, 0 if none: the same answer on all of them."""
+        """The signal that any rank has received, 0 = none; the same result on every rank."""
         return self.all_reduce_max(stop.signum or 0 if stop() else 0)
 
     def check(self, stop: StopFlag) -> None:
-        """Raise Stopped on every rank where any has been asked to stop."""
+        """Raise Stopped on every rank if any rank has been asked to stop."""
         signum = self.asked_to_stop(stop)
         if signum:
             raise Stopped(signum)
 
     def counter(self, name: str) -> Counter:
-        """Starts at 0 the first time that a job asks for the name. No collective."""
+        """The job's counter of this name, initially 0. No collective."""
         return Counter(self.store, f"counter/{name}")
 
     def barrier(self, stop: StopFlag, *, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Wait until all ranks are here, however long their work takes; calls `meanwhile` over and over.
+        """Wait until all ranks are here, however long their work takes, and call `meanwhile` repeatedly.
 
-        Raises Stopped; ends at once where a rank dies.
+        Raises Stopped, and RuntimeError at once if a rank dies.
         """
         if self.size == 1:
             return
         import torch.distributed as dist
 
-        arrival = dist.barrier(self.meeting, async_op=True)
+        arrival = dist.barrier(self.barrier_group, async_op=True)
         while not arrival.is_completed():
             stop.check()
             meanwhile()
@@ -164,12 +165,12 @@ class ProcessGroup:
         meanwhile()
 
     def send(self, number: int, message: bytes | None) -> None:
-        """Rank 0: the `number`-th message to the others; None = there will be no more. No collective."""
+        """On rank 0: send message `number` to all other ranks; None = it is the last one. No collective."""
         if self.size > 1:
             self.store.set(f"message/{number}", _NO_MESSAGE if message is None else message)
 
     def receive(self, number: int, stop: StopFlag) -> bytes | None:
-        """The others: wait for the `number`-th message, for as long as rank 0 needs. No collective."""
+        """On other ranks: wait for message `number`, without a time limit. Raises Stopped. No collective."""
         while not self.store.check([f"message/{number}"]):
             stop.check()
             time.sleep(_POLL_SECONDS)
@@ -177,10 +178,10 @@ class ProcessGroup:
         return None if message == _NO_MESSAGE else message
 
     def claim_first_failure(self) -> bool:
-        """Whether no rank has failed before. No collective."""
+        """Whether this rank is the first one to fail. No collective."""
         try:
             return self.size == 1 or self.store.add("failures", 1) == 1
-        except RuntimeError:  # the store has gone with its process
+        except RuntimeError:  # the process that holds the store has ended
             return True
 
 
@@ -188,7 +189,7 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def from_env(environ: Mapping[str, str]) -> ProcessGroup:
-    """What torchrun says in the environment of its processes, before they have met; otherwise a world of one."""
+    """The process group that torchrun's variables describe, not connected yet; without them a single process."""
     if "TORCHELASTIC_RUN_ID" not in environ or int(environ["WORLD_SIZE"]) == 1:
         return SINGLE_PROCESS
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -197,10 +198,9 @@ def from_env(environ: Mapping[str, str]) -> ProcessGroup:
 
 @contextmanager
 def init(stop: StopFlag) -> Iterator[ProcessGroup]:
-    """The world that this process belongs to, once all of its ranks are there.
+    """Connect this process to the ranks of its job.
 
-    One line for the whole job: of what the ranks raise the first AutolabelError passes; the rest, and being stopped,
-    become AlreadyReported.
+    A job reports one error: the first AutolabelError of any rank passes, all others and Stopped become AlreadyReported.
     """
     world = from_env(os.environ)
     if world.size == 1:
@@ -228,36 +228,36 @@ def _connected(world: ProcessGroup) -> ProcessGroup:
     from torch.distributed.rendezvous import rendezvous
 
     store, _, _ = next(rendezvous("env://"))
-    # With --max-restarts torchrun starts all ranks again and keeps the store: what the dead have left there misleads.
+    # With --max-restarts torchrun starts all ranks again but keeps the store, with keys of the earlier attempt.
     store = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     group = dist.PrefixStore("group", store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, store=group, rank=world.rank, world_size=world.size, timeout=_HANG)
-    meeting = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    ours = dist.PrefixStore("autolabel", store)
-    return ProcessGroup(world.rank, world.size, world.local_rank, world.local_size, ours, meeting)
+    dist.init_process_group(backend, store=group, rank=world.rank, world_size=world.size, timeout=_COLLECTIVE_TIMEOUT)
+    barrier_group = dist.new_group(backend="gloo", timeout=_BARRIER_TIMEOUT)
+    keys = dist.PrefixStore("autolabel", store)
+    return ProcessGroup(world.rank, world.size, world.local_rank, world.local_size, keys, barrier_group)
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:
-    """gloo raises plain RuntimeErrors, which name its source files; all else of torch.distributed has a class."""
+    """Whether another rank has gone. gloo raises RuntimeErrors that name its source files, the rest has a class."""
     import torch.distributed as dist
 
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
 def _lost_peer(world: ProcessGroup, error: RuntimeError, stop: StopFlag) -> Exception:
-    """Whoever started this rank ends it in a moment if another one here has failed, and says so: then be silent."""
+    """The error after a lost peer: silent if another rank reports it or the launcher stops this one in a moment."""
     end = time.monotonic() + _GRACE_SECONDS
     while time.monotonic() < end and not stop():
         time.sleep(_POLL_SECONDS)
     if stop() or not world.claim_first_failure():
         return AlreadyReported(1)
-    reason = str(error).splitlines()[0]
-    return AutolabelError(f"rank {world.rank}", f"lost contact with another ({reason})", "run the same command again")
+    what = f"lost contact with another rank ({str(error).splitlines()[0]})"
+    return AutolabelError(f"rank {world.rank}", what, "run the same command again")
 
 
 def _die_with_parent() -> None:
-    """SIGKILL when the launcher dies, however it does: nobody else would end this process. Linux only."""
+    """Ask for SIGKILL when the launcher dies, because nothing else would end this process. Linux only."""
     import ctypes
 
     prctl = getattr(ctypes.CDLL(None), "prctl", None)

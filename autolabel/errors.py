@@ -1,20 +1,20 @@
-"""Every error a user can cause or meet, with its exit code.
+"""All user-facing errors, with their exit codes.
 
     AutolabelError                 1  something failed at run time
     ├── ConfigError                2  the experiment, an option or a setting is wrong
     │   └── SettingError              the same, before the setting has its full name
     ├── DataError                  3  input data is invalid
-    │   ├── ImageError                a picture cannot be used
+    │   ├── ImageError                an image cannot be used
     │   ├── LabelError                a label map cannot be used
     │   ├── ManifestError             a manifest breaks its schema
     │   └── WeightsError              a weights file cannot be used
-    ├── QualityGateFailed                 4  a quality gate set in the experiment failed
-    ├── ItemsFailed                5  finished, but some items were quarantined
-    ├── StoreError                 1  the disk refused, or an artefact is damaged
+    ├── QualityGateFailed          4  a quality gate set in the experiment failed
+    ├── ItemsFailed                5  the command finished, but some items were quarantined
+    ├── StoreError                 1  the disk failed, or an artefact is damaged
     │   └── CorruptArtefact           bytes differ from what was committed
     ├── TrainingDiverged           1  the loss stayed non-finite
-    ├── ExportError                1  a network could not be exported, or came out different
-    └── Locked                    75  another run holds the work folder
+    ├── ExportError                1  a network could not be exported, or its export differs
+    └── WorkFolderLocked          75  another run holds the work folder
 
 Interruptions are not errors: SIGINT ends with 130 and SIGTERM with 143 (see `autolabel.signals`).
 """
@@ -26,12 +26,12 @@ from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
-    """One line on every terminal: a file name may hold newlines, escape sequences, or bytes that are no text."""
+    """Escape newlines, terminal sequences and undecodable bytes, which a file name may hold: the text is one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class AutolabelError(Exception):
-    """A user-facing error in one line: where it happened, what is wrong, and what to do about it."""
+    """A user-facing error in one line: where it happened, what is wrong, and the remedy."""
 
     exit_code = 1
 
@@ -41,11 +41,11 @@ class AutolabelError(Exception):
         super().__init__(printable(text))
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return type(self), (self.where, self.what, self.remedy)  # crosses process pools
+        return type(self), (self.where, self.what, self.remedy)  # so that pickle restores it across processes
 
 
 class AlreadyReported(Exception):
-    """Another process of the same job has said on stderr what went wrong; this one only ends with `exit_code`."""
+    """Another process of the job has reported the error on stderr; this one only ends with `exit_code`."""
 
     def __init__(self, exit_code: int) -> None:
         self.exit_code = exit_code

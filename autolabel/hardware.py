@@ -1,4 +1,4 @@
-"""What this machine gives us: cores within the cgroup's limit, and the device to compute on."""
+"""The machine's resources: cores within the cgroup's limit, and the device to compute on."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from autolabel.errors import SettingError
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity mask, cut to the cgroup's quota (containers), at least 1."""
+    """Number of cores this process may use: its affinity mask, limited by the cgroup's quota, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()[:2]
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
-        pass  # no cgroup v2: the affinity mask is all there is
+        pass  # without cgroup v2 only the affinity mask counts
     return max(1, cores)
 
 
 def resolve_device(name: str) -> str:
-    """`auto` -> the first CUDA device, else cpu; anything else must exist."""
+    """The device to use: `auto` is CUDA if available, else the CPU. Raises SettingError if there is no such device."""
     import torch
 
     if name == "auto":
@@ -32,23 +32,23 @@ def resolve_device(name: str) -> str:
         raise SettingError("device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
     if device.type not in ("cpu", "cuda"):
         raise SettingError("device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
-    # Not device.index, which is a byte: cuda:256 would be cuda:0.
+    # device.index is a byte, which would turn cuda:256 into cuda:0.
     if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise SettingError("device", f"{name!r} is not on this machine", "use --device cpu")
     return name
 
 
 def pin_threads(threads: int) -> None:
-    """Fix torch's thread count: results are reproducible bit for bit only with the same number (0 = all cores)."""
+    """Set torch's number of threads, 0 = all usable cores. Bitwise equal results need equal numbers."""
     import torch
 
     torch.set_num_threads(threads or usable_cores())
 
 
 def limit_openmp_spin() -> None:
-    """Keep idle OpenMP threads from spinning; call before torch is imported.
+    """Limit how long idle OpenMP threads spin; call this before torch is imported.
 
-    Small networks on a CPU pass thousands of barriers a second. By default threads spin there for milliseconds; where
-    anything else wants the cores, that costs over ten times the time of the work itself.
+    Small networks on a CPU pass thousands of barriers per second. By default threads spin there for milliseconds. When
+    other processes need the cores, this takes over ten times as long as the work itself.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "500")

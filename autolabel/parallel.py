@@ -1,12 +1,10 @@
-"""Work in threads behind a loop, in order and in bounded memory.
-
-Where a pure function runs on many items: threads of this process, or one of joblib's back-ends.
+"""Ordered parallel maps in bounded memory: over threads of this process, or over one of joblib's back-ends.
 
     with ordered_results(function, items, backend="loky", jobs=4) as results:
         for result in results: ...
 
-Results come in the order of the items; only a few items a worker are under way, so memory stays bounded. Processes are
-sent the function and the items, so that both must pickle; they end with the block, however it is left.
+Results come in the order of the items. Each worker has only a few items at a time, so memory stays bounded. Function
+and items are sent to worker processes, so both must pickle. These processes end with the block in any case.
 """
 
 from __future__ import annotations
@@ -33,13 +31,13 @@ Result = TypeVar("Result")
 
 
 class OrderedMap(Generic[Item, Result]):
-    """`map(function, items)` in `workers` threads: results in order, at most `ahead` more items taken than given out.
+    """`map(function, items)` in `workers` threads, with results in order and at most `ahead` items in advance.
 
     with OrderedMap(decode, rows, workers=4, ahead=8) as images:
         for image in images: ...
 
-    `items` is read in the loop's own thread. The first failure seen, in whatever order, ends the loop with the
-    original exception; leaving the `with` block drops what has not begun and waits for what has.
+    `items` is read in the loop's own thread. The first failure seen, in any order, ends the loop with the original
+    exception. Leaving the `with` block drops the items not started yet and waits for those in work.
     """
 
     def __init__(self, function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int) -> None:
@@ -55,14 +53,14 @@ class OrderedMap(Generic[Item, Result]):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Result]:
-        taken = 0
+        num_taken = 0
         for item in self._items:
             self._pending.append(self._pool.submit(self._function, item))
-            taken += 1
-            # What is ready waits for two more items at most, as `items` may be slow; for two and not for one, so that
-            # the threads get ahead again after they fell behind.
-            while len(self._pending) > self._ahead or (taken > 1 and self._pending and self._pending[0].done()):
-                taken = 0
+            num_taken += 1
+            # A ready result waits for at most two more items, because `items` may be slow. Waiting for two instead of
+            # one lets the threads get ahead again after they fell behind.
+            while len(self._pending) > self._ahead or (num_taken > 1 and self._pending and self._pending[0].done()):
+                num_taken = 0
                 yield self._next()
         while self._pending:
             yield self._next()
@@ -75,22 +73,22 @@ class OrderedMap(Generic[Item, Result]):
 
     @property
     def ready(self) -> int:
-        """Results that wait to be taken: near 0 means that the threads are the bottleneck."""
+        """Number of results that wait to be taken; near 0 the threads are the bottleneck."""
         return sum(future.done() for future in self._pending)
 
     @property
     def unfinished(self) -> int:
-        """Items that wait for a thread or are in one."""
+        """Number of items that wait for a thread or are in work."""
         return len(self._pending) - self.ready
 
 
-_AHEAD = 4  # items a worker that are sent out together
+_AHEAD = 4  # items per worker that are sent together
 _POLL_SECONDS = 1.0
 
 
 @contextmanager
 def _loky(jobs: int) -> Iterator[dict[str, Any]]:
-    """Processes of this machine."""
+    """Worker processes on this machine."""
     from joblib.externals.loky import BrokenProcessPool, get_reusable_executor
 
     unfinished = True
@@ -105,7 +103,7 @@ def _loky(jobs: int) -> Iterator[dict[str, Any]]:
 
 
 def _exit_with_parent(parent: int) -> None:
-    """A worker leaves Ctrl-C to its parent, and does not outlive it."""
+    """Make a worker leave Ctrl-C to its parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
@@ -118,24 +116,24 @@ def _exit_with_parent(parent: int) -> None:
 
 @contextmanager
 def _dask(jobs: int) -> Iterator[dict[str, Any]]:
-    """The cluster of dask's own configuration (DASK_SCHEDULER_ADDRESS), or processes of this machine."""
+    """The cluster of dask's own configuration (DASK_SCHEDULER_ADDRESS), or processes on this machine."""
     import dask
     from dask.distributed import Client
 
-    here = {"n_workers": jobs or usable_cores(), "threads_per_worker": 1, "dashboard_address": None}
-    with Client(**({} if dask.config.get("scheduler-address", None) else here)) as client:
+    local = {"n_workers": jobs or usable_cores(), "threads_per_worker": 1, "dashboard_address": None}
+    with Client(**({} if dask.config.get("scheduler-address", None) else local)) as client:
         yield {"n_jobs": jobs or -1, "client": client}
 
 
 @contextmanager
 def _ray(jobs: int) -> Iterator[dict[str, Any]]:
-    """The cluster that RAY_ADDRESS names, or processes of this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
+    """The cluster that RAY_ADDRESS names, or processes on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # ray sends no usage reports
     import ray
     from ray.util.joblib import register_ray
 
-    here = {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
-    ray.init(**({} if "RAY_ADDRESS" in os.environ else here), log_to_driver=False, logging_level="error")
+    local = {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
+    ray.init(**({} if "RAY_ADDRESS" in os.environ else local), log_to_driver=False, logging_level="error")
     try:
         register_ray()
         yield {"n_jobs": jobs or -1}
@@ -144,8 +142,8 @@ def _ray(jobs: int) -> Iterator[dict[str, Any]]:
 
 
 class _Joblib(NamedTuple):
-    start: Callable[[int], AbstractContextManager[dict[str, Any]]]  # yields what joblib.parallel_config takes
-    module: str  # that it needs
+    start: Callable[[int], AbstractContextManager[dict[str, Any]]]  # yields arguments of joblib.parallel_config
+    module: str  # the library it needs
     return_as: str = "generator"
 
 
@@ -158,7 +156,7 @@ BACKENDS = ("threads", *_JOBLIB)
 
 
 def require_backend(name: str) -> None:
-    """Raise SettingError unless there is such a back-end and its library is installed."""
+    """Raise SettingError unless the back-end exists and its library is installed."""
     if name not in BACKENDS:
         raise SettingError("backend", f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
     if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
@@ -169,9 +167,9 @@ def require_backend(name: str) -> None:
 def ordered_results(
     function: Callable[[Item], Result], items: Iterable[Item], *, backend: str, jobs: int
 ) -> Iterator[Iterator[Result]]:
-    """Results of `items` in order, by `jobs` workers (0 = one a usable core, or all of a cluster).
+    """Results of `items` in order, computed by `jobs` workers (0 = one per usable core, or a whole cluster).
 
-    `items` is read in the caller's thread. The first failure ends it with the original exception.
+    `items` is read in the caller's thread. The first failure is raised as the original exception.
     """
     if backend == "threads":
         workers = jobs or usable_cores()
@@ -190,23 +188,23 @@ def ordered_results(
 def _in_batches(
     function: Callable[[Item], Result], items: Iterable[Item], size: int, return_as: str
 ) -> Generator[Result, None, None]:
-    """joblib takes items as fast as workers finish, however slowly results are taken: it gets `size` at a time."""
+    """Give joblib `size` items at a time: it reads items as fast as workers finish, even if no result is taken."""
     from joblib import Parallel, delayed
 
     with Parallel(return_as=return_as, batch_size=1) as pool:
         remaining = iter(items)
-        while some := list(islice(remaining, size)):
-            found = pool(delayed(function)(item) for item in some)
+        while batch := list(islice(remaining, size)):
+            results = pool(delayed(function)(item) for item in batch)
             if return_as == "list":
-                yield from found
+                yield from results
                 continue
-            with closing_quietly(found):
-                yield from found
+            with closing_quietly(results):
+                yield from results
 
 
 @contextmanager
 def closing_quietly(results: Generator[Any, None, None]) -> Iterator[None]:
-    """Ends the work behind `results` with the block, without joblib's advice on work that is given up."""
+    """Close `results`, and so end its work, with the block; suppresses joblib's warning about unfinished work."""
     try:
         yield
     finally:

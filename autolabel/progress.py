@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, elsewhere one line every 30 s or 5 %."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line every 30 s or 5 %."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tqdm import tqdm
 from autolabel.errors import printable
 
 _LINE_SECONDS = 30.0
-_LINE_SHARE = 0.05
+_LINE_FRACTION = 0.05
 
 
 def print_err(line: str) -> None:
-    """A line on stderr, whatever names stand in it.
+    """Print a line to stderr, with unprintable characters escaped.
 
-    A reader that has gone (Ctrl-C ends the `tee` behind a pipe too), or a full disk behind it, must not cost the run.
+    A closed pipe (Ctrl-C ends `tee` too) or a full disk must not end the run.
     """
     try:
         print(printable(line), file=sys.stderr, flush=True)
@@ -29,7 +29,7 @@ def print_err(line: str) -> None:
 
 
 class Progress:
-    """Counts finished items; `fields` (loss, mIoU, queue depths) are shown behind the count.
+    """Counts finished items; `fields` (loss, mIoU, queue depths) are shown after the count.
 
     with Progress(total=400, desc="teacher", unit="step") as bar:
         bar.update(1, loss=2.31)
@@ -56,18 +56,20 @@ class Progress:
 
     def _maybe_line(self) -> None:
         now = time.monotonic()
-        moved = self.done - self._last_done >= _LINE_SHARE * max(self.total, 1)
-        # A short job of many items stays quiet between its first and last line.
+        moved = self.done - self._last_done >= _LINE_FRACTION * max(self.total, 1)
+        # At most one line per second, so that a short job of many items stays quiet.
         due = now - self._last_time >= _LINE_SECONDS or (moved and now - self._last_time >= 1.0)
         if due or self.done >= self.total > self._last_done:
             self._print_line(now)
 
     def _print_line(self, now: float) -> None:
         rate = (self.done - self._initial) / max(now - self._start, 1e-9)
-        left = (self.total - self.done) / rate if rate > 0 else 0.0
+        seconds_left = (self.total - self.done) / rate if rate > 0 else 0.0
         extra = "".join(f", {k} {v}" for k, v in self._fields.items())
-        share = 100 * self.done / max(self.total, 1)
-        print_err(f"{self.desc}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {left:.0f} s left{extra}")
+        percent = 100 * self.done / max(self.total, 1)
+        print_err(
+            f"{self.desc}: {self.done}/{self.total} {self.unit} ({percent:.0f} %), {seconds_left:.0f} s left{extra}"
+        )
         self._last_time, self._last_done = now, self.done
 
     def __enter__(self) -> Progress:

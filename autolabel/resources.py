@@ -1,6 +1,6 @@
 """Files that ship with the program: `configs/`, `pipelines/` and `data_manifest/`.
 
-They lie at the top of the repository for its readers, and inside the package once it is installed.
+They are at the top of the repository, and inside the package once it is installed.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def resource(where: str, name: str) -> bytes:
-    """The bytes of file `name` of a resource folder. Raises FileNotFoundError."""
+    """The bytes of the file `name` in the resource folder `where`. Raises FileNotFoundError."""
     return (folder(where) / name).read_bytes()
 
 
 def names(where: str) -> list[str]:
-    """Sorted file names in a resource folder. Raises FileNotFoundError where there is no such folder."""
+    """Sorted file names in a resource folder. Raises FileNotFoundError."""
     return sorted(file.name for file in folder(where).iterdir() if file.is_file() and file.name[0] not in "._")
 
 
 def folder(name: str) -> Path:
-    """Where a resource folder lies. Raises FileNotFoundError where there is none."""
+    """The path of a resource folder. Raises FileNotFoundError."""
     for parent in (_PACKAGE, _PACKAGE.parent):
         if (parent / name).is_dir():
             return parent / name

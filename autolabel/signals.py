@@ -1,4 +1,4 @@
-"""Being asked to stop: a first SIGINT or SIGTERM raises a flag for the next safe point, a second one ends at once."""
+"""Stop requests: a first SIGINT or SIGTERM sets a flag for the next safe point, a second one ends the process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Stopped(Exception):
-    """Raised at a safe point after a stop was asked for; everything finished so far is on disk."""
+    """Raised at a safe point after a stop request; everything finished so far is on disk."""
 
     def __init__(self, signum: int = signal.SIGTERM) -> None:
         self.signum = int(signum)
@@ -19,11 +19,11 @@ class Stopped(Exception):
 
 
 class StopFlag:
-    """False until a signal arrives; call it to ask, `check()` to raise `Stopped`."""
+    """Records a stop request: calling it returns whether there was one, and `check()` raises `Stopped` after one."""
 
     def __init__(self) -> None:
         self.signum: int | None = None
-        self._since = 0.0  # s, of the monotonic clock
+        self._since = 0.0  # s, monotonic clock
 
     def request(self, signum: int) -> None:
         self._since = time.monotonic()
@@ -33,7 +33,7 @@ class StopFlag:
         return self.signum is not None
 
     def check(self, *, after: float = 0.0) -> None:
-        """Raises Stopped if a stop was asked for, `after` seconds ago or longer."""
+        """Raise Stopped if a stop was requested at least `after` seconds ago."""
         if self.signum is not None and time.monotonic() - self._since >= after:
             raise Stopped(self.signum)
 
@@ -44,9 +44,9 @@ def announcement(signum: int) -> str:
 
 @contextmanager
 def catch_signals(*, quiet: bool = False) -> Iterator[StopFlag]:
-    """Within the block the first SIGINT or SIGTERM sets the flag; the second one acts as if never caught.
+    """Within the block the first SIGINT or SIGTERM sets the flag; a second one has its default effect.
 
-    quiet: whoever passed the signal on has told the user.
+    With `quiet` nothing is printed, because the process that passed the signal on has told the user.
     """
     flag = StopFlag()
 
@@ -55,7 +55,7 @@ def catch_signals(*, quiet: bool = False) -> Iterator[StopFlag]:
         signal.signal(signum, signal.SIG_DFL)
         if quiet:
             return
-        with suppress(OSError, RuntimeError):  # its reader has gone, or a write to it was what the signal interrupted
+        with suppress(OSError, RuntimeError):  # closed pipe, or the signal interrupted a write to stderr
             print(announcement(signum), file=sys.stderr, flush=True)
 
     previous = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}

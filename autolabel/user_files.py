@@ -1,4 +1,4 @@
-"""Files that a user names: whatever is there, reading ends, and a refusal is one line."""
+"""Reading of files that a user names: it always ends, and every failure is a one-line error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from autolabel.errors import AutolabelError
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, opened to read; links are followed.
+    """Open a regular file for reading; links are followed.
 
-    Raises OSError, also for a named pipe, a device or a socket (they may never end, or never begin) and for a name
-    that no file can have.
+    Raises OSError, also for a named pipe, a device or a socket (reading these may block or never end) and for an
+    impossible file name.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -33,7 +33,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def open_user_file(path: Path, error_type: type[AutolabelError], remedy: str = "") -> BufferedReader:
-    """As `open_regular`; raises `error_type` instead of OSError."""
+    """As `open_regular`, but raises `error_type` instead of OSError."""
     with reading(path, error_type, remedy):
         return open_regular(path)
 
@@ -41,15 +41,15 @@ def open_user_file(path: Path, error_type: type[AutolabelError], remedy: str = "
 def read_user_file(
     path: Path, error_type: type[AutolabelError], remedy: str = "", *, at_most: int | None = None, where: object = None
 ) -> bytes:
-    """All bytes of a regular file. Raises `error_type`, also for a file of more than `at_most` bytes.
+    """All bytes of a regular file. Raises `error_type`, also if it has more than `at_most` bytes.
 
-    `where` names the file in the error; by default its path does.
+    `where` names the file in the error, by default its path.
     """
     where = path if where is None else where
     with reading(where, error_type, remedy), open_regular(path) as file:
         data = file.read() if at_most is None else file.read(at_most + 1)
     if at_most is not None and len(data) > at_most:
-        raise error_type(where, f"is larger than {at_most:,} bytes, the most that such a file holds", remedy)
+        raise error_type(where, f"is larger than {at_most:,} bytes, the limit for such a file", remedy)
     return data
 
 
@@ -63,7 +63,7 @@ def read_text(path: Path, error_type: type[AutolabelError], remedy: str = "") ->
 
 @contextmanager
 def reading(where: object, error_type: type[AutolabelError], remedy: str = "") -> Iterator[None]:
-    """An OSError in the block becomes one line of `error_type`."""
+    """Turn an OSError in the block into one line of `error_type`."""
     try:
         yield
     except OSError as error:

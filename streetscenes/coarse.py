@@ -59,4 +59,5 @@ def _erode(mask: Mask, radius: int) -> Mask:
     height, width = mask.shape
     padded = np.pad(mask, radius, constant_values=True)
     rows = np.logical_and.reduce([padded[i : i + height] for i in range(2 * radius + 1)])
-    return np.logical_and.reduce([rows[:, i : i + width] for i in range(2 * radius + 1)])
+    kept: Mask = np.logical_and.reduce([rows[:, i : i + width] for i in range(2 * radius + 1)])
+    return kept

@@ -41,7 +41,8 @@ class Light:
         cosine = np.sum(normal * self.towards, axis=-1)  # not @, because a threaded product may round differently
         facing = np.clip(cosine, 0, 1)[..., None]
         upward = 0.8 + 0.2 * normal[..., 1:2]  # surfaces that face the sky get more light
-        return colour * (self.ambient * upward + self.sun * facing)
+        lit: Array = colour * (self.ambient * upward + self.sun * facing)
+        return lit
 
     def through_air(self, colour: Array, depth: Array) -> Array:
         """Colours (..., 3) seen from `depth` (...) metres away."""

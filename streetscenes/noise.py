@@ -23,7 +23,8 @@ def fractal_tile(exponent: float) -> Field:
     radius = np.hypot(np.fft.fftfreq(TILE)[:, None], np.fft.rfftfreq(TILE)[None]) * TILE
     radius[0, 0] = np.inf
     field = np.fft.irfft2(waves / radius**exponent, s=(TILE, TILE))
-    return (field / field.std()).astype(np.float32)
+    normalised: Field = (field / field.std()).astype(np.float32)
+    return normalised
 
 
 def look_up(tile: Field, x: Array, y: Array) -> Field:

@@ -18,11 +18,13 @@ Layers = tuple[tuple[Array, Array], ...]  # (outline in the unit square, colour)
 
 
 def _bar(width: float, height: float, x: float = 0.0, y: float = 0.0) -> Array:
-    return BOX * np.array([width, height]) + np.array([x, y])
+    outline: Array = BOX * np.array([width, height]) + np.array([x, y])
+    return outline
 
 
 def _dot(radius: float, x: float, y: float) -> Array:
-    return circle(10) * radius + np.array([x, y])
+    outline: Array = circle(10) * radius + np.array([x, y])
+    return outline
 
 
 PLATES: dict[str, Layers] = {

@@ -155,4 +155,5 @@ def _develop(colour: Field, light: Light, rng: np.random.Generator) -> npt.NDArr
     tones = np.sqrt(np.clip(colour * np.float32(light.exposure / _BRIGHTEST), 0, 1))
     display = _tones()[(tones * (_TONES - 1)).astype(np.int16)]
     display += rng.standard_normal(display.shape, np.float32) * np.float32(light.noise)
-    return (np.clip(display, 0, 1) * 255 + 0.5).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = (np.clip(display, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return pixels

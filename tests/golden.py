@@ -181,7 +181,7 @@ def sha256(text: str) -> str:
 
 
 def networks() -> dict[str, str]:
-    """Of each network a digest of its state dict's names, types and shapes; or that the combination is refused."""
+    """Per network: a digest of the names, types and shapes in its state dict, or a note that it is refused."""
     from autolabel.models.fusion import FUSIONS
     from autolabel.models.heads import HEADS
     from autolabel.models.trunks import TRUNKS

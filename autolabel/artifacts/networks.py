@@ -31,7 +31,12 @@ class TrainingMeta(Origin):
     images: int
     trained_on: str  # for people: "fine + auto"
     miou: float | None
-    never_predicted: NotRequired[list[str]]  # classes, of a network that is taken as it is
+
+
+class UntrainedMeta(TrainingMeta):
+    """For a network that is taken as it is."""
+
+    never_predicted: list[str]  # classes
 
 
 class TrainedOn(TypedDict):

@@ -1,6 +1,7 @@
-"""One label set against another: auto labels against coarse ones, either against the truth.
+"""Comparison of two label sets of the same images.
 
-What became of a label set: the same images labelled before and after, by the teachers of two rounds.
+`Comparison` measures labels against reference labels: auto labels against coarse ones, or either against the truth.
+`LabelDiff` measures how the labels of one round differ from those of the round before.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from numpy.typing import NDArray
 
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.iou import evaluation_result, iou, mean_iou, precision, recall
-from autolabel.evaluation.numbers import by_name, number, ratio, share
+from autolabel.evaluation.numbers import by_name, fraction, number, ratio
 
 
 class Confusion(TypedDict):
     label: str  # class of the reference
-    prediction: str  # class given instead
+    prediction: str  # class of the compared label
     pixels: int
-    share: float  # of the reference class's pixels that got any label
+    share: float  # fraction of the reference class's pixels that have any label
 
 
 class ComparisonResult(TypedDict):
-    """A "valid" pixel is one that the compared label set labels; shares lie in 0..1, None means not defined."""
+    """A "valid" pixel is one that the compared label set labels. Fractions lie in 0..1, None means not defined."""
 
     images: int
     pixels: int
     reference_pixels: int  # labelled in the reference
-    coverage: float | None  # share of all pixels that are valid
-    beyond: float | None  # share of all pixels that are valid where the reference is silent
-    valid: float | None  # share of reference pixels that are valid
-    agree: float | None  # share of reference pixels that are valid and right
-    accuracy: float | None  # share of valid reference pixels that are right
+    coverage: float | None  # fraction of all pixels that are valid
+    beyond: float | None  # fraction of all pixels that are valid and unlabelled in the reference
+    valid: float | None  # fraction of reference pixels that are valid
+    agree: float | None  # fraction of reference pixels that are valid and right
+    accuracy: float | None  # fraction of valid reference pixels that are right
     miou: float | None  # an ignored pixel counts as a miss
     miou_valid: float | None  # over valid pixels only: what training sees
     iou: dict[str, float | None]
@@ -45,7 +46,7 @@ class ComparisonResult(TypedDict):
 
 
 class Comparison:
-    """Compares label maps with reference maps of the same images; one `add` an image."""
+    """Compares label maps with reference maps of the same images; call `add` once per image."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
@@ -67,11 +68,11 @@ class Comparison:
             images=self._images,
             pixels=self._pixels,
             reference_pixels=int(matrix.sum()),
-            coverage=share(self._valid, self._pixels),
-            beyond=share(self._valid - square.sum(), self._pixels),
-            valid=share(square.sum(), matrix.sum()),
-            agree=share(hits, matrix.sum()),
-            accuracy=share(hits, square.sum()),
+            coverage=fraction(self._valid, self._pixels),
+            beyond=fraction(self._valid - square.sum(), self._pixels),
+            valid=fraction(square.sum(), matrix.sum()),
+            agree=fraction(hits, matrix.sum()),
+            accuracy=fraction(hits, square.sum()),
             miou=strict["miou"],
             miou_valid=number(mean_iou(square)),
             iou=strict["iou"],
@@ -86,7 +87,7 @@ class Comparison:
 def top_confusions(
     matrix: NDArray[np.integer] | Sequence[Sequence[int]], names: Sequence[str], *, limit: int = 10
 ) -> list[Confusion]:
-    """The class pairs most often confused, by pixels; pixels predicted as ignore are left out."""
+    """The class pairs with the most confused pixels; pixels predicted as ignore are left out."""
     square = np.asarray(matrix)[:, : len(names)].copy()
     labelled = square.sum(axis=1)
     np.fill_diagonal(square, 0)
@@ -105,20 +106,20 @@ def top_confusions(
 
 
 class LabelDiffResult(TypedDict):
-    """Shares are of all pixels unless said otherwise; None means not defined."""
+    """Figures are fractions of all pixels unless a comment says otherwise; None means not defined."""
 
     images: int
     pixels: int
     coverage_before: float | None  # labelled before
     coverage_after: float | None
-    same: float | None  # of one class in both, or ignored in both
+    same: float | None  # same class in both, or ignored in both
     gained: float | None  # ignored before, labelled after
     lost: float | None  # labelled before, ignored after
     switched: float | None  # labelled in both, as different classes
-    agree: float | None  # share of the pixels labelled in both that have the same class
+    agree: float | None  # fraction of the pixels labelled in both that have the same class
     before: dict[str, float | None]  # by class
     after: dict[str, float | None]
-    iou: dict[str, float | None]  # by class: pixels of it in both, among those of it in either
+    iou: dict[str, float | None]  # by class: pixels of the class in both over pixels of it in either
 
 
 class RoundChange(LabelDiffResult):
@@ -128,12 +129,12 @@ class RoundChange(LabelDiffResult):
 
 
 class LabelDiff:
-    """Compares two label maps of the same image; one `add` an image."""
+    """Compares two label maps of the same images; call `add` once per image."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         count = len(self._names) + 1
-        self._matrix = np.zeros((count, count), np.int64)  # rows: before, columns: after; the last of each: ignored
+        self._matrix = np.zeros((count, count), np.int64)  # rows: before, columns: after; the last ones: ignored
         self._images = 0
 
     def add(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
@@ -151,13 +152,13 @@ class LabelDiff:
         return LabelDiffResult(
             images=self._images,
             pixels=int(pixels),
-            coverage_before=share(before.sum(), pixels),
-            coverage_after=share(after.sum(), pixels),
-            same=share(np.trace(matrix), pixels),
-            gained=share(matrix[-1, :-1].sum(), pixels),
-            lost=share(matrix[:-1, -1].sum(), pixels),
-            switched=share(both.sum() - hits.sum(), pixels),
-            agree=share(hits.sum(), both.sum()),
+            coverage_before=fraction(before.sum(), pixels),
+            coverage_after=fraction(after.sum(), pixels),
+            same=fraction(np.trace(matrix), pixels),
+            gained=fraction(matrix[-1, :-1].sum(), pixels),
+            lost=fraction(matrix[:-1, -1].sum(), pixels),
+            switched=fraction(both.sum() - hits.sum(), pixels),
+            agree=fraction(hits.sum(), both.sum()),
             before=by_name(self._names, ratio(before, pixels)),
             after=by_name(self._names, ratio(after, pixels)),
             iou=by_name(self._names, ratio(hits, before + after - hits)),

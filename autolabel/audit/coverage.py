@@ -1,4 +1,4 @@
-"""How much is labelled, and as what: class balance by label layer, and why pixels were ignored."""
+"""Coverage of the labels: class balance per label layer, and the reasons why pixels are ignored."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.evaluation.numbers import by_name, ratio, share
+from autolabel.evaluation.numbers import by_name, fraction, ratio
 
-_ALARM = 0.9  # a class that lost more than this share of its pixels is named
+_ALARM = 0.9  # fraction: a class that lost more of its pixels raises an alarm
 
 
 class Layer(TypedDict):
@@ -19,16 +19,16 @@ class Layer(TypedDict):
     ignored_share: float | None  # of all pixels
     share: dict[str, float | None]  # by class, of all pixels
     balance: dict[str, float | None]  # by class, of the labelled pixels
-    images_with: dict[str, int]  # by class: images that hold at least one pixel of it
+    images_with: dict[str, int]  # by class: images with at least one pixel of it
 
 
 class CoverageResult(TypedDict):
     classes: list[str]
-    layers: dict[str, Layer]  # "fine", "coarse", "auto", "truth": those that were added, in that order
+    layers: dict[str, Layer]  # "coarse", "auto", "fine", "truth", as far as they were added
 
 
 class ClassBalance:
-    """Class balance from the pixel counts of label files; one `add` a file, no pixels needed."""
+    """Class balance from the pixel counts of label files; call `add` once per file."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
@@ -37,7 +37,7 @@ class ClassBalance:
         self._images: dict[str, int] = {}
 
     def add(self, layer: str, counts: Sequence[int] | NDArray[np.integer]) -> None:
-        """Count one label of a layer; `counts` are pixels a class, then ignored pixels, (K + 1,)."""
+        """Count one label of a layer; `counts` (K + 1,) holds the pixels per class, then the ignored pixels."""
         row = np.asarray(counts, np.int64)
         assert row.shape == (len(self._names) + 1,), f"{row.shape[0]} counts for {len(self._names)} classes"
         self._counts[layer] = self._counts.get(layer, np.zeros_like(row)) + row
@@ -55,7 +55,7 @@ class ClassBalance:
         return Layer(
             images=self._images[layer],
             pixels=int(counts.sum()),
-            ignored_share=share(counts[-1], counts.sum()),
+            ignored_share=fraction(counts[-1], counts.sum()),
             share=by_name(self._names, ratio(labelled, counts.sum())),
             balance=by_name(self._names, ratio(labelled, labelled.sum())),
             images_with=dict(zip(self._names, self._present[layer][:-1].tolist(), strict=True)),
@@ -63,7 +63,7 @@ class ClassBalance:
 
 
 def never_labelled(coverage: CoverageResult) -> list[str]:
-    """Classes that people labelled and the auto labels hold no pixel of: a student will not learn them from those."""
+    """Classes that people labelled but no auto label holds: a student cannot learn them from auto labels."""
     layers = dict(coverage["layers"])
     auto = layers.pop("auto", None)
     if auto is None or not auto["images"]:
@@ -80,15 +80,15 @@ class Reason(TypedDict):
 class IgnoredResult(TypedDict):
     pixels: int
     ignored: int
-    reasons: dict[str, Reason]  # as `autolabel.labels.threshold.reasons` names them; they add up to `pixels`
-    lost: dict[str, float | None]  # by class: share of the pixels the teacher gave it that ended as ignore
-    alarms: list[str]  # one line a class that lost nearly everything
+    reasons: dict[str, Reason]  # by pixel outcome (`labels.threshold.PIXEL_OUTCOMES`); they add up to `pixels`
+    lost: dict[str, float | None]  # by class: fraction of the pixels predicted as it that ended as ignore
+    alarms: list[str]  # one line per class that lost nearly everything
 
 
 class IgnoredLedger:
-    """Why pixels are ignored, in total and by the class the teacher would have given them."""
+    """Counts the reasons why pixels are ignored, in total and by the class that the teacher predicted."""
 
-    LABELLED = ("kept", "filled")  # the reasons that are none: such pixels carry a class
+    LABELLED = ("kept", "filled")  # outcomes of pixels that carry a class
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
@@ -97,15 +97,15 @@ class IgnoredLedger:
         self._lost = np.zeros_like(self._won)
 
     def add(self, reasons: Mapping[str, int]) -> None:
-        """Count one image by the pixels of every reason."""
+        """Count one image: its number of pixels by outcome."""
         for reason, pixels in reasons.items():
             self._reasons[reason] = self._reasons.get(reason, 0) + pixels
 
     def add_maps(self, final: NDArray[np.uint8], winner: NDArray[np.uint8]) -> None:
-        """Count what each class lost in one image, from train ids (H, W), ignore = 255.
+        """Count the pixels that each class lost in one image, from train ids (H, W), ignore = 255.
 
-        `final` is the label as written, `winner` the teacher's class whatever its probability. Optional: without it
-        `lost` stays undefined.
+        `final` is the label as written; `winner` is the teacher's class at any probability. Without a call, `lost`
+        stays undefined.
         """
         count = len(self._names)
         won = np.minimum(winner, count)
@@ -118,7 +118,7 @@ class IgnoredLedger:
         return IgnoredResult(
             pixels=pixels,
             ignored=sum(count for reason, count in self._reasons.items() if reason not in self.LABELLED),
-            reasons={name: Reason(pixels=n, share=share(n, pixels)) for name, n in self._reasons.items()},
+            reasons={name: Reason(pixels=n, share=fraction(n, pixels)) for name, n in self._reasons.items()},
             lost=lost,
             alarms=[
                 f"{name} lost {100 * part:.0f} % of the pixels that the teacher gave it"

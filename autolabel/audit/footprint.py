@@ -1,9 +1,7 @@
-"""Sizes for people, in decimal units (1 kB = 1000 bytes), as disks and papers count.
+"""Size of the labels on disk, compared with other ways to keep them.
 
-What the labels weigh, beside what the alternatives would.
-
-Measured bytes come from files; everything else is arithmetic and carries its formula as text. "Soft" alternatives
-keep K numbers a pixel. All units are decimal.
+Measured bytes come from files. All other sizes are computed and carry their formula as text. "Soft" alternatives keep K
+numbers per pixel. Units are decimal (1 kB = 1000 bytes).
 """
 
 from __future__ import annotations
@@ -12,13 +10,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TypedDict
 
-from autolabel.evaluation.numbers import share
+from autolabel.evaluation.numbers import fraction
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def decimal_bytes(size: float) -> str:
-    """Three significant digits: 15.6 kB, 334 MB, 3.19 TB; whole bytes below 1 kB."""
+    """Format a size with three significant digits: 15.6 kB, 334 MB, 3.19 TB; whole bytes below 1 kB."""
     value, unit = float(size), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:  # 999.5 would be printed as 1000
         value, unit = value / 1000, unit + 1
@@ -45,15 +43,15 @@ class Alternative(TypedDict):
     name: str
     formula: str
     bytes: int
-    times: float | None  # how many times the measured (or extrapolated) label bytes
+    times: float | None  # the size as a multiple of the measured or extrapolated label bytes
 
 
 class Extrapolation(TypedDict):
     name: str
     images: int
     pixels_per_image: float
-    labels_bytes: int  # at this set's bits a pixel: an upper estimate for larger images
-    labels_bytes_outline: int  # growing with the side of an image, as outlines do: the lower estimate
+    labels_bytes: int  # at this set's bits per pixel: an upper estimate for larger images
+    labels_bytes_outline: int  # growing with the side of an image, as outlines do: a lower estimate
     codes_bytes: int | None
     alternatives: list[Alternative]
 
@@ -81,7 +79,7 @@ class _Sum:
 
 
 class Footprint:
-    """Adds up label files; one `add` a file."""
+    """Adds up label files; call `add` once per file."""
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
@@ -95,7 +93,7 @@ class Footprint:
         total.pixels += width * height
 
     def result(self, *, codes_bytes: int | None = None) -> FootprintResult:
-        """Gather the ledger; `codes_bytes` is the measured size of the teacher's codes for the same images."""
+        """Gather the figures; `codes_bytes` is the measured size of the teacher's codes for the same images."""
         total = _Sum()
         for group in self._groups.values():
             total.labels += group.labels
@@ -106,10 +104,10 @@ class Footprint:
             labels=total.labels,
             bytes=total.bytes,
             pixels=total.pixels,
-            bytes_per_label=share(total.bytes, total.labels),
-            bits_per_pixel=share(8 * total.bytes, total.pixels),
+            bytes_per_label=fraction(total.bytes, total.labels),
+            bits_per_pixel=fraction(8 * total.bytes, total.pixels),
             codes_bytes=codes_bytes,
-            codes_bits_per_pixel=None if codes_bytes is None else share(8 * codes_bytes, total.pixels),
+            codes_bits_per_pixel=None if codes_bytes is None else fraction(8 * codes_bytes, total.pixels),
             groups=[_group(name, group) for name, group in sorted(self._groups.items())],
             alternatives=_alternatives(
                 f"{total.pixels:,}", total.pixels, classes=self._num_classes, beside=total.bytes
@@ -147,7 +145,7 @@ def _extrapolate(
 
 
 def _alternatives(text: str, pixels: int, *, classes: int, beside: int) -> list[Alternative]:
-    """The arithmetic of keeping the labels otherwise, uncompressed; `text` spells `pixels` out in each formula."""
+    """Uncompressed sizes of other layouts; `text` stands for `pixels` in each formula."""
     layouts = {
         f"{classes} × float32": (classes, 4),
         f"{classes} × float16": (classes, 2),
@@ -159,14 +157,14 @@ def _alternatives(text: str, pixels: int, *, classes: int, beside: int) -> list[
             name=name,
             formula=f"{text} pixels × {numbers} × {width} B = {decimal_bytes(pixels * numbers * width)}",
             bytes=pixels * numbers * width,
-            times=share(pixels * numbers * width, beside),
+            times=fraction(pixels * numbers * width, beside),
         )
         for name, (numbers, width) in layouts.items()
     ]
 
 
 def _two_terabytes() -> str:
-    """Why the figure known from the literature is not in the table."""
+    """Explain why the figure known from the literature is not in the table."""
     sizes = [decimal_bytes(_REFERENCE_IMAGES * 1920 * 1080 * 19 * width) for width in (4, 2, 1)]
     return (
         "The often quoted 2 TB (20,000 images of 1920 × 1080, 19 classes) equals no raw size: "
@@ -180,6 +178,6 @@ def _group(name: str, total: _Sum) -> Group:
         labels=total.labels,
         bytes=total.bytes,
         pixels=total.pixels,
-        bytes_per_label=share(total.bytes, total.labels),
-        bits_per_pixel=share(8 * total.bytes, total.pixels),
+        bytes_per_label=fraction(total.bytes, total.labels),
+        bits_per_pixel=fraction(8 * total.bytes, total.pixels),
     )

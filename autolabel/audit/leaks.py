@@ -1,4 +1,4 @@
-"""Leak guard: figures measured on images that trained the teacher say nothing."""
+"""Leak guard: figures measured on images that trained the teacher are worthless."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypedDict
 
 class LeakResult(TypedDict):
     leaked: list[str]  # sorted
-    complete: bool  # whether all that trained the teacher is known
+    complete: bool  # whether all of the teacher's training images are known
     warning: str | None
 
 
 def leak_guard(training: Iterable[str], validation: Iterable[str], *, complete: bool = True) -> LeakResult:
-    """Which validation images trained the teacher; both sides are image ids, or both are content digests.
+    """Find the validation images that trained the teacher; both sides are image ids, or both are content digests.
 
-    Digests also find a copy of the same picture under another name. `complete` is False where the teacher began with
-    weights from elsewhere: then no leak found does not mean that there is none.
+    Digests also match a copy of an image under another name. `complete` is False where the teacher started from weights
+    of unknown training: then there may be leaks that nobody can find.
     """
     held_out = set(validation)
     leaked = sorted(held_out & set(training))

@@ -1,4 +1,4 @@
-"""Which threshold to choose: how much is kept and how much of it is right, measured on held-out fine labels."""
+"""Fraction of pixels kept and their precision at every threshold, measured on held-out fine labels."""
 
 from __future__ import annotations
 
@@ -8,47 +8,48 @@ from typing import NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.evaluation.numbers import number, ratio, share
+from autolabel.evaluation.numbers import fraction, number, ratio
 
 
 class ClassPoint(TypedDict):
-    kept: float | None  # share of the pixels given this class that have p > threshold
-    precision: float | None  # share of those kept that are right
+    kept: float | None  # fraction of the pixels predicted as this class that have p > threshold
+    precision: float | None  # fraction of the kept pixels that are right
 
 
 class ThresholdPoint(TypedDict):
     threshold: float
     pixels: int  # kept
-    kept: float | None  # share of labelled pixels with p > threshold
+    kept: float | None  # fraction of labelled pixels with p > threshold
     precision: float | None  # P[right | p > threshold]
     classes: dict[str, ClassPoint]
 
 
 class SecondClassPoint(TypedDict):
-    """Of the second most probable classes, where they were kept."""
+    """Figures of the second most probable classes, where the codes keep them."""
 
-    kept: float | None  # share of labelled pixels that have one
-    wrong: int  # those of them whose first class is wrong
-    right: float | None  # share of these whose second class is right
+    kept: float | None  # fraction of labelled pixels that have a second class
+    wrong: int  # number of these pixels whose first class is wrong
+    right: float | None  # fraction of these wrong pixels whose second class is right
 
 
 class ThresholdCurveResult(TypedDict):
     images: int
-    pixels: int  # labelled ones
-    thresholds: list[ThresholdPoint]  # 0 first (every prediction kept), then every bin edge, ascending
+    pixels: int  # labelled pixels
+    thresholds: list[ThresholdPoint]  # 0 (every prediction is kept), then every bin edge, ascending
     second: NotRequired[SecondClassPoint]  # where the codes hold second classes
 
 
 class ThresholdCurve:
-    """Precision and kept share at every bin edge, from codes and fine labels of the same images."""
+    """Counts codes against fine labels of the same images; call `add` once per image."""
 
     def __init__(self, names: Sequence[str], edges: Sequence[float]) -> None:
         """`edges` are the ascending bin edges of the codes: bin b holds edges[b - 1] < p <= edges[b]."""
-        assert list(edges) == sorted(edges), "edges ascend"
+        assert list(edges) == sorted(edges), "edges must ascend"
         self._names, self._edges = list(names), list(edges)
         self._counts = np.zeros((2, len(self._names), len(self._edges) + 1), np.int64)  # wrong/right, class, bin
         self._images = self._pixels = 0
-        self._seconds: NDArray[np.int64] | None = None  # pixels: with a second class, of these wrong, of these right
+        # Pixels with a second class; those of them with a wrong first class; those of these with a right second class.
+        self._seconds: NDArray[np.int64] | None = None
 
     def add(
         self,
@@ -58,8 +59,10 @@ class ThresholdCurve:
         label: NDArray[np.uint8],
         second: NDArray[np.integer] | None = None,
     ) -> None:
-        """Count one image: winning classes (ignore: no prediction), their probability bins and the label, (H, W);
-        second classes (ignore: none) where codes hold them."""
+        """Count one image from maps (H, W): winning classes (ignore = no prediction), their probability bins, label.
+
+        `second` holds the second classes (ignore = none) where the codes keep them.
+        """
         count, width = len(self._names), len(self._edges) + 1
         labelled = label < count
         used = labelled & (classes < count)
@@ -69,8 +72,8 @@ class ThresholdCurve:
         if second is not None:
             kept = used & (second < count)
             wrong = kept & (classes != label)
-            found = [np.count_nonzero(part) for part in (kept, wrong, wrong & (second == label))]
-            self._seconds = np.array(found) + (0 if self._seconds is None else self._seconds)
+            counts = [np.count_nonzero(mask) for mask in (kept, wrong, wrong & (second == label))]
+            self._seconds = np.array(counts) + (0 if self._seconds is None else self._seconds)
         self._images += 1
         self._pixels += int(np.count_nonzero(labelled))
 
@@ -81,19 +84,21 @@ class ThresholdCurve:
         result = ThresholdCurveResult(images=self._images, pixels=self._pixels, thresholds=thresholds)
         if self._seconds is not None:
             kept, wrong, right = self._seconds.tolist()
-            result["second"] = SecondClassPoint(kept=share(kept, self._pixels), wrong=wrong, right=share(right, wrong))
+            result["second"] = SecondClassPoint(
+                kept=fraction(kept, self._pixels), wrong=wrong, right=fraction(right, wrong)
+            )
         return result
 
     def _at(self, threshold: float, counts: NDArray[np.int64], everything: NDArray[np.int64]) -> ThresholdPoint:
         kept = counts.sum(axis=0)  # (K,)
-        shares, precisions = ratio(kept, everything.sum(axis=0)), ratio(counts[1], kept)
+        fractions, precisions = ratio(kept, everything.sum(axis=0)), ratio(counts[1], kept)
         return ThresholdPoint(
             threshold=float(threshold),
             pixels=int(kept.sum()),
-            kept=share(kept.sum(), self._pixels),
-            precision=share(counts[1].sum(), kept.sum()),
+            kept=fraction(kept.sum(), self._pixels),
+            precision=fraction(counts[1].sum(), kept.sum()),
             classes={
-                name: ClassPoint(kept=number(part), precision=number(right))
-                for name, part, right in zip(self._names, shares.tolist(), precisions.tolist(), strict=True)
+                name: ClassPoint(kept=number(value), precision=number(right))
+                for name, value, right in zip(self._names, fractions.tolist(), precisions.tolist(), strict=True)
             },
         )

@@ -1,4 +1,4 @@
-"""Class sets: names, palette, and the mapping between a data set's own ids and train ids 0..K-1."""
+"""Class sets: names, palettes, and the mapping between a data set's own ids and train ids 0..K-1."""
 
 from autolabel.classes.class_set import IGNORE, ClassSet
 from autolabel.classes.files import id_of_name, mapillary_classes, parse_class_file, read_class_set

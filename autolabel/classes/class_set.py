@@ -1,4 +1,4 @@
-"""What a class set is, and its 256-entry tables."""
+"""A class set and its tables of 256 entries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ClassSet:
     """The K classes of a data set, in train-id order.
 
     `ids[k]` is the id that the data set's label files use for train id k. `ignored_ids` are the other ids that may
-    stand in a label file and mean "no class"; every id in neither is a mistake in the file. Raises ValueError.
+    stand in a label file and mean "no class"; any other id in a label file is an error. Raises ValueError.
     """
 
     name: str
@@ -45,30 +45,30 @@ class ClassSet:
         return table
 
     def legal(self) -> NDArray[np.bool_]:
-        """(256,) table: may this id stand in a label file?"""
+        """(256,) table: whether an id may stand in a label file."""
         table = np.zeros(256, bool)
         table[[*self.ids, *self.ignored_ids]] = True
         return table
 
     def to_id(self) -> NDArray[np.uint8]:
-        """(256,) table from train id to the data set's id; all that is no class gives the first ignored id."""
+        """(256,) table from train id to the data set's id; values that are no class give the first ignored id."""
         table = np.full(256, self.ignored_ids[0], np.uint8)
         table[: self.num_classes] = self.ids
         return table
 
     def colours(self) -> NDArray[np.uint8]:
-        """(256, 3) RGB by train id; black for all that is no class."""
+        """(256, 3) RGB by train id; black for values that are no class."""
         table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = self.palette
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able values; tuples become lists once written."""
+        """JSON-able values; tuples become lists when written."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, table: object, where: object = "class set") -> ClassSet:
-        """The inverse of `to_dict`, also after JSON. Raises ManifestError."""
+        """The inverse of `to_dict`, also after a round trip through JSON. Raises ManifestError."""
         fields = {"name", "names", "palette", "ids", "ignored_ids"}
         if not isinstance(table, Mapping) or set(table) != fields:
             raise ManifestError(where, f"a class set has the keys {', '.join(sorted(fields))}")
@@ -91,7 +91,7 @@ def _tuple(value: object) -> tuple[Any, ...]:
 
 
 def _problems(classes: ClassSet) -> Iterator[str]:
-    """What is wrong with a class set, the first thing first; nothing where it is sound."""
+    """Yield the problems of a class set, most basic first."""
     if not isinstance(classes.name, str) or not classes.name:
         yield "a class set needs a name"
     count = len(classes.names)

@@ -1,7 +1,4 @@
-"""Classes that a user names.
-
-Class sets read from files: a TOML class file, and the configuration of Mapillary Vistas.
-"""
+"""Class sets from files (a TOML class file or the configuration of Mapillary Vistas), and class names in settings."""
 
 from __future__ import annotations
 
@@ -30,13 +27,13 @@ class _File(BaseModel):
 
     name: str = "folder"
     names: list[str]
-    ids: list[int] | None = None  # the id of each class in the masks; default 0, 1, 2, ...
+    ids: list[int] | None = None  # id of each class in the masks; default 0, 1, 2, ...
     palette: list[Annotated[list[int], Field(min_length=3, max_length=3)]] | None = None
-    ignored_ids: list[int] = [IGNORE]  # further ids that may stand in a mask and mean "no class"
+    ignored_ids: list[int] = [IGNORE]  # other ids in a mask that mean "no class"
 
 
 def parse_class_file(text: str, where: object) -> ClassSet:
-    """The class set a TOML class file describes; only `names` is needed. Raises ConfigError.
+    """Parse a TOML class file; only `names` is required. Raises ConfigError.
 
     names = ["lawn", "path", "shed"]
     ids = [1, 2, 3]                    # default 0, 1, 2, ...
@@ -64,7 +61,7 @@ def parse_class_file(text: str, where: object) -> ClassSet:
 
 
 def read_class_set(text: str, where: object) -> ClassSet:
-    """From a class file, or from the configuration of Mapillary Vistas: a brace begins JSON and never TOML.
+    """Parse a class file or the configuration of Mapillary Vistas, told apart by the brace at the start of JSON.
 
     Raises ConfigError and ManifestError.
     """
@@ -77,7 +74,7 @@ def read_class_set(text: str, where: object) -> ClassSet:
 
 
 def _first_problem(error: ValidationError) -> str:
-    # Unknown keys first: `nmaes` says why there is no `names`.
+    # Unknown keys first: `nmaes` explains why `names` is missing.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
@@ -86,9 +83,9 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def default_palette(count: int) -> tuple[Colour, ...]:
-    """`count` distinct colours by spreading the bits of an index over R, G and B (PASCAL VOC devkit, VOClabelcolormap).
+    """`count` distinct colours: the bits of an index are spread over R, G and B (PASCAL VOC devkit, VOClabelcolormap).
 
-    Starts at VOC's index 1: index 0 is black, which stands for "no class" here.
+    The first index is 1, because VOC's index 0 is black, which means "no class" here.
     """
     return tuple(_spread(index) for index in range(1, count + 1))
 
@@ -106,7 +103,7 @@ def _spread(index: int) -> Colour:
 def mapillary_classes(config: Any, where: object) -> ClassSet:
     """The classes of a Mapillary Vistas `config*.json`: an id is an index in `labels`.
 
-    Evaluated labels become train ids in their order (65 in v1.2, 116 in v2.0), the others are ignored.
+    Evaluated labels become train ids in their order (65 in v1.2, 116 in v2.0); the others are ignored.
     Raises ManifestError.
     """
     labels = config.get("labels") if isinstance(config, dict) else None

@@ -1,4 +1,4 @@
-"""The class sets that need no file of their own."""
+"""The built-in class sets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CAMVID: tuple[tuple[str, Colour], ...] = (
     ("Bicyclist", (0, 128, 192)),
 )
 
-# Our own scenes (streetscenes), in the colours Cityscapes gives these things.
+# Rendered scenes (streetscenes), in the colours of Cityscapes.
 _SYNTHETIC: tuple[tuple[str, Colour], ...] = (
     ("road", (128, 64, 128)),
     ("pavement", (244, 35, 232)),
@@ -58,7 +58,7 @@ _SYNTHETIC: tuple[tuple[str, Colour], ...] = (
 
 def _cityscapes() -> ClassSet:
     names, ids, palette = zip(*_CITYSCAPES, strict=True)
-    # Ids run to 33. 255 stays illegal: it tells a train-id map that was stored under a labelIds name.
+    # Ids end at 33. 255 stays illegal, so that a train-id map under a labelIds name is detected.
     ignored = tuple(i for i in range(34) if i not in ids)
     return ClassSet("cityscapes", names, palette, ids, ignored)
 

@@ -42,11 +42,13 @@ class ShardSource(NamedTuple):
 
     where: str
     read: Callable[[], bytes]
+    is_chosen: bool = True  # False: the shard itself says whether its images are to be labelled
 
 
 class _Checked(NamedTuple):
     """A shard whose images all decode."""
 
+    split: str
     sha256: str
     book: Codebook
     class_names: tuple[str, ...]
@@ -72,7 +74,10 @@ def cut_shards(
     require_backend(backend)
     sources = shard_sources(codes)
     with ordered_results(_look, sources, backend="threads", jobs=jobs) as looks:
-        seen = list(looks)
+        chosen = [(source, look) for source, look in zip(sources, looks, strict=True) if _is_to_label(source, look)]
+    if not chosen:
+        raise DataError(codes, "holds no codes of images to label", _REMEDY)
+    sources, seen = [source for source, _ in chosen], [look for _, look in chosen]
     first, ids = seen[0], [image_id for look in seen for image_id in look.ids]
     lut = first.book.lut(thresholds_per_class(_class_names(first, sources[0].where), threshold, class_thresholds))
     for look, source in zip(seen, sources, strict=True):
@@ -105,7 +110,14 @@ def _look(source: ShardSource) -> _Checked:
     data = source.read()
     shard = read_shard(data, where=source.where)
     shard.check()
-    return _Checked(sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+    return _Checked(shard.split, sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+
+
+def _is_to_label(source: ShardSource, shard: _Checked) -> bool:
+    if not source.is_chosen and not shard.split:
+        remedy = "give the infer artefact with its shards.json, or this one file"
+        raise DataError(source.where, "does not say whether its images are to be labelled", remedy)
+    return source.is_chosen or shard.split == "train"
 
 
 def _read_again(source: ShardSource, seen: _Checked) -> bytes:
@@ -137,26 +149,24 @@ def _holds(file: Path, data: bytes) -> bool:
 def shard_sources(codes: Path) -> list[ShardSource]:
     """The shards of images to label: those of an infer artefact, checked on reading, those of a folder, or one file.
 
-    The index tells which shards hold images to label. In a folder without an index every HDF5 file counts.
+    The index tells which shards hold images to label. In a folder without an index each shard says so itself.
     """
     if (codes / "COMMIT").is_file():
         artefact = Artefact.open(codes)
         index = read_shard_index(artefact) if SHARD_INDEX_FILE.name in artefact.names() else None
         names = [] if index is None else [shard.name for shard in index.of_split("train")]
         sources = [ShardSource(str(codes / name), partial(artefact.read, name)) for name in names]
-    else:
-        files = _shard_files(codes) if codes.is_dir() else [codes]
+    elif (codes / SHARD_INDEX_FILE.name).exists():
+        index = parse_shard_index(_read(codes / SHARD_INDEX_FILE.name), codes / SHARD_INDEX_FILE.name)
+        files = [codes / shard.name for shard in index.of_split("train")]
         sources = [ShardSource(str(file), partial(_read, file)) for file in files]
+    elif codes.is_dir():
+        sources = [ShardSource(str(file), partial(_read, file), False) for file in sorted(codes.glob("*.h5"))]
+    else:
+        sources = [ShardSource(str(codes), partial(_read, codes))]
     if not sources:
         raise DataError(codes, "holds no codes of images to label", _REMEDY)
     return sources
-
-
-def _shard_files(folder: Path) -> list[Path]:
-    index = folder / SHARD_INDEX_FILE.name
-    if not index.exists():
-        return sorted(folder.glob("*.h5"))
-    return [folder / shard.name for shard in parse_shard_index(_read(index), index).of_split("train")]
 
 
 def _read(file: Path) -> bytes:

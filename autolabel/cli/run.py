@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from autolabel.flow.disk_space import estimates
 from autolabel.flow.runner import StepResult
 from autolabel.flow.stage import DiskEstimate
 from autolabel.flow.status import StepStatus, status
-from autolabel.flow.summary import failed_gates, summarise
+from autolabel.flow.summary import TimedRow, failed_gates, summarise
 from autolabel.flow.worker import run_worker
 from autolabel.signals import catch_signals
 from autolabel.stages.table import HEADER, cells
@@ -128,7 +128,7 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         echo(f"{'report':14} {summary['report']}")
 
 
-def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+def print_table(rows: Sequence[TimedRow]) -> None:
     """Align text left and numbers right."""
     header = [*HEADER, "s/step"]
     lines = [header]

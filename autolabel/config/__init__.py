@@ -1,1 +1,1 @@
-"""Reading and checking an experiment: `schema` holds every setting, `load` reads the file."""
+"""The experiment's settings: `schema` declares them, `load` reads and checks the file."""

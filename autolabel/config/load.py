@@ -1,4 +1,4 @@
-"""Reading an experiment: TOML text and `--set` overrides -> a checked `Experiment`, or one clear line."""
+"""Read an experiment: TOML text and `--set` overrides become a checked `Experiment`, or one ConfigError."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from autolabel.suggest import did_you_mean
 from autolabel.user_files import read_user_file
 
 _MAX_BYTES = 1_000_000
-# Settings that name files: written relative to the experiment file, overridden relative to the current folder.
+# Settings that name files: relative to the experiment file, and with --set to the current folder.
 _PATHS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
-_WEIGHTS_KEYWORDS = ("imagenet", "random")  # in place of the path of a weights file; ./imagenet is a file
+_WEIGHTS_KEYWORDS = ("imagenet", "random")  # these are not paths; ./imagenet is
 _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a hub id looks like a relative path
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read `path`, apply `key.sub=value` overrides (values are TOML), check everything; raises ConfigError."""
+    """Read `path`, apply overrides `key.sub=value` with TOML values, and check everything. Raises ConfigError."""
     raw = read_user_file(path, ConfigError, "give the path of a TOML file", at_most=_MAX_BYTES)
     return parse_experiment(raw, where=path, base=path.parent, overrides=overrides)
 
 
 def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Parse TOML bytes; relative paths in them are taken from `base`."""
+    """Parse TOML bytes; relative paths in them start at `base`. Raises ConfigError."""
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
-        raise ConfigError(where, f"is not valid TOML: {error}", "mend the line named") from error
+        raise ConfigError(where, f"is not valid TOML: {error}", "correct that line") from error
     _anchor_paths(document, base)
     for override in overrides:
         if not is_utf8(override):
@@ -47,8 +47,8 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
     except ValidationError as error:
         raise _explain(error, where) from error
     except RecursionError as error:
-        raise ConfigError(where, "its tables lie too deep in one another", "no setting lies so deep") from error
-    except ValueError as error:  # from Python: TOML's 0xfff... may be a number longer than it writes in decimal
+        raise ConfigError(where, "its tables are nested too deeply", "no setting is so deep") from error
+    except ValueError as error:  # Python refuses to print a number of thousands of digits, such as TOML's 0xfff...
         raise ConfigError(where, "holds a number of thousands of digits", "no setting is so large") from error
 
 
@@ -60,7 +60,7 @@ def _anchor_paths(document: dict[str, Any], base: Path) -> None:
 
 
 def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
-    """The absolute path; a keyword stays as it is, and a hub id unless it is a folder's name too."""
+    """The absolute path. A keyword stays as it is, and so does a hub id that is not also the name of a folder."""
     if setting[-1] == "weights" and value in _WEIGHTS_KEYWORDS:
         return value
     path = _anchored(value, base, ".".join(setting))
@@ -68,19 +68,19 @@ def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
 
 
 def _anchored(path: str, base: Path, setting: str) -> str:
-    """The absolute path, links followed; ConfigError for what no path can be."""
+    """The absolute path with links resolved. Raises ConfigError where `path` cannot be one."""
     try:
-        found = str((base / Path(path).expanduser()).resolve())
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a ring of links, ~ without a home folder
+        absolute = str((base / Path(path).expanduser()).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links, ~ without a home folder
         raise ConfigError(setting, f"{path!r} is no path: {error}", "change it") from error
-    if not is_utf8(found):
-        raise ConfigError(setting, f"{found!r} is not UTF-8", "rename the folder")
-    return found
+    if not is_utf8(absolute):
+        raise ConfigError(setting, f"{absolute!r} is not UTF-8", "rename the folder")
+    return absolute
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text that came from the system (an argument, a file name) was UTF-8 there."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)  # bytes that are no UTF-8 become these
+    """Whether a text from the system, such as an argument or a file name, was valid UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)  # invalid bytes become surrogates
 
 
 def _apply(document: dict[str, Any], override: str) -> None:
@@ -97,22 +97,22 @@ def _apply(document: dict[str, Any], override: str) -> None:
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}", f"{part!r} is a value, not a table", "name a setting below a table")
+            raise ConfigError(f"--set {override}", f"{part!r} is a value, not a table", "name a setting in a table")
     table[parts[-1]] = value
 
 
 def _value(text: str) -> Any:
-    """A TOML value; or the text itself, so that --set runtime.device=cpu needs no shell-proof quotes."""
+    """Parse a TOML value; any other text stays as it is, so that --set runtime.device=cpu needs no quotes."""
     try:
-        found = tomllib.loads(f"value = {text}")
+        table = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         return text.strip()
-    return found["value"] if len(found) == 1 else text.strip()  # a line break begins a second setting
+    return table["value"] if len(table) == 1 else text.strip()  # after a line break there may be a second setting
 
 
 def _explain(error: ValidationError, where: object) -> ConfigError:
     problems = error.errors(include_url=False, include_input=True)
-    # Unknown keys first: `nmae` says why there is no `name`.
+    # Unknown keys first: `nmae` explains why `name` is missing.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     names, fields = _locate(first["loc"])
     key = ".".join(names)
@@ -123,16 +123,16 @@ def _explain(error: ValidationError, where: object) -> ConfigError:
     if first["type"] == "missing":
         return ConfigError(where, f"{key!r} is missing{more}", "add it")
     if first["type"] == "union_tag_invalid":
-        kinds = first["ctx"]["expected_tags"]
-        return ConfigError(where, f"unknown source {first['ctx']['tag']!r}{more}", f"one of {kinds}")
+        sources = first["ctx"]["expected_tags"]
+        return ConfigError(where, f"unknown source {first['ctx']['tag']!r}{more}", f"one of {sources}")
     if first["type"] == "union_tag_not_found":
-        return ConfigError(where, f"'data.source' is missing{more}", "say which source the data comes from")
+        return ConfigError(where, f"'data.source' is missing{more}", "name the source of the data")
     message = first["msg"][0].lower() + first["msg"][1:]
     return ConfigError(where, f"{key} = {first['input']!r}: {message}{more}"[:400], "change it")
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[list[str], list[str]]:
-    """The dotted key of an error and the keys its table knows; drops the tag pydantic adds for a union."""
+    """The dotted key of an error, and the keys that its table knows. Drops the tag that pydantic adds for a union."""
     names: list[str] = []
     models: list[type[BaseModel]] = [Experiment]
     for part in loc:

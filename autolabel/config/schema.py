@@ -1,7 +1,7 @@
-"""The experiment: one TOML file, complete, strictly checked (design: every setting in one place, no inheritance).
+"""All settings of an experiment: one strictly checked TOML file, without inheritance.
 
-Everything except `runtime` decides what is computed and enters the stage keys; `runtime` only decides where and
-how fast, and is recorded as provenance.
+Every table except `runtime` decides what is computed and enters the stage keys. `runtime` only decides where and how
+fast; it is recorded as provenance.
 """
 
 from __future__ import annotations
@@ -18,27 +18,25 @@ MAX_JOBS = 4096
 
 
 def with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
-    """The scales themselves. ValueError unless they are distinct and 1.0 is among them."""
+    """Return the scales. Raises ValueError unless they are distinct and include 1.0."""
     if 1.0 not in scales or len(set(scales)) != len(scales):
         raise ValueError("scales must be distinct and hold 1.0, the output size")
     return scales
 
 
 Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(with_output_scale)]
-
-
 Layer = Literal["fine", "auto", "coarse"]
 Layers = Annotated[tuple[Layer, ...], Field(min_length=1)]
 
 
 def _check_mix_probabilities(classmix: float, info: ValidationInfo) -> float:
     if classmix + info.data.get("cutmix", 0.0) > 1:
-        raise ValueError("cutmix and classmix exclude each other: their probabilities add up to 1 at most")
+        raise ValueError("cutmix and classmix exclude each other: their probabilities may add up to 1 at most")
     return classmix
 
 
 def _random_is_none(weights: object) -> object:
-    """ "random" says aloud what leaving `weights` out means; both are the same experiment."""
+    """Treat "random" like leaving `weights` out: both are the same experiment."""
     return None if weights == "random" else weights
 
 
@@ -46,76 +44,80 @@ InitialWeights = Annotated[Literal["imagenet"] | Path | None, BeforeValidator(_r
 
 
 class Config(BaseModel):
-    """Base of every settings table: unknown keys and wrong types are errors, values never change."""
+    """Base of every settings table: unknown keys and wrong types are errors, and values never change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    toml_table: ClassVar[str] = ""  # its name in the experiment file
+    toml_table: ClassVar[str] = ""  # the table's name in the experiment file
 
     def place(self, name: str) -> str:
-        """The full name of one of its settings, as errors give it: "teacher.batch"."""
+        """The full name of a setting as errors give it: "teacher.batch"."""
         return f"{self.toml_table}.{name}" if self.toml_table else name
 
 
 class SourceConfig(Config):
-    """What every data source shares."""
+    """Settings of every data source."""
 
     toml_table = "data"
-    max_pixels: PositiveInt = 64_000_000  # larger pictures are refused from their header (decompression bombs)
-    max_bad: NonNegativeInt = 0  # so many unreadable images are quarantined; one more and nothing is committed
+
+    max_pixels: PositiveInt = 64_000_000  # Images with more pixels are refused before they are decoded.
+    # Up to this many unusable images are quarantined; with more, no manifest is written.
+    max_bad: NonNegativeInt = 0
 
 
 class SyntheticConfig(SourceConfig):
-    """Procedural street scenes; `size` is (height, width)."""
+    """Procedural street scenes."""
 
     source: Literal["synthetic"]
-    seed: NonNegativeInt = 0
-    size: tuple[PositiveInt, PositiveInt] = (128, 256)
-    num_fine: PositiveInt = 24
-    num_coarse: NonNegativeInt = 96
-    num_val: PositiveInt = 24
+    seed: NonNegativeInt = 0  # The seed of the scenes.
+    size: tuple[PositiveInt, PositiveInt] = (128, 256)  # Height and width of an image in pixels.
+    num_fine: PositiveInt = 24  # Number of training images with fine labels.
+    num_coarse: NonNegativeInt = 96  # Number of training images with coarse labels only, which the teacher labels.
+    num_val: PositiveInt = 24  # Number of validation images.
 
 
 class CamVidConfig(SourceConfig):
-    """CamVid as `train/ val/ trainannot/ valannot/ trainannot_coarse/` with one list of names a part."""
+    """CamVid in the folders train, val, trainannot, valannot and trainannot_coarse, with three lists of image names."""
 
     source: Literal["camvid"]
-    root: Path
-    fine: str = "fine.txt"
-    coarse: str = "coarse.txt"
-    val: str = "val.txt"
+    root: Path  # The folder of the data set.
+    fine: str = "fine.txt"  # The list of training images with fine labels.
+    coarse: str = "coarse.txt"  # The list of training images with coarse labels only, which the teacher labels.
+    val: str = "val.txt"  # The list of validation images.
 
 
 class CityscapesConfig(SourceConfig):
-    """`leftImg8bit/`, `gtFine/`, `gtCoarse/` as published; `coarse` names the splits that have coarse labels only."""
+    """Cityscapes as published: the folders leftImg8bit, gtFine and gtCoarse."""
 
     source: Literal["cityscapes"]
-    root: Path
+    root: Path  # The folder of the data set.
+    # Splits that are used with their coarse labels only; the teacher labels their images.
     coarse: tuple[Literal["train", "val", "train_extra"], ...] = ("train_extra",)
 
 
 class MapillaryConfig(SourceConfig):
-    """Mapillary Vistas; images of `unlabelled` splits are the ones to label."""
+    """Mapillary Vistas as published."""
 
     source: Literal["mapillary"]
-    root: Path
-    version: Literal["v1.2", "v2.0"] = "v2.0"
+    root: Path  # The folder of the data set.
+    version: Literal["v1.2", "v2.0"] = "v2.0"  # The version of the labels.
+    # Splits whose images the teacher labels; their own labels, if any, are only used to audit it.
     unlabelled: tuple[Literal["training", "validation", "testing"], ...] = ("testing",)
 
 
 class FolderConfig(SourceConfig):
-    """Your own data under `root`: images, masks of class ids, optional coarse masks, and a class file.
+    """Your own data: images, masks of class ids, optional coarse masks, and a class file.
 
-    With `train`/`val` folders inside `images` those are the splits; otherwise every image belongs to train
-    and `val_share` of the finely labelled ones is held out for validation, chosen by a digest of the name.
+    If the image folder has folders `train` and `val`, these are the splits. Otherwise every image belongs to train,
+    and a fraction of the images with a mask is held out for validation.
     """
 
     source: Literal["folder"]
-    root: Path
-    images: str = "images"
-    masks: str = "masks"
-    coarse: str = "coarse"
-    classes: str = "classes.toml"
-    val_share: Fraction = 0.2
+    root: Path  # The folder that the other paths are relative to.
+    images: str = "images"  # The folder of the images; those without a mask are labelled by the teacher.
+    masks: str = "masks"  # The folder of the masks, each named like its image.
+    coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
+    classes: str = "classes.toml"  # The class file.
+    val_share: Fraction = 0.2  # Fraction of the images with a mask that is held out, chosen by a digest of their names.
 
 
 Data = Annotated[
@@ -124,46 +126,50 @@ Data = Annotated[
 
 
 class ModelConfig(Config):
-    """Trunk x head x fusion; head widths default to the published ones."""
+    """The network: a trunk, a head and a fusion of scales; head widths default to the published ones."""
 
-    trunk: str = "hrnet_w48"
-    head: str = "ocr"
-    fusion: str = "hierarchical"
-    head_channels: PositiveInt = 512  # OCR features
-    key_channels: PositiveInt = 256  # OCR object context; width of the other heads
-    attention_channels: PositiveInt = 256
-    softmax: bool = False  # explicit fusion: over the scales (Chen et al.); the published form goes without
-    dropout: Fraction = 0.05
-    low_scale: Annotated[float, Field(gt=0, lt=1)] = 0.5  # the lower scale of a training pair
+    trunk: str = "hrnet_w48"  # The feature extractor.
+    head: str = "ocr"  # The head that turns features into class logits.
+    fusion: str = "hierarchical"  # The way that predictions at several scales are combined.
+    head_channels: PositiveInt = 512  # Channels of OCR's pixel features.
+    key_channels: PositiveInt = 256  # Channels of OCR's object context, or the width of another head.
+    attention_channels: PositiveInt = 256  # Channels of the scale attention.
+    # Explicit fusion takes a softmax over the scales (Chen et al.); published weights do without.
+    softmax: bool = False
+    dropout: Fraction = 0.05  # Dropout probability in the head.
+    low_scale: Annotated[float, Field(gt=0, lt=1)] = 0.5  # The lower of the two scales in training.
 
 
 class AugmentConfig(Config):
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
-    flip: Fraction = 0.5  # probability
-    colour: Annotated[float, Field(ge=0, lt=1)] = 0.25  # strength of brightness, contrast, saturation, hue
-    blur: Fraction = 0.0  # probability
+    """Random changes to the training samples."""
+
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)  # Range of the scale.
+    flip: Fraction = 0.5  # Probability of a horizontal flip.
+    # Strength of the random changes of brightness, contrast, saturation and hue.
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    blur: Fraction = 0.0  # Probability of a Gaussian blur.
+    # Range of the blur's sigma in pixels.
     blur_sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.15, 1.3)
-    cutmix: Fraction = 0.0  # probability that a box of another sample covers this one
-    classmix: Annotated[Fraction, AfterValidator(_check_mix_probabilities)] = (
-        0.0  # that half of another sample's classes do
-    )
+    cutmix: Fraction = 0.0  # Probability that a box of another sample is pasted onto a sample.
+    # Probability that half of the classes of another sample are pasted onto a sample.
+    classmix: Annotated[Fraction, AfterValidator(_check_mix_probabilities)] = 0.0
 
 
 class PhaseConfig(Config):
-    """Which label layers the samples of some epochs come from."""
+    """A number of epochs and the label layers that their samples come from."""
 
-    layers: Layers  # of the pictures drawn evenly
-    uniform: Layers | None = None  # of the class-uniform draws; None = the same
-    epochs: PositiveInt | None = None  # one phase may leave it open: it takes the rest
+    layers: Layers  # Label layers of the images that are drawn evenly.
+    uniform: Layers | None = None  # Label layers of the class-uniform draws; the same as `layers` by default.
+    epochs: PositiveInt | None = None  # Number of epochs; one phase may leave it out and takes the rest.
 
 
 def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -> tuple[PhaseConfig, ...]:
-    epochs, given = info.data.get("epochs"), [phase.epochs for phase in phases]
-    if not phases or epochs is None:  # None: it is wrong itself
+    epochs, per_phase = info.data.get("epochs"), [phase.epochs for phase in phases]
+    if not phases or epochs is None:  # None: `epochs` itself is invalid, which is reported already
         return phases
-    fixed, num_open = sum(number or 0 for number in given), given.count(None)
+    fixed, num_open = sum(number or 0 for number in per_phase), per_phase.count(None)
     if num_open > 1 or fixed + num_open > epochs or (num_open == 0 and fixed != epochs):
-        raise ValueError(f"phases must add up to epochs = {epochs}; one of them may leave its number open")
+        raise ValueError(f"phases must add up to epochs = {epochs}; one of them may leave out its number")
     return phases
 
 
@@ -171,50 +177,61 @@ class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
     model: ModelConfig = ModelConfig()
-    # A weights file to start from, "imagenet" (a package holds the trunk's weights: extra `pretrained`) or "random",
-    # the default. Not the path but the digest enters the stage key.
+    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`) or "random".
+    # The digest of the file enters the stage key, not its path.
     weights: InitialWeights = None
-    huggingface: str | None = None  # or from this folder, or hub id in the local cache; then `model` has no say
-    class_map: dict[str, str] = {}  # its class name -> ours, "" = none; names that read the same need no entry
-    crop: tuple[PositiveInt, PositiveInt] = (1024, 2048)  # height, width
-    batch: PositiveInt = 8  # global: over all devices and accumulation steps
-    epochs: NonNegativeInt = 175  # 0 = the weights as they are
-    epoch_images: PositiveInt | None = None  # images drawn an epoch; default: as many as have fine labels
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Field(gt=0)] = 5e-3
-    momentum: Fraction = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    poly_power: Annotated[float, Field(ge=0)] = 2.0
-    warmup: Fraction = 0.0  # share of all steps
-    loss: Literal["rmi", "bce", "ce"] = "rmi"
-    aux_weight: Annotated[float, Field(ge=0)] = 0.4
-    scale_weight: Annotated[float, Field(ge=0)] = 0.05  # per-scale terms
-    decay_norms: bool = False  # weight_decay also for biases and for scale and shift of norms, as published
-    class_uniform: Fraction = 0.5  # share of an epoch drawn uniformly over classes
-    uniform_classes: tuple[str, ...] | None = None  # those drawn from coarse and auto labels too; None = all
-    phases: Annotated[
-        tuple[PhaseConfig, ...], AfterValidator(_check_phase_epochs)
-    ] = ()  # none: all layers all the time
-    tile: PositiveInt = 1024  # class-uniform centroids are taken from tiles of this size
+    # A Hugging Face model to start from: a folder, or a hub id in the local cache. It replaces `model`.
+    huggingface: str | None = None
+    # Class name of the Hugging Face model -> our class name, "" = none. Equal names need no entry.
+    class_map: dict[str, str] = {}
+    crop: tuple[PositiveInt, PositiveInt] = (1024, 2048)  # Height and width of a training crop in pixels.
+    batch: PositiveInt = 8  # Number of crops in a batch, over all devices and accumulation steps.
+    epochs: NonNegativeInt = 175  # Number of epochs; 0 uses the initial weights without training.
+    # Number of images drawn in an epoch; by default as many as have fine labels.
+    epoch_images: PositiveInt | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # The optimizer.
+    lr: Annotated[float, Field(gt=0)] = 5e-3  # The peak learning rate.
+    momentum: Fraction = 0.9  # Momentum of SGD.
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # Weight decay.
+    poly_power: Annotated[float, Field(ge=0)] = 2.0  # Power of the polynomial learning-rate decay.
+    warmup: Fraction = 0.0  # Fraction of all steps over which the learning rate rises.
+    loss: Literal["rmi", "bce", "ce"] = "rmi"  # The main loss.
+    aux_weight: Annotated[float, Field(ge=0)] = 0.4  # Weight of the auxiliary head's loss.
+    scale_weight: Annotated[float, Field(ge=0)] = 0.05  # Weight of the loss of each single scale.
+    decay_norms: bool = False  # Weight decay also applies to biases and to the scale and shift of norms, as published.
+    class_uniform: Fraction = 0.5  # Fraction of an epoch that is drawn uniformly over the classes.
+    # Classes that are drawn class-uniformly from coarse and auto labels too; all classes by default.
+    uniform_classes: tuple[str, ...] | None = None
+    # Label layers over the epochs, phase by phase; by default every epoch draws from all layers.
+    phases: Annotated[tuple[PhaseConfig, ...], AfterValidator(_check_phase_epochs)] = ()
+    tile: PositiveInt = 1024  # Side in pixels of the tiles that class-uniform crops are centred in.
     augment: AugmentConfig = AugmentConfig()
-    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # fp64: to verify, slow
-    freeze_norms: bool = False  # batch norm keeps the statistics that `weights` came with; scale and shift still train
-    sync_norms: bool = True  # batch norm's statistics are of all processes' images; on GPUs only
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of the averaged weights; 0 = off
-    validate_every: NonNegativeInt = 0  # epochs; 0 = at the end only
-    validate_images: PositiveInt | None = None
-    checkpoint_every: PositiveInt = 100  # steps
-    max_nan: PositiveInt = 10  # this many non-finite losses in a row end the training
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # Number format of training; fp64 is slow, for checks.
+    # Batch norm keeps the statistics of the initial weights; its scale and shift still train.
+    freeze_norms: bool = False
+    sync_norms: bool = True  # Batch norm computes its statistics over all processes, on GPUs only.
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # Decay of the exponential moving average of the weights; 0 = off.
+    validate_every: NonNegativeInt = 0  # Number of epochs between validations; 0 = only at the end.
+    validate_images: PositiveInt | None = None  # Number of validation images; all by default.
+    checkpoint_every: PositiveInt = 100  # Number of steps between checkpoints.
+    max_nan: PositiveInt = 10  # Training stops after this many non-finite losses in a row.
 
 
 class TeacherConfig(TrainConfig):
+    """Training of the teacher."""
+
     toml_table = "teacher"
+
+    # Label layers the teacher trains on; an image uses the first one that it has.
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
 
 
 class StudentConfig(TrainConfig):
+    """Training of the student."""
+
     toml_table = "student"
-    # What a pixel of an auto label counts in the loss: 1, or its probability by the codes' bins (needs label.weights).
+
+    # Weight of an auto-labelled pixel in the loss: 1, or the teacher's probability (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
 
 
@@ -222,68 +239,83 @@ class InferConfig(Config):
     """Multi-scale inference to codes."""
 
     toml_table = "infer"
-    scales: Scales = (0.5, 1.0, 2.0)
-    flip: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
-    edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None  # probability bins; None = the default set
-    second_below: Annotated[float, Field(ge=0, lt=1)] = 0.0  # an edge: where p is not above it the second class is kept
-    chunk: PositiveInt = 32  # images a shard; also the unit of resume
-    window: tuple[PositiveInt, PositiveInt] | None = (
-        None  # (height, width): larger pictures by windows; None = all at once
-    )
-    overlap: NonNegativeInt = 256  # pixels that neighbouring windows share; each keeps half
+
+    scales: Scales = (0.5, 1.0, 2.0)  # Scales of the image; they must include 1.0.
+    flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
+    precision: Literal["fp32", "bf16"] = "fp32"  # Number format of inference.
+    # Edges of the probability bins, ascending; a standard set by default.
+    edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    # The second class is kept where the probability is not above this bin edge; 0 = nowhere.
+    second_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    chunk: PositiveInt = 32  # Number of images per shard; an interrupted run resumes at a shard.
+    # Height and width of a sliding window for larger images; by default each image is predicted at once.
+    window: tuple[PositiveInt, PositiveInt] | None = None
+    overlap: NonNegativeInt = 256  # Overlap of neighbouring windows in pixels; each window keeps half of it.
 
     @model_validator(mode="after")
     def _less_than_a_window(self) -> Self:
         if self.window is not None and self.overlap >= min(self.window):
-            raise ValueError(f"overlap must be less than window, in both directions; it is {self.overlap}")
+            raise ValueError(f"overlap must be less than both sides of window; it is {self.overlap}")
         return self
 
 
 class LabelConfig(Config):
-    """From codes to label maps: p > threshold keeps the class, the rest is ignore."""
+    """From codes to label maps."""
 
     toml_table = "label"
-    threshold: Fraction = 0.5
-    class_thresholds: dict[str, Fraction] = {}
+
+    threshold: Fraction = 0.5  # A pixel keeps its class if its probability is above this; otherwise it is ignored.
+    class_thresholds: dict[str, Fraction] = {}  # Thresholds of single classes, by class name.
+    # Use of coarse labels: "veto" ignores pixels where teacher and coarse label disagree; "fill" takes the coarse label
+    # inside its polygons and the teacher's class around them.
     coarse: Literal["off", "veto", "fill"] = "off"
-    codec: Literal["default", "archive"] = "default"  # archive: a sixth to a quarter smaller, a second an image
-    weights: bool = False  # also write how sure each pixel is, for student.label_weights
+    # PNG compression; "archive" files are a sixth to a quarter smaller and take about a second per image.
+    codec: Literal["default", "archive"] = "default"
+    weights: bool = False  # The confidence of each pixel is written too, for student.label_weights.
 
 
 class FuseConfig(Config):
-    """Which label layers a student trains on; an image takes the first layer of the list that it has."""
+    """Label layers that a student trains on."""
 
     toml_table = "fuse"
-    layers: Layers = ("fine", "auto")
+
+    layers: Layers = ("fine", "auto")  # An image uses the first of these layers that it has.
 
 
 class EvaluateConfig(Config):
+    """Evaluation of a network on the validation images."""
+
     toml_table = "evaluate"
-    scales: Scales = (1.0,)
-    flip: bool = False
-    predictions: bool = False  # also write prediction files as the Cityscapes server wants them
-    min_miou: Fraction | None = None  # quality gate: below it the run ends with exit code 4
+
+    scales: Scales = (1.0,)  # Scales of the image; they must include 1.0.
+    flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
+    predictions: bool = False  # Prediction files are written too, in the format of the Cityscapes server.
+    min_miou: Fraction | None = None  # Quality gate: a run whose mIoU is below this ends with exit code 4.
 
 
 class ReportConfig(Config):
+    """The HTML report."""
+
     toml_table = "report"
-    images: PositiveInt = 4
+
+    images: PositiveInt = 4  # Number of example images.
 
 
 class RuntimeConfig(Config):
-    """Where and how fast; never what. Kept out of every stage key."""
+    """Where and how fast to compute; no stage key depends on it."""
 
     toml_table = "runtime"
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"
-    jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # 0 = one a usable core
-    threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # torch's; 0 = one a usable core
-    backend: Literal["threads", "loky", "dask", "ray"] = "threads"  # that cuts labels: loky, dask, ray by processes
-    micro_batch: NonNegativeInt = 0  # largest batch a device takes at once in training; 0 = all of its share
-    activation_checkpointing: bool = False  # training computes activations again instead of keeping them: less memory
-    compile: bool = False  # torch.compile in training and, on CUDA, in infer: slow to begin, then faster
-    infer_batch: PositiveInt = 4
-    workers: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # threads that prepare training samples; 0 = as many as jobs
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"  # auto, cpu, cuda or cuda:N.
+    jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of parallel workers; 0 = one per usable core.
+    threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of torch threads; 0 = one per usable core.
+    backend: Literal["threads", "loky", "dask", "ray"] = "threads"  # Back-end of the label stage: threads or processes.
+    # Largest batch that a device takes at once in training; 0 = its whole part of the batch.
+    micro_batch: NonNegativeInt = 0
+    activation_checkpointing: bool = False  # Training recomputes activations instead of keeping them, to save memory.
+    compile: bool = False  # torch.compile in training and, on CUDA, in inference: a slow start, then faster.
+    infer_batch: PositiveInt = 4  # Number of images per batch in inference.
+    workers: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of threads that load training samples; 0 = `jobs`.
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -299,10 +331,13 @@ def _check_rounds(rounds: int, info: ValidationInfo) -> int:
 
 
 class Experiment(Config):
+    """The whole experiment file."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    rounds: Annotated[PositiveInt, AfterValidator(_check_rounds)] = 1  # each student teaches the next one
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"  # The pipeline's name.
+    seed: NonNegativeInt = 0  # The seed of all random choices in training.
+    # Number of rounds; each student teaches the next.
+    rounds: Annotated[PositiveInt, AfterValidator(_check_rounds)] = 1
     data: Data
     teacher: TeacherConfig = TeacherConfig()
     infer: InferConfig = InferConfig()

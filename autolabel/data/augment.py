@@ -1,12 +1,11 @@
-"""Random scale, crop, flip, colour and blur of one sample: a pure function of its random generator.
+"""Augmentation of one sample: random scale, crop, flip, colour and blur, and the masks of CutMix and ClassMix.
 
-Crop and scale are one `resize(box=...)`, so each picture is sampled once, and only where it is seen; everything that is
-drawn is drawn in one fixed order whatever the settings are, so switching one effect off leaves the others as they were.
+Every function is a pure function of its random generator. All random numbers are params in one fixed order whatever the
+settings are, so switching one effect off leaves the others as they were. Scale and crop are one `resize(box=...)`, so
+each image is resampled once, and only where it is seen.
 
-CutMix and ClassMix: a part of one sample is pasted onto another, its label with it.
-
-Which pixels is decided by the pasted sample's label (h, w) uint8 and a random generator alone. What is ignored in it
-stays ignored where it lands: nothing is learnt from it, and no label of the picture below shines through.
+CutMix and ClassMix choose pixels by the pasted sample's label (h, w) uint8 alone. Pixels that are ignored in it stay
+ignored where they are pasted: they are not trained on, and the label below does not show through.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 # NTSC's RGB -> YIQ: hue is a rotation in its I-Q plane, so the whole jitter is one matrix.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.595716, -0.274453, -0.321263], [0.211456, -0.522591, 0.311135]])
 
-_ROUNDING = 1e-6  # px: a border that rounding moved adds no row of the view
+_ROUNDING = 1e-6  # px: rounding errors at a border must not add a row to the view
 
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """Every random number of one sample."""
+    """The random numbers of one sample."""
 
     scale: float
-    position: tuple[float, float]  # of the crop in its range, y and x, in [0, 1)
+    position: tuple[float, float]  # position of the crop in its range (y, x), in [0, 1)
     flip: bool
     brightness: float
     contrast: float
@@ -72,25 +71,25 @@ def augment(
 ) -> Sample:
     """A random view of a sample, of size `crop` (h, w).
 
-    With a `centre` (y, x) the view holds that pixel. Where the view leaves the picture the image is `fill` (the mean
-    colour, which is zero once normalised) and the label is ignored.
+    With a `centre` (y, x) the view shows that pixel. Outside the image the view is `fill` (the mean colour, which is
+    zero once normalised) and the label is ignored.
     """
-    drawn = draw_params(settings, rng)
-    rows = _span(sample.label.shape[0], crop[0], drawn.scale, drawn.position[0], centre and centre[0])
-    columns = _span(sample.label.shape[1], crop[1], drawn.scale, drawn.position[1], centre and centre[1])
-    view = _render(sample.image, rows, columns, drawn)
+    params = draw_params(settings, rng)
+    rows = _span(sample.label.shape[0], crop[0], params.scale, params.position[0], centre and centre[0])
+    columns = _span(sample.label.shape[1], crop[1], params.scale, params.position[1], centre and centre[1])
+    view = _render(sample.image, rows, columns, params)
     if view.size != (crop[1], crop[0]):
         canvas = Image.new("RGB", (crop[1], crop[0]), fill)
         canvas.paste(view, (columns.start, rows.start))
         view = canvas
-    if drawn.flip:
+    if params.flip:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
     def cropped(layer: np.ndarray) -> np.ndarray:
         out = np.full(crop, IGNORE, dtype=np.uint8)
         # Nearest pixel: any other filter invents class ids.
         out[rows.out, columns.out] = layer.take(rows.nearest(), axis=0).take(columns.nearest(), axis=1)
-        return np.ascontiguousarray(out[:, ::-1]) if drawn.flip else out
+        return np.ascontiguousarray(out[:, ::-1]) if params.flip else out
 
     confidence = None if sample.confidence is None else cropped(sample.confidence)
     return Sample(np.array(view), cropped(sample.label), confidence)
@@ -98,7 +97,7 @@ def augment(
 
 @dataclass(frozen=True)
 class _Span:
-    """One axis of a view: output pixels start .. stop show the source interval low .. high."""
+    """One axis of a view: the output pixels start .. stop show the source interval low .. high."""
 
     start: int
     stop: int
@@ -114,86 +113,90 @@ class _Span:
         return slice(self.start, self.stop)
 
     def nearest(self) -> np.ndarray:
-        """Source pixel under the middle of each output pixel."""
+        """The source pixel under the middle of each output pixel."""
         step = (self.high - self.low) / self.size
-        return np.floor(self.low + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+        pixels: np.ndarray = np.floor(self.low + (np.arange(self.size) + 0.5) * step).astype(np.intp)
+        return pixels
 
 
 def _span(length: int, crop: int, scale: float, position: float, centre: int | None) -> _Span:
     """Place a view of `crop` output pixels at `scale` along an axis of `length` source pixels.
 
-    It starts on a whole pixel or ends at the border: at scale 1 a crop is exact, and every pixel can be shown.
+    The view starts on a whole pixel or ends at the border, so at scale 1 a crop is exact, and every pixel can be shown.
     """
     extent = crop / scale  # source pixels under the view
-    first, last = sorted((0.0, length - extent))  # a view larger than the picture may move around it
+    first, last = sorted((0.0, length - extent))  # a view larger than the image may move around it
     low, high = first, last
     if centre is not None:
-        # Anywhere that holds the pixel, then pushed back inside: as in the reference recipe.
+        # Any position that shows the pixel, then moved back inside: as in the reference recipe.
         low, high = min(math.ceil(centre + 1 - extent), centre), centre
     origin = min(max(math.floor(low + position * (high - low + 1)), first), last)
-    # A border inside an output pixel counts as its edge: nothing of the picture is lost to padding.
+    # A border inside an output pixel counts as its edge, so no part of the image is lost to padding.
     start = max(0, math.floor(-origin * scale + _ROUNDING))
     stop = min(crop, math.ceil((length - origin) * scale - _ROUNDING))
     return _Span(start, stop, max(0.0, origin + start / scale), min(float(length), origin + stop / scale))
 
 
-def _render(image: np.ndarray, rows: _Span, columns: _Span, drawn: AugmentParams) -> Image.Image:
+def _render(image: np.ndarray, rows: _Span, columns: _Span, params: AugmentParams) -> Image.Image:
     view = Image.fromarray(image).resize(
         (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
     )
-    if (drawn.brightness, drawn.contrast, drawn.saturation, drawn.hue) != (1, 1, 1, 0):
+    if (params.brightness, params.contrast, params.saturation, params.hue) != (1, 1, 1, 0):
         mean = _LUMA @ np.asarray(view.reduce(4) if min(view.size) > 4 else view).mean(axis=(0, 1))
-        view = view.convert("RGB", colour_matrix(drawn, mean))
-    if drawn.blur_sigma:
-        view = view.filter(ImageFilter.GaussianBlur(drawn.blur_sigma))
+        view = view.convert("RGB", colour_matrix(params, mean))
+    if params.blur_sigma:
+        view = view.filter(ImageFilter.GaussianBlur(params.blur_sigma))
     return view
 
 
-def colour_matrix(drawn: AugmentParams, mean: float) -> tuple[float, ...]:
-    """The jitter as the 3 x 4 matrix of an affine map of RGB, row by row.
+def colour_matrix(params: AugmentParams, mean: float) -> tuple[float, ...]:
+    """The colour jitter as the 3 x 4 matrix of an affine map of RGB, row by row.
 
-    saturation * colour + (1 - saturation) * luma, the hue turned in YIQ, contrast about the mean luma `mean`,
-    and brightness as a factor, in this order.
+    In this order: saturation * colour + (1 - saturation) * luma; the rotation of the hue in YIQ; contrast about the
+    mean luma `mean`; brightness as a factor.
     """
-    angle = 2 * math.pi * drawn.hue
+    angle = 2 * math.pi * params.hue
     turn = np.array([[1, 0, 0], [0, math.cos(angle), -math.sin(angle)], [0, math.sin(angle), math.cos(angle)]])
     hue = np.linalg.solve(_YIQ, turn @ _YIQ)
-    saturation = drawn.saturation * np.eye(3) + (1 - drawn.saturation) * _LUMA[None, :]
-    matrix = drawn.brightness * drawn.contrast * hue @ saturation
-    offset = np.full((3, 1), drawn.brightness * (1 - drawn.contrast) * mean)
+    saturation = params.saturation * np.eye(3) + (1 - params.saturation) * _LUMA[None, :]
+    matrix = params.brightness * params.contrast * hue @ saturation
+    offset = np.full((3, 1), params.brightness * (1 - params.contrast) * mean)
     return tuple(np.hstack([matrix, offset]).ravel().tolist())
 
 
 def cutmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(h, w) bool: a box of the crop's shape and a share of its area uniform in 0..1, about a random centre, cut off at
-    the border (Yun et al., arXiv 1905.04899, section 3.1 with alpha = 1)."""
-    share, *centre = rng.random(3)
+    """(h, w) bool: a box with the crop's shape, a random centre, and an area that is a uniform fraction of the crop's.
+
+    The box is cut off at the border (Yun et al., arXiv 1905.04899, section 3.1 with alpha = 1).
+    """
+    area, *centre = rng.random(3)
     mask = np.zeros(label.shape, dtype=bool)
-    mask[tuple(_side(n, math.sqrt(share), at) for n, at in zip(label.shape, centre, strict=True))] = True
+    mask[tuple(_side(n, math.sqrt(area), at) for n, at in zip(label.shape, centre, strict=True))] = True
     return mask
 
 
-def _side(length: int, share: float, centre: float) -> slice:
-    middle, half = int(centre * length), int(share * length) // 2
+def _side(length: int, fraction: float, centre: float) -> slice:
+    middle, half = int(centre * length), int(fraction * length) // 2
     return slice(max(0, middle - half), min(length, middle + half))
 
 
 def classmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(h, w) bool: all pixels of half of the classes present, rounded up (Olsson et al., arXiv 2007.07936).
 
-    Ignored pixels are of no class: they are never pasted.
+    Ignored pixels have no class and are never pasted.
     """
     present = np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE])
     table = np.zeros(256, dtype=bool)
     table[rng.permutation(present)[: (len(present) + 1) // 2]] = True
-    return table[label]
+    mask: np.ndarray = table[label]
+    return mask
 
 
 Mix = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def draw_mix(settings: AugmentConfig, rng: np.random.Generator) -> Mix | None:
-    """What is done to a sample, if anything."""
+    """Draw how a sample is mixed; None = not at all."""
     u = rng.random()
     if u < settings.cutmix:
         return cutmix

@@ -1,10 +1,8 @@
-"""Open the files of one planned image, judge them, and describe them as manifest rows.
+"""Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-From data settings to a manifest.
-
-`plan` lists what a source holds and `fingerprint` names it for the stage key, both without opening a picture. `build`
-then reads every file once. A file that cannot be used puts its image in quarantine, with the reason; more of them than
-`max_bad` end the build.
+`plan` lists the source and `fingerprint` identifies its content for the stage key; neither opens an image. `build` then
+reads every file once. An image with an unusable file is quarantined with the reason; more than `max_bad` of them end
+the build.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScanRules:
-    """What every file of a source is judged by, and what its rows have in common."""
+    """The rules that every file of a source is checked by, and the values that its rows have in common."""
 
     classes: ClassSet
     root: str  # name of the root in the rows
@@ -46,7 +44,7 @@ class ScanRules:
 def scan_image(
     image: SourceImage, read: Callable[[str], bytes], rules: ScanRules
 ) -> tuple[ImageRow, tuple[LabelRow, ...]]:
-    """Read each file once, decode it, and count. Raises DataError for anything that training could not use."""
+    """Read each file once, decode it, and count. Raises DataError for files that training cannot use."""
     data = read(image.path)
     height, width, _ = decode_image(data, where=image.path, max_pixels=rules.max_pixels).shape
     row = ImageRow(
@@ -92,9 +90,9 @@ PLANS: dict[str, Callable[[Any], SourceListing]] = {
     "mapillary": mapillary.plan,
     "folder": folder.plan,
 }
-_RENDERED = 2  # goes up when the same settings would render other bytes
-_WRITE_BATCH = 64  # images whose rendered files are handed to the writer at once
-_SHOWN = 10  # this many unusable images beyond the limit are looked for before giving up
+_RENDERED = 2  # increases when the same settings render other bytes
+_WRITE_BATCH = 64  # images whose rendered files are written at once
+_SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
 
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
 _Rows = tuple[ImageRow, tuple[LabelRow, ...]]
@@ -104,7 +102,7 @@ UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the imag
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`quarantined` cannot be used, `excluded` is left out by a list that ships with autolabel."""
+    """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel."""
 
     manifest: Manifest
     quarantined: UnreadableItem
@@ -113,7 +111,7 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one image: its rows, or the reason why there are none; and its files if they were rendered."""
+    """The rows of one image, or the reason why there are none, and its files if they were rendered."""
 
     image: SourceImage
     rows: _Rows | None
@@ -122,14 +120,14 @@ class _Outcome:
 
 
 def plan(settings: schema.Data) -> SourceListing:
-    """What the source holds, checked as far as names go. Raises DataError."""
+    """List the files of the source and check their names. Raises DataError."""
     return PLANS[settings.source](settings)
 
 
 def fingerprint(settings: schema.Data) -> str:
-    """Digest of what the manifest will be made from: content only, no times and no absolute paths.
+    """Digest of the manifest's input, without times and absolute paths.
 
-    For rendered scenes the settings, else names and sizes of all files. Raises DataError.
+    It covers the settings of rendered scenes, or else the names and sizes of all files. Raises DataError.
     """
     if isinstance(settings, schema.SyntheticConfig):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
@@ -146,15 +144,15 @@ def build(
 ) -> ScanResult:
     """Open every file of the source and describe it.
 
-    Files that the manifest itself has to hold (rendered scenes, root "data") go to `write_many` as (name, bytes), in
-    batches. `jobs` threads at once, 0 = one a usable core; an outer `joblib.parallel_config` may choose another
-    back-end. `check` is called after every image: what it raises ends the build. Raises DataError where more than
+    `write_many` gets the files that the manifest artefact itself holds (rendered scenes, root "data") as (name, bytes),
+    in batches. `jobs` threads work at once, 0 = one per usable core; an outer `joblib.parallel_config` may choose
+    another back-end. `check` is called after every image and may raise to end the build. Raises DataError if more than
     `settings.max_bad` images cannot be used.
     """
     from joblib import Parallel, delayed
 
-    planned = plan(settings)
-    work = list(_tasks(settings, planned))
+    listing = plan(settings)
+    work = list(_tasks(settings, listing))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
     bad: list[tuple[str, str, str]] = []
@@ -169,34 +167,32 @@ def build(
             if len(bad) > settings.max_bad + _SHOWN:
                 break
     _check_bad(bad, settings.max_bad)
-    return ScanResult(_manifest(planned, good), tuple(bad), planned.excluded)
+    return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded)
 
 
 def any_readable(settings: schema.Data, ids: Set[str]) -> bool:
-    """Whether one of these images of the source can be used, now that it is opened again."""
-    planned = plan(settings)
-    rules = _rules(settings, planned)
-    return any(_open(image, planned.root, rules).rows for image in planned.images if image.id in ids)
+    """Open these images of the source again; tell whether at least one of them can be used now."""
+    listing = plan(settings)
+    rules = _rules(settings, listing)
+    return any(_open(image, listing.root, rules).rows for image in listing.images if image.id in ids)
 
 
-def _rules(settings: schema.Data, planned: SourceListing) -> ScanRules:
-
+def _rules(settings: schema.Data, listing: SourceListing) -> ScanRules:
     root = "data" if isinstance(settings, schema.SyntheticConfig) else "source"
-    return ScanRules(planned.classes, root, settings.source, settings.max_pixels)
+    return ScanRules(listing.classes, root, settings.source, settings.max_pixels)
 
 
-def _tasks(settings: schema.Data, planned: SourceListing) -> Iterator[Callable[[], _Outcome]]:
-    rules = _rules(settings, planned)
+def _tasks(settings: schema.Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
+    rules = _rules(settings, listing)
     if isinstance(settings, schema.SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
-        for image in planned.images:
-            yield partial(_open, image, planned.root, rules)
+        for image in listing.images:
+            yield partial(_open, image, listing.root, rules)
 
 
 def _open(image: SourceImage, root: Path, rules: ScanRules) -> _Outcome:
-
     try:
         return _Outcome(image, scan_image(image, partial(_read, root), rules), "", {})
     except DataError as error:
@@ -208,13 +204,12 @@ def _read(root: Path, path: str) -> bytes:
 
 
 def _render(settings: schema.SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
-
     files = synthetic.files(settings, number, image)
     return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files)
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:
-    """Pass outcomes on, their files to the writer."""
+    """Yield the outcomes and write their files in batches."""
     files: dict[str, bytes] = {}
     for count, outcome in enumerate(results, 1):
         files |= outcome.files
@@ -230,11 +225,11 @@ def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
     if len(bad) > limit:
         first = " | ".join(reason for *_, reason in bad[:3])
         more = " or more" if len(bad) > limit + _SHOWN else ""
-        what = f"images that cannot be used: {len(bad)}{more}, where data.max_bad allows {limit}; first: {first}"
+        what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
         raise DataError("manifest", what, "repair them or raise data.max_bad")
 
 
-def _manifest(planned: SourceListing, rows: list[_Rows]) -> Manifest:
+def _manifest(listing: SourceListing, rows: list[_Rows]) -> Manifest:
     from autolabel.data.manifest import Manifest
 
-    return Manifest(planned.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))
+    return Manifest(listing.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

@@ -1,12 +1,12 @@
 """The stream of augmented crops.
 
-The key of a sample is its number k in the order of the whole training: epoch k // epoch_images, position
-k % epoch_images. Crop, jitter, and the part of another sample that is pasted on are functions of (seed, epoch,
-position) alone, so batches do not depend on the number of threads that make them, and a resumed run only has to start
-counting at the right k: nothing before it is read again. Epochs are no borders in the stream.
+A sample's key is its number k in the whole training: epoch k // epoch_images, position k % epoch_images. Its crop, its
+jitter and the pixels pasted onto it are functions of (seed, epoch, position) alone. Batches therefore do not depend on
+the number of threads, and a resumed run only starts counting at the right k, without reading anything before it.
+Batches may span two epochs.
 
-Threads, not processes: decoding, resizing and numpy's operations release the interpreter lock, nothing is copied from
-process to process, and all threads share one cache (`benchmarks/training.py`).
+The work runs in threads, not processes: decoding, resizing and numpy release the interpreter lock, nothing is copied
+between processes, and all threads use one cache (`benchmarks/training.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from autolabel.parallel import OrderedMap
 
 
 class Batch(NamedTuple):
-    """B samples in tensors of uint8, fields as of `Sample`."""
+    """B samples as uint8 tensors, with the fields of `Sample`."""
 
     images: torch.Tensor  # (B, h, w, 3)
     labels: torch.Tensor  # (B, h, w)
@@ -37,13 +37,13 @@ class Batch(NamedTuple):
 
 @dataclass
 class CropDataset:
-    """Augmented crops by their number in the training. Threads may share it."""
+    """Augmented crops by their number in the training. Several threads may use it at once."""
 
     pairs: SegmentationDataset
     sampler: EpochSampler
     augment: AugmentConfig
     crop: tuple[int, int]
-    tile: int  # px; see `data.sampling`
+    tile: int  # px, for class-uniform draws; see `data.sampling`
     fill: tuple[int, int, int]
 
     def __post_init__(self) -> None:
@@ -60,11 +60,14 @@ class CropDataset:
         sample = self.pairs[item.index]
         centre = None
         if item.class_id is not None:
-            centre = class_centroid(sample.label, item.class_id, tile=self.tile, which=item.tile)
+            centre = class_centroid(sample.label, item.class_id, tile=self.tile, position=item.tile_position)
         return augment(sample, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
 
     def _mix(self, view: Sample, items: list[SampleSpec], rng: np.random.Generator) -> None:
-        """Paste a part of another sample of the epoch, cropped anew: not of the batch, which is shared and split."""
+        """Paste pixels of another sample of the epoch, which gets a crop of its own.
+
+        The sample is not from the batch, because ranks and micro-batches split that.
+        """
         mix = draw_mix(self.augment, rng)
         if mix is None:
             return
@@ -76,7 +79,7 @@ class CropDataset:
 
 
 class _Place(NamedTuple):
-    """Where sample `number` goes."""
+    """The place of sample `number`: a row of a batch."""
 
     number: int
     batch: Batch
@@ -86,17 +89,17 @@ class _Place(NamedTuple):
 def batches(
     crops: CropDataset, *, start: int, stop: int, step: int = 1, batch: int, workers: int, pin: bool = False
 ) -> Generator[Batch]:
-    """Every `step`-th sample of start .. stop in batches of `batch`, made by `workers` threads behind the loop.
+    """Yield every `step`-th sample of start .. stop in batches of `batch`, made ahead by `workers` threads.
 
-    A batch and `workers` samples more are made ahead. Closing it ends the threads. What reading a sample raises comes
-    out as it is.
+    The threads are at most one batch and `workers` samples ahead; closing the generator ends them. Errors in reading a
+    sample are raised unchanged.
     """
 
     def make(place: _Place) -> _Place:
-        # Copied by numpy: torch would start threads of its own for it.
-        for whole, part in zip(place.batch, crops[place.number], strict=True):
-            if whole is not None and part is not None:
-                whole[place.row].numpy()[...] = part
+        # numpy copies here, because torch would start threads of its own.
+        for whole, array in zip(place.batch, crops[place.number], strict=True):
+            if whole is not None and array is not None:
+                whole[place.row].numpy()[...] = array
         return place
 
     def empty(count: int) -> Batch:

@@ -1,8 +1,6 @@
-"""Manifest rows to arrays. Every byte is compared with the manifest's digest before it is used.
+"""Load images and labels of manifest rows, and data sets of samples made of them.
 
-Samples of images and labels, in memory or behind a cache.
-
-The samples of a manifest.
+Every file is compared with its digest in the manifest before it is used.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ Roots = Mapping[str, Path]  # name of a root -> folder
 
 
 def read_file(roots: Roots, root: str, path: str) -> bytes:
-    """The bytes of a file below a declared root. Raises DataError for paths that leave it and for missing files."""
+    """The bytes of a file below a declared root. Raises DataError for a path outside it and for a missing file."""
     if root not in roots:
         raise DataError(path, f"lies in root {root!r}, which is not declared here", f"declared: {', '.join(roots)}")
     unsafe = unsafe_path(path)
@@ -38,7 +36,7 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
 
 
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
-    """As `read_file`; also raises DataError where the bytes differ from the manifest's."""
+    """As `read_file`; also raises DataError if the bytes differ from those the manifest describes."""
     data = read_file(roots, root, path)
     if sha256_bytes(data) != sha256:
         raise DataError(
@@ -48,7 +46,7 @@ def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
 
 
 def load_image(row: ImageRow, roots: Roots, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB. Without `max_pixels` the size in the manifest is the limit. Raises DataError."""
+    """(H, W, 3) uint8 RGB. `max_pixels` defaults to the size in the manifest. Raises DataError."""
     data = read_verified(roots, row.root, row.path, row.sha256)
     limit = row.width * row.height if max_pixels is None else max_pixels
     image = decode_image(data, where=row.path, max_pixels=limit)
@@ -58,18 +56,18 @@ def load_image(row: ImageRow, roots: Roots, *, max_pixels: int | None = None) ->
 
 
 def load_label(row: LabelRow, roots: Roots, classes: ClassSet, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
-    """(H, W) uint8 train ids, 255 = ignore. Without `max_pixels` the pixels counted in the manifest are the limit."""
+    """(H, W) uint8 train ids, 255 = ignore. `max_pixels` defaults to the pixels in the manifest. Raises DataError."""
     return label_from(read_verified(roots, row.root, row.path, row.sha256), row, classes, max_pixels=max_pixels)
 
 
 def label_from(data: bytes, row: LabelRow, classes: ClassSet, *, max_pixels: int | None = None) -> NDArray[np.uint8]:
-    """As `load_label`, of the file's bytes."""
+    """As `load_label`, from the file's bytes."""
     limit = sum(row.counts) if max_pixels is None else max_pixels
     return decode_label(data, where=row.path, classes=classes, encoding=row.encoding, max_pixels=limit)
 
 
 def load_confidence(roots: Roots, root: str, path: str, sha256: str, *, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(H, W) uint8, what each pixel of a label of this `shape` counts, 255 = 1. Raises DataError."""
+    """(H, W) uint8 confidence of each pixel of a label with this `shape`, 255 = 1. Raises DataError."""
     confidence = png.decode(read_verified(roots, root, path, sha256), where=path, max_pixels=shape[0] * shape[1])
     if confidence.shape != shape:
         raise LabelError(path, f"is {confidence.shape}, its label {shape} (height, width)")
@@ -84,7 +82,7 @@ class Sample(NamedTuple):
 
     image: np.ndarray  # (H, W, 3) RGB
     label: np.ndarray  # (H, W) train ids, 255 = ignore
-    confidence: np.ndarray | None = None  # (H, W): how much each pixel counts in the loss, 255 = 1; None = all count 1
+    confidence: np.ndarray | None = None  # (H, W): weight of each pixel in the loss, 255 = 1; None = 1 everywhere
 
     @property
     def nbytes(self) -> int:
@@ -92,7 +90,7 @@ class Sample(NamedTuple):
 
 
 class SegmentationDataset(Protocol):
-    """A sequence of samples. All of them come with confidence, or none does."""
+    """A sequence of samples; all of them have confidence, or none has."""
 
     @property
     def has_confidence(self) -> bool: ...
@@ -103,11 +101,13 @@ class SegmentationDataset(Protocol):
 
 
 class CachedDataset:
-    """Keeps decoded samples up to `limit` bytes: a small data set is decoded once. Nothing is ever evicted. Threads may
-    share it."""
+    """Keeps decoded samples up to `limit` bytes, so that a small data set is decoded once. Nothing is ever evicted.
+
+    Several threads may use it at once.
+    """
 
     def __init__(self, pairs: SegmentationDataset, *, limit: int = CACHE_BYTES) -> None:
-        self.pairs, self.room = pairs, limit
+        self.pairs, self.free_bytes = pairs, limit
         self._kept: dict[int, Sample] = {}
         self._lock = threading.Lock()
 
@@ -123,14 +123,14 @@ class CachedDataset:
             return self._kept[index]
         sample = self.pairs[index]
         with self._lock:
-            if index not in self._kept and sample.nbytes <= self.room:
-                self.room -= sample.nbytes
+            if index not in self._kept and sample.nbytes <= self.free_bytes:
+                self.free_bytes -= sample.nbytes
                 self._kept[index] = sample
         return sample
 
 
 def count_classes(pairs: SegmentationDataset, num_classes: int) -> np.ndarray:
-    """(N, K) pixels of each class in each label: for pairs in memory; a manifest has them counted."""
+    """(N, K) pixels of each class in each label, for pairs in memory; manifest rows already hold these counts."""
     labels = (pairs[index].label for index in range(len(pairs)))
     return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] for label in labels])
 
@@ -145,8 +145,8 @@ class ConfidenceFile(TypedDict):
 class ManifestDataset:
     """Samples of a manifest, read with their digests checked.
 
-    `confidence`: path and sha256 of an auto label's map of confidence, by image id. Samples then come with confidence:
-    labels that no teacher made count 1 everywhere.
+    `confidence` holds, by image id, the path and sha256 of an auto label's confidence map. With it every sample has
+    confidence; labels that people drew have 1 everywhere.
     """
 
     def __init__(

@@ -1,12 +1,8 @@
-"""Manifest rows to and from parquet bytes. Contents are judged in `checks`; here only the form is.
+"""The manifest: images and label maps, where their files are, and the digests of their bytes, as two parquet tables.
 
-The manifest: which images and label maps there are, where they lie, and what bytes they hold.
-
-`root` of a row names one of the folders a stage declares: "source" (the user's data), "data" (files inside the
-manifest artefact), "labels" (the label artefact). `path` is relative to it, with forward slashes. Ids are free text.
-The schema of the two tables is in `autolabel.data.manifest` and described in data_manifest/README.md.
-
-Which rows each stage works on.
+A row's `root` names one of the folders that a stage declares: "source" (the user's data), "data" (files inside the
+manifest artefact) or "labels" (the label artefact). Its `path` is relative to this folder, with forward slashes. Ids
+are free text. data_manifest/README.md describes the columns.
 """
 
 from __future__ import annotations
@@ -23,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autolabel.classes import ClassSet
-from autolabel.data import manifest
 from autolabel.data.schema import ImageRow, LabelRow, check_images, check_labels
 from autolabel.errors import DataError, ManifestError
 from autolabel.store.files import canonical_json
@@ -52,8 +47,8 @@ LABEL_SCHEMA = pa.schema(
 )
 
 
-def write(rows: Sequence[ImageRow] | Sequence[LabelRow], schema: pa.Schema) -> bytes:
-    """Parquet bytes of these rows, in their order; the same rows give the same bytes."""
+def write_table(rows: Sequence[ImageRow] | Sequence[LabelRow], schema: pa.Schema) -> bytes:
+    """Parquet bytes of the rows in their order; equal rows give equal bytes."""
     columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
     sink = BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
@@ -61,12 +56,12 @@ def write(rows: Sequence[ImageRow] | Sequence[LabelRow], schema: pa.Schema) -> b
 
 
 def read_images(data: bytes, where: str) -> tuple[ImageRow, ...]:
-    """Raises ManifestError where the bytes are no parquet file of IMAGE_SCHEMA or hold an empty cell."""
+    """Read the rows of a parquet file. Raises ManifestError unless it has IMAGE_SCHEMA and no empty cell."""
     return tuple(map(ImageRow, *_columns(data, IMAGE_SCHEMA, where)))
 
 
 def read_labels(data: bytes, where: str) -> tuple[LabelRow, ...]:
-    """Raises ManifestError where the bytes are no parquet file of LABEL_SCHEMA or hold an empty cell."""
+    """Read the rows of a parquet file. Raises ManifestError unless it has LABEL_SCHEMA and no empty cell."""
     return tuple(map(LabelRow, *_columns(data, LABEL_SCHEMA, where)))
 
 
@@ -95,10 +90,11 @@ def _check_schema(table: pa.Table, schema: pa.Schema, where: str) -> None:
             raise ManifestError(f"{where} row {pc.index(empty, True).as_py()}", f"{field.name} is empty")
 
 
-def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
-    if not pa.types.is_list(kind):
-        return column.to_pylist()
-    # Twenty times faster than to_pylist where all lists are of one length, which `checks` demands anyway.
+def _values(column: pa.ChunkedArray, dtype: pa.DataType) -> list[Any]:
+    if not pa.types.is_list(dtype):
+        cells: list[Any] = column.to_pylist()
+        return cells
+    # Twenty times faster than to_pylist if all lists have the same length, which `check_labels` demands anyway.
     lengths = pc.list_value_length(column).unique()
     values = pc.list_flatten(column)
     if len(lengths) == 1 and lengths[0].as_py() and not values.null_count:
@@ -113,7 +109,7 @@ __all__ = ["CLASSES", "IMAGES", "LABELS", "ImageRow", "LabelRow", "Manifest"]
 
 @dataclass(frozen=True)
 class Manifest:
-    """Checked on creation (ManifestError names the table and row) and then sorted by id, labels by id and role."""
+    """Rows are checked on creation and sorted by id, labels also by role. Raises ManifestError with table and row."""
 
     classes: ClassSet
     images: tuple[ImageRow, ...]
@@ -134,7 +130,7 @@ class Manifest:
         return {(row.image_id, row.role): row for row in self.labels}
 
     def image(self, image_id: str) -> ImageRow:
-        """Raises ManifestError where there is no such image."""
+        """The row of an image. Raises ManifestError if there is no such image."""
         if image_id not in self._images:
             raise ManifestError(IMAGES, f"has no image {image_id!r}")
         return self._images[image_id]
@@ -148,18 +144,18 @@ class Manifest:
     def to_files(self) -> dict[str, bytes]:
         """File name -> bytes; equal manifests give equal bytes."""
         return {
-            IMAGES: manifest.write(self.images, manifest.IMAGE_SCHEMA),
-            LABELS: manifest.write(self.labels, manifest.LABEL_SCHEMA),
+            IMAGES: write_table(self.images, IMAGE_SCHEMA),
+            LABELS: write_table(self.labels, LABEL_SCHEMA),
             CLASSES: canonical_json(self.classes.to_dict()),
         }
 
     @classmethod
     def from_files(cls, read: Callable[[str], bytes]) -> Manifest:
-        """The inverse of `to_files`, from anything that gives the bytes of a file name. Raises ManifestError."""
+        """The inverse of `to_files`; `read` returns the bytes of a file name. Raises ManifestError."""
         return cls(
             classes=_read_classes(read(CLASSES)),
-            images=manifest.read_images(read(IMAGES), IMAGES),
-            labels=manifest.read_labels(read(LABELS), LABELS),
+            images=read_images(read(IMAGES), IMAGES),
+            labels=read_labels(read(LABELS), LABELS),
         )
 
 
@@ -175,9 +171,9 @@ RowPair = tuple[ImageRow, LabelRow]
 
 
 def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
-    """Train images with the first label of `roles` that each has; images without one are left out.
+    """Train images, each with its label of the first role in `roles` that it has; images without one are left out.
 
-    Raises DataError where no image has one, and for role truth, which must never be trained on.
+    Raises DataError if no image has one, and for role truth, which must never be trained on.
     """
     if "truth" in roles:
         raise DataError(
@@ -190,12 +186,12 @@ def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
 
 
 def val_rows(manifest: Manifest) -> list[RowPair]:
-    """Images of split val with their fine labels."""
+    """Images of split val that have fine labels, with these."""
     return [(row, label) for row in manifest.split("val") if (label := manifest.label(row.id, "fine")) is not None]
 
 
 def unlabelled_images(manifest: Manifest) -> list[ImageRow]:
-    """The images a teacher shall label: split train, no fine label."""
+    """Images that the teacher labels: those of split train without a fine label."""
     return [row for row in manifest.split("train") if manifest.label(row.id, "fine") is None]
 
 

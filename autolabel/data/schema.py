@@ -1,6 +1,6 @@
-"""The two kinds of rows in a manifest, and the words their columns may hold.
+"""The rows of a manifest: images and labels, the values of their columns, and the checks of both.
 
-What makes a manifest row valid. The first row that is not raises ManifestError with its table and place.
+A check raises ManifestError for the first invalid row, with its table and position.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class ImageRow:
 class LabelRow:
     """One label map of an image.
 
-    Roles: fine and coarse were drawn by people, auto by a teacher, truth is the hidden answer that only the audit may
-    open. Encodings: `ids` and `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids; `palette_ids` may
-    also be a palette PNG whose indices are the data set's ids (Mapillary Vistas; refused elsewhere).
-    `counts` holds the pixels of each of the K classes and then those of ignore.
+    Roles: people drew fine and coarse labels, a teacher made auto labels, and truth is the hidden answer that only the
+    audit opens. Encodings: `ids` and `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids;
+    `palette_ids` may also be a palette PNG whose indices are the data set's ids (Mapillary Vistas; refused elsewhere).
+    `counts` holds the pixels of each of the K classes, then those of ignore.
     """
 
     image_id: str
@@ -59,9 +59,9 @@ _ROOT = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
 
 def unsafe_path(path: object) -> str | None:
-    """Why `path` is no plain relative path below a root, or None where it is one.
+    """The reason why `path` is no plain relative path below a root, or None if it is one.
 
-    Lexical only: links inside a data folder are the user's own and are followed.
+    The check is lexical: links inside a data folder are the user's own and are followed.
     """
     if not isinstance(path, str) or not path:
         return "is empty"
@@ -78,7 +78,7 @@ def unsafe_path(path: object) -> str | None:
 
 
 def check_images(rows: Sequence[ImageRow], table: str) -> None:
-    """Types, words, digests, sizes, paths; ids and files occur once."""
+    """Check the columns of each row, and that no id and no file occurs twice. Raises ManifestError."""
     seen_ids: set[str] = set()
     seen_files: set[tuple[str, str]] = set()
     for index, row in enumerate(rows):
@@ -94,7 +94,7 @@ def check_images(rows: Sequence[ImageRow], table: str) -> None:
 
 
 def check_labels(rows: Sequence[LabelRow], images: Iterable[ImageRow], num_classes: int, table: str) -> None:
-    """As `check_images`; also that the image exists and that the counts add up to its pixels."""
+    """As `check_images`; also check that the image exists and that the counts add up to its pixels."""
     pixels = {row.id: row.width * row.height for row in images}
     seen: set[tuple[str, str]] = set()
     for index, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""The confusion matrix every quality figure is derived from."""
+"""The confusion matrix, from which every quality figure is derived."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def _bounded(classes: NDArray[np.integer], num_classes: int) -> NDArray[np.int32
     """Map everything outside 0..K-1 to K."""
     if classes.dtype == np.uint8:
         table = np.minimum(np.arange(256, dtype=np.int32), num_classes)  # several times faster than comparing
-        return table[classes]
+        bounded: NDArray[np.int32] = table[classes]
+        return bounded
     outside = (classes < 0) | (classes >= num_classes)
     return np.where(outside, num_classes, classes).astype(np.int32)

@@ -13,20 +13,20 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.evaluation.numbers import by_name, number, ratio, share
+from autolabel.evaluation.numbers import by_name, fraction, number, ratio
 
 
 class EvaluationResult(TypedDict):
-    """JSON-able figures of one evaluation; shares lie in 0..1, None means not defined."""
+    """JSON-able figures of one evaluation; fractions lie in 0..1, None means not defined."""
 
     miou: float | None  # mean over the classes that occur in the labels or the predictions
     iou: dict[str, float | None]  # by class name, in train-id order
-    accuracy: float | None  # share of labelled pixels predicted right
+    accuracy: float | None  # fraction of labelled pixels that are predicted right
     matrix: list[list[int]]  # (K, K + 1), rows = label, last column = predicted ignore
 
 
 def iou(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
-    """TP / (TP + FP + FN) of every class; NaN where a class is in neither the labels nor the predictions.
+    """TP / (TP + FP + FN) per class; NaN where a class is in neither the labels nor the predictions.
 
     A labelled pixel predicted as ignore is a false negative.
     """
@@ -37,12 +37,12 @@ def iou(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
 
 
 def precision(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
-    """Share of the pixels predicted as a class (and labelled at all) that belong to it; NaN where never predicted."""
+    """Fraction of the labelled pixels predicted as a class that belong to it; NaN for a class never predicted."""
     return ratio(np.diagonal(matrix), matrix[:, : len(matrix)].sum(axis=0))
 
 
 def recall(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)
-    """Share of a class's labelled pixels predicted as it; NaN where it is never labelled. Ignore is a miss."""
+    """Fraction of a class's labelled pixels predicted as it; ignore is a miss. NaN for a class never labelled."""
     return ratio(np.diagonal(matrix), matrix.sum(axis=1))
 
 
@@ -54,8 +54,8 @@ def mean_iou(matrix: NDArray[np.integer]) -> float:
 
 
 def pixel_accuracy(matrix: NDArray[np.integer]) -> float:
-    """Share of labelled pixels predicted right (predicted ignore is wrong); NaN without labelled pixels."""
-    accuracy = share(np.trace(matrix[:, : len(matrix)]), matrix.sum())
+    """Fraction of labelled pixels predicted right; predicted ignore is wrong. NaN without labelled pixels."""
+    accuracy = fraction(np.trace(matrix[:, : len(matrix)]), matrix.sum())
     return math.nan if accuracy is None else accuracy
 
 

@@ -1,7 +1,7 @@
 """Prediction files as the Cityscapes benchmark reads them (`cityscapesscripts`, evalPixelLevelSemanticLabeling).
 
-One 8-bit single-channel PNG an image, of the data set's *ids* (not train ids), at the size of the ground truth, named
-`<city>_<sequence>_<frame>*.png`; all lie in one folder, which the official script takes from CITYSCAPES_RESULTS.
+Each image has one 8-bit single-channel PNG of the data set's *ids* (not train ids) in the size of the ground truth. Its
+name is `<city>_<sequence>_<frame>*.png`. The official script reads all files from the folder CITYSCAPES_RESULTS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from autolabel.store.names import safe_name
 def submission_name(image_id: str) -> str:
     """File name of an image's prediction: "frankfurt_000000_000294" -> "frankfurt_000000_000294_pred_labelIds.png".
 
-    The ids of Cityscapes images stay readable; other data sets' ids are made safe as everywhere.
+    The ids of Cityscapes images stay readable; ids of other data sets are made safe for a file system.
     """
     return safe_name(image_id, "_pred_labelIds.png")
 

@@ -10,6 +10,7 @@ from typing import Any
 from autolabel.artifacts import (
     REPORT_PAGE,
     TABLE_PAGE,
+    TableRow,
     comparison_meta,
     evaluation_meta,
     labels_meta,
@@ -20,6 +21,12 @@ from autolabel.config.schema import EvaluateConfig
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.stage import input_group
 from autolabel.store import Artefact
+
+
+class TimedRow(TableRow):
+    """A row of the table with a figure of this machine."""
+
+    step_seconds: float | None  # median duration of a training step
 
 
 def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
@@ -80,7 +87,7 @@ def _table(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, A
     result: dict[str, Any] = {}
     for node, made in _made(pipeline, artefacts, "table"):
         models = input_group(node.inputs, "models")
-        rows = [
+        rows: list[TimedRow] = [
             {**row, "step_seconds": _step_seconds(artefacts.get(models[row["model"]].name))}
             for row in table_meta(made)["rows"]
         ]

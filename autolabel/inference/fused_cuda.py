@@ -118,7 +118,7 @@ def _image_shape(maps: Tensor) -> tuple[int, int]:
 
 
 @triton.jit
-def _source(firsts, weights, axis, position, number):  # type: ignore[no-untyped-def]
+def _source(firsts, weights, axis, position, number):  # type: ignore[no-untyped-def]  # typed by Triton
     """Number `number` of the source positions of a target, and its weight."""
     first = tl.load(firsts + tl.load(axis) + position)
     weight = tl.load(weights + tl.load(axis + 1) + position * tl.load(axis + 2) + number)
@@ -126,7 +126,7 @@ def _source(firsts, weights, axis, position, number):  # type: ignore[no-untyped
 
 
 @triton.jit
-def _attention_at(attention, firsts, weights, term, image, y, x):  # type: ignore[no-untyped-def]
+def _attention_at(attention, firsts, weights, term, image, y, x):  # type: ignore[no-untyped-def]  # typed by Triton
     """Attention at positions y, x (BLOCK,)."""
     start = tl.load(term + 3) + image * tl.load(term + 4)
     columns = tl.load(term + 5)
@@ -140,7 +140,7 @@ def _attention_at(attention, firsts, weights, term, image, y, x):  # type: ignor
 
 
 @triton.jit
-def _logits_at(logits, firsts, weights, term, image, y, x, k, num_classes):  # type: ignore[no-untyped-def]
+def _logits_at(logits, firsts, weights, term, image, y, x, k, num_classes):  # type: ignore[no-untyped-def]  # typed by Triton
     """Logits at positions y, x: (BLOCK, CLASSES), zero beyond the classes there are."""
     start = tl.load(term) + image * tl.load(term + 1) * num_classes
     columns = tl.load(term + 2)
@@ -158,7 +158,7 @@ def _logits_at(logits, firsts, weights, term, image, y, x, k, num_classes):  # t
 
 
 @triton.jit
-def _encode_kernel(  # type: ignore[no-untyped-def]
+def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
     logits,
     attention,
     firsts,

@@ -209,7 +209,7 @@ def code_predictor(
         return ProbabilityPredictor(model.to(device).eval())
     prepared = prepare(model, device, dtype)
     if static and device.type == "cuda":
-        prepared.forward_scale = StaticPasses(prepared.forward_scale, CudaGraphs())  # type: ignore[method-assign]
+        prepared.forward_scale = StaticPasses(prepared.forward_scale, CudaGraphs())  # type: ignore[method-assign]  # wraps it
     return LogitPredictor(prepared)
 
 

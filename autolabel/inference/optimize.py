@@ -53,7 +53,8 @@ class JoinedConv(nn.Module):
         self.conv = conv
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
-        return self.conv(resized_and_joined(branches))
+        output: Tensor = self.conv(resized_and_joined(branches))
+        return output
 
 
 class PointwiseBranchConv(nn.Module):
@@ -68,6 +69,7 @@ class PointwiseBranchConv(nn.Module):
         )  # the bias once
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
+        total: Tensor
         total, *rest = (conv(x) for conv, x in zip(self.convs, branches, strict=True))
         for x in rest:
             total += resize(x, (total.shape[-2], total.shape[-1]))
@@ -91,7 +93,7 @@ class SpatialBranchConv(nn.Module):
 
     def forward(self, branches: Sequence[Tensor]) -> Tensor:
         finest, *coarse = branches
-        out = self.finest(finest).contiguous(memory_format=torch.channels_last)
+        out: Tensor = self.finest(finest).contiguous(memory_format=torch.channels_last)
         for kernel_rows, x in zip(self.coarse, coarse, strict=True):
             for image, target in zip(x.split(1), out, strict=True):
                 _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0))
@@ -192,7 +194,8 @@ class LeanOCR(Head):
         vectors = self.context.up.conv(self.context.value(classes)).flatten(2)  # (B, C, K)
         similarity = query.flatten(2).transpose(1, 2) @ key * self.context.scale  # (B, h w, K)
         context = torch.relu_(similarity.softmax(dim=-1) @ vectors.transpose(1, 2))  # (B, h w, C)
-        return context.transpose(1, 2).unflatten(2, query.shape[-2:])
+        output: Tensor = context.transpose(1, 2).unflatten(2, query.shape[-2:])
+        return output
 
 
 def prepare(

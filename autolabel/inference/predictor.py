@@ -49,7 +49,8 @@ class Predictor:
     def train_ids(self, picture: np.ndarray) -> np.ndarray:
         """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB picture; 255 where unsure or not finite."""
         codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(picture[None]))
-        return self._table[codes[0].cpu().numpy()]
+        labels: np.ndarray = self._table[codes[0].cpu().numpy()]
+        return labels
 
     @torch.inference_mode()
     def details(self, picture: np.ndarray) -> PredictionDetails:
@@ -66,4 +67,5 @@ class Predictor:
     def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
         height, width = size
         codes = self._teacher.evidence.decide(resize(values, (height, width)), self._book)
-        return self._keep_all[codes[0].cpu().numpy()]
+        labels: np.ndarray = self._keep_all[codes[0].cpu().numpy()]
+        return labels

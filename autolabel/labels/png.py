@@ -58,7 +58,8 @@ def _filtered(labels: np.ndarray) -> np.ndarray:
 
 def _changes(rows: np.ndarray) -> np.ndarray:
     """(H,) how often neighbours in a row differ."""
-    return np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=1)
+    changes: np.ndarray = np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=1)
+    return changes
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Shards of codes: one HDF5 file a chunk of images, made and read in memory.
 
-    /                 attributes: format, format_version, num_classes, edges, rule, class_names; version 2: second_below
+    /                 attributes: format, format_version, num_classes, edges, rule, class_names, split;
+                      version 2: second_below
     /images/000000    (H, W) uint8 or uint16 codes of the first image; attribute: id
     ...
 
@@ -29,13 +30,19 @@ FORMAT_VERSION = 1  # of codes without second classes; 2 with them
 _LEVEL = 6
 _WIDE, _STRIP = 1024, 256
 _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on
+SPLITS = ("train", "val")  # images to label, images that measure how good the codes are
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is a lie
 
 
-def write_shard(items: Iterable[tuple[str, np.ndarray]], book: Codebook, *, class_names: Sequence[str] = ()) -> bytes:
-    """The HDF5 file of (image id, (H, W) codes) pairs, in the order given; ids must differ."""
+def write_shard(
+    items: Iterable[tuple[str, np.ndarray]], book: Codebook, *, class_names: Sequence[str] = (), split: str = ""
+) -> bytes:
+    """The HDF5 file of (image id, (H, W) codes) pairs, in the order given; ids must differ.
+
+    `split`: the one of SPLITS that all images belong to, "" where that is not known.
+    """
     with h5py.File.in_memory(**_LAYOUT) as file:
-        _write_header(file, book, class_names)
+        _write_header(file, book, class_names, split)
         images = file.create_group("images")
         seen: set[str] = set()
         for index, (image_id, codes) in enumerate(items):
@@ -62,7 +69,7 @@ def _block(shape: tuple[int, int]) -> tuple[int, int]:
     return height, _STRIP if width > _WIDE else width
 
 
-def _write_header(file: h5py.File, book: Codebook, class_names: Sequence[str]) -> None:
+def _write_header(file: h5py.File, book: Codebook, class_names: Sequence[str], split: str) -> None:
     assert len(class_names) in (0, book.num_classes), f"{len(class_names)} names for {book.num_classes} classes"
     file.attrs["format"] = _text(FORMAT)
     file.attrs["format_version"] = np.uint32(FORMAT_VERSION + bool(book.second_below))
@@ -72,6 +79,9 @@ def _write_header(file: h5py.File, book: Codebook, class_names: Sequence[str]) -
     file.attrs["edges"] = np.asarray(book.edges, dtype=np.float64)
     file.attrs["rule"] = _text(str(book.to_dict()["rule"]))
     file.attrs["class_names"] = _text(json.dumps(list(class_names), ensure_ascii=False))
+    if split:
+        assert split in SPLITS, split
+        file.attrs["split"] = _text(split)
 
 
 def _text(value: str) -> np.ndarray:
@@ -81,12 +91,15 @@ def _text(value: str) -> np.ndarray:
 
 
 class Shard:
-    """An open shard: `ids` in the order written, `book`, `class_names`; codes are read image by image."""
+    """An open shard: `ids` in the order written, `book`, `class_names`, `split`; codes are read image by image.
+
+    `split` is "" where the shard does not say it.
+    """
 
     def __init__(self, file: h5py.File, where: object) -> None:
         self._file, self._where = file, where
         with _damage(where):
-            self.book, self.class_names = _read_header(file, where)
+            self.book, self.class_names, self.split = _read_header(file, where)
             self._datasets = {_string(dataset, "id"): dataset for dataset in _image_datasets(file, where)}
             if len(self._datasets) != len(file["images"]):
                 raise DataError(where, "holds an image id twice")
@@ -102,7 +115,8 @@ class Shard:
         dataset = self._datasets[image_id]
         self._check(dataset, image_id)
         with _damage(self._where):
-            return dataset[()]
+            codes: np.ndarray = dataset[()]
+            return codes
 
     def check(self) -> None:
         """DataError unless every image decodes to a map of codes."""
@@ -131,7 +145,7 @@ def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
     return Shard(file, where)
 
 
-def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, ...]]:
+def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, ...], str]:
     if "format" not in file.attrs or _string(file, "format") != FORMAT:
         raise DataError(where, "not a shard of codes")
     version = file.attrs["format_version"]
@@ -147,7 +161,10 @@ def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, .
     book, names = Codebook.from_dict(fields, where), json.loads(_string(file, "class_names"))
     if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
         raise DataError(where, "class_names is not a list of names")
-    return book, tuple(names)
+    split = _string(file, "split") if "split" in file.attrs else ""
+    if split not in ("", *SPLITS):
+        raise DataError(where, f"split {split!r} is none of {', '.join(SPLITS)}")
+    return book, tuple(names), split
 
 
 def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:

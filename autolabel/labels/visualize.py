@@ -17,7 +17,8 @@ def colourise(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """(H, W) uint8 train ids through a (256, 3) uint8 table to a (H, W, 3) uint8 RGB picture."""
     assert colours.dtype == np.uint8, colours.dtype
     assert colours.shape == (256, 3), colours.shape
-    return colours[labels]
+    rgb: np.ndarray = colours[labels]
+    return rgb
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, colours: np.ndarray, alpha: float = 0.5) -> np.ndarray:

@@ -64,8 +64,9 @@ def cross_entropy(
     counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
     with torch.autocast(logits.device.type, enabled=False):
         least = 1 if confidence is None else 1 / FULL  # the least positive sum of confidence
-        total = _PixelSum.apply(logits, labels, confidence, _CROSS_ENTROPY) / counts.valid.clamp(min=least)
-        return total.to(loss_type(logits))
+        total = _PixelSum.apply(logits, labels, confidence, _CROSS_ENTROPY) / counts.valid.clamp(min=least)  # type: ignore[no-untyped-call]  # torch's
+        loss: torch.Tensor = total.to(loss_type(logits))
+        return loss
 
 
 def loss_type(logits: torch.Tensor) -> torch.dtype:
@@ -75,7 +76,7 @@ def loss_type(logits: torch.Tensor) -> torch.dtype:
 
 def summed_bce(logits: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None) -> torch.Tensor:
     """Float64 sum over valid pixels and classes, not yet normalised."""
-    total: torch.Tensor = _PixelSum.apply(logits, labels, confidence, _BCE)
+    total: torch.Tensor = _PixelSum.apply(logits, labels, confidence, _BCE)  # type: ignore[no-untyped-call]  # torch's
     return total
 
 

@@ -49,7 +49,8 @@ class Scratch:
 
 def cell_sums(cells: torch.Tensor) -> torch.Tensor:
     """Sums over cells of 4x4: (..., 4 h, 4 w) -> (..., h, w)."""
-    return cells.unflatten(-2, (-1, POOL)).sum(dim=-2).unflatten(-1, (-1, POOL)).sum(dim=-1)
+    sums: torch.Tensor = cells.unflatten(-2, (-1, POOL)).sum(dim=-2).unflatten(-1, (-1, POOL)).sum(dim=-1)
+    return sums
 
 
 def pooled_size(size: Sequence[int]) -> tuple[int, int]:
@@ -109,11 +110,12 @@ def rmi_loss(
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
         return bce_loss(logits, labels, counts, confidence)
     with torch.autocast(logits.device.type, enabled=False):
-        bce, rmi = _Sums.apply(logits, labels)
+        bce, rmi = _Sums.apply(logits, labels)  # type: ignore[no-untyped-call]  # torch's
         if confidence is not None:  # a separate pass
             bce = summed_bce(logits, labels, confidence)
         loss = BCE_WEIGHT * bce / (counts.valid + 1) + (1 - BCE_WEIGHT) * rmi / (WINDOW * counts.images)
-        return loss.to(loss_type(logits))
+        scalar: torch.Tensor = loss.to(loss_type(logits))
+        return scalar
 
 
 class _Sums(torch.autograd.Function):

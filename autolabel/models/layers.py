@@ -67,7 +67,8 @@ class SeparableConv(nn.Module):
         nn.init.normal_(self.depthwise.weight, std=1 / kernel)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.pointwise(self.norm(self.depthwise(x)))
+        output: torch.Tensor = self.pointwise(self.norm(self.depthwise(x)))
+        return output
 
 
 def start_as_identity(last: ConvNorm) -> None:

@@ -25,7 +25,8 @@ class ResampleWeights:
 
     @property
     def width(self) -> int:
-        return self.weights.shape[1]
+        width: int = self.weights.shape[1]
+        return width
 
     def after(self, inner: ResampleWeights) -> ResampleWeights:
         """One resampling that equals `inner` followed by this one."""

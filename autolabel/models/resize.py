@@ -33,7 +33,8 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 def _scaled(length: int, scale: float) -> int:
     """Uses torch's functions, because the length is symbolic while a network is exported for images of any size."""
-    return torch.sym_max(1, torch.sym_int(length * scale))
+    scaled: int = torch.sym_max(1, torch.sym_int(length * scale))
+    return scaled
 
 
 def statically_equal(first: Sequence[int], second: Sequence[int]) -> bool:

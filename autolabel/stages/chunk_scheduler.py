@@ -120,7 +120,7 @@ class ChunkScheduler:
     def _read(self) -> dict[str, _Record]:
         """The last record of each chunk, by its name, from the journals of all ranks. Nobody may be writing."""
         rows = [row for name in self._draft.journal_names() for row in self._draft.journal(name).rows]
-        records = [_Record(cast(ChunkRow, row), row["try"]) for row in rows]
+        records = [_Record(cast(ChunkRow, row), row.get("try", 0)) for row in rows]
         return {record.row["name"]: record for record in sorted(records, key=lambda record: record.attempt)}
 
 

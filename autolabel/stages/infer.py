@@ -178,7 +178,7 @@ def _write(
 ) -> ChunkRow:
     from autolabel.labels.shards import write_shard
 
-    entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names))
+    entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names, split=chunk.split))
     paths = {row.id: row.path for row in chunk.images}
     bad = [QuarantinedImage(id=id_, path=paths[id_], reason=str(error)) for id_, error in result.bad]
     ids = [image_id for image_id, _ in result.codes]
@@ -210,7 +210,7 @@ def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], que
 
 INFER = Stage(
     name="infer",
-    version=4,
+    version=5,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

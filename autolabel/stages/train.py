@@ -12,6 +12,7 @@ from autolabel.artifacts import (
     TRAINED_ON_FILE,
     TrainedOn,
     TrainingMeta,
+    UntrainedMeta,
     append_training_log,
     origin_of,
     read_manifest,
@@ -184,7 +185,7 @@ def _as_it_is(ctx: Context[TrainConfig], initial: InitialModel) -> StageResult:
         return StageResult(meta={})
     write_network(ctx.draft, initial.model, initial.card)
     _write_trained_on(ctx, ())
-    meta: TrainingMeta = {
+    meta: UntrainedMeta = {
         "steps": 0,
         "images": 0,
         "trained_on": "unknown data",

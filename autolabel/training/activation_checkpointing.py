@@ -44,7 +44,7 @@ def _run(forward: Callable[..., Any], contexts: Callable[[], Any], *inputs: Any,
     return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **named)
 
 
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), _statistics_kept(block)
 
 

@@ -56,7 +56,8 @@ def _run_of(trainer: Trainer) -> dict[str, int]:
 
 def _load(data: bytes) -> dict[str, Any]:
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return state
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorruptArtefact("checkpoint", f"cannot be read ({reason})", "remove it to start over") from None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn, optim
@@ -23,7 +24,7 @@ from autolabel.distributed import ProcessGroup
 from autolabel.errors import SettingError
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict[str, Any]]:
     """Weights of layers decay; biases and the scales and shifts of norms (all vectors) with `decay_norms` only.
 
     Two groups in any case, each in the order of the model: the optimizer's state does not depend on the setting.
@@ -35,11 +36,11 @@ def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool
     ]
 
 
-def _sgd(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
+def _sgd(groups: list[dict[str, Any]], settings: TrainConfig) -> optim.Optimizer:
     return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
-def _adamw(groups: list[dict], settings: TrainConfig) -> optim.Optimizer:
+def _adamw(groups: list[dict[str, Any]], settings: TrainConfig) -> optim.Optimizer:
     return optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
 
 
@@ -60,7 +61,7 @@ def lr_at(step: int, *, base: float, total: int, power: float, warmup: float) ->
     num_warmup = round(warmup * total)
     if step < num_warmup:
         return base * (step + 1) / num_warmup
-    return base * (1 - (step - num_warmup) / (total - num_warmup)) ** power
+    return base * float((1 - (step - num_warmup) / (total - num_warmup)) ** power)
 
 
 _LOWER = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -116,10 +117,10 @@ class Ema:
         finally:
             model.load_state_dict(kept)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates, "average": self.average}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
         for name, value in self.average.items():
             value.copy_(state["average"][name])

@@ -81,7 +81,7 @@ class Trainer:
         self._buffers = list(self.model.buffers())
         self.statistics_differ = statistics_differ(self.model, self.world)
 
-    def _spread(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager]]:
+    def _spread(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager[Any]]]:
         """What calls the model so that a backward pass sums gradients over ranks, and the context in which it waits."""
         if self.world.size == 1:
             return torch.compile(self.model) if self.compile else self.model, nullcontext

@@ -24,9 +24,9 @@ def cut(*args: object) -> Result:
     return result
 
 
-def shard(file: Path, *ids: str, names: tuple[str, ...] = ("a", "b")) -> Path:
+def shard(file: Path, *ids: str, names: tuple[str, ...] = ("a", "b"), split: str = "train") -> Path:
     codes = np.zeros((3, 4), BOOK.dtype)
-    file.write_bytes(write_shard([(image_id, codes) for image_id in ids], BOOK, class_names=names))
+    file.write_bytes(write_shard([(image_id, codes) for image_id in ids], BOOK, class_names=names, split=split))
     return file
 
 
@@ -77,6 +77,25 @@ def test_an_index_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name: 
     assert (result.exit_code, "is no index of shards" in result.stderr) == (3, True), result.stderr
     (tmp_path / "codes" / "shards.json").write_text("[" * 100_000)
     assert cut(tmp_path / "codes", "--out", tmp_path / "out").exit_code == 3
+
+
+def test_a_shard_says_its_split_and_its_name_says_nothing(tmp_path: Path) -> None:
+    shard(tmp_path / "val-00000.h5", "x")
+    shard(tmp_path / "codes-00000.h5", "y", split="val")
+    assert cut(tmp_path, "--out", tmp_path / "out").exit_code == 0
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["x.png"]
+    assert cut(tmp_path / "codes-00000.h5", "--out", tmp_path / "one").exit_code == 0, "a file by name is always cut"
+    assert (tmp_path / "one" / "y.png").is_file()
+    (tmp_path / "val-00000.h5").unlink()
+    result = cut(tmp_path, "--out", tmp_path / "none")
+    assert (result.exit_code, "holds no codes of images to label" in result.stderr) == (3, True)
+
+
+def test_a_shard_of_an_earlier_version_does_not_say_its_split(tmp_path: Path) -> None:
+    old = shard(tmp_path / "codes-00000.h5", "x", split="")
+    result = cut(tmp_path, "--out", tmp_path / "out")
+    assert (result.exit_code, "does not say whether its images are to be labelled" in result.stderr) == (3, True)
+    assert cut(old, "--out", tmp_path / "out").exit_code == 0
 
 
 def test_a_folder_without_an_index_is_cut_whole(tmp_path: Path) -> None:
@@ -149,9 +168,9 @@ def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
 def test_nothing_is_written_where_a_later_shard_is_damaged(tmp_path: Path) -> None:
     """One bit in the codes of the last shard: found before the first label is written."""
     codes = np.random.default_rng(0).integers(0, BOOK.num_codes, (64, 64)).astype(BOOK.dtype)
-    data = write_shard([("x", codes)], BOOK, class_names=("a", "b"))
+    data = write_shard([("x", codes)], BOOK, class_names=("a", "b"), split="train")
     (tmp_path / "codes-00000.h5").write_bytes(data)
-    damaged = bytearray(write_shard([("y", codes)], BOOK, class_names=("a", "b")))
+    damaged = bytearray(write_shard([("y", codes)], BOOK, class_names=("a", "b"), split="train"))
     damaged[len(damaged) // 2] ^= 1
     (tmp_path / "codes-00001.h5").write_bytes(damaged)
     result = cut(tmp_path, "--out", tmp_path / "out")

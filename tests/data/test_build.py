@@ -70,7 +70,7 @@ FAULTS = {
 def test_an_unusable_file_is_quarantined_with_its_reason_or_ends_the_build(tree: Path, message: str) -> None:
     name, data = FAULTS[message]
     put(tree / name, data)
-    with pytest.raises(DataError, match=f"cannot be used: 1, where data.max_bad allows 0; first: .*{message}"):
+    with pytest.raises(DataError, match=f"cannot be used: 1, but data.max_bad allows 0; first: .*{message}"):
         made(tree)
     built = made(tree, max_bad=1)
     assert [row.id for row in built.manifest.images] == ["0", "2", "3", "4", "5"]
@@ -146,7 +146,7 @@ def test_a_tree_of_unusable_files_is_refused_early_and_in_silence(
     tree: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(40):
-        put(tree / "images" / f"bad{number}.png", b"no picture")
-    with pytest.raises(DataError, match="11 or more, where"):
+        put(tree / "images" / f"bad{number}.png", b"no image")
+    with pytest.raises(DataError, match="11 or more, but"):
         made(tree)
     assert capfd.readouterr().err == ""

@@ -16,8 +16,8 @@ from tests.helpers.paths import ROOT
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
     # Class 0 everywhere, class 1 nowhere, class 2 in one image only.
-    part = SamplingPhase(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
-    return EpochSampler((part,), seed, epoch_images, class_uniform)
+    phase = SamplingPhase(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
+    return EpochSampler((phase,), seed, epoch_images, class_uniform)
 
 
 def reference_centroids(label: np.ndarray, tile: int, num_classes: int) -> list[tuple[int, float, float]]:
@@ -42,7 +42,7 @@ def test_centroids_lie_on_the_pixel_of_their_class_nearest_to_its_mean(seed: int
     for class_id in range(3):
         expected = [(y, x) for of, y, x in reference_centroids(label, tile, 3) if of == class_id]
         for number, (mean_y, mean_x) in enumerate(expected):
-            y, x = class_centroid(label, class_id, tile=tile, which=(number + 0.5) / len(expected))
+            y, x = class_centroid(label, class_id, tile=tile, position=(number + 0.5) / len(expected))
             assert label[y, x] == class_id
             ys, xs = np.nonzero(label == class_id)
             same_tile = (ys // tile == y // tile) & (xs // tile == x // tile)
@@ -73,7 +73,7 @@ def test_the_class_uniform_share_is_exact_and_uniform_over_present_classes() -> 
     assert by_class[1] == 0
     assert by_class[2] == pytest.approx(600, abs=75)  # 1,200 draws, sigma 17
     assert {item.index for item in items if item.class_id == 2} == {3}
-    tiles = [item.tile for item in items if item.class_id is not None]
+    tiles = [item.tile_position for item in items if item.class_id is not None]
     assert np.histogram(tiles, bins=4, range=(0, 1))[0] == pytest.approx(300, abs=75)  # sigma 15
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import socket
@@ -51,7 +52,7 @@ def cabinet(folder: Path) -> Cabinet:
         put(folder / name, content)
     artefacts = {
         "weights artefact": {"weights.safetensors": model, "trained_on.json": b"{}"},
-        "codes artefact": {"codes-00000.h5": codes, "shards.json": b"{}"},
+        "codes artefact": {"codes-00000.h5": codes, "shards.json": _shard_index()},
         "manifest artefact": _manifest_files(),
         "report artefact": {"report.html": b"<html></html>"},
         "empty artefact": {},
@@ -202,7 +203,14 @@ def shard() -> bytes:
 
     book = Codebook(len(NAMES), None)
     codes = np.random.default_rng(0).integers(0, book.num_codes, (32, 48)).astype(book.dtype)
-    return write_shard([("a", codes)], book, class_names=NAMES)
+    return write_shard([("a", codes)], book, class_names=NAMES, split="train")
+
+
+def _shard_index() -> bytes:
+    from autolabel.labels.codebook import Codebook
+
+    shards = [{"name": "codes-00000.h5", "split": "train", "ids": ["a"]}]
+    return json.dumps({"book": Codebook(len(NAMES), None).to_dict(), "shards": shards}).encode()
 
 
 def _manifest_files() -> dict[str, bytes]:

@@ -22,9 +22,9 @@ import click
 
 from tests.faults.cabinet import PLACES, Cabinet, cabinet
 from tests.faults.tally import Tally
+from tests.helpers.hang import HANG_SECONDS
 
 CODES = {0, 1, 2, 3, 4, 5, 75, 130, 143}  # autolabel/errors.py
-SECONDS = 60  # a call that takes longer hangs
 PROCESSES = 100  # one in so many calls runs in a process of its own
 THING = "thing"
 OURS = {"work", "out"}  # parameters that name a place to write to
@@ -160,10 +160,10 @@ def _in_this_one(call: Call) -> list[str]:
         with alarm():
             result = CliRunner().invoke(cli, [*call.path, *call.arguments])
     except Hang:
-        return [f"took more than {SECONDS} s"]
+        return [f"hangs: not done after {HANG_SECONDS} s"]
     error = result.exception
     if isinstance(error, Hang):
-        return [f"took more than {SECONDS} s"]
+        return [f"hangs: not done after {HANG_SECONDS} s"]
     if error is not None and not isinstance(error, SystemExit):
         return [f"{type(error).__name__}: {error}"[:300]]
     return judge(result.exit_code, result.stdout, result.stderr)
@@ -173,10 +173,10 @@ def _in_a_process(call: Call) -> list[str]:
     command = [sys.executable, "-m", "autolabel", *call.path, *call.arguments]
     try:
         done = subprocess.run(
-            [os.fsencode(part) for part in command], capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL
+            [os.fsencode(part) for part in command], capture_output=True, timeout=HANG_SECONDS, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return [f"took more than {SECONDS} s"]
+        return [f"hangs: not done after {HANG_SECONDS} s"]
     return judge(done.returncode, *(text.decode("utf-8", "surrogateescape") for text in (done.stdout, done.stderr)))
 
 
@@ -223,7 +223,7 @@ def alarm() -> Iterator[None]:
         raise Hang
 
     previous = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(SECONDS)
+    signal.alarm(HANG_SECONDS)
     try:
         yield
     finally:

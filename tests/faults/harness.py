@@ -33,11 +33,11 @@ from typing import Any, NoReturn
 
 from autolabel.errors import AutolabelError
 from autolabel.store.hooks import Effect, Phase, observe
+from tests.helpers.hang import HANG_SECONDS
 
 Scenario = Callable[[Path], str]
 Fault = Callable[[Phase, Effect], None]
 
-HANG_SECONDS = 60
 _DATA = r"/data/"
 BROKEN = (AssertionError, AutolabelError)  # what shows that a promise is broken
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.cabinet import Cabinet
-from tests.faults.fault_wrong_calls import SECONDS, Hang, alarm, inside, judge, snapshot
+from tests.faults.fault_wrong_calls import Hang, alarm, inside, judge, snapshot
+from tests.helpers.hang import HANG_SECONDS
 
 CANARY = "canary"  # in the current folder: what a file would make if its code were run
 OUT = "out"  # the only place where a call may write
@@ -42,7 +43,7 @@ def meet(case: Hostile, where: Path) -> list[str]:
             with alarm():
                 result = CliRunner().invoke(cli, list(case.arguments))
         except Hang:
-            return [f"{case.title}: took more than {SECONDS} s"]
+            return [f"{case.title}: hangs: not done after {HANG_SECONDS} s"]
     error = result.exception
     if error is not None and not isinstance(error, SystemExit):
         return [f"{case.title}: {type(error).__name__}: {str(error)[:300]}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autolabel.store import Artefact, WorkFolderItem, scan
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
+from tests.helpers.hang import HANG_SECONDS
 
 EXPERIMENT = {
     "name": "faults",
@@ -39,7 +40,6 @@ EXPERIMENT = {
     "evaluate": {"scales": [1.0]},
     "runtime": {**ONE_CORE, "jobs": 2},
 }
-HANG_SECONDS = 300  # only ends a hang
 
 Names = frozenset[str]
 Digests = dict[str, str]

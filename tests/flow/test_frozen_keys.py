@@ -30,7 +30,7 @@ FROZEN: dict[str, tuple[schema.Config, str]] = {
         "41ba5b77bfc0808890c1301aab9b20f4922df21192705474ff2b67d3d3ce17a0",
     ),
     "teacher": (schema.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
-    "infer": (schema.InferConfig(), "83cfe79828123b12edd9d861355d12fa392c535d392c2908c5a529070d8ff108"),
+    "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
     "label": (schema.LabelConfig(), "c4ce8ecdb60082bdc9ffa4243bb8addf956bd09b07b1c6a45b1252265b452927"),
     "audit": (schema.Config(), "5e0bd9f7cecfc343076b9ee5ac8c9f351f4212c089b8a38d0c1dce6f27f981ec"),
     "compare": (schema.Config(), "832db9951633454247d206e51fc0907e17e0b16cf4c63ad1cbb1b146acd3aa97"),

@@ -239,6 +239,21 @@ def test_the_format_says_whether_there_are_second_classes() -> None:
             assert ("second_below" in file.attrs) == (version == 2)
 
 
+def test_the_split_is_in_the_file(tmp_path: Path) -> None:
+    book = Codebook(19)
+    items = make_items(book, [(3, 4)])
+    for split in ("train", "val"):
+        (tmp_path / "any name").write_bytes(write_shard(items, book, split=split))
+        assert read_shard(tmp_path / "any name").split == split
+        with h5py.File(tmp_path / "any name") as file:
+            assert file.attrs["split"].decode() == split
+    assert read_shard(write_shard(items, book)).split == "", "as shards of earlier versions"
+    with h5py.File(tmp_path / "any name", "r+") as file:
+        file.attrs["split"] = np.bytes_(b"trian")
+    with pytest.raises(DataError, match="split 'trian' is none of train, val"):
+        read_shard(tmp_path / "any name")
+
+
 @pytest.mark.parametrize("width", [1024, 1025, 2048, 2500])
 def test_wide_images_are_deflated_in_strips(width: int) -> None:
     """Of 256 columns, the last one perhaps narrower; any reader puts them together."""

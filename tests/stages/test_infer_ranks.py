@@ -15,11 +15,11 @@ import pytest
 
 from autolabel.store import Artefact
 from autolabel.store.journal import parse
+from tests.helpers.hang import HANG_SECONDS
 from tests.stages.tiny_pipeline import Tiny, call
 
 pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
 
-SECONDS = 200  # ends a hang
 SLOWLY = ["infer.chunk=1", "infer.scales=[1.0, 8.0]"]  # eight chunks that take a moment each
 NAMES = [f"codes-{i:05}.h5" for i in range(5)] + [f"val-{i:05}.h5" for i in range(3)]
 
@@ -61,7 +61,7 @@ class Ranks:
 
     def wait_for_rows(self, number: int) -> list[int]:
         """Until journals hold so many; the ranks' process ids."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + HANG_SECONDS
         while len(journaled(self.work)) < number:
             assert self.process.poll() is None, self.ended()
             assert time.monotonic() < end
@@ -70,7 +70,7 @@ class Ranks:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def ended(self) -> tuple[int, list[str]]:
-        _, said = self.process.communicate(timeout=SECONDS)
+        _, said = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode, said.decode().splitlines()
 
 
@@ -133,14 +133,14 @@ def test_torchrun_starts_the_ranks_again(tiny: Tiny, alone: Artefact, tmp_path: 
     options = ["--rdzv-endpoint=localhost:0", "-m", "autolabel", "infer", *arguments(tiny, work)]
     process = subprocess.Popen([sys.executable, "-m", *launcher, *options], stderr=subprocess.DEVNULL)
     try:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + HANG_SECONDS
         while not journaled(work):
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.005)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(children[-1]), signal.SIGKILL)
-        assert process.wait(SECONDS) == 0
+        assert process.wait(HANG_SECONDS) == 0
     finally:
         process.terminate()  # it ends its ranks
         process.wait()

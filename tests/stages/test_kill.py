@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.hang import HANG_SECONDS
 from tests.stages.tiny_pipeline import Tiny, call_json
 
 pytestmark = [pytest.mark.xdist_group("tiny"), pytest.mark.slow]
@@ -24,7 +25,7 @@ def start(tiny: Tiny, work: Path, *extra: str) -> subprocess.Popen[bytes]:
 
 def wait_for(process: subprocess.Popen[bytes], work: Path, pattern: str) -> None:
     """Until a file appears that shows the stage at work; the limit only ends a hang."""
-    end = time.monotonic() + 300
+    end = time.monotonic() + HANG_SECONDS
     while not list(work.glob(pattern)):
         assert process.poll() is None, f"ended with {process.returncode} before {pattern} appeared"
         assert time.monotonic() < end, f"{pattern} never appeared"

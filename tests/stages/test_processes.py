@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from tests.helpers.experiments import experiment_toml
+from tests.helpers.hang import HANG_SECONDS
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
-SECONDS = 200  # ends a hang
 CHECKPOINT = "artefacts/teacher/*.partial/state/checkpoint.pt"
 # The loss curve must not depend on the number of ranks.
 EXACT = [
@@ -60,7 +60,7 @@ class TwoRanks:
 
     def wait_for_a_step(self) -> list[int]:
         """Until a new checkpoint is there; the ranks' process ids."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + HANG_SECONDS
         while self.checkpoint() == self.before:
             assert self.process.poll() is None, self.ended()
             assert time.monotonic() < end
@@ -70,7 +70,7 @@ class TwoRanks:
 
     def ended(self) -> tuple[int, list[str]]:
         """Exit code and lines on stderr."""
-        _, said = self.process.communicate(timeout=SECONDS)
+        _, said = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode, said.decode().splitlines()
 
 
@@ -149,7 +149,9 @@ def test_two_machines(tiny: Tiny, tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", *meeting, "--rdzv-id=x", "--log-dir=/dev/null"]
     command = [*torchrun, "-m", "autolabel", "evaluate", *arguments(tiny.file, work, "--json", overrides=[])]
     machines = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    said = sorted((machine.communicate(timeout=SECONDS) for machine in machines), key=lambda streams: len(streams[1]))
+    said = sorted(
+        (machine.communicate(timeout=HANG_SECONDS) for machine in machines), key=lambda streams: len(streams[1])
+    )
     assert [machine.returncode for machine in machines] == [0, 0], said
     assert said[0] == (b"", b""), "only rank 0 speaks"
     assert json.loads(said[1][0])["made"] == list(steps)

@@ -14,6 +14,7 @@ import pytest
 from autolabel.errors import WorkFolderLocked
 from autolabel.store import hold_lock
 from autolabel.store.files import canonical_json
+from tests.helpers.hang import HANG_SECONDS
 
 # from 3.12 on, forking beside a test runner's threads warns
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -27,7 +28,7 @@ def fork(work: Callable[[int, int], None]) -> tuple[int, int, int]:
     if pid == 0:
         os.close(from_child)
         os.close(to_child)
-        signal.alarm(60)
+        signal.alarm(HANG_SECONDS)
         try:
             work(from_parent, to_parent)
         finally:

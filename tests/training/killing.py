@@ -22,6 +22,7 @@ import autolabel.training.loop  # noqa: F401  # what a run would import by itsel
 from autolabel.cli.main import cli
 from autolabel.store import Artefact
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
+from tests.helpers.hang import HANG_SECONDS
 
 # Crops of 64 px: oneDNN's bf16 convolutions of smaller maps do not repeat themselves.
 EXPERIMENT = {
@@ -42,7 +43,6 @@ EXPERIMENT = {
     "runtime": ONE_CORE,
 }
 MOST_STEPS = 5  # between two kills
-SECONDS = 300  # end a hang
 
 
 def start(folder: Path) -> int:
@@ -74,7 +74,7 @@ def rows(folder: Path) -> int:
 def kill(folder: Path, rng: random.Random) -> None:
     """One run that ends at a random moment of one of its next steps."""
     wanted, before = rng.randint(1, MOST_STEPS), rows(folder)
-    pid, end = start(folder), time.monotonic() + SECONDS
+    pid, end = start(folder), time.monotonic() + HANG_SECONDS
     while rows(folder) < before + wanted:
         assert time.monotonic() < end, "no step was made"
         assert os.waitpid(pid, os.WNOHANG) == (0, 0), "ended before it was killed"

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.helpers.hang import HANG_SECONDS
 from tests.helpers.paths import ROOT
 
 pytestmark = pytest.mark.slow
@@ -14,7 +15,11 @@ pytestmark = pytest.mark.slow
 
 def test_killed_at_random_moments_the_training_ends_in_the_same_bits() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "tests.training.killing", "2"], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.training.killing", "2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=10 * HANG_SECONDS,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count("the same bits") == 2

@@ -19,6 +19,7 @@ from autolabel.signals import StopFlag
 from autolabel.training import TrainingData, num_steps
 from autolabel.training.loop import validation_due
 from autolabel.training.validate import chosen_images, validate
+from tests.helpers.hang import HANG_SECONDS
 from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
 
@@ -192,5 +193,5 @@ sys.exit(7)
 
 @pytest.mark.slow
 def test_a_process_that_fails_with_loaders_at_work_can_end() -> None:
-    run = subprocess.run([sys.executable, "-c", _FAILS], cwd=ROOT, timeout=60)
+    run = subprocess.run([sys.executable, "-c", _FAILS], cwd=ROOT, timeout=HANG_SECONDS)
     assert run.returncode == 7

@@ -15,6 +15,7 @@ from autolabel.config.schema import RuntimeConfig, TeacherConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, from_env
 from autolabel.errors import ConfigError
 from autolabel.training.optim import prepare_norms, statistics_differ
+from tests.helpers.hang import HANG_SECONDS
 from tests.helpers.paths import ROOT
 from tests.training.ranks_at_work import STEPS, dropout_of, exact_run
 from tests.training.tiny_training import network, settings, train
@@ -33,7 +34,9 @@ def folder(alone: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> P
     """Where two ranks have been at work."""
     path = tmp_path_factory.mktemp("ranks")
     (path / "one-rank.pt").write_bytes(alone["saved"][39])
-    subprocess.run([*TORCHRUN, "-m", "tests.training.ranks_at_work", str(path)], cwd=ROOT, check=True, timeout=300)
+    subprocess.run(
+        [*TORCHRUN, "-m", "tests.training.ranks_at_work", str(path)], cwd=ROOT, check=True, timeout=HANG_SECONDS
+    )
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a data source holds before any picture is opened: the files of each image, and what was left out and why."""
+"""The listing of a data source: the files of each image, and the images left out with the reason; nothing is opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autolabel.user_files import reading
 
 @dataclass(frozen=True, slots=True)
 class SourceLabel:
-    """A label map of one image; see `rows.LabelRow` for the words."""
+    """A label map of one image; `schema.LabelRow` explains the fields."""
 
     role: str
     encoding: str
@@ -25,7 +25,7 @@ class SourceLabel:
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """One image and its labels; paths are relative to the root of the plan."""
+    """One image and its labels; paths are relative to the root of the listing."""
 
     id: str
     split: str
@@ -36,9 +36,9 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class SourceListing:
-    """Checked on creation. `root` is the user's folder; `excluded` holds (id, reason). Raises DataError."""
+    """The images of a source, checked on creation. `excluded` holds (id, reason). Raises DataError."""
 
-    root: Path
+    root: Path  # the user's folder
     classes: ClassSet
     images: tuple[SourceImage, ...]
     excluded: tuple[tuple[str, str], ...] = ()
@@ -49,8 +49,10 @@ class SourceListing:
             raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
 
     def fingerprint(self) -> str:
-        """Digest of what the source holds, from names and sizes alone: it changes with files, classes and exclusions,
-        not with times, or with where the folder lies. Raises DataError where a file is gone."""
+        """Digest of the file names and sizes, the classes and the exclusions, but not of times or the folder's place.
+
+        Raises DataError if a file is missing.
+        """
         rows = [(path, file_bytes(self.root, path)) for path in sorted(self._paths())]
         members = sorted(
             (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
@@ -69,11 +71,11 @@ def file_bytes(root: Path, path: str) -> int:
 
 
 def raise_if_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:
-    """Raise DataError if there are any names, telling how many and the first three."""
-    found = sorted(names)
-    if found:
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise DataError(where, f"{what}: {', '.join(found[:3])}{more}", remedy)
+    """Raise DataError if there are any names; it shows the first three and the number of the others."""
+    ordered = sorted(names)
+    if ordered:
+        more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
+        raise DataError(where, f"{what}: {', '.join(ordered[:3])}{more}", remedy)
 
 
 def _check_ids(images: Sequence[SourceImage], root: Path) -> None:
@@ -93,6 +95,6 @@ def _check_ids(images: Sequence[SourceImage], root: Path) -> None:
 def _is_text(name: str) -> bool:
     try:
         name.encode()
-    except UnicodeEncodeError:  # the name came from bytes that are no UTF-8 (surrogateescape)
+    except UnicodeEncodeError:  # the name came from bytes that are not UTF-8 (surrogateescape)
         return False
     return True

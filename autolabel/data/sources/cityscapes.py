@@ -1,10 +1,10 @@
-"""Cityscapes as published (research: Cordts et al. 2016; layout of cityscapesScripts).
+"""Cityscapes as published (Cordts et al. 2016; layout of cityscapesScripts).
 
     leftImg8bit/SPLIT/CITY/ID_leftImg8bit.png   gtFine/SPLIT/CITY/ID_gtFine_labelIds.png   gtCoarse/... likewise
 
 The splits train and val have fine labels. A split that the experiment declares coarse is used with its coarse labels
-only, to be labelled by the teacher; where it has fine labels, they are hidden truth for the audit. The test split has
-no public labels and is left out.
+only, and the teacher labels it; its fine labels, if any, are hidden truth for the audit. The test split has no public
+labels and is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REMEDY = "data.root must hold leftImg8bit/, gtFine/ and, for coarse splits, gtC
 
 
 def plan(settings: CityscapesConfig) -> SourceListing:
-    """Raises DataError for a missing folder, an image without its label, or a label without its image."""
+    """List the images. Raises DataError for a missing folder, and for an image or label without its counterpart."""
     bad = {
         row["id"]: row["reason"]
         for row in tomllib.loads(resource("data_manifest", "known_bad.toml").decode())["cityscapes"]
@@ -43,20 +43,22 @@ def plan(settings: CityscapesConfig) -> SourceListing:
 
 
 def _fine_split(root: Path, split: str) -> list[SourceImage]:
-    pictures = _image_files(root, split)
-    fine = _labels(root, "gtFine", split, pictures, needed=True)
-    coarse = _labels(root, "gtCoarse", split, pictures, needed=False) if split == "train" else {}
-    return _images(split, split, pictures, {"fine": fine, "coarse": coarse})
+    images = _image_files(root, split)
+    fine = _labels(root, "gtFine", split, images, needed=True)
+    coarse = _labels(root, "gtCoarse", split, images, needed=False) if split == "train" else {}
+    return _source_images(split, split, images, {"fine": fine, "coarse": coarse})
 
 
 def _coarse_split(root: Path, split: str) -> list[SourceImage]:
-    pictures = _image_files(root, split)
-    coarse = _labels(root, "gtCoarse", split, pictures, needed=True)
-    truth = _labels(root, "gtFine", split, pictures, needed=False)
-    return _images(split, "train", pictures, {"coarse": coarse, "truth": truth})
+    images = _image_files(root, split)
+    coarse = _labels(root, "gtCoarse", split, images, needed=True)
+    truth = _labels(root, "gtFine", split, images, needed=False)
+    return _source_images(split, "train", images, {"coarse": coarse, "truth": truth})
 
 
-def _images(folder: str, split: str, pictures: dict[str, str], layers: dict[str, dict[str, str]]) -> list[SourceImage]:
+def _source_images(
+    folder: str, split: str, images: dict[str, str], layers: dict[str, dict[str, str]]
+) -> list[SourceImage]:
     return [
         SourceImage(
             id=stem.rpartition("/")[2],
@@ -65,7 +67,7 @@ def _images(folder: str, split: str, pictures: dict[str, str], layers: dict[str,
             path=path,
             labels=tuple(SourceLabel(role, "ids", paths[stem]) for role, paths in layers.items() if stem in paths),
         )
-        for stem, path in pictures.items()
+        for stem, path in images.items()
     ]
 
 
@@ -80,16 +82,16 @@ def _with_suffix(folder: Path, ending: str, prefix: str) -> dict[str, str]:
     return {stem.removesuffix(ending): f"{prefix}/{path}" for stem, path in files.items() if stem.endswith(ending)}
 
 
-def _labels(root: Path, kind: str, split: str, pictures: dict[str, str], *, needed: bool) -> dict[str, str]:
+def _labels(root: Path, layer: str, split: str, images: dict[str, str], *, needed: bool) -> dict[str, str]:
     """`CITY/ID` -> path below root of the labelIds file."""
-    folder = root / kind / split
+    folder = root / layer / split
     if not needed and not folder.is_dir():
         return {}
-    labels = _with_suffix(require_folder(folder, _REMEDY), f"_{kind}_labelIds", f"{kind}/{split}")
-    raise_if_any(set(labels) - set(pictures), folder, f"labels without an image in {_IMAGES}/{split}", "add the images")
-    missing = set(pictures) - set(labels) if needed else set()
-    if missing & set(_with_suffix(folder, f"_{kind}_labelTrainIds", "")):
+    labels = _with_suffix(require_folder(folder, _REMEDY), f"_{layer}_labelIds", f"{layer}/{split}")
+    raise_if_any(set(labels) - set(images), folder, f"labels without an image in {_IMAGES}/{split}", "add the images")
+    missing = set(images) - set(labels) if needed else set()
+    if missing & set(_with_suffix(folder, f"_{layer}_labelTrainIds", "")):
         remedy = "add the published *_labelIds.png files; *_labelTrainIds.png are not read"
         raise_if_any(missing, folder, "images without a labelIds file", remedy)
-    raise_if_any(missing, folder, "images without a label", f"add *_{kind}_labelIds.png or remove the images")
+    raise_if_any(missing, folder, "images without a label", f"add *_{layer}_labelIds.png or remove the images")
     return labels

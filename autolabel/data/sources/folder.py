@@ -2,8 +2,8 @@
 
     images/**/NAME.jpg   masks/**/NAME.png   coarse/**/NAME.png (optional)   classes.toml
 
-Masks are 8-bit greyscale PNGs of class ids. Images without a mask are the ones to label. An id is the path below the
-image folder without its suffix.
+Masks are 8-bit greyscale PNGs of class ids. The teacher labels the images without a mask. An image's id is its path
+below the image folder without the suffix.
 """
 
 from __future__ import annotations
@@ -23,18 +23,20 @@ _SPLITS = ("train", "val", "test")
 
 
 def plan(settings: FolderConfig) -> SourceListing:
-    """Raises DataError for a missing folder or a mask without its image, ConfigError for a wrong setting."""
+    """List the images.
+
+    Raises DataError for a missing folder or a mask without its image, ConfigError for a wrong setting.
+    """
     root = settings.root
     _check_folders(settings)
-    pictures = by_stem(
-        require_folder(root / settings.images, "put the images there or set data.images"), IMAGE_SUFFIXES
-    )
+    image_folder = require_folder(root / settings.images, "put the images there or set data.images")
+    files = by_stem(image_folder, IMAGE_SUFFIXES)
     require_folder(root / settings.masks, "put the masks there or set data.masks")
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
-    masks = _masks(root, settings.masks, pictures)
-    coarse = _masks(root, settings.coarse, pictures)
-    splits = _splits(pictures, masks, settings)
+    masks = _masks(root, settings.masks, files)
+    coarse = _masks(root, settings.coarse, files)
+    splits = _splits(files, masks, settings)
     images = tuple(
         SourceImage(
             id=name,
@@ -43,7 +45,7 @@ def plan(settings: FolderConfig) -> SourceListing:
             path=f"{settings.images}/{path}",
             labels=_labels(name, {"fine": masks, "coarse": coarse}),
         )
-        for name, path in pictures.items()
+        for name, path in files.items()
     )
     return SourceListing(root, _classes(settings), images)
 
@@ -66,45 +68,45 @@ def _classes(settings: FolderConfig) -> ClassSet:
     return parse_class_file(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
 
 
-def _masks(root: Path, folder: str, pictures: dict[str, str]) -> dict[str, str]:
+def _masks(root: Path, folder: str, files: dict[str, str]) -> dict[str, str]:
     """Id -> path below root."""
     if not (root / folder).is_dir():
         return {}
-    found = by_stem(root / folder, IMAGE_SUFFIXES)
-    other = next((path for path in found.values() if not path.lower().endswith(".png")), None)
+    masks = by_stem(root / folder, IMAGE_SUFFIXES)
+    other = next((path for path in masks.values() if not path.lower().endswith(".png")), None)
     if other is not None:
         raise LabelError(
             root / folder / other, "is no PNG, so it cannot be a mask", "store class ids as 8-bit greyscale PNG"
         )
-    raise_if_any(set(found) - set(pictures), root / folder, "masks without an image", "a mask is named as its image")
-    return {name: f"{folder}/{path}" for name, path in found.items()}
+    raise_if_any(set(masks) - set(files), root / folder, "masks without an image", "a mask is named as its image")
+    return {name: f"{folder}/{path}" for name, path in masks.items()}
 
 
 def _labels(name: str, layers: dict[str, dict[str, str]]) -> tuple[SourceLabel, ...]:
     return tuple(SourceLabel(role, "ids", paths[name]) for role, paths in layers.items() if name in paths)
 
 
-def _splits(pictures: dict[str, str], masks: dict[str, str], settings: FolderConfig) -> dict[str, str]:
-    """Id -> split: by the folders train/ and val/ where both exist, else a share of the masked images is val."""
-    tops = {name: name.split("/")[0] for name in pictures if "/" in name}
+def _splits(files: dict[str, str], masks: dict[str, str], settings: FolderConfig) -> dict[str, str]:
+    """Id -> split: by the folders train/ and val/ if both exist, else a fraction of the images with masks is val."""
+    tops = {name: name.split("/")[0] for name in files if "/" in name}
     if {"train", "val"} <= set(tops.values()):
-        splits = {name: tops[name] if tops.get(name) in _SPLITS else "train" for name in pictures}
-        bare = {name for name, split in splits.items() if split == "val" and name not in masks}
+        splits = {name: tops[name] if tops.get(name) in _SPLITS else "train" for name in files}
+        no_mask = {name for name, split in splits.items() if split == "val" and name not in masks}
         raise_if_any(
-            bare, settings.root / settings.images, "val images without a mask", "add the masks or move them to train"
+            no_mask, settings.root / settings.images, "val images without a mask", "add the masks or move them to train"
         )
         return splits
     held_out = _held_out(list(masks), settings.val_share)
-    return {name: "val" if name in held_out else "train" for name in pictures}
+    return {name: "val" if name in held_out else "train" for name in files}
 
 
-def _held_out(names: list[str], share: float) -> set[str]:
-    """The names whose digests come first: an order that says nothing of the pictures and is the same everywhere.
+def _held_out(names: list[str], fraction: float) -> set[str]:
+    """The names whose digests come first: this order is the same everywhere and unrelated to the images.
 
-    At least one where a share is asked for, and at least one is left for training.
+    A positive fraction holds out at least one name, and at least one is left for training.
     """
     ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
-    count = max(1, round(share * len(names))) if share > 0 else 0
+    count = max(1, round(fraction * len(names))) if fraction > 0 else 0
     return set(ordered[: min(count, len(names) - 1)]) if names else set()
 
 

@@ -1,6 +1,6 @@
-"""Listing folders and name lists, with errors that name what is missing.
+"""Read folders and lists of names, with errors that name the missing item.
 
-Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) do not count.
+Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def require_folder(folder: Path, remedy: str) -> Path:
-    """The folder itself; raises DataError where it is missing."""
+    """Return the folder. Raises DataError if it is missing."""
     if not folder.is_dir():
         raise DataError(folder, "no such folder", remedy)
     return folder
 
 
 def read_names(file: Path, remedy: str) -> list[str]:
-    """The names of a list file, one a line; blank lines do not count. Raises DataError for a name that stands twice."""
+    """Names in a list file, one per line; blank lines are skipped. Raises DataError for a repeated name."""
     names = [line.strip() for line in read_text(file, DataError, remedy).splitlines() if line.strip()]
     seen: set[str] = set()
     for name in names:
@@ -34,24 +34,25 @@ def read_names(file: Path, remedy: str) -> list[str]:
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Name without suffix -> relative path with forward slashes, of all files below `folder` that end so, any case.
+    """Path without suffix -> path, for all files below `folder` with one of the `suffixes` in upper or lower case.
 
-    Follows links to folders, each folder once. Raises DataError where two files differ in their suffix only.
+    Paths are relative to `folder`, with forward slashes. Links to folders are followed, each folder once. Raises
+    DataError if two files differ only in their suffix.
     """
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for path in sorted(_walk(folder)):
         suffix = PurePosixPath(path).suffix
         stem = path.removesuffix(suffix)
         if suffix.lower() not in suffixes:
             continue
-        if stem in found:
-            raise DataError(folder, f"{found[stem]!r} and {path!r} have the same name", "keep one of them")
-        found[stem] = path
-    return found
+        if stem in by_name:
+            raise DataError(folder, f"{by_name[stem]!r} and {path!r} have the same name", "keep one of them")
+        by_name[stem] = path
+    return by_name
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below `folder`; a dangling link counts, so that whoever reads it can complain."""
+    """Relative paths of the files below `folder`, with dangling links, so that reading these fails with an error."""
     waiting, visited = [""], set()
     while waiting:
         here = waiting.pop()

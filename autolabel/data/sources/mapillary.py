@@ -2,8 +2,8 @@
 
     config_v2.0.json   {training,validation,testing}/images/ID.jpg   {training,validation}/v2.0/labels/ID.png
 
-v1.2 likewise, or in its first layout: config.json and {training,validation}/labels/ID.png. Label files are palette PNGs
-whose indices are positions in the `labels` list of the config file.
+Version 1.2 has the same layout, or its first one: config.json and {training,validation}/labels/ID.png. Label files are
+palette PNGs whose indices are positions in the `labels` list of the config file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _REMEDY = "data.root must hold Mapillary Vistas as published, in the version dat
 
 
 def plan(settings: MapillaryConfig) -> SourceListing:
-    """Raises DataError for a missing folder or config, an image without its label, or a label without its image."""
+    """List the images.
+
+    Raises DataError for a missing folder or config, an image without its label, or a label without its image.
+    """
     images: list[SourceImage] = []
     for split in _SPLITS:
         if split in settings.unlabelled:
@@ -44,16 +47,16 @@ def _classes(settings: MapillaryConfig) -> ClassSet:
 
 
 def _images(settings: MapillaryConfig, folder: str, split: str, role: str) -> list[SourceImage]:
-    """The images of one published split; labels must be complete where they are of role fine."""
+    """The images of one published split; with role fine, every image must have a label."""
     root = settings.root
-    pictures = by_stem(require_folder(root / folder / "images", _REMEDY), IMAGE_SUFFIXES)
+    files = by_stem(require_folder(root / folder / "images", _REMEDY), IMAGE_SUFFIXES)
     label_folder = _label_folder(root, folder, settings.version)
     labels: dict[str, str] = {}
     if role == "fine" or (root / label_folder).is_dir():
         labels = by_stem(require_folder(root / label_folder, _REMEDY), (".png",))
-        raise_if_any(set(labels) - set(pictures), root / label_folder, "labels without an image", "add the images")
+        raise_if_any(set(labels) - set(files), root / label_folder, "labels without an image", "add the images")
     if role == "fine":
-        raise_if_any(set(pictures) - set(labels), root / label_folder, "images without a label", "add the labels")
+        raise_if_any(set(files) - set(labels), root / label_folder, "images without a label", "add the labels")
     return [
         SourceImage(
             id=name,
@@ -62,7 +65,7 @@ def _images(settings: MapillaryConfig, folder: str, split: str, role: str) -> li
             path=f"{folder}/images/{path}",
             labels=(SourceLabel(role, "palette_ids", f"{label_folder}/{labels[name]}"),) if name in labels else (),
         )
-        for name, path in pictures.items()
+        for name, path in files.items()
     ]
 
 

@@ -1,7 +1,7 @@
-"""Rendered street scenes: no files are read, the picture files become part of the manifest artefact.
+"""Rendered street scenes: no files are read, and the rendered ones are stored in the manifest artefact.
 
-As in Cityscapes, towns belong to one part only, and fine images have a coarse label too. The fine labels of the coarse
-part are hidden truth, so that the audit can measure auto-labels.
+There are three subsets: fine, coarse and val. As in Cityscapes, a town belongs to one subset only, and fine images have
+a coarse label too. The fine labels of the coarse subset are hidden truth, so that the audit can measure auto labels.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _VAL_TOWNS = ("ivybridge", "juniper")
 
 
 def plan(settings: SyntheticConfig) -> SourceListing:
-    """The images that `files` renders; their root is the artefact they will lie in."""
+    """List the images that `files` renders; their root is the artefact that will hold them."""
     return SourceListing(Path(), CLASS_SETS["synthetic"], tuple(image for _, image in scenes(settings)))
 
 
 def scenes(settings: SyntheticConfig) -> Iterator[tuple[int, SourceImage]]:
-    """(scene number, image). A part's scenes do not depend on how many there are of the others."""
-    parts = (
+    """Yield (scene number, image). The scenes of a subset do not depend on the sizes of the others."""
+    subsets = (
         (settings.num_fine, "train", _FINE_TOWNS, ("fine", "coarse")),
         (settings.num_coarse, "train", _COARSE_TOWNS, ("coarse", "truth")),
         (settings.num_val, "val", _VAL_TOWNS, ("fine",)),
     )
-    for part, (count, split, towns, roles) in enumerate(parts):
+    for subset, (count, split, towns, roles) in enumerate(subsets):
         for index in range(count):
             town = towns[index % len(towns)]
-            yield index * len(parts) + part, _image(f"{town}_{index:06}", split, town, roles)
+            yield index * len(subsets) + subset, _image(f"{town}_{index:06}", split, town, roles)
 
 
 def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> SourceImage:
@@ -42,7 +42,7 @@ def _image(image_id: str, split: str, town: str, roles: tuple[str, ...]) -> Sour
 
 
 def files(settings: SyntheticConfig, number: int, image: SourceImage) -> dict[str, bytes]:
-    """Path -> PNG bytes of one scene's picture and its label maps; the same settings give the same bytes."""
+    """Path -> PNG bytes of one scene's image and its label maps; the same settings give the same bytes."""
     from autolabel.labels.png import encode
     from autolabel.labels.visualize import image_png
     from streetscenes import render

@@ -60,7 +60,7 @@ class Fusion(ABC):
         """A subclass with its own `fuse` does not inherit the `terms` of another formula."""
         super().__init_subclass__()
         if "fuse" in cls.__dict__ and "terms" not in cls.__dict__:
-            cls.terms = Fusion.terms  # type: ignore[method-assign]
+            cls.terms = Fusion.terms  # type: ignore[method-assign]  # by its subclass
 
     @abstractmethod
     def fuse(self, outputs: Sequence[ScaledOutput]) -> Tensor:

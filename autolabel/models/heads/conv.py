@@ -20,7 +20,8 @@ class Classify(nn.Module):
         self.last = ClassifierConv(width, num_classes, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.second(self.first(x)))
+        output: torch.Tensor = self.last(self.second(self.first(x)))
+        return output
 
 
 class ConvHead(Head):

@@ -32,7 +32,8 @@ class ObjectContext(nn.Module):
         value = self.value(classes).flatten(2)  # (B, D, K)
         similarity = query.flatten(2).transpose(1, 2) @ key * self.scale  # (B, h w, K)
         context = (similarity.softmax(dim=-1) @ value.transpose(1, 2)).transpose(1, 2)  # (B, D, h w)
-        return self.up(context.reshape(query.shape))
+        output: torch.Tensor = self.up(context.reshape(query.shape))
+        return output
 
 
 class OCRHead(Head):

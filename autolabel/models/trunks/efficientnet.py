@@ -149,7 +149,7 @@ class InvertedResidual(nn.Module):
             nn.init.zeros_(self.project.norm.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inside = self.project(self.excite(self.depthwise(self.expand(x))))
+        inside: torch.Tensor = self.project(self.excite(self.depthwise(self.expand(x))))
         return inside + x if self.residual else inside
 
 

@@ -109,7 +109,8 @@ class HRNet(Trunk):
         x = self.stage1(self.stem(images))
         maps = self.stage2([enter(x) for enter in self.transition1])
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
-        return self.stage4([*maps, self.transition3[-1](maps[-1])])
+        branches: list[torch.Tensor] = self.stage4([*maps, self.transition3[-1](maps[-1])])
+        return branches
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.stage1, *self.stage2, *self.stage3, *self.stage4]

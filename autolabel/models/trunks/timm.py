@@ -87,7 +87,8 @@ def _import_timm(name: str) -> ModuleType:
 
 
 def _create(timm: ModuleType, name: str, options: dict[str, Any]) -> nn.Module:
-    return timm.create_model(name, pretrained=False, features_only=True, **options)
+    trunk: nn.Module = timm.create_model(name, pretrained=False, features_only=True, **options)
+    return trunk
 
 
 def _plan(timm: ModuleType, name: str, stride: int) -> Plan:

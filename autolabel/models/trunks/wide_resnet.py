@@ -58,7 +58,8 @@ class NormConv(nn.Module):
         self.conv = Conv(inputs, outputs, kernel, dilation=dilation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(self.dropout(torch.relu_(self.norm(x))))
+        output: torch.Tensor = self.conv(self.dropout(torch.relu_(self.norm(x))))
+        return output
 
 
 class PreActivationBlock(nn.Module):
@@ -85,7 +86,8 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         active = torch.relu_(self.norm(x))
         shortcut = x if self.project is None else self.project(active)
-        return shortcut + self.rest(self.first(active))
+        output: torch.Tensor = shortcut + self.rest(self.first(active))
+        return output
 
 
 class WideResNet(Trunk):

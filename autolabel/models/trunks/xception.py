@@ -64,7 +64,8 @@ class XceptionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(x) if self.active else x
-        return self.steps(x) + self.shortcut(x)
+        output: torch.Tensor = self.steps(x) + self.shortcut(x)
+        return output
 
 
 class Xception(Trunk):

@@ -35,7 +35,7 @@ def worth(data: ReportData) -> Section:
     return {
         "columns": list(columns),
         "rows": [
-            {"name": name, "cells": [show(result[key]) for result in columns.values()]}  # type: ignore[literal-required]
+            {"name": name, "cells": [show(result[key]) for result in columns.values()]}  # type: ignore[literal-required]  # keys below
             for name, key, show in _MEASURES
         ],
         "classes": _class_quality(data, data.auto_truth),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from autolabel.audit.comparison import RoundChange
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, swatches
 from autolabel.report.text import percent, points
 
-_MEASURES = (
+_Measure = Literal["same", "coverage_before", "coverage_after", "gained", "lost", "switched", "agree"]
+_MEASURES: tuple[tuple[str, _Measure], ...] = (
     ("Pixels that are the same", "same"),
     ("Labelled before", "coverage_before"),
     ("Labelled after", "coverage_after"),
@@ -25,7 +26,7 @@ def rounds(data: ReportData) -> Section:
     if not data.changes:
         return None
     found = list(data.changes.values())
-    rows = [{"name": name, "cells": [percent(change[key]) for change in found]} for name, key in _MEASURES]  # type: ignore[literal-required]
+    rows = [{"name": name, "cells": [percent(change[key]) for change in found]} for name, key in _MEASURES]
     for name in ("before", "after"):
         if any(change["truth"][name] is not None for change in found):
             cells = [percent(change["truth"][name]) for change in found]

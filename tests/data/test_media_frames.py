@@ -53,9 +53,9 @@ def test_a_still_image_is_one_frame(kind: str, mode: str) -> None:
 def test_pages_have_sizes_of_their_own_and_each_is_judged() -> None:
     pages = [FEW_COLOURS[0], FEW_COLOURS[1, :4, :5], np.zeros((20, 30, 3), np.uint8)]
     data = animated(pages, "TIFF")
-    found = decode_frames(data, where="x", max_pixels=600).pictures
+    found = decode_frames(data, where="x", max_pixels=600).frames
     assert [page.shape for page in found] == [page.shape for page in pages]
-    frames = decode_frames(data, where="x.tif", max_pixels=117).pictures
+    frames = decode_frames(data, where="x.tif", max_pixels=117).frames
     assert next(frames).shape == (9, 13, 3)
     assert next(frames).shape == (4, 5, 3)
     with pytest.raises(ImageError, match=r"x\.tif, frame 2: 30 x 20 pixels are more than the limit"):
@@ -79,7 +79,9 @@ def test_a_limit_holds_before_anything_is_decoded() -> None:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damage_is_one_error(kind: str, draw: st.DataObject) -> None:
     data = bytearray(FILES[kind])
@@ -87,7 +89,7 @@ def test_damage_is_one_error(kind: str, draw: st.DataObject) -> None:
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     cut = draw.draw(st.integers(len(data) // 2, len(data)))
     try:
-        for image in decode_frames(bytes(data[:cut]), where="x", max_pixels=10_000).pictures:
+        for image in decode_frames(bytes(data[:cut]), where="x", max_pixels=10_000).frames:
             assert image.shape[0] * image.shape[1] <= 10_000
     except ImageError:
         pass

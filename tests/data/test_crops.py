@@ -17,6 +17,7 @@ from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count
 from autolabel.data.sampling import EpochSampler, SamplingPhase
 from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
+from tests.helpers.hang import HANG_SECONDS
 
 
 class Arrays:
@@ -47,8 +48,8 @@ MIXED = AugmentConfig(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
 def crops(seed: int = 1, augment: AugmentConfig = AUGMENT) -> CropDataset:
-    part = SamplingPhase(3, range(4), (np.arange(4),) * 3)
-    return CropDataset(Arrays(), EpochSampler((part,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
+    phase = SamplingPhase(3, range(4), (np.arange(4),) * 3)
+    return CropDataset(Arrays(), EpochSampler((phase,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 
 def drawn(
@@ -87,7 +88,7 @@ def test_the_next_epoch_is_made_while_the_last_batch_of_one_is_trained_on() -> N
     with closing(stream):
         next(stream), next(stream)  # the six samples of an epoch; nobody asks for more
         for _ in range(6 + 3):
-            assert crop_set.pairs.read.acquire(timeout=10)
+            assert crop_set.pairs.read.acquire(timeout=HANG_SECONDS)
 
 
 def test_a_short_last_batch_is_whole() -> None:

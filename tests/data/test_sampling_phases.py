@@ -25,8 +25,8 @@ def table(**changes: Any) -> TrainConfig:
 
 
 def sampler(settings: TrainConfig, seed: int = 3, epoch_images: int = 8) -> EpochSampler:
-    parts = plan_phases(settings, layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
-    return EpochSampler(parts, seed, epoch_images, settings.class_uniform)
+    sampling_phases = plan_phases(settings, layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
+    return EpochSampler(sampling_phases, seed, epoch_images, settings.class_uniform)
 
 
 def layers_of(items: list[SampleSpec]) -> set[str]:
@@ -74,15 +74,19 @@ def test_fine_auto_fine(first: int, last: int, epoch_images: int, class_uniform:
         assert max(counts) - min(counts) <= 1
 
 
-def test_a_later_part_does_not_restart_its_walk() -> None:
+def test_a_later_phase_does_not_restart_its_walk() -> None:
     phases = (PhaseConfig(layers=("fine",), uniform=("auto",), epochs=1), PhaseConfig(layers=("fine",)))
     drawing = sampler(table(phases=phases, class_uniform=0.5, epochs=3), epoch_images=2)
     assert {item.index for epoch in range(3) for item in drawing.items(epoch) if item.class_id is None} == {0, 2, 6}
 
 
 def test_without_class_uniform_draws_no_classes_are_needed() -> None:
-    parts = plan_phases(table(phases=(FINE,)), layers=LAYERS, names=NAMES, images_by_class=())
-    assert (list(parts[0].pictures), parts[0].epochs, parts[0].images_by_class) == ([0, 2, 6], 6, ())
+    sampling_phases = plan_phases(table(phases=(FINE,)), layers=LAYERS, names=NAMES, images_by_class=())
+    assert (list(sampling_phases[0].images), sampling_phases[0].epochs, sampling_phases[0].images_by_class) == (
+        [0, 2, 6],
+        6,
+        (),
+    )
 
 
 def test_a_layer_that_no_image_has_is_refused() -> None:
@@ -99,9 +103,9 @@ def test_a_layer_that_no_image_has_is_refused() -> None:
 @pytest.mark.parametrize("epochs", [(6,), (None,), (4, 2), (None, 5), (1, None, 1)])
 def test_phases_fill_the_epochs(epochs: tuple[int | None, ...]) -> None:
     phases = tuple(PhaseConfig(layers=("fine",), epochs=number) for number in epochs)
-    parts = plan_phases(table(phases=phases), layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
-    assert sum(part.epochs for part in parts) == 6
-    assert all(number in (None, part.epochs) for number, part in zip(epochs, parts, strict=True))
+    sampling_phases = plan_phases(table(phases=phases), layers=LAYERS, names=NAMES, images_by_class=IMAGES_BY_CLASS)
+    assert sum(phase.epochs for phase in sampling_phases) == 6
+    assert all(number in (None, phase.epochs) for number, phase in zip(epochs, sampling_phases, strict=True))
 
 
 @pytest.mark.parametrize("epochs", [(5,), (4, 3), (None, 6), (None, None)])

@@ -18,6 +18,7 @@ import pytest
 from autolabel.errors import ConfigError
 from autolabel.labels.png import require_codec
 from autolabel.parallel import BACKENDS, ordered_results, require_backend
+from tests.helpers.hang import HANG_SECONDS
 from tests.helpers.paths import ROOT
 
 NEEDS = {"dask": "distributed", "ray": "ray"}  # the extra `dist` is not in dev: ray alone is 240 MB
@@ -35,7 +36,7 @@ SLOW = """
 import sys
 from functools import partial
 from autolabel.parallel import ordered_results
-from tests.test_backends import slow
+from tests.test_parallel_backends import slow
 with ordered_results(partial(slow, sys.argv[1]), range(4), backend="loky", jobs=2) as results:
     list(results)
 """
@@ -43,7 +44,7 @@ with ordered_results(partial(slow, sys.argv[1]), range(4), backend="loky", jobs=
 
 def slow(folder: str, x: int) -> None:
     (Path(folder) / str(os.getpid())).touch()
-    time.sleep(60)
+    time.sleep(2 * HANG_SECONDS)  # never the end of a test: it waits for something else
 
 
 def torch_is_there(x: int) -> tuple[bool, int]:
@@ -90,6 +91,7 @@ def test_processes_are_others_know_no_torch_and_end() -> None:
 def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    workers: list[int] = []
     with subprocess.Popen(command, start_new_session=True, env=environment, stderr=subprocess.DEVNULL) as process:
         try:
             until(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -98,14 +100,16 @@ def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> N
                 os.killpg(process.pid, how)  # as a terminal does: to all
             else:
                 process.send_signal(how)
-            assert process.wait(30) != 0
+            assert process.wait(HANG_SECONDS) != 0
             until(lambda: not any(alive(pid) for pid in workers))
         finally:
             process.kill()
+            for pid in filter(alive, workers):
+                os.kill(pid, signal.SIGKILL)
 
 
-def until(done: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + HANG_SECONDS
     while not done():
         assert time.monotonic() < end
         time.sleep(0.05)

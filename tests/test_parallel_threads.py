@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from autolabel.parallel import OrderedMap
+from tests.helpers.hang import HANG_SECONDS
 
 
 def pool_threads() -> int:
@@ -56,7 +57,7 @@ def test_ready_results_come_before_more_is_taken() -> None:
 
     def source():
         yield 0
-        assert finished.wait(10)
+        assert finished.wait(HANG_SECONDS)
         yield 1
         seen.append("asked for a third")
 
@@ -80,7 +81,7 @@ def test_threads_that_fell_behind_get_ahead_again() -> None:
         for _ in results:
             num_taken = int(repr(taken)[6:-1])
             while num_finished < num_taken:
-                assert finished.acquire(timeout=10)
+                assert finished.acquire(timeout=HANG_SECONDS)
                 num_finished += 1
             ready.append(num_taken - len(ready) - 1)
     assert max(ready) == 4
@@ -101,7 +102,7 @@ def test_a_failure_is_raised_as_it_was_and_before_its_turn() -> None:
 
     def work(x: int) -> int:
         if x == 0:
-            assert enough.wait(10)
+            assert enough.wait(HANG_SECONDS)
         if x == 2:
             raise error
         if x == 3:
@@ -112,7 +113,7 @@ def test_a_failure_is_raised_as_it_was_and_before_its_turn() -> None:
         with OrderedMap(work, source(), workers=1, ahead=8) as results:
             for x in results:
                 yielded.append(x)
-                assert failed.wait(10)
+                assert failed.wait(HANG_SECONDS)
 
     with pytest.raises(ValueError, match="item 2") as caught:
         consume()

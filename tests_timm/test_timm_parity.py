@@ -131,7 +131,7 @@ def test_efficientnet(mine: str, name: str, size: tuple[int, int]) -> None:
         features, levels = trunk(images), theirs.double()(images)
     for stride, level in zip((2, 4, 8, 16), levels[:-1], strict=True):
         if stride < trunk.stride:
-            assert_close(features.taps[stride], level)
+            assert_close(features.skips[stride], level)
     assert_close(features.high, levels[-1])
 
 

@@ -131,7 +131,7 @@ def test_prepared_for_inference(name: str) -> None:
 
 
 def test_same_seed_same_weights() -> None:
-    """What is tried on the meta device draws no random numbers."""
+    """Probing on the meta device draws no random numbers."""
 
     def build() -> dict[str, torch.Tensor]:
         torch.manual_seed(3)

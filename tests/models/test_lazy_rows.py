@@ -31,7 +31,7 @@ def torch_matrix(source: int, target: int) -> torch.Tensor:
 
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS, LENGTHS)
-def test_taps_are_torch_s_weights(source: int, target: int) -> None:
+def test_weights_are_those_of_torch(source: int, target: int) -> None:
     axis = bilinear(source, target)
     assert axis.width <= 2
     torch.testing.assert_close(dense(axis), torch_matrix(source, target), rtol=0, atol=1e-13)

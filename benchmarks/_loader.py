@@ -28,7 +28,7 @@ from autolabel.labels import png
 from streetscenes import render
 
 SIZE = CROP = (1024, 2048)
-PICTURES, SAMPLES, BATCH = 3, 12, 4
+IMAGES, SAMPLES, BATCH = 3, 12, 4
 FILL = (124, 116, 104)
 CLASSES = CLASS_SETS["cityscapes"]
 
@@ -73,9 +73,9 @@ def _cpu() -> float:
 
 
 def _crops(folder: Path) -> CropDataset:
-    pairs = ManifestDataset([_written(folder, index) for index in range(PICTURES)], {"source": folder}, CLASSES)
+    pairs = ManifestDataset([_written(folder, index) for index in range(IMAGES)], {"source": folder}, CLASSES)
     counts = np.array([label.counts[:-1] for _, label in pairs.rows])
-    return CropDataset(pairs, _sampler(counts, epoch_images=PICTURES), AugmentConfig(), CROP, TrainConfig().tile, FILL)
+    return CropDataset(pairs, _sampler(counts, epoch_images=IMAGES), AugmentConfig(), CROP, TrainConfig().tile, FILL)
 
 
 def _written(folder: Path, index: int) -> tuple[ImageRow, LabelRow]:
@@ -121,7 +121,7 @@ class _Tensors:
 def _published(crops: CropDataset, number: int) -> tuple[np.ndarray, np.ndarray]:
     """The published method: resize the whole image, then crop; each colour effect is a pass of its own."""
     rng = np.random.default_rng(number)
-    item = crops.sampler.items(number // PICTURES)[number % PICTURES]
+    item = crops.sampler.items(number // IMAGES)[number % IMAGES]
     drawn, folder = draw_params(crops.augment, rng), crops.pairs.roots["source"]  # type: ignore[attr-defined]
     image = Image.open(folder / f"{item.index}.png").convert("RGB")
     label = Image.open(folder / f"{item.index}-ids.png")

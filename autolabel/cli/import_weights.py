@@ -89,7 +89,7 @@ def _what(imported: Imported, classes: str | None) -> str:
 
 
 def _entries(notes: Notes) -> Iterator[str]:
-    """What happened to the entries: a line for each kind that occurs."""
+    """A line for each use of entries that occurs."""
     yield f"  {notes.used} entries used"
     if notes.counters:
         yield f"  {notes.counters} counters of norms (num_batches_tracked) are missing and start at 0"

@@ -81,9 +81,9 @@ class PredictSummary:
 def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: PredictOptions) -> PredictSummary:
     """Label images, animations and videos: NAME_label.png, NAME_overlay.png, and with `details` a view per scale.
 
-    What can be known is checked before anything is written: raises WeightsError, ImageError, DataError, ConfigError.
-    A file that turns out to be damaged is left there, and the next one taken; if there is nothing else, its error is
-    raised. No file that is read is ever replaced.
+    All possible checks come before anything is written. Raises WeightsError, ImageError, DataError and ConfigError.
+    A file that turns out to be damaged is left out, and the next one follows; if no file is left, its error is raised.
+    No input file is ever replaced.
     """
     from autolabel.inference.predictor import Predictor
 

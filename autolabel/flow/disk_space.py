@@ -75,7 +75,7 @@ def check_disk_space(name: str, estimate: DiskEstimate, draft: Path) -> None:
 
 
 def estimates(pipeline: Pipeline, experiment: Experiment, manifest: Artefact | None) -> dict[str, DiskEstimate]:
-    """What each step works on and leaves on the disk, by name; steps without an estimate are missing."""
+    """The items and the disk space of each step, by name; steps without an estimate are missing."""
     from autolabel.data.build import plan
 
     by_step: dict[str, DiskEstimate] = {}

@@ -129,7 +129,7 @@ class Runner:
         return self._make(node, document, intact)
 
     def _committed(self, node: Node, key: str) -> Artefact | None:
-        """What is committed under this key, if it is whole; otherwise it is put aside."""
+        """The artefact committed under this key if it is intact; a damaged one is set aside."""
         try:
             artefact = recover(self.folder(node), key)
         except CorruptArtefact as error:

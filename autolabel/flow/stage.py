@@ -1,4 +1,4 @@
-"""What a stage is: a declaration that is cheap to import, and a run function that imports its tools late."""
+"""A stage: a declaration that is cheap to import, and a run function that imports its tools late."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ S_co = TypeVar("S_co", bound=Config, covariant=True)
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a run hands back: `meta` is part of the artefact's digest (deterministic!), `provenance` is not."""
+    """The result of a run: `meta` is part of the artefact's digest (deterministic!), `provenance` is not."""
 
     meta: Mapping[str, Any]
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +77,7 @@ def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str =
 
 @dataclass(frozen=True)
 class PreflightContext(Generic[S_co]):
-    """What is known of a step before anything runs."""
+    """The facts about a step that are known before anything runs."""
 
     settings: S_co  # passed to Pipeline.add
     inputs: Mapping[str, Config]  # settings of the steps it reads from, by the input's name
@@ -118,7 +118,7 @@ class DatasetSizes(NamedTuple):
 
 
 class DiskEstimate(NamedTuple):
-    """What a step works on, and about how much of the disk it takes."""
+    """The number of items of a step, and an estimate of the disk space it takes."""
 
     items: int
     bytes: int | None  # None: not known

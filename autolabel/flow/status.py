@@ -1,4 +1,4 @@
-"""What is up to date, what is not and why: reads commit records only, no torch, no data.
+"""The steps that are up to date, and why others are not. It reads commit records only: no torch, no data.
 
 Garbage collection: what this experiment no longer refers to, deleted only on request (promise P4).
 """
@@ -101,7 +101,7 @@ def _readable(node: Node, key: str) -> str:
 
 
 def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
-    """What may go: all but the artefacts of up-to-date steps, and whatever belongs to a step still to be done.
+    """The items that gc may delete: all except artefacts of up-to-date steps and items of steps still to be done.
 
     A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back.
     """

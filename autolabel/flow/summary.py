@@ -1,5 +1,7 @@
-"""What a run achieved, in the words scripts rely on: teacher_miou, student_miou, students, labels, changes, table,
-report."""
+"""The results of a run, under the names that scripts rely on.
+
+They are teacher_miou, student_miou, students, labels, changes, table and report.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def _evaluations(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[
 
 
 def _titles(pipeline: Pipeline) -> dict[str, str]:
-    """What the report calls each evaluation, by step name."""
+    """The report's title of each evaluation, by step name."""
     groups = (input_group(node.inputs, "evaluations") for node in pipeline.of_stage("report"))
     return {node.name: title for group in groups for title, node in group.items()}
 

@@ -1,4 +1,4 @@
-"""What the other ranks of a job do: take part in the steps that rank 0 makes, one after the other."""
+"""The work of the other ranks of a job: they take part in the steps that rank 0 makes, one after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autolabel.store import Artefact, join_draft
 
 
 def encode_task(context: Context[Config], *, runtime: RuntimeConfig, key: str) -> bytes:
-    """What the others need to know of a step; artefacts by path, so every machine must see the work folder."""
+    """Encode a step for the other ranks. Artefacts are named by path, so every machine must see the work folder."""
     document = {
         "experiment": context.experiment.model_dump(mode="json"),
         "runtime": runtime.model_dump(mode="json"),

@@ -16,7 +16,7 @@ from autolabel.models.checkpoint import weights_to_bytes
 
 
 def tiny_weights(folder: Path) -> Path:
-    """Of two classes, a and b."""
+    """A network of two classes, a and b."""
     torch.manual_seed(0)
     table = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
     file = folder / "weights.safetensors"

@@ -1,4 +1,4 @@
-"""What `doctor` says of the work folder's file system: good ones, and ones that refuse or lie."""
+"""`doctor` on the work folder's file system: good ones, and ones that refuse or lie."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _image_and_label() -> tuple[bytes, bytes]:
 
 
 def _weights() -> tuple[bytes, bytes, bytes]:
-    """Of a small network of ours, of a trunk alone, and of the network as others publish it."""
+    """Weights of a small network, of a trunk alone, and of the network in a published layout."""
     import torch
 
     from autolabel.config.schema import ModelConfig

@@ -1,6 +1,6 @@
 """Clocks that are wrong, files that were touched, work folders that were copied: nothing is made again, nothing fails.
 
-What is done counts by its bytes alone; so does what is half done, and what is made under a clock a day off.
+Finished work counts by its bytes alone; so does half-finished work, and what is made under a clock a day off.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _copied(work: Path, *options: str) -> Path:
     return target
 
 
-# What becomes of a work folder, and where it lies then.
+# Ways to copy or move a work folder, and its place afterwards.
 FATES: dict[str, Callable[[Path, random.Random], Path]] = {
     "touched": lambda work, rng: _times(work, rng, lambda _: time.time()),
     "a day ahead": lambda work, rng: _times(work, rng, lambda _: time.time() + DAY),

@@ -15,7 +15,7 @@ SECONDS_EACH = 30  # far more than a try takes: ends a hang
 
 
 def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
-    """What must not be imported by the process that runs the faults, torch, is imported by another."""
+    """Run it in another process, because the process that runs the faults must not import torch."""
     shop = shop or Workshop(folder / "shop")
     command = [sys.executable, "-m", "tests.faults.memory_at_work"]
     command += [str(shop.work), str(folder / "at-work"), str(number), str(seed)]

@@ -101,7 +101,7 @@ def _cuts(
     *,
     num_killed: int,
 ) -> list[Cut]:
-    """Of an undisturbed run, and of runs that go on after a kill: those find names and bytes that are not durable."""
+    """Effects of an undisturbed run, and of runs after a kill, which find names and bytes that are not durable."""
     record = partial(_record, target.scenario, folder)
     root = folder / "recorded"
     whole, found = record(target.template, root), list[Cut]()

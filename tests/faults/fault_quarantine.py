@@ -57,7 +57,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _bad_checksum(data: bytes) -> bytes:
-    """Of the pixels; of the same size."""
+    """Damage the pixels; the size stays the same."""
     at = data.index(b"IEND") - 5
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 

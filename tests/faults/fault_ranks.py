@@ -21,7 +21,7 @@ from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage, digests,
 
 SEVERAL = 2
 MOMENTS = 5  # 0: once the ranks have begun to start; then after so many shards or steps
-# What makes the curve independent of the number of ranks, but for the last bits; and more steps.
+# These settings make the curve independent of the number of ranks, except for the last bits; and more steps.
 EXACT = {"precision": "fp64", "freeze_norms": "true", "model.dropout": "0.0", "epochs": "3"}
 OPTIONS = {"infer": [], "teacher": [f"--set=teacher.{key}={value}" for key, value in EXACT.items()]}
 BEFORE = {"infer": ["manifest", "teacher"], "teacher": ["manifest"]}

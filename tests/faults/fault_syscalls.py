@@ -82,7 +82,7 @@ class Site:
         return sorted(found, key=lambda place: (place.call, place.when))
 
     def hit(self, place: Place, fault: str) -> list[str] | None:
-        """What is bad about the outcome of one fault and the run after it; None where no call was hit."""
+        """The bad outcomes of one fault and the run after it; None where no call was hit."""
         inject, strace = f"inject={place.call}:error={fault}", [*STRACE, FASTER]
         if fault == "KILL":
             inject, strace = f"inject={place.call}:signal=KILL", STRACE

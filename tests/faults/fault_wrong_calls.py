@@ -133,7 +133,7 @@ def _good(parameter: click.Parameter, things: Cabinet) -> str | None:
 
 
 def attempt(call: Call, things: Cabinet, where: Path, *, process: bool) -> list[str]:
-    """What was wrong with how it ended; makes the folder `where`."""
+    """The faults in how it ended; makes the folder `where`."""
     where.mkdir()
     if call.thing in things.odd:
         things.odd[call.thing](where / THING)

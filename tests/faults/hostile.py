@@ -30,7 +30,7 @@ class Hostile:
 
 
 def meet(case: Hostile, where: Path) -> list[str]:
-    """What is wrong with how a case ended."""
+    """The faults in how a case ended."""
     from click.testing import CliRunner
 
     from autolabel.cli.main import cli

@@ -263,7 +263,7 @@ ANYTHING = "\0anything"  # refused or accepted
 
 
 def refusal(config: Config) -> str | None:
-    """What is wrong with how a case is met; None if nothing is."""
+    """The fault in how a case is met, or None."""
     from autolabel.config.load import parse_experiment
     from autolabel.errors import ConfigError
     from autolabel.flow.graph import load_pipeline

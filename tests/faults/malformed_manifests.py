@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SIZE = (6, 4)
 Files = dict[str, bytes]
-# What no row may hold, by column; `{path}` of all files alike.
+# Values that no row may hold, by column; `{path}` stands for any file.
 PATHS = (
     "", "/etc/passwd", "../x.png", "a/../../x.png", "a//b.png", "./a.png", "a/./b", "a\0b", "..", ".", "/", "a/..",
     "images/../images/0.png",
@@ -40,7 +40,7 @@ LABEL = {
     "encoding": ("", "rgb", "IDS", "palette"),
     "counts": ((), (24,), (24, 0, 0), (24, 0, 0, 0, 0), (25, 0, 0, 0), (23, 0, 0, 0), (-1, 25, 0, 0), (2**62,) * 4),
 }
-# What may stand there, however odd: free text is data.
+# Odd values that are allowed: free text is data.
 LEGAL_IDS = (
     "../../x", "/etc/passwd", "a\nb", "a\0b", "é", "e\u0301", "x" * 300, "A", "a", "\x1b[31m", "<script>", " ", ".",
     "..", "\u202eabc", "😀", "con", "a/b", "-rf", "%2e%2e", "a" * 100_000,
@@ -200,7 +200,7 @@ def _classes() -> list[Case]:
 
 
 def refusal(case: Case) -> str | None:
-    """What is wrong with how a case is met; None if nothing is."""
+    """The fault in how a case is met, or None."""
     from autolabel.data.manifest import Manifest
     from autolabel.errors import DataError
 

@@ -34,7 +34,7 @@ _TRAINING = {
     "tile": 32,
     "model": {**NARROW, "trunk": "resnet_tiny", "fusion": "single", "head_channels": 4},
 }
-# What a stage may do again for a fault is one of these (P3); what has no items here is begun again as a whole.
+# A stage repeats at most one of these after a fault (P3); a stage without items here starts again as a whole.
 ITEMS = {
     "infer": r"/data/.*\.h5$",
     "label": r"/data/.*\.png$",

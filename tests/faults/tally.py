@@ -1,4 +1,4 @@
-"""What came of many tries of one fault: the unit in which the suite asserts and `make soak` counts."""
+"""The outcome of many tries of one fault: the unit in which the suite asserts and `make soak` counts."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.faults.test_kill_store import prepare, scenario
 
 
 class Pending:
-    """What a power cut could still take back: bytes not yet fsynced, names not yet synced in their folder."""
+    """The effects that a power cut could still undo: bytes not yet fsynced, names not yet synced in their folder."""
 
     def __init__(self) -> None:
         self.bytes: set[Path] = set()

@@ -94,7 +94,7 @@ def names(work: Path) -> Names:
 
 
 def damage(work: Path) -> list[str]:
-    """Of everything that looks committed (P1)."""
+    """Check everything that looks committed (P1)."""
     return [f"{f.node}: {line}" for f in committed(work) for line in Artefact.open(f.path).verify(full=True)]
 
 
@@ -121,5 +121,5 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 
 def one_line(said: Sequence[str]) -> bool:
-    """What a failing command owes its user."""
+    """The checks of a failing command: one line, the right exit code."""
     return len(said) == 1 and said[0].startswith("autolabel: ")

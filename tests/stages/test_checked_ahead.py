@@ -1,4 +1,4 @@
-"""What a late stage would refuse is refused before the first stage begins."""
+"""A setting that a late stage would refuse is refused before the first stage begins."""
 
 from __future__ import annotations
 

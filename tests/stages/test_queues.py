@@ -1,4 +1,4 @@
-"""What is said of queues: a line a chunk, and the busiest side of all ranks."""
+"""The log of queues: a line per chunk, and the busiest side of all ranks."""
 
 from __future__ import annotations
 

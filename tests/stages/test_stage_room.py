@@ -1,4 +1,4 @@
-"""What the stages say they take of the disk, beside what they took."""
+"""The disk estimates of the stages, compared with the disk space they took."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stages of a tiny pipeline leave behind, checked against the data itself."""
+"""The results of a tiny pipeline's stages, checked against the data itself."""
 
 from __future__ import annotations
 

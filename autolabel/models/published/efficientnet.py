@@ -23,7 +23,7 @@ TRUNK = (
     (r"trunk\.blocks\.(\d+)\.excite\.(reduce|expand)", r"backbone._blocks.\1._se_\2"),
 )
 
-# What follows the trunk there, up to the classes.
+# Entries after the trunk, up to the classes.
 CLASSIFIERS = ("_conv_head.", "_bn1.", "_fc.", "conv_head.", "bn2.")
 
 _EXCITE = {"excite.reduce": "se.conv_reduce", "excite.expand": "se.conv_expand"}

@@ -38,7 +38,7 @@ NOTHING: Mapping[str, JsonValue] = MappingProxyType({})
 
 
 class Notes(NamedTuple):
-    """What became of the entries of a file."""
+    """The use that was made of each entry of a file."""
 
     layout: str  # the name that the network is published under; a trunk's is ours
     used: int

@@ -108,4 +108,4 @@ def test_networks_of_others_are_not_counted(tmp_path: Path) -> None:
     for target, says in ((tmp_path, "is a Hugging Face network"), (file, "holds a Hugging Face network")):
         result = cost(str(target))
         assert (result.exit_code, result.stdout) == (2, "")
-        assert f"{says}; cost counts networks of ours alone" in result.stderr
+        assert f"{says}; cost counts autolabel's own networks only" in result.stderr

@@ -121,8 +121,8 @@ def _import_trunk(
     layout = closest_trunk(shapes_of(weights), choice)
     expected = layout.shapes
     _check_similarity(weights, expected, where)
-    for option, given in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
-        if given:
+    for option, setting in (("--head", choice.head), ("--fusion", choice.fusion), ("--classes", classes)):
+        if setting:
             raise ConfigError(option, f"{where} holds a trunk alone, which has none", f"leave {option} out")
     left_out = [key for key in weights if key.startswith(layout.classifiers) and key not in expected]
     kept = {key: value for key, value in weights.items() if key not in left_out}

@@ -30,7 +30,7 @@ def test_hostile_files_do_no_harm(ram: Path) -> None:
 
 def test_code_that_is_run_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "autolabel.cli.import_weights.read_user_file", lambda file: pickle.loads(file.read_bytes()) or b""
+        "autolabel.cli.import_weights.read_user_file", lambda file, *_: pickle.loads(file.read_bytes()) or b""
     )
     evil = pickle.dumps(_Touch())
     arguments = ("import-weights", "thing", "--out", "out")

@@ -22,6 +22,7 @@ def filled(rows, num_classes=19):
     return footprint
 
 
+@pytest.mark.slow
 @given(labels)
 def test_adds_up_by_group(rows):
     result = filled(rows).result()

@@ -115,6 +115,7 @@ def test_wrong_label_rows_are_named(message: str) -> None:
     assert str(caught.value).startswith("labels.parquet row 1 ")
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_accepted_path_leaves_its_root(path: str) -> None:
     if unsafe_path(path) is None:

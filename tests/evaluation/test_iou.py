@@ -37,6 +37,7 @@ def test_equals_sets_of_pixels(prediction, label):
     assert pixel_accuracy(matrix) == pytest.approx(or_nan(sum(hits), t.size), nan_ok=True)
 
 
+@pytest.mark.slow
 @given(maps)
 def test_a_perfect_prediction_scores_one(label):
     matrix = confusion_matrix(label, label, K)

@@ -19,6 +19,7 @@ CITYSCAPES = CLASS_SETS["cityscapes"]
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9)
 
 
+@pytest.mark.slow
 @given(hnp.arrays(np.uint8, shapes, elements=st.sampled_from([*range(19), 255])))
 def test_holds_ids_in_one_channel_at_full_size(train_ids):
     with Image.open(io.BytesIO(encode_submission(train_ids, CITYSCAPES))) as image:

@@ -64,6 +64,7 @@ def check(root: Path) -> None:
     assert bool(problems) != any(f.kind == "corrupt" for f in found), f"damaged: gone, or there twice: {names}"
 
 
+@pytest.mark.slow
 def test_store_survives_kills_at_every_effect(ram: Path) -> None:
     done = run_kill_matrix(scenario, ram, prepare=prepare, check=check, batch=BATCH, num_doubles=60)
     assert done.num_faults > 400

@@ -14,6 +14,7 @@ from tests.faults import fault_wrong_calls
 from tests.faults.fault_wrong_calls import choose, commands, judge, run
 
 
+@pytest.mark.slow
 def test_wrong_calls_end_well(ram: Path) -> None:
     tally = run(300, 1, ram)
     assert tally.tried == 300

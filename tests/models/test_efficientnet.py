@@ -36,6 +36,7 @@ def randomise_norms(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_sizes(name: str) -> None:
     """The published number includes the last 1x1, its norm and the classifier, which a trunk does not have."""

@@ -82,6 +82,7 @@ def test_any_image_size_under_every_fusion(fusion: str, size: tuple[int, int]) -
     assert out.fused.isfinite().all()
 
 
+@pytest.mark.slow
 def test_a_trunk_without_skip_connections_is_refused() -> None:
     refused = (
         r"^model\.head: 'fpn' does not fit trunk 'hrnet_w18': it needs skip connections of stride 4, .*: conv, ocr$"

@@ -78,6 +78,7 @@ def test_configs_that_are_no_objects(text: bytes) -> None:
     assert "is not a JSON object" in refused(FolderFiles("folder", text, None, []))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "says"),
     [
@@ -91,6 +92,7 @@ def test_backbones(mask2former: Path, backbone: object, says: str) -> None:
     assert says in refused(files(mask2former, lambda config: config.update(change)))
 
 
+@pytest.mark.slow
 def test_code_and_hub_names_in_a_config_are_never_followed(mask2former: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*args: object) -> None:
         raise AssertionError("a connection")
@@ -153,6 +155,7 @@ def test_half_precision_weights_become_float32(segformer: Path) -> None:
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_softmax_over_one_class_says_nothing(tmp_path: Path) -> None:
     folder = save(tmp_path, "segformer", ("road",))
     assert "has a single class" in refused(files(folder))
@@ -172,6 +175,7 @@ def test_image_statistics_that_are_none(segformer: Path) -> None:
         assert says in refused(contents._replace(processor=text))
 
 
+@pytest.mark.slow
 def test_architectures_that_are_not_trained_here(mask2former: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Mask2Former cannot be trained: its loss matches queries to segments; set"):
         model_to_train(files(mask2former), NAMES, {})

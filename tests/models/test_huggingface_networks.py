@@ -188,6 +188,7 @@ def test_statistics_come_from_the_folder(tmp_path: Path) -> None:
     assert model_as_it_is(files(save(tmp_path / "b", "beit")), NAMES, {}).card.mean == (0.5, 0.5, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segformer", "upernet-swin", "upernet-dinov2"])
 def test_activation_checkpointing_gives_the_same_gradients(kind: str, tmp_path: Path) -> None:
     plain = model_to_train(files(save(tmp_path, kind)), NAMES, {}).model.train()

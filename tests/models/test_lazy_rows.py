@@ -66,6 +66,7 @@ def by_strips(rows: LazyMap, height: int) -> torch.Tensor:
     return torch.cat([rows.rows(top, min(top + height, rows.shape[2])) for top in range(0, rows.shape[2], height)], 2)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(LENGTHS, LENGTHS), min_size=3, max_size=3), st.integers(1, 9), st.integers(0, 9))
 def test_strips_of_an_expression(sizes: list[tuple[int, int]], height: int, seed: int) -> None:

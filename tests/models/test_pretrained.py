@@ -63,6 +63,7 @@ def test_a_network_starts_from_them(lite0: bytes, trunk: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_nothing_of_the_package_is_imported() -> None:
     code = (
         "import sys; from autolabel.models.pretrained import imagenet_weights\n"

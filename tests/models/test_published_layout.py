@@ -47,6 +47,7 @@ def test_missing_keys_are_counted_and_twenty_named(
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

@@ -14,6 +14,8 @@ from autolabel.signals import StopFlag, Stopped
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_stop_is_heeded_between_two_images(tmp_path: Path) -> None:
     """To render all these would take an hour."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from autolabel.config.schema import ModelConfig
@@ -12,6 +13,8 @@ from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_from_bytes, weights_to_bytes
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, call
+
+pytestmark = pytest.mark.slow
 
 TABLE = ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4)
 

@@ -128,6 +128,7 @@ def test_nothing_to_draw() -> None:
     assert (coarse_label(np.full((20, 30), 255, np.uint8)) == 255).all()
 
 
+@pytest.mark.slow
 def test_large_labels_are_treated_as_small_ones() -> None:
     small = render(4, 2, size=(256, 512)).fine
     large = small.repeat(4, axis=0).repeat(4, axis=1)

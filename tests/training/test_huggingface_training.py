@@ -66,6 +66,7 @@ def test_it_learns(kind: str, tmp_path: Path) -> None:
     assert sum(losses[-5:]) < 0.85 * sum(losses[:5])
 
 
+@pytest.mark.slow
 def test_rows_of_the_classifier_stay_with_their_class(tmp_path: Path) -> None:
     """Our road was its third class, car its first; sky is new."""
     theirs = model_to_train(

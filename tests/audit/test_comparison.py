@@ -54,6 +54,7 @@ def test_equals_sets_of_pixels(pairs):
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_confusions_equal_a_sorted_loop(label, reference):
     comparison = Comparison(NAMES)

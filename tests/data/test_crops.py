@@ -109,6 +109,7 @@ def test_samples_do_not_depend_on_the_batch_they_are_in() -> None:
     assert torch.equal(one, three)
 
 
+@pytest.mark.slow
 def test_mixed_samples_are_the_plain_ones_where_nothing_is_pasted() -> None:
     (plain, plain_labels), (mixed, mixed_labels) = (
         (torch.cat(found[::2]), torch.cat(found[1::2])) for found in (drawn(0, 200), drawn(0, 200, augment=MIXED))

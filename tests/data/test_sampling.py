@@ -33,6 +33,7 @@ def reference_centroids(label: np.ndarray, tile: int, num_classes: int) -> list[
     return rows
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.sampled_from([5, 16, 64]))
 @settings(max_examples=40, deadline=None)
 def test_centroids_lie_on_the_pixel_of_their_class_nearest_to_its_mean(seed: int, tile: int) -> None:

@@ -36,6 +36,7 @@ def test_equals_the_loop_on_integers(pair, k):
     assert np.array_equal(confusion_matrix(*pair, k), loop(*pair, k))
 
 
+@pytest.mark.slow
 @given(maps(np.uint8, [0, 1, 2, 255]))
 def test_counts_every_labelled_pixel_once(pair):
     prediction, label = pair

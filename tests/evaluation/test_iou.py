@@ -22,6 +22,7 @@ def or_nan(part, whole):
     return part / whole if whole else math.nan
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_equals_sets_of_pixels(prediction, label):
     counted = label < K
@@ -44,6 +45,7 @@ def test_a_perfect_prediction_scores_one(label):
     assert set(iou(matrix)[~np.isnan(iou(matrix))]) <= {1.0}
 
 
+@pytest.mark.slow
 @given(maps, maps)
 def test_predicting_ignore_instead_of_a_right_class_never_helps(prediction, label):
     matrix = confusion_matrix(prediction, label, K)

@@ -85,6 +85,7 @@ def test_a_missing_file_fsync_shows(effects: Run, ram: Path, name: str) -> None:
     assert problems(mutant, ram / "work")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data/auto", "journal", "state", "log", ".partial", "artefacts/codes"])
 def test_a_missing_folder_fsync_shows(effects: Run, ram: Path, name: str) -> None:
     mutant = [e for e in effects.effects if e["kind"] != "fsync_folder" or not e["path"].endswith(name)]

@@ -60,6 +60,7 @@ def near_a_border(logits: Tensor, book: Codebook, margin: float = 1e-6) -> Tenso
     return tie | ((p / edges - 1).abs() < margin * logits.abs().amax()).any(0)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(SCALE_SETS),
@@ -87,6 +88,7 @@ def test_rows_of_explicit_fusion(size: tuple[int, int]) -> None:
     torch.testing.assert_close(rows.rows(3, 9), fused_logits(FUSIONS["explicit"], single_scale)[:, :, 3:9])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scales", SCALE_SETS, ids=str)
 @pytest.mark.parametrize(
     ("book", "size"),

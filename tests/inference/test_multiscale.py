@@ -41,6 +41,7 @@ def by_hand(model: SegmentationModel, images: torch.Tensor, scales: list[float])
     return model.fusion.fuse(maps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scales", [[1.0], [0.5, 1.0], [2.0, 0.5, 1.0], [0.25, 0.5, 1.0, 1.5]])
 def test_scales_are_fused_at_their_own_size(
     network: SegmentationModel, images: torch.Tensor, scales: list[float]

@@ -62,6 +62,7 @@ def test_same_maps(trunk: str, head: str, fusion: str, size: tuple[int, int]) ->
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()), "the model itself changed"
 
 
+@pytest.mark.slow
 def test_norms_are_gone_where_a_convolution_precedes_them() -> None:
     def norms(model: nn.Module) -> int:
         return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())

@@ -40,6 +40,7 @@ FIXED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("name", FIXED)

@@ -100,6 +100,7 @@ def test_a_broken_network_does_not_fit(spoil: Callable[[SegmentationModel], None
         fit_one_batch(model).check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("combination", OF_EACH_HEAD, ids="-".join)
 @pytest.mark.parametrize("size", [(1, 1), (37, 50)])
 def test_any_image_size(combination: Combination, size: tuple[int, int]) -> None:

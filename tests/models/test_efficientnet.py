@@ -51,6 +51,7 @@ def test_published_sizes(name: str) -> None:
     assert [sorted(trunk.skip_channels) for trunk in trunks] == [[2, 4, 8, 16], [2, 4, 8], [2, 4]]
 
 
+@pytest.mark.slow
 def test_b0_costs_what_is_published() -> None:
     """0.39 G multiply-adds at 224 x 224 (table 2), of which the last 1x1 has 20 M and the classifier 1.3 M."""
     table = {"trunk": "efficientnet_b0", "head": "conv", "fusion": "single"}

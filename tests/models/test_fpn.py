@@ -56,6 +56,7 @@ def test_every_level_is_added_from_the_top_down() -> None:
     assert out.aux is None
 
 
+@pytest.mark.slow
 def test_it_is_light() -> None:
     """128 channels by default, 48 where `key_channels` is 96; less than a tenth of DeepLabV3+'s weights."""
     with torch.device("meta"):
@@ -69,6 +70,7 @@ def test_it_is_light() -> None:
     assert light < deep / 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["single", "average", "hierarchical", "explicit"])
 @pytest.mark.parametrize("size", [(1, 1), (97, 131)])
 def test_any_image_size_under_every_fusion(fusion: str, size: tuple[int, int]) -> None:

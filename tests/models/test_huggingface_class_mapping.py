@@ -53,6 +53,7 @@ NAME = st.text(alphabet="abcXYZ", min_size=1, max_size=5)
 GAP = st.sampled_from([" ", "-", "_", "  ", "_-"])
 
 
+@pytest.mark.slow
 @given(st.lists(NAME, min_size=1, max_size=4), st.data())
 def test_any_spelling_of_a_name_finds_it(words: list[str], data: st.DataObject) -> None:
     def spelt() -> str:

@@ -103,6 +103,7 @@ def test_oneformer_is_asked_for_the_semantic_task(tmp_path: Path) -> None:
     assert not torch.allclose(output.class_queries_logits, other, atol=1e-3), "the task matters"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["eomt", "eomt_dinov3"])
 @pytest.mark.parametrize("size", [(32, 32), (32, 75), (90, 32)])
 @torch.inference_mode()

@@ -196,6 +196,7 @@ def test_classes_of_another_number_draw_the_classifiers_anew(checkpoint: dict[st
     assert torch.equal(new["attention.last.weight"], old["attention.last.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parts", "layer"), [(NETWORKS[3], "final.6"), (NETWORKS[6], "conv_up5"), (NETWORKS[2], "seg_head.6")]
 )

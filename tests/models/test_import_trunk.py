@@ -122,6 +122,7 @@ def test_resnets_at_full_size(blocks: tuple[int, ...], name: str) -> None:
     assert layout.shapes == {key: shape for key, shape in shapes.items() if not key.startswith("fc.")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("head", "fusion"), [("deeplabv3plus", "hierarchical"), ("ocr", "single"), ("deeper", "explicit")]
 )
@@ -140,6 +141,7 @@ def test_any_head_starts_from_it(head: str, fusion: str, trunk: str) -> None:
     assert (card.table, card.class_names) == (table, NAMES)
 
 
+@pytest.mark.slow
 def test_what_a_trunk_alone_cannot_do() -> None:
     _, entries = with_classifier("resnet_tiny")
     data = import_weights(saved(entries), "x").data

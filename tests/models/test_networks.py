@@ -108,6 +108,7 @@ def test_output_is_at_stride_four(trunk: str) -> None:
     assert 0 < out.attention.min() < out.attention.max() < 1
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
 def test_any_image_size_works(tiny: SegmentationModel, height: int, width: int) -> None:
@@ -128,6 +129,7 @@ def test_fresh_networks_trust_both_scales_and_no_class() -> None:
     assert torch.sigmoid(out.logits).mean().item() == pytest.approx(1 / 19, abs=0.01)
 
 
+@pytest.mark.slow
 def test_attention_is_left_out_on_request(tiny: SegmentationModel) -> None:
     assert tiny.forward_scale(torch.randn(1, 3, 32, 32), attention=False).attention is None
 
@@ -147,6 +149,7 @@ def test_low_scale_is_a_setting() -> None:
     assert set(model(torch.randn(1, 3, 40, 40)).per_scale) == {0.25, 1.0}
 
 
+@pytest.mark.slow
 def test_half_precision_gives_float32_output(tiny: SegmentationModel) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

@@ -45,6 +45,7 @@ def lite0() -> bytes:
     return imagenet_weights("efficientnet_lite0", WHERE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trunk", ["efficientnet_lite0", "efficientnet_lite0_os8"])
 def test_a_network_starts_from_them(lite0: bytes, trunk: str) -> None:
     table = ModelConfig(trunk=trunk, head="fpn", fusion="single", key_channels=16)

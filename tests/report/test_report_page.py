@@ -109,6 +109,7 @@ def test_names_from_outside_are_text(word):
     assert page.text.count(word) > 20
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.text(st.characters(codec=None), min_size=1, max_size=12))
 def test_any_text_makes_a_well_formed_page(word):
@@ -235,6 +236,7 @@ def test_refuses_a_palette_of_another_length():
         render_report(ReportData(title="x", names=("a",), palette=((1, 2, 3), (4, 5, 6))))
 
 
+@pytest.mark.slow
 def test_a_class_is_marked_at_its_own_threshold():
     """It shows in the chart and the caption of the class, and nowhere else."""
     plain, own = (

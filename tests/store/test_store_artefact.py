@@ -86,6 +86,7 @@ def test_any_flipped_bit_of_the_records_shows(artefact: Artefact, tmp_path: Path
     assert artefact.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, "../provenance.json"])
 def test_any_flipped_bit_of_the_files_shows_in_full(artefact: Artefact, tmp_path: Path, name: str) -> None:
     path = artefact.data / name

@@ -135,6 +135,7 @@ def test_large_labels_are_treated_as_small_ones() -> None:
     assert (coarse_label(large)[2::4, 2::4] == coarse_label(small)).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_real_labels(shared: Path) -> None:
     folder = shared / "camvid" / "trainannot"
     for path in sorted(folder.glob("*.png"))[::60]:

@@ -26,6 +26,7 @@ def scenes() -> list[Scene]:
     return [render(11, index, size=(128, 256)) for index in range(30)]
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes() -> None:
     assert digest(render(3, 5, size=SIZE)) == digest(render(3, 5, size=SIZE))
 

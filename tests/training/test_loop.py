@@ -34,6 +34,7 @@ def test_it_learns() -> None:
     assert not model.training
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
     a, b, c = network(), network(), network()
     train(a)

@@ -63,6 +63,7 @@ def test_from_every_checkpoint_the_run_ends_in_the_same_bits(optimizer: str, ema
         assert digest(model) == weights
 
 
+@pytest.mark.slow
 def test_phases_and_mixing_need_no_state() -> None:
     phases = (PhaseConfig(layers=("fine",), uniform=("fine", "auto")), PhaseConfig(layers=("auto",), epochs=1))
     table = settings(phases=phases, uniform_classes=("car",), augment=AugmentConfig(cutmix=0.5, classmix=0.5))

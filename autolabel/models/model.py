@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from autolabel.config.schema import ModelConfig
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.models.fusion import FUSIONS, ScaledOutput, StridedOutput
 from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
@@ -49,7 +49,9 @@ class SegmentationModel(nn.Module):
         self.num_classes = num_classes
         self.fusion = choose("fusion", table.fusion, FUSIONS)
         if table.softmax and not self.fusion.fixed_scales:
-            raise ConfigError("model.softmax", f"{table.fusion} fusion has no softmax", "leave it out, or use explicit")
+            raise SettingError(
+                "model.softmax", f"{table.fusion} fusion has no softmax", "leave it out, or use explicit"
+            )
         self.training_scales = self.fusion.training_scales(table)
         self.trunk = build_trunk(table.trunk)
         self.head = build_head(self.trunk, num_classes, table)
@@ -154,7 +156,7 @@ def _settings(table: dict[str, Any] | ModelConfig) -> ModelConfig:
         return ModelConfig.model_validate(table)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(".".join(["model", *map(str, first["loc"])]), first["msg"]) from None
+        raise SettingError(".".join(["model", *map(str, first["loc"])]), first["msg"]) from None
 
 
 class MultiscaleWrapper(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.suggest import did_you_mean
 
 Entry = TypeVar("Entry")
@@ -16,4 +16,4 @@ def choose(kind: str, name: str, entries: dict[str, Entry], *, also: Iterable[st
     if name in entries:
         return entries[name]
     known = f"known: {', '.join([*sorted(entries), *also])}"
-    raise ConfigError(f"model.{kind}", f"unknown {kind} {name!r}", f"{did_you_mean(name, entries)} {known}".strip())
+    raise SettingError(f"model.{kind}", f"unknown {kind} {name!r}", f"{did_you_mean(name, entries)} {known}".strip())

@@ -33,7 +33,7 @@ def verify(work: Path, *options: str) -> Result:
 def test_what_is_damaged_is_put_aside(work: Path) -> None:
     found = verify(work, "--full")
     assert (found.exit_code, found.stdout.count("data/file")) == (1, 1)
-    assert "put it aside with --set-aside" in found.stderr
+    assert "set it aside with --set-aside" in found.stderr
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]
     result = verify(work, "--full", "--set-aside")
     assert (result.exit_code, result.stdout) == (1, found.stdout)

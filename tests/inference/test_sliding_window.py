@@ -122,5 +122,5 @@ def test_the_engine_takes_large_images_by_windows_and_others_whole(device: str, 
 
 def test_an_overlap_as_large_as_a_window_is_refused() -> None:
     assert InferConfig(window=(512, 300)).overlap == 256
-    with pytest.raises(ValidationError, match="overlap must be less than window"):
+    with pytest.raises(ValidationError, match="overlap must be less than both sides of window"):
         InferConfig(window=(512, 256))

@@ -123,7 +123,9 @@ def test_explicit_trains_on_its_three_scales() -> None:
 @pytest.mark.parametrize("scales", [[0.5, 1.0], [0.25, 0.5, 1.0, 2.0], [1.0, 2.0]])
 def test_explicit_refuses_scales_it_has_not_learnt(scales: list[float]) -> None:
     model = build("resnet_tiny", "conv", "explicit").eval()
-    with pytest.raises(ConfigError, match=r"scales: .* do not fit explicit fusion.*\[0\.5, 1\.0, 2\.0\]; those, or"):
+    with pytest.raises(
+        ConfigError, match=r"scales: .* do not fit explicit fusion.*\[0\.5, 1\.0, 2\.0\]; use those"
+    ):
         model.scale_maps(torch.randn(1, 3, 16, 16), scales)
 
 
@@ -139,5 +141,5 @@ def test_padding_for_strides_is_cut_off_again() -> None:
 
 
 def test_pooling_of_one_image_cannot_be_normalised() -> None:
-    with pytest.raises(ConfigError, match="batch: ASPP's image pooling cannot train on one image; at least 2"):
+    with pytest.raises(ConfigError, match="batch: ASPP's image pooling cannot train on one image; use at least 2"):
         build("resnet_tiny", "deeplabv3plus", "single").train()(torch.randn(1, 3, 32, 32))

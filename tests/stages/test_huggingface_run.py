@@ -178,7 +178,7 @@ def alone(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("overrides", "code", "says"),
     [
-        (["teacher.weights=x"], 2, "teacher.huggingface: and teacher.weights: both are given; leave one of them out"),
+        (["teacher.weights=x"], 2, "teacher.huggingface: and teacher.weights: both are set; leave one of them out"),
         (["teacher.model.trunk=hrnet_tiny"], 2, "teacher.model: has no say over a Hugging Face model"),
         (
             ["teacher.epochs=1", "teacher.batch=2"],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
-from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size
+from autolabel.models.fusion.cuda_terms import by_descending_scale, linear_term, output_size
 from autolabel.models.resize import resize
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from autolabel.config.schema import ModelConfig
 from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
-from autolabel.models.fusion.terms import by_descending_scale, linear_term, output_size, product_term
+from autolabel.models.fusion.cuda_terms import by_descending_scale, linear_term, output_size, product_term
 from autolabel.models.layers import ClassifierConv, ConvNorm, at_least_float32
 from autolabel.models.resize import resize
 

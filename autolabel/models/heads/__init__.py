@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from autolabel.config.schema import ModelConfig
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeplabv3plus import LOW_STRIDE, DeeperHead, DeeperLabHead, DeepLabV3PlusHead
 from autolabel.models.heads.fpn import FINEST, FPNHead
@@ -65,7 +65,7 @@ def build_head(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
     if mismatch := spec.mismatch(trunk):
         fitting = ", ".join(sorted(name for name, other in HEADS.items() if not other.mismatch(trunk)))
         why = f"{table.head!r} does not fit trunk {table.trunk!r}: {mismatch}"
-        raise ConfigError("model.head", why, f"heads for this trunk: {fitting}")
+        raise SettingError("model.head", why, f"heads for this trunk: {fitting}")
     return spec.build(trunk, num_classes, table)
 
 

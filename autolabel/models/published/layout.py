@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import nn
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.models.fusion import ExplicitAttention, ScaleAttention
 from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeplabv3plus import DeeperHead, DeepLabV3PlusHead
@@ -122,7 +122,7 @@ def _rows(model: SegmentationModel) -> tuple[Row, ...]:
     parts = (("trunk", model.trunk, TRUNKS), ("head", model.head, HEADS), ("fusion", model.attention, FUSIONS))
     for part, module, layouts in parts:
         if type(module) not in layouts:
-            raise ConfigError(f"model.{part}", f"no published layout for {model.table[part]!r}")
+            raise SettingError(f"model.{part}", f"no published layout for {model.table[part]!r}")
     name = OTHER_TRUNK_NAMES.get(type(model.head), TRUNK_NAME)
     trunk = ((path, name + theirs.removeprefix(TRUNK_NAME)) for path, theirs in TRUNKS[type(model.trunk)])
     return (*trunk, *HEADS[type(model.head)], *FUSIONS[type(model.attention)])

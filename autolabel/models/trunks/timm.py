@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.models.trunks.trunk import Features, Trunk
 from autolabel.suggest import did_you_mean
 
@@ -70,7 +70,7 @@ def timm_trunk(name: str) -> TimmTrunk:
     if architecture not in known:  # so timm never takes the name for an address or a folder of weights
         near = did_you_mean(architecture.partition(".")[0], known)
         remedy = f"{near} timm.list_models() lists all {len(known)}".strip()
-        raise ConfigError("model.trunk", f"timm has no network {architecture!r}", remedy)
+        raise SettingError("model.trunk", f"timm has no network {architecture!r}", remedy)
     plan = _plan(timm, architecture, 8 if name == architecture else 16)
     return TimmTrunk(_create(timm, architecture, plan.options), plan)
 
@@ -80,10 +80,10 @@ def _import_timm(name: str) -> ModuleType:
         return import_module("timm")
     except ModuleNotFoundError as error:
         what = f"'timm:{name}' needs {error.name}, which is not installed"
-        raise ConfigError("model.trunk", what, PIP) from None
+        raise SettingError("model.trunk", what, PIP) from None
     except Exception as error:  # a torchvision built for another torch raises many kinds of error
         remedy = f"its torchvision must be built for this torch: {PIP} in an environment of its own"
-        raise ConfigError("model.trunk", f"timm cannot be imported: {_reason(error)}", remedy) from None
+        raise SettingError("model.trunk", f"timm cannot be imported: {_reason(error)}", remedy) from None
 
 
 def _create(timm: ModuleType, name: str, options: dict[str, Any]) -> nn.Module:
@@ -106,7 +106,7 @@ def _plan(timm: ModuleType, name: str, stride: int) -> Plan:
         except Exception as error:  # each family of networks raises its own type
             reason = _reason(error)
     why = f"timm's {name!r} cannot be a trunk for images of any size: {reason}"
-    raise ConfigError("model.trunk", why, "choose another network")
+    raise SettingError("model.trunk", why, "choose another network")
 
 
 def _probe(timm: ModuleType, name: str, options: dict[str, Any]) -> Plan:

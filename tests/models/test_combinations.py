@@ -123,9 +123,7 @@ def test_explicit_trains_on_its_three_scales() -> None:
 @pytest.mark.parametrize("scales", [[0.5, 1.0], [0.25, 0.5, 1.0, 2.0], [1.0, 2.0]])
 def test_explicit_refuses_scales_it_has_not_learnt(scales: list[float]) -> None:
     model = build("resnet_tiny", "conv", "explicit").eval()
-    with pytest.raises(
-        ConfigError, match=r"scales: .* do not fit explicit fusion.*\[0\.5, 1\.0, 2\.0\]; use those"
-    ):
+    with pytest.raises(ConfigError, match=r"scales: .* do not fit explicit fusion.*\[0\.5, 1\.0, 2\.0\]; use those"):
         model.scale_maps(torch.randn(1, 3, 16, 16), scales)
 
 

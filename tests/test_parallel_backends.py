@@ -59,7 +59,7 @@ def test_in_order_and_with_the_original_error(backend: str) -> None:
     with ordered_results(partial(pow, 2), range(20), backend=backend, jobs=2) as results:
         assert list(results) == [2**x for x in range(20)]
     with (
-        pytest.raises(ConfigError, match=r"label\.codec: no codec is named 'seven'; take one of default, archive"),
+        pytest.raises(ConfigError, match=r"^codec: no codec is named 'seven'; take one of default, archive"),
         ordered_results(require_codec, ["default"] * 7 + ["seven"] * 9, backend=backend, jobs=2) as results,
     ):
         list(results)

@@ -88,7 +88,7 @@ import os, signal, sys
 import autolabel.config.load
 from autolabel.cli import main
 
-autolabel.config.load.open_user_file = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
+autolabel.config.load.read_user_file = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
 sys.argv = ["autolabel", "status", "x.toml"]
 main()
 """

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import nn
 
-from autolabel.config import Model
+from autolabel.config.schema import ModelConfig
 from autolabel.models import SegmentationModel, build_model, published_keys, published_state, start_from
 from autolabel.models.published import import_weights
 from autolabel.models.resize import resize
@@ -121,7 +121,7 @@ def test_efficientnet(mine: str, name: str, size: tuple[int, int]) -> None:
     imported = import_weights(buffer.getvalue(), name)
     assert imported.card.trunk == mine.partition("_os")[0]
     assert {key.partition(".")[0] for key in imported.notes.left_out} == {"conv_head", "bn2", "classifier"}
-    table = Model(trunk=mine, head="conv", fusion="single", key_channels=8)
+    table = ModelConfig(trunk=mine, head="conv", fusion="single", key_channels=8)
     trunk = start_from(imported.data, name, table, ("a", "b"))[0].trunk.double().eval()
     theirs = timm.create_model(name, features_only=True, output_stride=trunk.stride).eval()
     state = theirs.state_dict()
@@ -155,7 +155,7 @@ def test_efficientnet_pytorch(package: str, name: str) -> None:
     imported = import_weights(buffer.getvalue(), name)
     mine = name.replace("-", "_")
     assert imported.card.trunk == mine
-    table = Model(trunk=mine, head="conv", fusion="single", key_channels=8)
+    table = ModelConfig(trunk=mine, head="conv", fusion="single", key_channels=8)
     trunk = start_from(imported.data, name, table, ("a", "b"))[0].trunk.double().eval()
     blocks: list[torch.Tensor] = []
     theirs._blocks[-1].register_forward_hook(lambda module, inputs, out: blocks.append(out))

@@ -106,7 +106,7 @@ def test_any_image_size_before_and_after_a_file(name: str, size: tuple[int, int]
         ("", "timm has no network ''; timm"),
         ("test_maxvit", r"'test_maxvit' cannot be a trunk for images of any size: height \(24\) must be divisible by"),
         ("beit_base_patch16_224", r"'beit_base_patch16_224' cannot be .*: Input height \(48\) doesn't match model"),
-        ("inception_v3", r"'inception_v3' cannot be .*: of 96 x 160 pixels, its levels of strides .* have shapes"),
+        ("inception_v3", r"'inception_v3' cannot be .*: for 96 x 160 pixels, its levels of strides .* have shapes"),
     ],
 )
 def test_what_cannot_be_a_trunk_is_explained(name: str, message: str) -> None:

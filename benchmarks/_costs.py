@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from _measure import Work, memory_ratio, time_ratio
 
-from autolabel.config.schema import ModelConfig, TrainConfig
+from autolabel.config.networks import ModelConfig, TrainConfig
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.flops import count_training

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch.utils.data import DataLoader
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import AugmentConfig, TrainConfig
+from autolabel.config.networks import AugmentConfig, TrainConfig
 from autolabel.data.augment import AugmentParams, draw_params
 from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import ManifestDataset

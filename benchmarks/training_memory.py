@@ -15,7 +15,7 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.losses import training_loss
 from autolabel.models import SegmentationModel, build_model
 from autolabel.training.activation_checkpointing import checkpoint_activations

@@ -1,7 +1,8 @@
 """Table 4 of the method: one teacher, one seed, students that differ only in the labels they learn from."""
 
 from autolabel import stages
-from autolabel.config.schema import Config, Experiment, FuseConfig
+from autolabel.config.base import Config
+from autolabel.config.schema import Experiment, FuseConfig
 from autolabel.flow.graph import Pipeline
 
 

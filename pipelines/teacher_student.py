@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from autolabel import stages
-from autolabel.config.schema import Config, Experiment
+from autolabel.config.base import Config
+from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Node, Pipeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models.heads import build_head
 from autolabel.models.trunks import build_trunk

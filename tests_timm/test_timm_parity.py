@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models import SegmentationModel, build_model, published_keys, published_state, start_from
 from autolabel.models.published import import_weights
 from autolabel.models.resize import resize

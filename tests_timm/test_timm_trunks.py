@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss

@@ -12,7 +12,8 @@ import click
 
 from autolabel.cli.options import echo, json_option, parse_scales, parse_size, print_json
 from autolabel.config.load import load_experiment
-from autolabel.config.schema import InferConfig, ModelConfig, TrainConfig
+from autolabel.config.networks import ModelConfig, TrainConfig
+from autolabel.config.schema import InferConfig
 from autolabel.errors import ConfigError, DataError
 from autolabel.stages.initial_model import CONFIG
 from autolabel.user_files import open_regular, reading

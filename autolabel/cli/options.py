@@ -14,8 +14,9 @@ import click
 from pydantic import TypeAdapter, ValidationError
 
 from autolabel.cli.launch import launch
+from autolabel.config.base import Scales
 from autolabel.config.load import load_experiment
-from autolabel.config.schema import MAX_JOBS, Experiment, RuntimeConfig, Scales
+from autolabel.config.schema import MAX_JOBS, Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError, printable
 from autolabel.flow.graph import Node, Pipeline, load_pipeline

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from autolabel.config.schema import SourceConfig
+from autolabel.config.sources import SourceConfig
 from autolabel.data.media import CONTAINERS, decode_frames, decode_video, expected_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.errors import ConfigError, DataError

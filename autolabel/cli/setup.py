@@ -21,7 +21,7 @@ from autolabel.cli.options import (
 )
 from autolabel.cli.run import run_project
 from autolabel.config.load import is_utf8, parse_experiment
-from autolabel.config.schema import Data
+from autolabel.config.sources import Data
 from autolabel.errors import ConfigError
 from autolabel.resources import resource
 from autolabel.store import write_file

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.loaders import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601

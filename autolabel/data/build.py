@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autolabel.classes import IGNORE, ClassSet
-from autolabel.config import schema
+from autolabel.config.sources import Data, SyntheticConfig
 from autolabel.data.decode import decode_image, decode_label
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
@@ -119,23 +119,23 @@ class _Outcome:
     files: dict[str, bytes]
 
 
-def plan(settings: schema.Data) -> SourceListing:
+def plan(settings: Data) -> SourceListing:
     """List the files of the source and check their names. Raises DataError."""
     return PLANS[settings.source](settings)
 
 
-def fingerprint(settings: schema.Data) -> str:
+def fingerprint(settings: Data) -> str:
     """Digest of the manifest's input, without times and absolute paths.
 
     It covers the settings of rendered scenes, or else the names and sizes of all files. Raises DataError.
     """
-    if isinstance(settings, schema.SyntheticConfig):
+    if isinstance(settings, SyntheticConfig):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
     return plan(settings).fingerprint()
 
 
 def build(
-    settings: schema.Data,
+    settings: Data,
     *,
     write_many: WriteMany,
     jobs: int = 0,
@@ -170,21 +170,21 @@ def build(
     return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded)
 
 
-def any_readable(settings: schema.Data, ids: Set[str]) -> bool:
+def any_readable(settings: Data, ids: Set[str]) -> bool:
     """Open these images of the source again; tell whether at least one of them can be used now."""
     listing = plan(settings)
     rules = _rules(settings, listing)
     return any(_open(image, listing.root, rules).rows for image in listing.images if image.id in ids)
 
 
-def _rules(settings: schema.Data, listing: SourceListing) -> ScanRules:
-    root = "data" if isinstance(settings, schema.SyntheticConfig) else "source"
+def _rules(settings: Data, listing: SourceListing) -> ScanRules:
+    root = "data" if isinstance(settings, SyntheticConfig) else "source"
     return ScanRules(listing.classes, root, settings.source, settings.max_pixels)
 
 
-def _tasks(settings: schema.Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, listing)
-    if isinstance(settings, schema.SyntheticConfig):
+    if isinstance(settings, SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
@@ -203,7 +203,7 @@ def _read(root: Path, path: str) -> bytes:
     return read_user_file(root / path, DataError, where=path)
 
 
-def _render(settings: schema.SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
+def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
     files = synthetic.files(settings, number, image)
     return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files)
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.augment import augment, draw_mix
 from autolabel.data.loaders import Sample, SegmentationDataset
 from autolabel.data.sampling import EpochSampler, SampleSpec, class_centroid

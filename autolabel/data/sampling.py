@@ -23,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from autolabel.classes import id_of_name
-from autolabel.config.schema import PhaseConfig, TrainConfig
+from autolabel.config.networks import PhaseConfig, TrainConfig
 from autolabel.data.streams import Stream
 from autolabel.errors import SettingError
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolabel.artifacts import read_manifest
-from autolabel.config.schema import Data, Experiment, SyntheticConfig
+from autolabel.config.schema import Experiment
+from autolabel.config.sources import Data, SyntheticConfig
 from autolabel.errors import AutolabelError, StoreError
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, PreflightContext

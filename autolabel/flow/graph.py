@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any, TypeVar
 
-from autolabel.config.schema import Config, Experiment
+from autolabel.config.base import Config
+from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Stage
 from autolabel.resources import folder

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel import __version__
-from autolabel.config.schema import Config, Experiment, RuntimeConfig
+from autolabel.config.base import Config
+from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from autolabel.config.schema import Config, Experiment, RuntimeConfig
+from autolabel.config.base import Config
+from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import naming_settings
 from autolabel.flow.graph import load_pipeline

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface import HuggingFaceModel, huggingface_from_bytes, huggingface_to_bytes
 from autolabel.models.layers import ClassifierConv

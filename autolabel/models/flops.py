@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models.model import MultiscaleWrapper, SegmentationModel, build_model
 from autolabel.models.resize import resize, scaled_size
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import SettingError
 from autolabel.models.fusion import FUSIONS, ScaledOutput, StridedOutput
 from autolabel.models.heads import HeadOutput, build_head

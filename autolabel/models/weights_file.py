@@ -16,7 +16,8 @@ import safetensors.torch
 import torch
 from pydantic import Field, JsonValue, ValidationError
 
-from autolabel.config.schema import Config, ModelConfig
+from autolabel.config.base import Config
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import WeightsError
 from autolabel.models.layers import MEAN, STD
 

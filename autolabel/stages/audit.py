@@ -16,7 +16,7 @@ from autolabel.artifacts import (
     read_manifest,
     read_shard_index,
 )
-from autolabel.config.schema import Config
+from autolabel.config.base import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
 

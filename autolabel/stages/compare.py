@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolabel.artifacts import AUDIT_FILE, COMPARISON_FILE, ComparisonMeta, read_manifest
-from autolabel.config.schema import Config
+from autolabel.config.base import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
 

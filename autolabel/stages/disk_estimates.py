@@ -9,16 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.config.schema import (
-    Data,
-    EvaluateConfig,
-    InferConfig,
-    LabelConfig,
-    ModelConfig,
-    ReportConfig,
-    SyntheticConfig,
-    TrainConfig,
-)
+from autolabel.config.networks import ModelConfig, TrainConfig
+from autolabel.config.schema import EvaluateConfig, InferConfig, LabelConfig, ReportConfig
+from autolabel.config.sources import Data, SyntheticConfig
 from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, PreflightContext
 
 CODES = 0.2  # bytes per pixel; measured 0.19

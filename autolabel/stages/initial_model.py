@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.artifacts import read_weights
-from autolabel.config.schema import ModelConfig, TrainConfig
+from autolabel.config.networks import ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.store import digest_json, sha256_bytes, sha256_file
 from autolabel.user_files import read_user_file, reading

@@ -15,7 +15,8 @@ from autolabel.artifacts import (
     write_manifest,
     write_quarantine,
 )
-from autolabel.config.schema import Data, Experiment
+from autolabel.config.schema import Experiment
+from autolabel.config.sources import Data
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.stages import disk_estimates
 from autolabel.store import Artefact

@@ -14,7 +14,7 @@ from autolabel.artifacts import (
     read_network,
     training_meta,
 )
-from autolabel.config.schema import Config
+from autolabel.config.base import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.store import Artefact
 

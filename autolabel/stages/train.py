@@ -18,7 +18,8 @@ from autolabel.artifacts import (
     read_manifest,
     write_network,
 )
-from autolabel.config.schema import FuseConfig, LabelConfig, StudentConfig, TeacherConfig, TrainConfig
+from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
+from autolabel.config.schema import FuseConfig, LabelConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings

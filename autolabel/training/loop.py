@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config.schema import RuntimeConfig, TrainConfig
+from autolabel.config.networks import TrainConfig
+from autolabel.config.schema import RuntimeConfig
 from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import CachedDataset, SegmentationDataset, count_classes
 from autolabel.data.sampling import EpochSampler, plan_phases

@@ -10,7 +10,7 @@ import torch
 from torch import nn, optim
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from autolabel.config.schema import TrainConfig
+from autolabel.config.networks import TrainConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import SettingError
 

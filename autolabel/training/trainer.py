@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from autolabel.config.schema import TrainConfig
+from autolabel.config.networks import TrainConfig
 from autolabel.data.streams import Stream
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, SettingError, TrainingDiverged

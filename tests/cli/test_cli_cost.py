@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_to_bytes
 from autolabel.models.weights_file import pack

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from autolabel.cli.main import cli
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.export import compare
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_to_bytes

@@ -16,7 +16,7 @@ from PIL import Image
 
 from autolabel.classes import CLASS_SETS
 from autolabel.cli.main import cli
-from autolabel.config.schema import ModelConfig, TeacherConfig
+from autolabel.config.networks import ModelConfig, TeacherConfig
 from autolabel.errors import WeightsError
 from autolabel.models import build_model, published_state, weights_from_bytes
 from autolabel.models.weights_file import check_trained

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.augment import augment, colour_matrix, draw_params
 from autolabel.data.loaders import Sample
 

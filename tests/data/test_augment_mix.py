@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autolabel.classes import IGNORE
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.augment import classmix, cutmix, draw_mix
 
 SEEDS = st.integers(0, 10_000)

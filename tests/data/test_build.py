@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from joblib import parallel_config
 
-from autolabel.config.schema import FolderConfig
+from autolabel.config.sources import FolderConfig
 from autolabel.data.build import ScanResult, build, fingerprint
 from autolabel.data.loaders import load_image, load_label
 from autolabel.errors import DataError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count_classes
 from autolabel.data.sampling import EpochSampler, SamplingPhase

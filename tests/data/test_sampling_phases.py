@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from autolabel.config.schema import PhaseConfig, TrainConfig
+from autolabel.config.networks import PhaseConfig, TrainConfig
 from autolabel.data.sampling import EpochSampler, SampleSpec, check_phases, plan_phases
 from autolabel.errors import ConfigError
 

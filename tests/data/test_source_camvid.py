@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config.schema import CamVidConfig
+from autolabel.config.sources import CamVidConfig
 from autolabel.data.build import build, fingerprint, plan
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.errors import DataError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config.schema import CityscapesConfig
+from autolabel.config.sources import CityscapesConfig
 from autolabel.data.build import build, plan
 from autolabel.data.sources.base import SourceListing
 from autolabel.errors import DataError

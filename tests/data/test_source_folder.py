@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.config.schema import FolderConfig
+from autolabel.config.sources import FolderConfig
 from autolabel.data.build import build, plan
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources.base import SourceListing

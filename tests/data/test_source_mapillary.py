@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolabel.config.schema import MapillaryConfig
+from autolabel.config.sources import MapillaryConfig
 from autolabel.data.build import build, plan
 from autolabel.data.loaders import load_label
 from autolabel.data.sources.base import SourceListing

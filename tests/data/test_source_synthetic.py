@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.config.schema import SyntheticConfig
+from autolabel.config.sources import SyntheticConfig
 from autolabel.data.build import ScanResult, build, fingerprint
 from autolabel.data.decode import decode_image
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows

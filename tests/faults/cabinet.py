@@ -180,7 +180,7 @@ def _weights() -> tuple[bytes, bytes, bytes]:
     """Weights of a small network, of a trunk alone, and of the network in a published layout."""
     import torch
 
-    from autolabel.config.schema import ModelConfig
+    from autolabel.config.networks import ModelConfig
     from autolabel.models import WeightsCard, build_model, published_state, weights_to_bytes
     from autolabel.models.checkpoint import trunk_to_bytes
     from autolabel.models.weights_file import TrunkCard

@@ -52,7 +52,7 @@ def run(things: Cabinet, folder: Path) -> Tally:
 
 
 def _lay(things: Cabinet, folder: Path) -> None:
-    from autolabel.config.schema import ModelConfig
+    from autolabel.config.networks import ModelConfig
     from autolabel.models import WeightsCard, build_model, weights_to_bytes
 
     root = things.good["root"]

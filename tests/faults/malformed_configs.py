@@ -56,7 +56,8 @@ def _settings() -> list[Config]:
 
 def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, type]]:
     """(dotted name, kind) of the settings below the tables; the data table's are those of synthetic scenes."""
-    from autolabel.config.schema import Config, SyntheticConfig
+    from autolabel.config.base import Config
+    from autolabel.config.sources import SyntheticConfig
 
     found: list[tuple[str, type]] = []
     for name, about in model.model_fields.items():

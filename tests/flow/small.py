@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autolabel.config.schema import Experiment, FuseConfig, InferConfig, LabelConfig, RuntimeConfig, SyntheticConfig
+from autolabel.config.schema import Experiment, FuseConfig, InferConfig, LabelConfig, RuntimeConfig
+from autolabel.config.sources import SyntheticConfig
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.runner import Runner
 from autolabel.flow.stage import Context, Stage, StageResult

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from autolabel import stages
-from autolabel.config import schema
+from autolabel.config import networks, schema, sources
+from autolabel.config.base import Config
 from autolabel.data import build
 from autolabel.flow.graph import Node
 from autolabel.flow.keys import key_document, stage_key
@@ -24,38 +25,38 @@ from autolabel.stages.table import Row, Rows
 ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.0,)),), crop=(32, 48))
 
 # stage -> (settings that are all default, key)
-FROZEN: dict[str, tuple[schema.Config, str]] = {
+FROZEN: dict[str, tuple[Config, str]] = {
     "manifest": (
-        schema.SyntheticConfig(source="synthetic"),
+        sources.SyntheticConfig(source="synthetic"),
         "41ba5b77bfc0808890c1301aab9b20f4922df21192705474ff2b67d3d3ce17a0",
     ),
-    "teacher": (schema.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
+    "teacher": (networks.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
     "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
     "label": (schema.LabelConfig(), "c4ce8ecdb60082bdc9ffa4243bb8addf956bd09b07b1c6a45b1252265b452927"),
-    "audit": (schema.Config(), "5e0bd9f7cecfc343076b9ee5ac8c9f351f4212c089b8a38d0c1dce6f27f981ec"),
-    "compare": (schema.Config(), "832db9951633454247d206e51fc0907e17e0b16cf4c63ad1cbb1b146acd3aa97"),
+    "audit": (Config(), "5e0bd9f7cecfc343076b9ee5ac8c9f351f4212c089b8a38d0c1dce6f27f981ec"),
+    "compare": (Config(), "832db9951633454247d206e51fc0907e17e0b16cf4c63ad1cbb1b146acd3aa97"),
     "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),
-    "student": (schema.StudentConfig(), "b143f17cd751e9428c0028bf94cfcb5a8297bc1137d61d3db9aea8edb22796ca"),
+    "student": (networks.StudentConfig(), "b143f17cd751e9428c0028bf94cfcb5a8297bc1137d61d3db9aea8edb22796ca"),
     "evaluate": (schema.EvaluateConfig(), "5d93c00bc5cad99ba0a44d6e8b7a99355e14ae7f8707f62fc1e396516ed74526"),
     "report": (schema.ReportConfig(), "ee7aa82c690f2164f453847c9744b2593b83812c07550f7f8d61d5a3da65c3b2"),
     "table": (ROWS, "d0e863807271eaea81a751a5617c88cbf75310ae6b82eb575431fc336f3c9452"),
 }
 # The other sources of data, with a stand-in for the fingerprint of their files.
-SOURCES: dict[str, tuple[schema.SourceConfig, str]] = {
+SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
     "camvid": (
-        schema.CamVidConfig(source="camvid", root=Path("data")),
+        sources.CamVidConfig(source="camvid", root=Path("data")),
         "2e98d321e9dcba1e17be462669abecc1d8b78c15dfca67a6b6d3019e7605bbfe",
     ),
     "cityscapes": (
-        schema.CityscapesConfig(source="cityscapes", root=Path("data")),
+        sources.CityscapesConfig(source="cityscapes", root=Path("data")),
         "55c5eb5812f520f9dce865686f242503aa14c9dc2f85a07fa75d9a3a2301798c",
     ),
     "mapillary": (
-        schema.MapillaryConfig(source="mapillary", root=Path("data")),
+        sources.MapillaryConfig(source="mapillary", root=Path("data")),
         "832cd15e34918a5034d5977999e4bc47c891707517913d08c1b2b5f57631f0f8",
     ),
     "folder": (
-        schema.FolderConfig(source="folder", root=Path("data")),
+        sources.FolderConfig(source="folder", root=Path("data")),
         "3fd7ba3d3131356741816691c6d622e188c39b2e576092553c5b8267870253bc",
     ),
 }
@@ -105,7 +106,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         file.write_text('names = ["road", "car"]\n')
     check(
-        document(stages.MANIFEST, schema.FolderConfig(source="folder", root=tmp_path)),
+        document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
         "4ec14bea1ec0ddbeaee387609362aec8f1f8bf7b1210fbb6da57a7edd91f6d37",
     )
 

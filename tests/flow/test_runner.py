@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.config.schema import Config, LabelConfig
+from autolabel.config.base import Config
+from autolabel.config.schema import LabelConfig
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Stage, StageResult

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from autolabel.cli.run import print_summary
-from autolabel.config.schema import EvaluateConfig, SyntheticConfig
+from autolabel.config.schema import EvaluateConfig
+from autolabel.config.sources import SyntheticConfig
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.summary import failed_gates, summarise

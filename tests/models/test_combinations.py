@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion import FUSIONS as KNOWN_FUSIONS

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models import SegmentationModel, build_model
 from autolabel.models.heads.deeplabv3plus import DeeperLabHead
 from autolabel.models.trunks import build_trunk

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import TrunkCard, build_model, start_from, weights_from_bytes
 from autolabel.models.published import Choice, import_weights

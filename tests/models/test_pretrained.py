@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models import pretrained, start_from
 from autolabel.models.pretrained import PACKAGES, imagenet_weights, origin, package_for

@@ -11,15 +11,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from autolabel import stages
 from autolabel.artifacts import EVALUATION_FILE
 from autolabel.cli.launch import _failure
-from autolabel.config.schema import (
-    EvaluateConfig,
-    Experiment,
-    ReportConfig,
-    RuntimeConfig,
-    StudentConfig,
-    SyntheticConfig,
-    TeacherConfig,
-)
+from autolabel.config.networks import StudentConfig, TeacherConfig
+from autolabel.config.schema import EvaluateConfig, Experiment, ReportConfig, RuntimeConfig
+from autolabel.config.sources import SyntheticConfig
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.stage import Context, Stage, input_group

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.load import load_experiment
-from autolabel.config.schema import TeacherConfig
+from autolabel.config.networks import TeacherConfig
 from autolabel.models import weights_from_bytes
 from autolabel.models.pretrained import PACKAGES
 from autolabel.stages.train import identity

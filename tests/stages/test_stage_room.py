@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.load import parse_experiment
-from autolabel.config.schema import TeacherConfig
+from autolabel.config.networks import TeacherConfig
 from autolabel.data.build import plan
 from autolabel.flow.disk_space import estimates, measured_sizes
 from autolabel.flow.graph import load_pipeline

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_from_bytes, weights_to_bytes
 from tests.helpers.experiments import experiment_toml

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, init
 from autolabel.losses import training_loss
 from autolabel.models import build_model

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.trunks import TRUNKS

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from autolabel.config.schema import AugmentConfig
+from autolabel.config.networks import AugmentConfig
 from autolabel.data.loaders import Sample
 from autolabel.errors import ConfigError, ImageError
 from autolabel.evaluation.confusion import confusion_matrix
@@ -49,7 +49,8 @@ def test_two_runs_give_the_same_bits_whatever_the_workers() -> None:
 _IN_A_PROCESS = """
 import torch
 from tests.training.tiny_training import *
-from autolabel.config.schema import ModelConfig, RuntimeConfig
+from autolabel.config.networks import ModelConfig
+from autolabel.config.schema import RuntimeConfig
 from autolabel.models import build_model
 torch.manual_seed(0)
 model = build_model(ModelConfig(trunk="hrnet_tiny", head_channels=16, key_channels=8, attention_channels=8), 3)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config.schema import RuntimeConfig, TeacherConfig
+from autolabel.config.networks import TeacherConfig
+from autolabel.config.schema import RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup, from_env
 from autolabel.errors import ConfigError, naming_settings
 from autolabel.training.optim import prepare_norms, statistics_differ

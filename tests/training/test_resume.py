@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.config.schema import AugmentConfig, ModelConfig, PhaseConfig
+from autolabel.config.networks import AugmentConfig, ModelConfig, PhaseConfig
 from autolabel.errors import CorruptArtefact, TrainingDiverged
 from autolabel.models import build_model
 from autolabel.models.layers import MEAN, STD

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config.schema import AugmentConfig, RuntimeConfig, TrainConfig
+from autolabel.config.networks import AugmentConfig, TrainConfig
+from autolabel.config.schema import RuntimeConfig
 from autolabel.data.loaders import Sample
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.models import TrainOutput

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import CamVidConfig
+from autolabel.config.sources import CamVidConfig
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, read_names, require_folder
 

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import CityscapesConfig
+from autolabel.config.sources import CityscapesConfig
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
 from autolabel.data.sources.listing import by_stem, require_folder
 from autolabel.resources import resource

@@ -12,7 +12,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from autolabel.classes import ClassSet, parse_class_file
-from autolabel.config.schema import FolderConfig
+from autolabel.config.sources import FolderConfig
 from autolabel.data.schema import unsafe_path
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder

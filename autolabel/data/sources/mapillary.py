@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 from autolabel.classes import ClassSet, mapillary_classes
-from autolabel.config.schema import MapillaryConfig
+from autolabel.config.sources import MapillaryConfig
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
 from autolabel.errors import DataError

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolabel.classes import CLASS_SETS
-from autolabel.config.schema import SyntheticConfig
+from autolabel.config.sources import SyntheticConfig
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
 
 _FINE_TOWNS = ("arden", "brookhaven", "cresthill")

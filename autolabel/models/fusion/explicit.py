@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
 from autolabel.models.fusion.cuda_terms import by_descending_scale, linear_term, output_size
 from autolabel.models.layers import Conv, at_least_float32

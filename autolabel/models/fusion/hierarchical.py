@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.models.fusion.base import Fusion, ScaledOutput, StridedOutput, Term
 from autolabel.models.fusion.cuda_terms import by_descending_scale, linear_term, output_size, product_term
 from autolabel.models.layers import ClassifierConv, ConvNorm, at_least_float32

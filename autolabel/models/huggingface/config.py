@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autolabel.config.schema import Config
+from autolabel.config.base import Config
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface.architectures import ARCHITECTURES, BACKBONES, Architecture
 from autolabel.models.weights_file import Spread, Three

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError
 from autolabel.models.checkpoint import PREFIX
 from autolabel.models.fusion import FUSIONS as ALL_FUSIONS

@@ -10,7 +10,7 @@ import torch
 from pydantic import JsonValue
 
 from autolabel.classes import CLASS_SETS, ClassSet
-from autolabel.config.schema import ModelConfig
+from autolabel.config.networks import ModelConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.checkpoint import class_layers, transfer_weights, trunk_to_bytes, weights_to_bytes
 from autolabel.models.model import SegmentationModel, build_model

@@ -1,0 +1,134 @@
+"""Settings of networks and their training: the tables `[teacher]` and `[student]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from autolabel.config.base import Config, Fraction, Layers, NonNegativeInt, PositiveInt
+
+
+def _check_mix_probabilities(classmix: float, info: ValidationInfo) -> float:
+    if classmix + info.data.get("cutmix", 0.0) > 1:
+        raise ValueError("cutmix and classmix exclude each other: their probabilities may add up to 1 at most")
+    return classmix
+
+
+def _random_is_none(weights: object) -> object:
+    """Treat "random" like leaving `weights` out: both are the same experiment."""
+    return None if weights == "random" else weights
+
+
+InitialWeights = Annotated[Literal["imagenet"] | Path | None, BeforeValidator(_random_is_none)]
+
+
+class ModelConfig(Config):
+    """The network: a trunk, a head and a fusion of scales; head widths default to the published ones."""
+
+    trunk: str = "hrnet_w48"  # The feature extractor.
+    head: str = "ocr"  # The head that turns features into class logits.
+    fusion: str = "hierarchical"  # The way that predictions at several scales are combined.
+    head_channels: PositiveInt = 512  # Channels of OCR's pixel features.
+    key_channels: PositiveInt = 256  # Channels of OCR's object context, or the width of another head.
+    attention_channels: PositiveInt = 256  # Channels of the scale attention.
+    # Explicit fusion takes a softmax over the scales (Chen et al.); published weights do without.
+    softmax: bool = False
+    dropout: Fraction = 0.05  # Dropout probability in the head.
+    low_scale: Annotated[float, Field(gt=0, lt=1)] = 0.5  # The lower of the two scales in training.
+
+
+class AugmentConfig(Config):
+    """Random changes to the training samples."""
+
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)  # Range of the scale.
+    flip: Fraction = 0.5  # Probability of a horizontal flip.
+    # Strength of the random changes of brightness, contrast, saturation and hue.
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    blur: Fraction = 0.0  # Probability of a Gaussian blur.
+    # Range of the blur's sigma in pixels.
+    blur_sigma: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.15, 1.3)
+    cutmix: Fraction = 0.0  # Probability that a box of another sample is pasted onto a sample.
+    # Probability that half of the classes of another sample are pasted onto a sample.
+    classmix: Annotated[Fraction, AfterValidator(_check_mix_probabilities)] = 0.0
+
+
+class PhaseConfig(Config):
+    """A number of epochs and the label layers that their samples come from."""
+
+    layers: Layers  # Label layers of the images that are drawn evenly.
+    uniform: Layers | None = None  # Label layers of the class-uniform draws; the same as `layers` by default.
+    epochs: PositiveInt | None = None  # Number of epochs; one phase may leave it out and takes the rest.
+
+
+def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -> tuple[PhaseConfig, ...]:
+    epochs, per_phase = info.data.get("epochs"), [phase.epochs for phase in phases]
+    if not phases or epochs is None:  # None: `epochs` itself is invalid, which is reported already
+        return phases
+    fixed, num_open = sum(number or 0 for number in per_phase), per_phase.count(None)
+    if num_open > 1 or fixed + num_open > epochs or (num_open == 0 and fixed != epochs):
+        raise ValueError(f"phases must add up to epochs = {epochs}; one of them may leave out its number")
+    return phases
+
+
+class TrainConfig(Config):
+    """How a network is trained; teacher and student share it."""
+
+    model: ModelConfig = ModelConfig()
+    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`) or "random".
+    # The digest of the file enters the stage key, not its path.
+    weights: InitialWeights = None
+    # A Hugging Face model to start from: a folder, or a hub id in the local cache. It replaces `model`.
+    huggingface: str | None = None
+    # Class name of the Hugging Face model -> our class name, "" = none. Equal names need no entry.
+    class_map: dict[str, str] = Field(default_factory=dict)
+    crop: tuple[PositiveInt, PositiveInt] = (1024, 2048)  # Height and width of a training crop in pixels.
+    batch: PositiveInt = 8  # Number of crops in a batch, over all devices and accumulation steps.
+    epochs: NonNegativeInt = 175  # Number of epochs; 0 uses the initial weights without training.
+    # Number of images drawn in an epoch; by default as many as have fine labels.
+    epoch_images: PositiveInt | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # The optimizer.
+    lr: Annotated[float, Field(gt=0)] = 5e-3  # The peak learning rate.
+    momentum: Fraction = 0.9  # Momentum of SGD.
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # Weight decay.
+    poly_power: Annotated[float, Field(ge=0)] = 2.0  # Power of the polynomial learning-rate decay.
+    warmup: Fraction = 0.0  # Fraction of all steps over which the learning rate rises.
+    loss: Literal["rmi", "bce", "ce"] = "rmi"  # The main loss.
+    aux_weight: Annotated[float, Field(ge=0)] = 0.4  # Weight of the auxiliary head's loss.
+    scale_weight: Annotated[float, Field(ge=0)] = 0.05  # Weight of the loss of each single scale.
+    decay_norms: bool = False  # Weight decay also applies to biases and to the scale and shift of norms, as published.
+    class_uniform: Fraction = 0.5  # Fraction of an epoch that is drawn uniformly over the classes.
+    # Classes that are drawn class-uniformly from coarse and auto labels too; all classes by default.
+    uniform_classes: tuple[str, ...] | None = None
+    # Label layers over the epochs, phase by phase; by default every epoch draws from all layers.
+    phases: Annotated[tuple[PhaseConfig, ...], AfterValidator(_check_phase_epochs)] = ()
+    tile: PositiveInt = 1024  # Side in pixels of the tiles that class-uniform crops are centred in.
+    augment: AugmentConfig = AugmentConfig()
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # Number format of training; fp64 is slow, for checks.
+    # Batch norm keeps the statistics of the initial weights; its scale and shift still train.
+    freeze_norms: bool = False
+    sync_norms: bool = True  # Batch norm computes its statistics over all processes, on GPUs only.
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # Decay of the exponential moving average of the weights; 0 = off.
+    validate_every: NonNegativeInt = 0  # Number of epochs between validations; 0 = only at the end.
+    validate_images: PositiveInt | None = None  # Number of validation images; all by default.
+    checkpoint_every: PositiveInt = 100  # Number of steps between checkpoints.
+    max_nan: PositiveInt = 10  # Training stops after this many non-finite losses in a row.
+
+
+class TeacherConfig(TrainConfig):
+    """Training of the teacher."""
+
+    toml_table = "teacher"
+
+    # Label layers the teacher trains on; an image uses the first one that it has.
+    labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
+
+
+class StudentConfig(TrainConfig):
+    """Training of the student."""
+
+    toml_table = "student"
+
+    # Weight of an auto-labelled pixel in the loss: 1, or the teacher's probability (needs label.weights).
+    label_weights: Literal["none", "probability"] = "none"

@@ -1,0 +1,81 @@
+"""Settings of the data sources: the table `[data]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from autolabel.config.base import Config, Fraction, NonNegativeInt, PositiveInt
+
+
+class SourceConfig(Config):
+    """Settings of every data source."""
+
+    toml_table = "data"
+
+    max_pixels: PositiveInt = 64_000_000  # Images with more pixels are refused before they are decoded.
+    # Up to this many unusable images are quarantined; with more, no manifest is written.
+    max_bad: NonNegativeInt = 0
+
+
+class SyntheticConfig(SourceConfig):
+    """Procedural street scenes."""
+
+    source: Literal["synthetic"]
+    seed: NonNegativeInt = 0  # The seed of the scenes.
+    size: tuple[PositiveInt, PositiveInt] = (128, 256)  # Height and width of an image in pixels.
+    num_fine: PositiveInt = 24  # Number of training images with fine labels.
+    num_coarse: NonNegativeInt = 96  # Number of training images with coarse labels only, which the teacher labels.
+    num_val: PositiveInt = 24  # Number of validation images.
+
+
+class CamVidConfig(SourceConfig):
+    """CamVid in the folders train, val, trainannot, valannot and trainannot_coarse, with three lists of image names."""
+
+    source: Literal["camvid"]
+    root: Path  # The folder of the data set.
+    fine: str = "fine.txt"  # The list of training images with fine labels.
+    coarse: str = "coarse.txt"  # The list of training images with coarse labels only, which the teacher labels.
+    val: str = "val.txt"  # The list of validation images.
+
+
+class CityscapesConfig(SourceConfig):
+    """Cityscapes as published: the folders leftImg8bit, gtFine and gtCoarse."""
+
+    source: Literal["cityscapes"]
+    root: Path  # The folder of the data set.
+    # Splits that are used with their coarse labels only; the teacher labels their images.
+    coarse: tuple[Literal["train", "val", "train_extra"], ...] = ("train_extra",)
+
+
+class MapillaryConfig(SourceConfig):
+    """Mapillary Vistas as published."""
+
+    source: Literal["mapillary"]
+    root: Path  # The folder of the data set.
+    version: Literal["v1.2", "v2.0"] = "v2.0"  # The version of the labels.
+    # Splits whose images the teacher labels; their own labels, if any, are only used to audit it.
+    unlabelled: tuple[Literal["training", "validation", "testing"], ...] = ("testing",)
+
+
+class FolderConfig(SourceConfig):
+    """Your own data: images, masks of class ids, optional coarse masks, and a class file.
+
+    If the image folder has folders `train` and `val`, these are the splits. Otherwise every image belongs to train,
+    and a fraction of the images with a mask is held out for validation.
+    """
+
+    source: Literal["folder"]
+    root: Path  # The folder that the other paths are relative to.
+    images: str = "images"  # The folder of the images; those without a mask are labelled by the teacher.
+    masks: str = "masks"  # The folder of the masks, each named like its image.
+    coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
+    classes: str = "classes.toml"  # The class file.
+    val_share: Fraction = 0.2  # Fraction of the images with a mask that is held out, chosen by a digest of their names.
+
+
+Data = Annotated[
+    SyntheticConfig | CamVidConfig | CityscapesConfig | MapillaryConfig | FolderConfig, Field(discriminator="source")
+]

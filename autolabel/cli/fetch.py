@@ -15,7 +15,7 @@ from autolabel.hub.record import COMMIT, usage
 _PINNED = {
     "autolabel": "pinned by autolabel",
     "revision": "pinned by --revision",
-    "first fetch": "not pinned by autolabel: the commit and digests of this first fetch are recorded and count from now on",
+    "first fetch": "not pinned by autolabel: its commit and digests are recorded now, and count from now on",
 }
 
 

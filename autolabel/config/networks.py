@@ -93,7 +93,7 @@ class TrainConfig(Config):
     # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`), "hf:OWNER/NAME"
     # (a trunk that `autolabel fetch` brought) or "random". The digest of the file enters the stage key, not its path.
     weights: InitialWeights = None
-    # A Hugging Face model to start from: a folder, or a hub id in the local cache (`autolabel fetch`). It replaces `model`.
+    # A Hugging Face model to start from: a folder, or a hub id in the cache (`autolabel fetch`). It replaces `model`.
     huggingface: str | None = None
     # Class name of the Hugging Face model -> our class name, "" = none. Equal names need no entry.
     class_map: dict[str, str] = Field(default_factory=dict)

@@ -99,6 +99,7 @@ def _check_accepted(hub_id: str, licence: Licence, accepted: bool) -> None:
 def look_up(hub_id: str, revision: str | None, old: Fetched | None) -> Plan:
     """Ask the hub for the commit, the card and the files of an id."""
     from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
 
     entry = ENTRIES.get(hub_id)
     asked = revision or (old.commit if old else None) or (entry.revision if entry else "main")
@@ -106,9 +107,11 @@ def look_up(hub_id: str, revision: str | None, old: Fetched | None) -> Plan:
         info = HfApi(endpoint=constants.ENDPOINT).model_info(
             hub_id, revision=asked, files_metadata=True, timeout=TIMEOUT
         )
-        card = info.card_data.to_dict() if info.card_data else {}
+        card: dict[str, object] = vars(info.card_data) if info.card_data else {}
         files = tuple(_remote(sibling) for sibling in _wanted(info.siblings or ()))
         commit = str(info.sha)
+    except HfHubHTTPError:  # some of them are ValueErrors too
+        raise
     except (ValueError, TypeError, KeyError, AttributeError):
         raise AutolabelError(constants.ENDPOINT, "does not answer as a hub does", "check HF_ENDPOINT") from None
     if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(asked) and commit != asked):

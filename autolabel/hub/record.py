@@ -71,7 +71,7 @@ class Fetched(Config):
 
 
 def is_hub_id(name: str) -> bool:
-    return _ID.fullmatch(name) is not None and ".." not in name and "--" not in name
+    return _ID.fullmatch(name) is not None and len(name) <= 96 and ".." not in name and "--" not in name
 
 
 def cache_folder(where: object) -> Path:
@@ -108,7 +108,7 @@ def fetched(hub_id: str, where: object) -> Fetched | None:
 
 
 def require_fetched(hub_id: str, setting: Setting, where: object) -> Fetched:
-    """The record of an id that `setting` names. Raises ConfigError where it is missing or belongs to another setting."""
+    """The record of an id that `setting` names. ConfigError if there is none, WeightsError if its files are gone."""
     record = fetched(hub_id, where)
     if record is None:
         raise ConfigError(where, f"{hub_id} has not been fetched", f"autolabel fetch {hub_id}")

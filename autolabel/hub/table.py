@@ -10,13 +10,19 @@ from typing import Literal, NamedTuple
 
 Setting = Literal["weights", "huggingface"]  # the setting of an experiment that takes them
 
-# Licences, as model cards name them, that allow any use with attribution at most.
-PERMISSIVE = frozenset(
-    {
-        "apache-2.0", "bsd", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc-by-4.0", "cc0-1.0", "isc", "mit",
-        "unlicense", "zlib",
-    }
-)  # fmt: skip
+# Licences that allow any use with attribution at most: the word of model cards -> the SPDX name.
+PERMISSIVE = {
+    "apache-2.0": "Apache-2.0",
+    "bsd-2-clause": "BSD-2-Clause",
+    "bsd-3-clause": "BSD-3-Clause",
+    "bsl-1.0": "BSL-1.0",
+    "cc-by-4.0": "CC-BY-4.0",
+    "cc0-1.0": "CC0-1.0",
+    "isc": "ISC",
+    "mit": "MIT",
+    "unlicense": "Unlicense",
+    "zlib": "Zlib",
+}
 
 
 class Licence(NamedTuple):
@@ -34,11 +40,11 @@ class Entry(NamedTuple):
     revision: str = "main"
     sha256: str = ""  # of model.safetensors, where it is known
     trunk: str = ""  # that they fit, where they are those of a trunk
-    terms: str = ""  # the licence in words, where the card's name does not say it
+    terms: str = ""  # the licence in words, where it restricts the use or the card says "other"
 
     @property
     def licence(self) -> Licence:
-        return Licence(self.terms or self.card_licence, self.card_licence not in PERMISSIVE)
+        return Licence(self.terms, restricts=True) if self.terms else Licence(PERMISSIVE[self.card_licence], False)
 
 
 def _trunk(id: str, trunk: str, megabytes: float, licence: str, revision: str = "main", sha256: str = "") -> Entry:
@@ -118,4 +124,6 @@ def licence_of(hub_id: str, on_card: str, name: str = "") -> Licence:
         return entry.licence
     if not on_card:
         return Licence("unknown: its model card names none", restricts=True)
-    return Licence(f"{on_card} ({name})" if name else on_card, on_card not in PERMISSIVE)
+    if on_card in PERMISSIVE:
+        return Licence(PERMISSIVE[on_card], restricts=False)
+    return Licence(f"{on_card} ({name})" if name else on_card, restricts=True)

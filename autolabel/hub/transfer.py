@@ -65,6 +65,8 @@ def _receive(url: str, headers: Mapping[str, str], target: Path, at: int, size: 
 
 
 def _append(response: Any, target: Path, at: int, size: int, progress: Progress) -> None:
+    import httpx2
+
     block = bytearray()
 
     def flush() -> None:
@@ -82,5 +84,7 @@ def _append(response: Any, target: Path, at: int, size: int, progress: Progress)
             block += chunk
             if len(block) >= BLOCK:
                 flush()
-    finally:
-        flush()  # also what came before a connection broke
+    except httpx2.TransportError:
+        flush()  # what came before the connection broke counts
+        raise
+    flush()

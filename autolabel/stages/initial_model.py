@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -170,22 +171,31 @@ def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
     if isinstance(weights, Path):
         return read_weights(weights)
     if weights.startswith(HUB):
-        return _import_fetched(_fetched_trunk(settings, weights), settings.place("weights"))
+        record = _fetched_trunk(settings, weights)
+        return _import_fetched(record, settings.model.trunk, settings.place("weights"))
     from autolabel.models.pretrained import imagenet_weights
 
     return imagenet_weights(settings.model.trunk, settings.place("weights"))
 
 
-def _import_fetched(record: Fetched, where: object) -> bytes:
-    """A weights file of ours from a fetched one, whose digest is checked; its card names licence and source."""
+def _import_fetched(record: Fetched, trunk: str, where: object) -> bytes:
+    """A weights file of ours from a fetched one, whose digest is checked; its card names licence and source.
+
+    An id that is not in the table is tried as `trunk` first: to compare it with all trunks takes long.
+    """
     from autolabel.models.published import Choice, import_weights
+    from autolabel.models.trunks import TRUNKS
 
     path = snapshot_folder(record, where) / WHOLE
     data = read_user_file(path, WeightsError, again(record))
     check_digest(record, WHOLE, sha256_bytes(data), where)
     entry = ENTRIES.get(record.id)
-    choice = Choice(trunk=entry.trunk if entry and entry.trunk else None)
-    return import_weights(data, path, choice=choice, about=record.remarks()).data
+    if entry is not None:
+        return import_weights(data, path, choice=Choice(trunk=entry.trunk), about=record.remarks()).data
+    if trunk in TRUNKS:
+        with suppress(WeightsError, ConfigError):
+            return import_weights(data, path, choice=Choice(trunk=trunk), about=record.remarks()).data
+    return import_weights(data, path, about=record.remarks()).data
 
 
 def check_settings(settings: TrainConfig) -> None:

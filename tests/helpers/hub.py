@@ -34,7 +34,9 @@ class Repository:
     ignores_range: bool = False
 
     def add(self, files: dict[str, bytes], branch: str = "main") -> str:
-        commit = hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
+        commit = hashlib.sha1(
+            repr(sorted((name, digest(name, data)) for name, data in files.items())).encode()
+        ).hexdigest()
         self.commits[commit] = files
         self.branches[branch] = commit
         return commit

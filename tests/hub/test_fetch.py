@@ -273,7 +273,7 @@ def test_a_server_without_ranges(hub: Hub, repository: Repository, cache: Path) 
 
 
 @pytest.mark.parametrize("left", [b"\0" * 5000, b"\0" * len(WEIGHTS), WEIGHTS + b"more"], ids=["torn", "whole", "long"])
-def test_a_part_with_other_bytes_is_begun_again(hub: Hub, repository: Repository, cache: Path, left: bytes) -> None:
+def test_a_part_with_other_bytes_starts_over(hub: Hub, repository: Repository, cache: Path, left: bytes) -> None:
     folder = cache / "models--someone--weights" / "snapshots" / repository.branches["main"]
     folder.mkdir(parents=True)
     (folder / "model.safetensors.incomplete").write_bytes(left)

@@ -110,10 +110,10 @@ def test_weights_that_were_not_fetched(hub: Hub, tmp_path: Path) -> None:
     )
     file = tmp_path / "x.toml"
     file.write_text(experiment_toml(TINY, teacher={"weights": "hf:timm/hrnet_w48.ms_in1k"}))
-    for command in ("run", "status"):
-        result = call(command, file, "--work", tmp_path / "w")
-        assert result.exit_code == 2
-        assert "teacher.weights: timm/hrnet_w48.ms_in1k has not been fetched; autolabel fetch" in result.stderr
+    result = call("run", file, "--work", tmp_path / "w")
+    assert result.exit_code == 2
+    assert "teacher.weights: timm/hrnet_w48.ms_in1k has not been fetched; autolabel fetch" in result.stderr
+    assert not list((tmp_path / "w").rglob("COMMIT")), "before the first step"
     said = refused(teacher(huggingface="nobody/nothing"))
     assert "nothing is downloaded here: autolabel fetch nobody/nothing" in said
     assert hub.requests == [], "a run never asks the hub"

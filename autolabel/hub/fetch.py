@@ -73,7 +73,7 @@ def fetch(
     a licence that cannot be used, WeightsError for other bytes than promised, StoreError for the disk, and
     AutolabelError for the connection.
     """
-    if not is_hub_id(hub_id):
+    if not is_hub_id(hub_id) or "/" not in hub_id:
         raise ConfigError(hub_id, "is no hub id", "write OWNER/NAME; autolabel fetch --list shows some")
     old = fetched(hub_id, hub_id)
     if old is not None and revision in (None, old.commit) and not damaged_files(old, hub_id):
@@ -166,7 +166,7 @@ def _bring(plan: Plan, folder: Path, promised: Mapping[str, str], *, quiet: bool
         id=plan.id,
         commit=plan.commit,
         pinned_by=plan.pinned_by,
-        setting=_setting(snapshot),
+        setting=ENTRIES[plan.id].setting if plan.id in ENTRIES else _setting(snapshot),
         data=plan.data,
         licence=plan.licence.text,
         files=files,

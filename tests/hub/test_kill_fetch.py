@@ -14,7 +14,7 @@ from tests.hub.test_fetch import ID, WEIGHTS, contents, files
 
 pytestmark = pytest.mark.slow
 STALL = 9 * 2**20  # after two blocks of 4 MiB
-KEPT = 8 * 2**20
+KEPT = 8 * 2**20  # at least
 
 
 def start(hub: Hub, cache: Path) -> subprocess.Popen[str]:
@@ -46,12 +46,13 @@ def test_a_killed_fetch_goes_on_and_ends_with_the_same_bytes(hub: Hub, cache: Pa
         assert process.poll() is None
     process.kill()
     process.communicate()
-    assert partial.read_bytes() == WEIGHTS[:KEPT]
+    kept = partial.stat().st_size
+    assert partial.read_bytes() == WEIGHTS[:kept]
     assert "fetched.json" not in contents(cache), "nothing can use it yet"
     repository.stall_at = None
     hub.go.set()
     run(hub, cache)
-    assert hub.ranges("model.safetensors") == ["bytes=0-", f"bytes={KEPT}-"]
+    assert hub.ranges("model.safetensors") == ["bytes=0-", f"bytes={kept}-"]
     assert contents(cache) == contents(tmp_path / "undisturbed")
 
 

@@ -1,8 +1,8 @@
 """File names made from ids. A name is safe on every file system, and two ids never meet in one file.
 
 Ids come from foreign data: `../x`, names of 300 characters, newlines, two Unicode forms of one word. `mirror_names`
-keeps folders and names as people know them (`front cam/straße.png`). Only a name that some file system refuses, or takes
-for a neighbour's, is changed; it gets a suffix of `~` and the first digits of a digest (`con` -> `_con~1a2b3c.png`).
+keeps folders and names as people know them (`front cam/straße.png`). Only a name that some file system refuses, or
+takes for a neighbour's, changes; it gets a suffix of `~` and the first digits of a digest (`con` -> `_con~1143da.png`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class LabelFolder:
 
     def __init__(self, out: Path, statement: Statement) -> None:
         self.rows: list[LabelSummary] = []
-        self.statement, self._out, self._begun = statement, out, False
+        self.statement, self._out, self._started = statement, out, False
         self._earlier = _earlier_table(out / FOLDER, statement)
 
     def begin(self) -> None:
@@ -38,12 +38,12 @@ class LabelFolder:
 
         While the table is incomplete it is not there; then the statement speaks of every label in the folder.
         """
-        if not self._begun:
+        if not self._started:
             write_file(self._out / FOLDER / CLASSES, self.statement.to_json())
             remove_temporaries(self._out / FOLDER)
             if self._earlier is not None:
                 remove_file(self._out / FOLDER / TABLE)
-            self._begun = True
+            self._started = True
 
     def finish(self) -> None:
         """Write table and legend."""

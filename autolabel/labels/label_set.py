@@ -44,7 +44,8 @@ class Statement(NamedTuple):
 
     def ignored(self) -> tuple[int, ...]:
         """The values that mean "no class"."""
-        return self.classes.ignored_ids if self.label_ids == "dataset" else (IGNORE,)
+        ignore, others = int(self.values()[IGNORE]), self.classes.ignored_ids
+        return (ignore, *(x for x in others if x != ignore)) if self.label_ids == "dataset" else (ignore,)
 
     def to_json(self) -> bytes:
         values = self.values()

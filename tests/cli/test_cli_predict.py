@@ -86,9 +86,8 @@ def test_results_have_the_paths_and_names_of_their_images(weights: Path, tmp_pat
         write_image(tmp_path / "in" / name)
     out = tmp_path / "out"
     assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
-    mirrored = {
-        "front cam/straße.png", "front cam/x.png.png", "front cam/x.jpg.png", "rear/x.png", "a.b.png", "日本/e\u0301.png",
-    }  # fmt: skip
+    rest = ("front cam/x.png.png", "front cam/x.jpg.png", "rear/x.png", "a.b.png", "日本/e\u0301.png")
+    mirrored = {"front cam/straße.png", *rest}
     assert results(out) == {f"{kind}/{name}" for kind in ("labels", "overlays") for name in mirrored}
     assert table(out) == {name.removesuffix(".png"): name for name in mirrored}
     listed = [tmp_path / "in" / "front cam", tmp_path / "in" / "rear" / "x.png"]

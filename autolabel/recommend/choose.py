@@ -59,7 +59,7 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
     train_scale, scales = _scales(max(data.size))
     return Recommendation(
         trunk="efficientnet_lite2" if on_gpu else "efficientnet_lite0",
-        fusion="hierarchical",
+        fusion="hierarchical" if on_gpu else "average",
         crop=_crop(data.size, area=512 * 512 if on_gpu else 192 * 256),
         batch=16 if on_gpu and machine.gpu_bytes > 12e9 else 8 if on_gpu else 4,
         steps=GPU_STEPS if on_gpu else CPU_STEPS,

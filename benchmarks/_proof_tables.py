@@ -69,7 +69,7 @@ class Table:
 RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
 
 
-# Every network of the proof predicts scale 1 alone unless its table says otherwise: multi-scale attention has a table of
+# Every network of the proof predicts scale 1 alone unless its table says otherwise: attention over scales has a table of
 # its own, and costs a quarter more.
 LIGHT = (
     'teacher.model.fusion="average"',

@@ -83,6 +83,7 @@ class ReportData:
     ignored: IgnoredResult | None = None
     coarse_agreement: ComparisonResult | None = None  # auto labels against coarse ones
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
+    own_truth: ComparisonResult | None = None  # the same, without the pixels that a coarse label filled
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
     threshold: float | None = None  # of the label set
@@ -93,6 +94,12 @@ class ReportData:
     stages: tuple[StageRecord, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether coarse labels gave some of the labelled pixels their class, so that not all are the teacher's own."""
+        auto, own = self.auto_truth, self.own_truth
+        return auto is not None and own is not None and own["coverage"] != auto["coverage"]
 
     def threshold_of(self, name: str) -> float | None:
         """The threshold of the labels of one class."""

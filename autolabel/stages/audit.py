@@ -12,6 +12,7 @@ from autolabel.artifacts import (
     AuditMeta,
     AuditResult,
     ShardIndex,
+    labels_meta,
     read_ledger,
     read_manifest,
     read_shard_index,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 class Labelled:
     """One image's maps of train ids (H, W); missing ones are None."""
 
+    group: str
     winner: NDArray[np.uint8]  # the teacher's class, whatever its probability
     bins: NDArray[np.integer]
     second: NDArray[np.uint8] | None  # the second most probable class, where codes hold it
@@ -46,6 +48,7 @@ class _Compared(NamedTuple):
     ignored: IgnoredResult
     coarse_agreement: ComparisonResult | None
     auto_truth: ComparisonResult | None
+    own_truth: ComparisonResult | None
     coarse_truth: ComparisonResult | None
 
 
@@ -67,13 +70,27 @@ def run(ctx: Context[Config]) -> StageResult:
         ignored=compared.ignored,
         coarse_agreement=compared.coarse_agreement,
         auto_truth=compared.auto_truth,
+        own_truth=compared.own_truth,
         coarse_truth=compared.coarse_truth,
         evidence=_evidence(ctx, data, index),
     )
     AUDIT_FILE.write(ctx.draft, result)
-    truth = compared.auto_truth
-    meta = AuditMeta(accuracy=truth and truth["accuracy"], coverage=truth and truth["coverage"])
-    return StageResult(meta=meta)
+    return StageResult(meta=_meta(result))
+
+
+def _meta(result: AuditResult) -> AuditMeta:
+    from autolabel.audit.coverage import never_labelled
+
+    truth, own = result["auto_truth"], result["own_truth"]
+    return AuditMeta(
+        accuracy=truth and truth["accuracy"],
+        coverage=truth and truth["coverage"],
+        accuracy_interval=truth and truth["accuracy_interval"],
+        own_accuracy=own and own["accuracy"],
+        own_coverage=own and own["coverage"],
+        own_accuracy_interval=own and own["accuracy_interval"],
+        never_labelled=never_labelled(result["coverage"]),
+    )
 
 
 def _footprint(ctx: Context[Config], labels: Manifest, index: ShardIndex) -> FootprintResult:
@@ -97,12 +114,19 @@ def _leak(ctx: Context[Config], data: Manifest) -> LeakResult:
 
 
 def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex) -> _Compared:
-    """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
+    """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels.
+
+    Where coarse labels fill, the teacher's own pixels are those outside of the coarse label; else all are its own.
+    """
+    import numpy as np
+
     from autolabel.audit.comparison import Comparison
     from autolabel.audit.coverage import IgnoredLedger
+    from autolabel.classes import IGNORE
 
     names = data.classes.names
-    pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "coarse_truth")}
+    pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "own_truth", "coarse_truth")}
+    fills = labels_meta(ctx.inputs["labels"])["coarse"] == "fill"
     ledger = IgnoredLedger(names)
     for row in read_ledger(ctx.inputs["labels"]):
         ledger.add(row.pixels)
@@ -111,13 +135,15 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
         auto, coarse, truth = item.maps["auto"], item.maps["coarse"], item.maps["truth"]
         assert auto is not None, "every coded image has been cut"
         ledger.add_maps(auto, item.winner)
+        own = np.where(coarse == IGNORE, auto, np.uint8(IGNORE)) if fills and coarse is not None else auto
         for name, label, reference in (
             ("coarse_agreement", auto, coarse),
             ("auto_truth", auto, truth),
+            ("own_truth", own, truth),
             ("coarse_truth", coarse, truth),
         ):
             if label is not None and reference is not None:
-                pairs[name].add(label, reference)
+                pairs[name].add(label, reference, group=item.group)
                 seen.add(name)
     results = {name: pair.result() if name in seen else None for name, pair in pairs.items()}
     return _Compared(ledger.result(), **results)
@@ -158,7 +184,7 @@ def _images(
         maps = {role: None if row is None else load_label(row, roots, data.classes) for role, row in rows.items()}
         codes = shard.codes(image_id)
         second = book.second_classes(codes) if book.second_below else None
-        return Labelled(*book.classes_and_bins(codes), second, maps)
+        return Labelled(data.image(image_id).group, *book.classes_and_bins(codes), second, maps)
 
     jobs = ctx.runtime.jobs or usable_cores()
     with OrderedMap(load, coded(), workers=jobs, ahead=jobs) as images:
@@ -169,7 +195,7 @@ def _images(
 
 AUDIT = Stage(
     name="audit",
-    version=1,
+    version=2,
     output="audit",
     inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
     run=run,

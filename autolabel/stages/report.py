@@ -51,6 +51,7 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             ignored=audit["ignored"],
             coarse_agreement=audit["coarse_agreement"],
             auto_truth=audit["auto_truth"],
+            own_truth=audit["own_truth"],
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
             threshold=labels_meta(ctx.inputs["labels"])["threshold"],
@@ -175,7 +176,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=2,
+    version=3,
     output="report",
     inputs={
         "data": "manifest",

@@ -9,6 +9,7 @@ from autolabel.audit.coverage import ClassBalance, IgnoredLedger
 from autolabel.audit.footprint import Footprint
 from autolabel.audit.threshold_curve import ThresholdCurve
 from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.intervals import image_counts, intervals
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
 
@@ -28,7 +29,9 @@ def image(seed: int) -> np.ndarray:
 
 def scores(names: tuple[str, ...]) -> tuple[Scores, ...]:
     def result(seed: int):
-        return evaluation_result(confusion_matrix(maps(seed), maps(0), len(names)), names)
+        matrix = confusion_matrix(maps(seed), maps(0), len(names))
+        counts = np.stack([image_counts(matrix), image_counts(confusion_matrix(maps(8), maps(0), len(names)))])
+        return {**evaluation_result(matrix, names), "intervals": intervals(counts, ["a", "b"])}
 
     return (
         Scores("teacher", "teacher", "fine", "0.5, 1, 2", result(1)),
@@ -49,6 +52,7 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
     for name, label, reference in (
         ("coarse_agreement", auto, coarse),
         ("auto_truth", auto, truth),
+        ("own_truth", np.where(coarse == 255, auto, 255), truth),
         ("coarse_truth", coarse, truth),
     ):
         comparison = Comparison(names)
@@ -63,7 +67,13 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
         "coverage": balance.result(),
         "ignored": ledger.result(),
         "evidence": evidence.result(),
-        "changes": {"2": {**change.result(), "truth": {"before": 0.8, "after": None}}},
+        "changes": {
+            "2": {
+                **change.result(),
+                "truth": {"before": 0.8, "after": None},
+                "truth_interval": {"before": (0.7, 0.9), "after": None},
+            }
+        },
         **comparisons,
     }
 

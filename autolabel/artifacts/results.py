@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from autolabel.audit.calibration import CalibrationResult
     from autolabel.audit.comparison import ComparisonResult, RoundChange
     from autolabel.audit.coverage import CoverageResult, IgnoredResult
     from autolabel.audit.footprint import FootprintResult
@@ -45,6 +46,7 @@ class AuditResult(TypedDict):
     own_truth: ComparisonResult | None  # the same, without the pixels that a coarse label filled
     coarse_truth: ComparisonResult | None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None
+    calibration: CalibrationResult | None  # both on held-out images with fine labels
 
 
 class AuditMeta(TypedDict):

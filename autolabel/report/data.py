@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.audit.calibration import CalibrationResult
 from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
@@ -86,6 +87,7 @@ class ReportData:
     own_truth: ComparisonResult | None = None  # the same, without the pixels that a coarse label filled
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
+    calibration: CalibrationResult | None = None
     threshold: float | None = None  # of the label set
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # only classes with a threshold of their own
     footprint: FootprintResult | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from autolabel.audit.calibration import CalibrationResult
     from autolabel.audit.comparison import ComparisonResult
     from autolabel.audit.coverage import IgnoredResult
     from autolabel.audit.footprint import FootprintResult
@@ -62,7 +63,7 @@ def run(ctx: Context[Config]) -> StageResult:
     for row in (*data.labels, *labels.labels):
         if data.image(row.image_id).split == "train":
             balance.add(row.role, row.counts)
-    compared = _compare(ctx, data, labels, index)
+    compared, evidence = _compare(ctx, data, labels, index), _evidence(ctx, data, index)
     result = AuditResult(
         footprint=_footprint(ctx, labels, index),
         coverage=balance.result(),
@@ -72,7 +73,8 @@ def run(ctx: Context[Config]) -> StageResult:
         auto_truth=compared.auto_truth,
         own_truth=compared.own_truth,
         coarse_truth=compared.coarse_truth,
-        evidence=_evidence(ctx, data, index),
+        evidence=evidence.curve,
+        calibration=evidence.calibration,
     )
     AUDIT_FILE.write(ctx.draft, result)
     return StageResult(meta=_meta(result))
@@ -149,18 +151,31 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
     return _Compared(ledger.result(), **results)
 
 
-def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> ThresholdCurveResult | None:
-    """Precision and fraction kept at every bin edge, on images that have fine labels and trained nobody."""
+class _Evidence(NamedTuple):
+    curve: ThresholdCurveResult | None
+    calibration: CalibrationResult | None
+
+
+def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evidence:
+    """Precision and fraction kept at every bin edge, and how right the confidence is; on images that trained nobody."""
+    from autolabel.audit.calibration import calibration_result
     from autolabel.audit.threshold_curve import ThresholdCurve
+    from autolabel.labels.calibration import CellCounts
 
     curve = ThresholdCurve(data.classes.names, index.book.edges)
-    num_images = 0
+    halves = CellCounts(index.book), CellCounts(index.book)
+    coded = [image_id for shard in index.of_split("val") for image_id in shard.ids]
+    total, num_images = sum(data.label(image_id, "fine") is not None for image_id in coded), 0
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
         if fine is not None:
             curve.add(item.winner, item.bins, label=fine, second=item.second)
+            halves[2 * num_images >= total].add(item.winner, item.bins, fine)
             num_images += 1
-    return curve.result() if num_images else None
+    if not num_images:
+        return _Evidence(None, None)
+    measurable = halves[0].pixels.any() or halves[1].pixels.any()
+    return _Evidence(curve.result(), calibration_result(halves, data.classes.names) if measurable else None)
 
 
 def _images(

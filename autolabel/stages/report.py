@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
     AUDIT_FILE,
@@ -54,8 +54,8 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             own_truth=audit["own_truth"],
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
-            threshold=labels_meta(ctx.inputs["labels"])["threshold"],
-            class_thresholds=labels_meta(ctx.inputs["labels"])["class_thresholds"],
+            calibration=audit["calibration"],
+            **_thresholds(ctx.inputs["labels"]),
             footprint=audit["footprint"],
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
@@ -66,6 +66,14 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
     )
     ctx.draft.write(REPORT_PAGE, page)
     return StageResult(meta={})
+
+
+def _thresholds(labels: Artefact) -> dict[str, Any]:
+    """The thresholds on the network's own number; where a rule chose them, each class has its own."""
+    meta = labels_meta(labels)
+    if meta["threshold_on"] == "network" and not isinstance(meta["threshold"], str):
+        return {"threshold": meta["threshold"], "class_thresholds": meta["class_thresholds"]}
+    return {"class_thresholds": {name: edge for name, edge in meta["thresholds"].items() if edge is not None}}
 
 
 def _warnings(audit: AuditResult) -> tuple[str, ...]:

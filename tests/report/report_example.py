@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from autolabel.audit.calibration import calibration_result
 from autolabel.audit.comparison import Comparison, LabelDiff
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
 from autolabel.audit.footprint import Footprint
@@ -11,6 +12,8 @@ from autolabel.audit.threshold_curve import ThresholdCurve
 from autolabel.evaluation.confusion import confusion_matrix
 from autolabel.evaluation.intervals import image_counts, intervals
 from autolabel.evaluation.iou import evaluation_result
+from autolabel.labels.calibration import CellCounts
+from autolabel.labels.codebook import Codebook
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
 
 SHAPE = (12, 24)
@@ -62,11 +65,16 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
     change.add(auto, truth)
     evidence = ThresholdCurve(names, EDGES)
     evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
+    book = Codebook(len(names), EDGES)
+    halves = [CellCounts(book), CellCounts(book)]
+    for seed, half in enumerate(halves):
+        half.add(auto, np.random.default_rng(seed).integers(0, 4, SHAPE), truth)
     return {
         "footprint": footprint.result(codes_bytes=900),
         "coverage": balance.result(),
         "ignored": ledger.result(),
         "evidence": evidence.result(),
+        "calibration": calibration_result((halves[0], halves[1]), names),
         "changes": {
             "2": {
                 **change.result(),

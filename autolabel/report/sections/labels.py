@@ -148,6 +148,26 @@ def thresholds(data: ReportData) -> Section:
             for r in rows
         ],
         "classes": [_class_curves(data, data.evidence, index) for index in range(len(data.names))],
+        "calibration": _calibration(data),
+    }
+
+
+def _calibration(data: ReportData) -> Section:
+    """The reliability diagram: on its diagonal a network states exactly the fraction that is right."""
+    found = data.calibration
+    if found is None:
+        return None
+    curves = [
+        charts.Curve("right", [(row["stated"], row["precision"]) for row in found["bins"]]),
+        charts.Curve("calibrated", [(row["stated"], row["calibrated"]) for row in found["bins"]]),
+        charts.Curve("stated", [(row["stated"], row["stated"]) for row in found["bins"]]),
+    ]
+    return {
+        "chart": charts.curve_chart(
+            curves, marked=None, x_name="probability that the network states", title="Reliability of the confidence"
+        ),
+        "ece": percent(found["ece"]),
+        "calibrated": percent(found["ece_calibrated"]),
     }
 
 

@@ -32,6 +32,7 @@ from autolabel.artifacts.labels import (
     LedgerRow,
     labels_meta,
     read_ledger,
+    write_label_set,
     write_ledger,
 )
 from autolabel.artifacts.networks import (
@@ -126,6 +127,7 @@ __all__ = [
     "training_meta",
     "write_excluded",
     "write_image_counts",
+    "write_label_set",
     "write_ledger",
     "write_manifest",
     "write_network",

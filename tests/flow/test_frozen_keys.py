@@ -32,7 +32,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
     ),
     "teacher": (networks.TeacherConfig(), "c6269f659f37305fdb9f26ea40b97921dbe7d3ee22cedd1a7f1470dd224aebd7"),
     "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
-    "label": (schema.LabelConfig(), "fe73f714fbaefdd03949818f2fd971c1e01d3f3243f2ce84eac322f0aeb88054"),
+    "label": (schema.LabelConfig(), "f1a6d8616b3e8522d8264aa4c3e87048247cdc53827669ce3e5db0c9b4151a02"),
     "audit": (Config(), "4d8af0e86fa7cb5d4b572ad4849cd6ca8d77db95d771b3168b4904f857f3359a"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
     "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),

@@ -50,11 +50,12 @@ def test_the_key_is_frozen() -> None:
             "class_thresholds": {},
             "coarse": "off",
             "codec": "default",
+            "ids": "train",
             "weights": False,
         },
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "0fe7593f9df863a6c96d3b8cd75a60e63d320174e55823c9258f84c90fedb136"
+    assert stage_key(document) == "b03ee6da6fe8e706343eda9f22595bf7718b64f8d916926cb46a0633fc877e46"
 
 
 def test_differences_name_dotted_keys() -> None:

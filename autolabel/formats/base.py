@@ -89,6 +89,7 @@ class ForeignLabels:
     palette: tuple[Colour, ...] | None
     images: Sequence[ForeignImage]
     notes: Counter[str] = field(default_factory=Counter)
+    unused: tuple[str, ...] = ()  # classes that count only if a pixel has them
 
 
 @dataclass(frozen=True)

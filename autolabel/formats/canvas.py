@@ -92,16 +92,16 @@ class Canvas:
         column = np.clip(np.ceil(x - 0.5).astype(int), left, right)
         winding = np.zeros((bottom - top, right - left + 1), np.int16)
         np.add.at(winding, (row - top, column - left), np.where(up[edge, 0], -1, 1).astype(np.int16))
-        return np.cumsum(winding, axis=1, dtype=np.int16)[:, :-1]
+        winding = np.cumsum(winding, axis=1, dtype=np.int16)
+        return winding[:, :-1]
 
     def _inside(self, winding: NDArray[np.int16], where: object) -> NDArray[np.bool_]:
-        if self._crossing == "even-odd":
-            return winding % 2 == 1
+        inside: NDArray[np.bool_] = winding % 2 == 1 if self._crossing == "even-odd" else winding != 0
         low, high = int(winding.min()), int(winding.max())
         if not self._crossing and (high - low > 1 or max(-low, high) > 1):
             remedy = f"{_REMEDY}, or fill it by --crossing {' or '.join(CROSSINGS)}"
             raise LabelError(where, "a polygon crosses itself", remedy)
-        return winding != 0
+        return inside
 
     def _charge(self, pixels: int, where: object) -> None:
         self._left -= pixels

@@ -29,6 +29,7 @@ from autolabel.formats.base import (
 from autolabel.formats.canvas import Canvas
 from autolabel.formats.coco_rle import from_text, to_text
 from autolabel.formats.documents import field, points, read_json, short, unique, whole
+from autolabel.formats.masks import colours_of
 from autolabel.formats.runs import class_runs
 
 FILE = "annotations.json"
@@ -38,7 +39,9 @@ class CocoWriter:
     def __init__(self, options: ExportOptions) -> None:
         rows = options.class_rows()
         self._ids = {train_id: number for number, (train_id, _, _) in enumerate(rows, 1)}
-        names = [{"id": n, "name": name, "supercategory": "", "color": colour} for n, (_, name, colour) in enumerate(rows, 1)]
+        names = [
+            {"id": n, "name": name, "supercategory": "", "color": colour} for n, (_, name, colour) in enumerate(rows, 1)
+        ]
         self._categories = names
         self._images: list[dict[str, Any]] = []
         self._annotations: list[str] = []
@@ -85,7 +88,9 @@ def read(file: Path, options: ImportOptions) -> ForeignLabels:
 
 
 def from_document(document: Any, where: object, options: ImportOptions) -> ForeignLabels:
-    categories = [_category(row, f"{where}: categories[{i}]") for i, row in enumerate(field(document, "categories", list, where))]
+    categories = [
+        _category(row, f"{where}: categories[{i}]") for i, row in enumerate(field(document, "categories", list, where))
+    ]
     ordered = sorted(unique(((id_, (name, colour)) for id_, name, colour in categories), where, "category id").items())
     train_ids = {id_: index for index, (id_, _) in enumerate(ordered)}
     names = check_names([name for _, (name, _) in ordered], f"{where}: categories")
@@ -107,9 +112,9 @@ def from_document(document: Any, where: object, options: ImportOptions) -> Forei
 
 
 def _category(row: Any, where: str) -> tuple[int, str, Colour | None]:
-    colour = row.get("color") if isinstance(row, dict) else None
-    valid = isinstance(colour, list) and len(colour) == 3 and all(type(v) is int and 0 <= v <= 255 for v in colour)
-    return whole(field(row, "id", object, where), where), field(row, "name", str, where), tuple(colour) if valid else None  # type: ignore[return-value, arg-type]
+    id_ = whole(field(row, "id", object, where), where)
+    colours = colours_of([row.get("color")], 1)
+    return id_, field(row, "name", str, where), None if colours is None else colours[0]
 
 
 def _image_id(row: Any, where: str) -> tuple[int, dict[str, Any]]:
@@ -131,11 +136,13 @@ def _draw(
     height: int, width: int, *, rows: list[tuple[int, Any]], train_ids: dict[int, int], where: object, crossing: str
 ) -> LabelMap:
     canvas = Canvas(height, width, columns=True, crossing=crossing)
-    for area, index, row in sorted(((_area(row), index, row) for index, row in rows), key=lambda r: (-r[0], r[1])):
+    for index, row in sorted(rows, key=lambda numbered: (-_area(numbered[1]), numbered[0])):
         place = f"{where}: annotations[{index}]"
         category = whole(field(row, "category_id", object, place), place)
         if category not in train_ids:
-            raise LabelError(place, f"category id {category} is not listed", "add the category or remove the annotation")
+            raise LabelError(
+                place, f"category id {category} is not listed", "add the category or remove the annotation"
+            )
         draw_segmentation(canvas, row.get("segmentation"), train_ids[category], place)
     return canvas.labels
 

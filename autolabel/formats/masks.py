@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.classes.class_set import Colour
@@ -15,6 +15,7 @@ from autolabel.formats.base import ForeignImage, ForeignLabels, ImportOptions, L
 from autolabel.user_files import read_user_file
 
 MAX_MASK_BYTES = 500_000_000
+MAX_MASK_PIXELS = 256_000_000
 
 
 def plain_classes(names: tuple[str, ...]) -> ClassSet:
@@ -28,7 +29,9 @@ def mask_images(folder: Path, classes: ClassSet, encoding: str) -> list[ForeignI
     if not files:
         raise DataError(folder, "holds no mask PNG", "give the folder of the masks")
     return [
-        ForeignImage(stem, None, str(folder / path), partial(_draw, file=folder / path, classes=classes, encoding=encoding))
+        ForeignImage(
+            stem, None, str(folder / path), partial(_draw, file=folder / path, classes=classes, encoding=encoding)
+        )
         for stem, path in files.items()
     ]
 
@@ -40,11 +43,15 @@ def _draw(height: int, width: int, *, file: Path, classes: ClassSet, encoding: s
 
 def decoded(data: bytes, height: int, width: int, where: object, classes: ClassSet, encoding: str) -> LabelMap:
     """The label map of a PNG that must have this size. Raises LabelError."""
-    labels = decode_label(data, where=where, classes=classes, encoding=encoding, max_pixels=10**9)
-    if labels.shape != (height, width):
-        what = f"is {labels.shape[1]} x {labels.shape[0]}, its image is {width} x {height}"
-        raise LabelError(where, what, "masks must have the size of their image")
+    labels = decode_label(data, where=where, classes=classes, encoding=encoding, max_pixels=MAX_MASK_PIXELS)
+    check_shape(labels.shape, height, width, where)
     return labels
+
+
+def check_shape(shape: tuple[int, ...], height: int, width: int, where: object) -> None:
+    if shape != (height, width):
+        what = f"is {shape[1]} x {shape[0]}, its image is {width} x {height}"
+        raise LabelError(where, what, "masks must have the size of their image")
 
 
 def colours_of(palette: object, number: int) -> tuple[Colour, ...] | None:
@@ -53,7 +60,7 @@ def colours_of(palette: object, number: int) -> tuple[Colour, ...] | None:
         return None
     colours = [tuple(colour) if isinstance(colour, list) else () for colour in palette]
     valid = all(len(c) == 3 and all(type(v) is int and 0 <= v <= 255 for v in c) for c in colours)
-    return tuple(colours) if valid else None  # type: ignore[arg-type]
+    return tuple(colours) if valid else None
 
 
 def read(folder: Path, options: ImportOptions) -> ForeignLabels:
@@ -63,7 +70,3 @@ def read(folder: Path, options: ImportOptions) -> ForeignLabels:
     if not folder.is_dir():
         raise DataError(folder, "is no folder", "give the folder of the masks")
     return ForeignLabels(options.table.names, options.table.palette, mask_images(folder, options.table, "palette_ids"))
-
-
-def stem_of(name: str) -> str:
-    return name.removesuffix(PurePosixPath(name).suffix)

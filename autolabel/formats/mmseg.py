@@ -1,4 +1,4 @@
-"""MMSegmentation: grey PNGs of train ids (255 = ignore) in `ann_dir/SPLIT`, class names and colours in one JSON file."""
+"""MMSegmentation: grey PNGs of train ids (255 = ignore) in `ann_dir/SPLIT`, and class names in one JSON file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from autolabel.errors import DataError
-from autolabel.formats.base import ExportItem, ExportOptions, FileItem, ForeignLabels, ImportOptions, check_names, image_items
+from autolabel.formats.base import (
+    ExportItem,
+    ExportOptions,
+    FileItem,
+    ForeignLabels,
+    ImportOptions,
+    check_names,
+    image_items,
+)
 from autolabel.formats.documents import field, read_json
 from autolabel.formats.masks import colours_of, mask_images, plain_classes
 from autolabel.labels import png

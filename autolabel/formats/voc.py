@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from autolabel.classes import IGNORE, ClassSet
+from autolabel.classes import IGNORE
 from autolabel.classes.class_set import Colour
 from autolabel.classes.files import default_palette
+from autolabel.data.decode import decode_image
 from autolabel.data.sources.listing import by_stem
 from autolabel.errors import DataError, LabelError
 from autolabel.formats.base import (
@@ -26,21 +27,22 @@ from autolabel.formats.base import (
     ForeignImage,
     ForeignLabels,
     ImportOptions,
+    LabelMap,
     check_names,
     distinct_palette,
-    first_of,
     image_items,
 )
-from autolabel.formats.masks import mask_images
-from autolabel.user_files import read_text
+from autolabel.formats.documents import unique
+from autolabel.formats.masks import MAX_MASK_BYTES, MAX_MASK_PIXELS, check_shape, decoded, plain_classes
+from autolabel.user_files import read_text, read_user_file
 
 BACKGROUND, VOID = (0, 0, 0), (224, 224, 192)
 LABELMAP = "labelmap.txt"
 # The classes of the VOC challenges, for data sets without a labelmap.txt.
 _VOC = (
-    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
-    "pottedplant sheep sofa train tvmonitor"
-).split()
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 
 
 class VocWriter:
@@ -66,7 +68,9 @@ class VocWriter:
     def finish(self) -> Iterator[FileItem]:
         wrong = next((name for name, _ in self._rows if set(name) & set(":#\n\r")), None)
         if wrong is not None:
-            raise DataError("classes", f"{wrong!r} holds ':', '#' or a line break, which VOC cannot", "rename the class")
+            raise DataError(
+                "classes", f"{wrong!r} holds ':', '#' or a line break, which VOC cannot", "rename the class"
+            )
         lines = [f"{name}:{r},{g},{b}::" for name, (r, g, b) in self._rows]
         yield LABELMAP, ("# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines)).encode()
         yield f"ImageSets/Segmentation/{self._split}.txt", "".join(f"{stem}\n" for stem in self._stems).encode()
@@ -82,19 +86,45 @@ def palette_png(indices: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def read(folder: Path, options: ImportOptions) -> ForeignLabels:
-    """The masks of `SegmentationClass`: palette indices, or the colours of `labelmap.txt`. Raises DataError."""
+    """The masks of `SegmentationClass`. Their colours count, which `labelmap.txt` explains; of grey masks, the indices.
+
+    Raises DataError.
+    """
     masks = folder / "SegmentationClass"
     if not masks.is_dir():
         raise DataError(folder, "has no folder 'SegmentationClass'", "give the root of the VOC data set")
     rows = _labelmap(folder / LABELMAP)
     names = check_names([name for name, _ in rows], folder / LABELMAP)
     colours = tuple(colour for _, colour in rows)
-    indices = range(len(names))
-    # As CVAT writes them: an unused background is no class of ours, so nothing is lost if it has no pixel.
-    classes = ClassSet("voc", names, colours, tuple(indices), (IGNORE,))
-    images = mask_images(masks, classes, "palette_ids")
-    images = [image._replace_draw(partial(_draw, image=image, classes=classes)) for image in images] if False else images
-    return ForeignLabels(names, colours, images)
+    by_colour = unique(((_packed(colour), index) for index, colour in enumerate(colours)), folder / LABELMAP, "colour")
+    table = {_packed(VOID): IGNORE} | by_colour
+    images = [
+        ForeignImage(stem, None, str(masks / path), partial(_draw, file=masks / path, names=names, table=table))
+        for stem, path in by_stem(masks, (".png",)).items()
+    ]
+    return ForeignLabels(names, colours, images, unused=("background",))
+
+
+def _packed(colour: Colour) -> int:
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
+def _draw(height: int, width: int, *, file: Path, names: tuple[str, ...], table: dict[int, int]) -> LabelMap:
+    data = read_user_file(file, LabelError, at_most=MAX_MASK_BYTES)
+    if data[24:26] == b"\x08\x00":  # 8-bit grey
+        return decoded(data, height, width, file, plain_classes(names), "ids")
+    pixels = decode_image(data, where=file, max_pixels=MAX_MASK_PIXELS).astype(np.int32)
+    check_shape(pixels.shape[:2], height, width, file)
+    packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colours, inverse = np.unique(packed, return_inverse=True)
+    unknown = [colour for colour in colours.tolist() if colour not in table]
+    if unknown:
+        shown = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255})" for c in unknown[:3])
+        what = f"has colours that {LABELMAP} does not list: {shown} and {len(unknown[3:])} more"
+        raise LabelError(file, what, "add them there, or save the mask without compression or smoothing")
+    ids = np.array([table[colour] for colour in colours.tolist()], np.uint8)
+    labels: LabelMap = ids[inverse.reshape(packed.shape)]
+    return labels
 
 
 def _labelmap(file: Path) -> list[tuple[str, Colour]]:

@@ -13,7 +13,7 @@ LAYERS = [
     {"__main__"},
     {"cli"},
     {"flow", "stages"},
-    {"training", "inference", "report", "export"},
+    {"training", "inference", "report", "export", "formats"},
     {"artifacts"},
     {"audit"},
     {"data", "models", "labels", "losses", "evaluation"},

@@ -18,7 +18,7 @@ LabelMap = NDArray[np.uint8]
 
 
 def classes_of(number: int) -> ClassSet:
-    names = tuple(f"class {index} <&\"ß\"'>" for index in range(number))
+    names = tuple(f'class {index} <&"ß"\'>' for index in range(number))
     return ClassSet("x", names, default_palette(number), tuple(range(number)), (IGNORE,))
 
 
@@ -59,7 +59,9 @@ def label_maps(draw: st.DrawFn) -> tuple[LabelMap, int]:
     return np.ascontiguousarray(small.repeat(block, 0).repeat(block, 1)[:height, :width]), number
 
 
-def export(name: str, folder: Path, maps: dict[str, LabelMap], classes: ClassSet, *, ignore_class: bool = False) -> Path:
+def export(
+    name: str, folder: Path, maps: dict[str, LabelMap], classes: ClassSet, *, ignore_class: bool = False
+) -> Path:
     """Write image name -> map in a format; return what its reader takes."""
     writer_type = FORMATS[name].writer
     assert writer_type is not None

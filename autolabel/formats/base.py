@@ -1,4 +1,4 @@
-"""What passes between autolabel and a format: label maps with the names of their images, out and in."""
+"""The types that pass between autolabel and a format: label maps with the names of their images, out and in."""
 
 from __future__ import annotations
 

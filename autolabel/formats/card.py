@@ -92,16 +92,16 @@ def croissant(licence: Licence, text: str, files: Sequence[ExportFile]) -> bytes
         "license": licence.licence or "not stated",
         **({"url": licence.url} if licence.url else {}),
         **({"creator": {"@type": "sc:Organization", "name": licence.creator}} if licence.creator else {}),
-        "distribution": [_file_object(file) for file in files],
+        "distribution": [_file_object(number, file) for number, file in enumerate(files, 1)],
     }
     return json.dumps(document, indent=1).encode()
 
 
-def _file_object(file: ExportFile) -> dict[str, Any]:
+def _file_object(number: int, file: ExportFile) -> dict[str, Any]:
     suffix = Path(file.name).suffix.lower()
     return {
         "@type": "cr:FileObject",
-        "@id": file.name,
+        "@id": f"file-{number}",  # mlcroissant refuses blanks in an id
         "name": file.name,
         "contentUrl": file.name,
         "contentSize": f"{file.bytes} B",

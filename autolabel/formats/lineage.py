@@ -8,7 +8,6 @@ from typing import Any
 from autolabel.artifacts import AUDIT_FILE
 from autolabel.errors import StoreError
 from autolabel.formats.label_sets import LabelSet
-from autolabel.models.pretrained import origin
 from autolabel.store import Artefact
 
 
@@ -29,10 +28,19 @@ def lineage(labels: LabelSet) -> dict[str, Any]:
         "coarse": facts.get("coarse"),
         "teacher": digest,
         "trained_on": None if teacher is None else teacher.meta.get("trained_on"),
-        "pretrained": None if teacher is None else origin(teacher.meta),
+        "pretrained": "" if teacher is None else _origin(teacher.meta),
         "version": provenance.get("autolabel"),
         **_evidence(labels, artefacts),
     }
+
+
+def _origin(meta: Mapping[str, Any]) -> str:
+    """The published weights that the teacher started from; empty if there are none."""
+    if "pretrained" not in meta:
+        return ""
+    from autolabel.models.pretrained import origin  # its package imports torch
+
+    return origin(meta)
 
 
 def _artefacts(labels: LabelSet) -> Iterator[Artefact]:

@@ -37,6 +37,7 @@ from autolabel.formats.masks import MAX_MASK_BYTES, MAX_MASK_PIXELS, check_shape
 from autolabel.user_files import read_text, read_user_file
 
 BACKGROUND, VOID = (0, 0, 0), (224, 224, 192)
+_IGNORED = "ignored"  # the name of void in a labelmap.txt: datumaro refuses colours that are not in it
 LABELMAP = "labelmap.txt"
 # The classes of the VOC challenges, for data sets without a labelmap.txt.
 _VOC = (
@@ -48,6 +49,8 @@ _VOC = (
 class VocWriter:
     def __init__(self, options: ExportOptions) -> None:
         names = options.classes.names
+        if _IGNORED in names:
+            raise DataError("classes", f"{_IGNORED!r} is VOC's name of void", "rename the class, or use mmseg")
         self._split = options.split
         self._shift = 0 if names[0] == "background" else 1
         if len(names) + self._shift > IGNORE:
@@ -71,7 +74,7 @@ class VocWriter:
             raise DataError(
                 "classes", f"{wrong!r} holds ':', '#' or a line break, which VOC cannot", "rename the class"
             )
-        lines = [f"{name}:{r},{g},{b}::" for name, (r, g, b) in self._rows]
+        lines = [f"{name}:{r},{g},{b}::" for name, (r, g, b) in (*self._rows, (_IGNORED, VOID))]
         yield LABELMAP, ("# label:color_rgb:parts:actions\n" + "".join(f"{line}\n" for line in lines)).encode()
         yield f"ImageSets/Segmentation/{self._split}.txt", "".join(f"{stem}\n" for stem in self._stems).encode()
 
@@ -134,7 +137,8 @@ def _labelmap(file: Path) -> list[tuple[str, Colour]]:
     for number, line in enumerate(read_text(file, DataError).splitlines(), 1):
         if line.strip() and not line.startswith("#"):
             name, _, rest = line.partition(":")
-            rows.append((name, _colour(rest.split(":")[0], f"{file}: line {number}")))
+            row = name, _colour(rest.split(":")[0], f"{file}: line {number}")
+            rows.extend([row] if row != (_IGNORED, VOID) else [])
     return rows
 
 

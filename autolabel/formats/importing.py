@@ -73,7 +73,7 @@ def _embedded_pairs(foreign: Sequence[ForeignImage]) -> Pairs:
 
 
 def _pairs(foreign: Sequence[ForeignImage], folder: Path, skip_missing: bool) -> Pairs:
-    index = _Index(by_stem(folder, IMAGE_SUFFIXES))
+    index = ImageIndex(by_stem(folder, IMAGE_SUFFIXES))
     pairs, missing = [], []
     for image in foreign:
         path = index.find(image.name, image.where)
@@ -87,7 +87,7 @@ def _pairs(foreign: Sequence[ForeignImage], folder: Path, skip_missing: bool) ->
     return pairs
 
 
-class _Index:
+class ImageIndex:
     """Paths of images by all names that a tool may use for them."""
 
     def __init__(self, files: Mapping[str, str]) -> None:

@@ -39,6 +39,7 @@ class LabelSet:
     where: Path
     classes: ClassSet
     items: tuple[LabelSetItem, ...]
+    encoding: str  # of the label files, as in `data.schema.LabelRow`
     digest: str
     facts: Mapping[str, Any]
 
@@ -64,7 +65,8 @@ def _artefact(artefact: Artefact) -> LabelSet:
         )
         items.append(LabelSetItem(row.image_id, _image_name(manifest.image(row.image_id).path, row.image_id), read))
     facts = {**artefact.meta, "provenance": artefact.provenance, "path": artefact.path}
-    return LabelSet(artefact.path, manifest.classes, tuple(items), artefact.digest, facts)
+    encoding = manifest.labels[0].encoding if manifest.labels else "train_ids"
+    return LabelSet(artefact.path, manifest.classes, tuple(items), encoding, artefact.digest, facts)
 
 
 def _image_name(path: str, image_id: str) -> str:
@@ -94,7 +96,7 @@ def _folder(path: Path, folder: Path) -> LabelSet:
         decoded = partial(_decoded, read, folder / label, statement.classes, encoding)
         items.append(LabelSetItem(image_id, image_id, decoded))
     digest = digest_json([sha256_bytes(table), statement.classes.to_dict()])
-    return LabelSet(path, statement.classes, tuple(items), digest, _settings(path / "labels.json"))
+    return LabelSet(path, statement.classes, tuple(items), encoding, digest, _settings(path / "labels.json"))
 
 
 def _settings(index: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from autolabel.errors import ConfigError, DataError
 from autolabel.labels.label_set import (
     CLASSES,
     FOLDER,
+    LEGEND,
     TABLE,
     LabelSummary,
     Statement,
@@ -30,7 +31,7 @@ class LabelFolder:
 
     def __init__(self, out: Path, statement: Statement) -> None:
         self.rows: list[LabelSummary] = []
-        self.statement, self._out, self._begun = statement, out, False
+        self.statement, self._out, self._started = statement, out, False
         self._earlier = _earlier_table(out / FOLDER, statement)
 
     def begin(self) -> None:
@@ -38,12 +39,12 @@ class LabelFolder:
 
         While the table is incomplete it is not there; then the statement speaks of every label in the folder.
         """
-        if not self._begun:
+        if not self._started:
             write_file(self._out / FOLDER / CLASSES, self.statement.to_json())
             remove_temporaries(self._out / FOLDER)
             if self._earlier is not None:
                 remove_file(self._out / FOLDER / TABLE)
-            self._begun = True
+            self._started = True
 
     def finish(self) -> None:
         """Write table and legend."""
@@ -55,6 +56,8 @@ class LabelFolder:
 
 
 def _earlier_table(folder: Path, statement: Statement) -> bytes | None:
+    if not (folder / CLASSES).exists():
+        _check_free(folder.parent)
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -70,3 +73,10 @@ def _earlier_table(folder: Path, statement: Statement) -> bytes | None:
     table = read_user_file(folder / TABLE, DataError, _NEW)
     images_of_labels(table, folder / TABLE)
     return table
+
+
+def _check_free(out: Path) -> None:
+    """The legend of a new label set must not replace another file."""
+    for name in (CLASSES, LEGEND):
+        if (out / name).exists():
+            raise ConfigError(out / name, "would be replaced by the legend of the labels", _NEW)

@@ -140,9 +140,11 @@ def _row(item: LabelledImage, name: str) -> _LabelFile:
 def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile]) -> StageResult:
     """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
-    from autolabel.labels.label_set import FOLDER, LabelSummary
+    from autolabel.data.sources.label_sets import encoding_of
+    from autolabel.labels.label_set import FOLDER, LabelSummary, Statement
 
-    encoding = {"train": "train_ids", "dataset": "ids"}[ctx.settings.ids]
+    own = encoding_of(Statement(manifest.classes, "dataset"), manifest.classes)
+    encoding = {"train": "train_ids", "dataset": own}[ctx.settings.ids]
     labels = tuple(_label_row(row, ctx.inputs["codes"].digest, encoding) for row in rows)
     images = tuple(manifest.image(row["id"]) for row in rows)
     summaries = [

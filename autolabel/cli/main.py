@@ -24,6 +24,7 @@ from autolabel.cli import (
     export_labels,
     import_labels,
     import_weights,
+    init,
     predict,
     run,
     setup,
@@ -115,6 +116,7 @@ def cli() -> None:
 
 for family in (
     setup,
+    init,
     run,
     status,
     predict,

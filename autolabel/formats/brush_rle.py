@@ -65,12 +65,9 @@ class _Bits:
 
 def decode(rle: object, height: int, width: int, where: object) -> NDArray[np.bool_]:
     """(H, W) mask of the pixels with alpha above 0. Raises LabelError."""
-    try:
-        bits = _Bits(bytes(rle))  # type: ignore[call-overload]
-    except (TypeError, ValueError) as error:
-        raise LabelError(where, "the rle is no list of bytes", _REMEDY) from error
-    if not isinstance(rle, list):
+    if not isinstance(rle, list) or not all(type(byte) is int and 0 <= byte <= 255 for byte in rle):
         raise LabelError(where, "the rle is no list of bytes", _REMEDY)
+    bits = _Bits(bytes(rle))
     try:
         return _decode(bits, height, width, where)
     except EOFError as error:

@@ -137,9 +137,12 @@ def _image_name(data: dict[str, Any], where: str) -> str:
 
 def _annotation(task: dict[str, Any], where: str) -> dict[str, Any]:
     """The one annotation that counts; the prediction where nobody has annotated; an empty one without both."""
-    rows = [row for row in task.get("annotations") or [] if isinstance(row, dict) and not row.get("was_cancelled")]
-    rows = [row for row in rows if row.get("ground_truth")] or rows
-    rows = rows or [row for row in task.get("predictions") or [] if isinstance(row, dict)]
+    annotations, predictions = (
+        [typed(row, dict, where) for row in typed(task.get(key) or [], list, f"{where}: {key}")]
+        for key in ("annotations", "predictions")
+    )
+    rows = [row for row in annotations if not row.get("was_cancelled")]
+    rows = [row for row in rows if row.get("ground_truth")] or rows or predictions
     if len(rows) > 1:
         remedy = "mark one as ground truth, or delete the others"
         raise LabelError(where, f"has {len(rows)} annotations, which may differ", remedy)

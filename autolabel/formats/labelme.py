@@ -22,7 +22,7 @@ from autolabel.errors import DataError, LabelError
 from autolabel.formats.base import ForeignImage, ForeignLabels, ImportOptions, LabelMap, check_names
 from autolabel.formats.canvas import Canvas
 from autolabel.formats.cvat import ellipse, turned
-from autolabel.formats.documents import field, points, read_json, whole
+from autolabel.formats.documents import field, points, read_json, typed, whole
 from autolabel.labels.png import SIGNATURE
 
 
@@ -59,11 +59,11 @@ def _shapes(file: Path, notes: Counter[str]) -> tuple[dict[str, Any], _Shapes]:
         place = f"{file}: shapes[{index}]"
         if not isinstance(shape, dict):
             raise LabelError(place, "is no object", "save the image in labelme again")
-        form = shape.get("shape_type", "polygon")
+        form = typed(shape.get("shape_type", "polygon"), str, f"{place}: shape_type")
         if form in _RINGS or form == "mask":
             shapes.append((place, shape))
         else:
-            notes[str(form)] += 1
+            notes[form] += 1
     return {key: value for key, value in document.items() if key not in ("imageData", "shapes")}, shapes
 
 

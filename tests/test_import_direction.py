@@ -12,11 +12,12 @@ PACKAGE = Path(__file__).resolve().parents[1] / "autolabel"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"recommend"},
     {"flow", "stages"},
     {"training", "inference", "report", "export", "formats"},
     {"artifacts"},
     {"audit"},
-    {"data", "models", "labels", "losses", "evaluation"},
+    {"data", "hub", "models", "labels", "losses", "evaluation"},
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "progress", "resources", "signals"},

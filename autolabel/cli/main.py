@@ -22,6 +22,7 @@ from autolabel.cli import (
     cut,
     export,
     export_labels,
+    fetch,
     import_labels,
     import_weights,
     init,
@@ -125,6 +126,7 @@ for family in (
     import_labels,
     export,
     export_labels,
+    fetch,
     corrections,
     cost,
 ):

@@ -11,6 +11,7 @@ import click
 from autolabel.cli.export import export
 from autolabel.cli.options import echo, json_option, print_json, quiet_option, size
 from autolabel.errors import ConfigError
+from autolabel.hub.push import push_folder, require_hub
 from autolabel.progress import Progress
 from autolabel.store import write_folder
 
@@ -41,6 +42,7 @@ WRITERS = ("mmseg", "voc", "coco", "yolo", "cityscapes", "hf", "cvat", "label-st
 @click.option("--licence", default="", help="Data card: licence of the data set, e.g. cc-by-4.0.")
 @click.option("--creator", default="", help="Data card: who publishes the data set.")
 @click.option("--url", default="", help="Data card: address of the data set.")
+@click.option("--push", "repo", metavar="OWNER/NAME", help="hf: also upload to this private data set of the hub.")
 @json_option
 @quiet_option
 def export_labels(
@@ -56,6 +58,7 @@ def export_labels(
     licence: str,
     creator: str,
     url: str,
+    repo: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -69,6 +72,8 @@ def export_labels(
     from autolabel.formats.label_sets import open_label_set
 
     _check(out, split)
+    if repo is not None:
+        _check_push(format_, repo)
     label_set = open_label_set(labels)
     planned = plan(label_set, format_, images, copy=copy_images)
     options = ExportOptions(label_set.classes, split, ignore == "class", image_prefix)
@@ -78,13 +83,16 @@ def export_labels(
         write_folder(out.absolute(), files)
     remarks = _remarks(format_, ignore, summary)
     total = sum(file.bytes for file in summary.files)
+    address = None if repo is None else push_folder(out, repo)
     if as_json:
         figures = {"images": summary.images, "files": len(summary.files), "bytes": total, "ignored": summary.ignored}
-        print_json({"out": str(out), "format": format_, **figures, "remarks": remarks})
+        print_json({"out": str(out), "format": format_, **figures, "remarks": remarks, "pushed": address})
         return
     for remark in remarks:
         echo(remark)
     echo(f"{summary.images} labels as {format_}, {size(total)}, in {out}")
+    if address is not None:
+        echo(f"uploaded: {address}")
 
 
 def _check(out: Path, split: str) -> None:
@@ -92,6 +100,12 @@ def _check(out: Path, split: str) -> None:
         raise ConfigError(out, "exists already", "give a new folder with --out")
     if not split or not all(character.isalnum() or character in "-_" for character in split):
         raise ConfigError("--split", f"{split!r} is no name of letters, digits, '-' and '_'", "such as train or val")
+
+
+def _check_push(format_: str, repo: str) -> None:
+    if format_ != "hf":
+        raise ConfigError("--push", f"uploads data sets of format hf, not {format_}", "add --format hf")
+    require_hub(repo)
 
 
 def _files(

@@ -69,8 +69,8 @@ class Table:
 RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
 
 
-# Every network of the proof predicts scale 1 alone unless its table says otherwise: attention over scales has a table of
-# its own, and costs a quarter more.
+# Every network of the proof predicts scale 1 alone unless its table says otherwise: attention over scales has its own
+# table, and costs a quarter more.
 LIGHT = (
     'teacher.model.fusion="average"',
     'student.model.fusion="average"',

@@ -6,6 +6,7 @@ fast; it is recorded as provenance.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
@@ -79,6 +80,8 @@ class FuseConfig(Config):
     toml_table = "fuse"
 
     layers: Layers = ("fine", "auto")  # An image uses the first of these layers that it has.
+    # A folder of corrections (`autolabel corrections import`): their pixels replace those of any layer.
+    corrections: Path | None = None
 
 
 class EvaluateConfig(Config):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from autolabel.errors import AutolabelError
+from autolabel.hardware import on_device
 from autolabel.inference.cuda_graphs import CudaGraphs, StaticPasses
 from autolabel.inference.decision import encode, encode_probabilities
 from autolabel.inference.fused_decision import encode_fused
@@ -54,9 +55,10 @@ class InferenceModel:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        normalised = normalise(self.upload(images), self.card.mean, self.card.std)
         autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
-        return self.predictor.codes(normalised, self.book, self.scales, flip=self.flip, autocast=autocast)
+        with on_device(self.device):
+            normalised = normalise(self.upload(images), self.card.mean, self.card.std)
+            return self.predictor.codes(normalised, self.book, self.scales, flip=self.flip, autocast=autocast)
 
 
 class SplitOnOutOfMemory:
@@ -224,7 +226,10 @@ class Upload:
 
     def pinned(self, images: Tensor) -> Tensor:
         """The images in pinned memory (on a CPU as they are). This copy takes time: call it in a loader thread."""
-        return images if self._stream is None else images.pin_memory()
+        if self._stream is None:
+            return images
+        with on_device(self._device):
+            return images.pin_memory()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The images on the device, ready for all later work of the current stream."""

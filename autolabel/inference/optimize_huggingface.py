@@ -4,7 +4,7 @@
   Resizing commutes with it, so each branch is multiplied at its own resolution, resized after, and added.
 - UperNet and BEiT: norms are folded into the convolutions before them, and the 3x3 convolution over all branches forms
   its products at each branch's own resolution (`inference.optimize.SpatialBranchConv`). No auxiliary head runs.
-- Mask2Former and OneFormer: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
+- Mask2Former: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
   image. The features are resized before the product with the queries, and only the last layer computes masks at 1/4.
 
 The state dict of an optimized copy has other keys, so it is not for saving.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autolabel.hardware import on_device
 from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
 from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
 from autolabel.labels.threshold import mean_confidence
@@ -75,7 +76,8 @@ class Predictor:
         teacher = self._teacher
         images = torch.from_numpy(image[None]).to(teacher.device)
         images = normalise(images, teacher.card.mean, teacher.card.std)
-        by_scale = teacher.predictor.by_scale(images, teacher.scales)
+        with on_device(teacher.device):
+            by_scale = teacher.predictor.by_scale(images, teacher.scales)
         return PredictionDetails(
             labels={scale: self._labels(view.values, image.shape[:2]) for scale, view in by_scale.items()},
             attention={scale: view.weight[0, 0].float().cpu().numpy() for scale, view in by_scale.items()},

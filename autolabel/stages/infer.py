@@ -210,7 +210,7 @@ def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], que
 
 INFER = Stage(
     name="infer",
-    version=5,
+    version=6,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -29,7 +29,7 @@ from autolabel.store.folder import write_folder
 from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
-from autolabel.store.names import safe_name, safe_names
+from autolabel.store.names import mirror_names, safe_name
 from autolabel.store.record import Entry
 
 __all__ = [
@@ -49,12 +49,12 @@ __all__ = [
     "hold_lock",
     "join_draft",
     "make_folder",
+    "mirror_names",
     "open_draft",
     "recover",
     "remove_file",
     "remove_temporaries",
     "safe_name",
-    "safe_names",
     "scan",
     "set_aside",
     "sha256_bytes",

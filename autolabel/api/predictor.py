@@ -38,7 +38,7 @@ _SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says about one image; all maps have the image's height and width."""
+    """The labels of one image with their evidence; all maps have the image's height and width."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     labels: NDArray[np.uint8]  # train ids: the number of a class in `classes`; 255 where unsure

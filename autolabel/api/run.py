@@ -21,7 +21,7 @@ from autolabel.signals import StopFlag
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run has made or found up to date."""
+    """The results of a run, made now or up to date already."""
 
     work: Path  # the work folder
     artefacts: Mapping[str, Path]  # step -> its artefact, which `load`, `LabelSet` and `Codes` open

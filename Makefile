@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test quick test-timm overfit check bench proof kills soak clean
+.PHONY: demo test quick test-timm overfit check reference bench proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -33,6 +33,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ that are made from the code: all settings, all commands.
+reference: $(READY)
+	$(BIN)/python docs/generate.py
 
 bench: $(READY)
 	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done

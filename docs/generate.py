@@ -19,9 +19,9 @@ from autolabel.config.reference import experiment_schema
 
 DOCS = Path(__file__).resolve().parent
 _INTRODUCTION = """\
-An experiment is one TOML file. Unknown keys and wrong types are errors, and nothing is inherited from another file. Every
-table except `[runtime]` enters the stage keys: a changed setting runs the steps that depend on it again. `autolabel init`
-writes a file that fits your data. `--set TABLE.KEY=VALUE` changes a setting for one command.
+An experiment is one TOML file. Unknown keys and wrong types are errors, and nothing is inherited from another file.
+Every table except `[runtime]` enters the stage keys: a changed setting runs the steps that depend on it again.
+`autolabel init` writes a file that fits your data. `--set TABLE.KEY=VALUE` changes a setting for one command.
 
 Editors check and complete settings with a JSON schema: `autolabel schema > autolabel.schema.json`, and
 `#:schema autolabel.schema.json` as the first line of the experiment file.

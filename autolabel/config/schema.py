@@ -119,9 +119,8 @@ class Experiment(Config):
 
     # The experiment's name: results lie in work/NAME by default. Letters, digits and ._- without a leading dot.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = (
-        "teacher_student"  # teacher_student, ablation or fusions.
-    )
+    # "teacher_student"; "ablation": students of several label layers; "fusions": a table of fusions on one budget.
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
     seed: NonNegativeInt = 0  # The seed of all random choices in training.
     # Number of rounds; each student teaches the next.
     rounds: Annotated[PositiveInt, AfterValidator(_check_rounds)] = 1

@@ -18,7 +18,7 @@ LAYERS = [
     {"training", "inference", "report", "export"},
     {"artifacts"},
     {"audit"},
-    {"data", "models", "labels", "losses", "evaluation"},
+    {"data", "hub", "models", "labels", "losses", "evaluation"},
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "progress", "resources", "signals"},

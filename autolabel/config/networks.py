@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +22,20 @@ def _random_is_none(weights: object) -> object:
     return None if weights == "random" else weights
 
 
-InitialWeights = Annotated[Literal["imagenet"] | Path | None, BeforeValidator(_random_is_none)]
+HUB = "hf:"  # begins a hub id, which is no path
+
+
+def _check_hub_id(weights: object) -> object:
+    if isinstance(weights, str) and weights.startswith(HUB) and not re.fullmatch(_HUB_ID, weights):
+        raise ValueError("weights of the hub are named hf:OWNER/NAME")
+    return weights
+
+
+_HUB_ID = rf"{HUB}[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?"
+HubId = Annotated[str, Field(pattern=f"^{_HUB_ID}$")]
+InitialWeights = Annotated[
+    Literal["imagenet"] | HubId | Path | None, BeforeValidator(_random_is_none), BeforeValidator(_check_hub_id)
+]
 
 
 class ModelConfig(Config):
@@ -100,10 +114,10 @@ class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
     model: ModelConfig = ModelConfig()
-    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`) or "random".
-    # The digest of the file enters the stage key, not its path.
+    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`), "hf:OWNER/NAME"
+    # (a trunk that `autolabel fetch` brought) or "random". The digest of the file enters the stage key, not its path.
     weights: InitialWeights = None
-    # A Hugging Face model to start from: a folder, or a hub id in the local cache. It replaces `model`.
+    # A Hugging Face model to start from: a folder, or a hub id in the cache (`autolabel fetch`). It replaces `model`.
     huggingface: str | None = None
     # Class name of the Hugging Face model -> our class name, "" = none. Equal names need no entry.
     class_map: dict[str, str] = Field(default_factory=dict)

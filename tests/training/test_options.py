@@ -42,9 +42,9 @@ def test_the_frequencies_are_those_of_the_fine_labels() -> None:
     pairs.labels[3][:], pairs.labels[4][:] = 2, 2
     fine = TrainingData(pairs, None, NAMES, 5, layers=["fine"] * 3 + ["coarse"] * 2)
     counts = np.array([np.bincount(label.ravel(), minlength=256)[:3] for label in pairs.labels])
-    given = TrainingData(pairs, None, NAMES, 5, layers=fine.layers, counts=counts)
+    counted = TrainingData(pairs, None, NAMES, 5, layers=fine.layers, counts=counts)
     ends = []
-    for data in (fine, given):
+    for data in (fine, counted):
         model = network()
         train(model, table=settings(class_weights=(0.5, 0.5)), data=data)
         ends.append(digest(model))

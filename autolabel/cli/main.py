@@ -101,7 +101,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-from autolabel.cli import cost, cut, export, fetch, import_weights, init, predict, run, schema, setup, status
+for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, schema):
     for command in family.COMMANDS:
         cli.add_command(command)
 

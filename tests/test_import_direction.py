@@ -22,7 +22,7 @@ LAYERS = [
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "progress", "resources", "signals"},
-    {"errors", "suggest"},
+    {"errors", "suggest", "distribution"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {

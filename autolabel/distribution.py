@@ -1,4 +1,4 @@
-"""The name under which this package is installed. It differs from the import name, which is another project's on PyPI."""
+"""The name under which the package is installed. On PyPI the import name is the name of another project."""
 
 from __future__ import annotations
 

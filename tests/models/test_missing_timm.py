@@ -31,7 +31,8 @@ def broken_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest
 
 @pytest.mark.usefixtures("no_timm")
 def test_missing_timm() -> None:
-    expected = r"^model\.trunk: 'timm:efficientnet_b4' needs timm, which is not installed; pip install 'autolabel-seg\[timm\]'$"
+    what = r"model\.trunk: 'timm:efficientnet_b4' needs timm, which is not installed"
+    expected = rf"^{what}; pip install 'autolabel-seg\[timm\]'$"
     with pytest.raises(ConfigError, match=expected):
         build_model(TABLE, 3)
 

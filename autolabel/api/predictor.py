@@ -21,7 +21,7 @@ from autolabel.config.base import Scales
 from autolabel.errors import ConfigError, SettingError, WeightsError
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
-from autolabel.labels.codebook import Codebook, default_edges
+from autolabel.labels.codebook import Codebook
 from autolabel.labels.threshold import confidence_values
 from autolabel.labels.visualize import overlay
 from autolabel.store import write_file
@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("fp32", "bf16")
 _LOWEST, _HIGHEST = 0.001, 0.999999  # of a threshold
+_EDGES = (
+    *(round(0.05 * i, 2) for i in range(2, 20)),
+    0.98,
+    0.99,
+    0.995,
+)  # finer than those of a run: codes are not kept
 _EDGE_DISTANCE = 1e-3  # a bin edge nearer to the threshold may be the same in float32
 _SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 
@@ -167,7 +173,7 @@ def load(
         scales=scales,
         flip=bool(flip),
         threshold=float(threshold),
-        edges=[edge for edge in default_edges(model.num_classes) if abs(edge - threshold) > _EDGE_DISTANCE],
+        edges=[edge for edge in _EDGES if abs(edge - threshold) > _EDGE_DISTANCE],
         device=device,
         precision=precision,
     )

@@ -16,7 +16,22 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, cut, export, fetch, import_weights, init, predict, run, schema, setup, status
+from autolabel.cli import (
+    corrections,
+    cost,
+    cut,
+    export,
+    export_labels,
+    fetch,
+    import_labels,
+    import_weights,
+    init,
+    predict,
+    run,
+    schema,
+    setup,
+    status,
+)
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
@@ -101,7 +116,22 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, schema):
+for family in (
+    setup,
+    init,
+    run,
+    status,
+    predict,
+    cut,
+    import_weights,
+    import_labels,
+    export,
+    export_labels,
+    fetch,
+    corrections,
+    cost,
+    schema,
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -68,7 +68,7 @@ def _fitted(source: str, root: Path, name: str, where: Path, minutes: float | No
         return NewExperiment(text(choice=choice), _counts(data))
     timing = measure(_parsed(text(choice=choice), where), data.size, len(data.class_names))
     choice = within(minutes, choice, timing, data)
-    steps = f"{choice.steps} steps for teacher and student each"
+    steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
     return NewExperiment(text(choice=choice, timing=timing), f"{_counts(data)}; {steps}")
 
 

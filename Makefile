@@ -8,7 +8,7 @@ TIMM_READY := $(TIMM)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm test-formats overfit check bench proof kills soak clean
+.PHONY: demo test quick test-timm test-formats overfit check reference bench proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -39,6 +39,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ that are made from the code: all settings, all commands.
+reference: $(READY)
+	$(BIN)/python docs/generate.py
 
 bench: $(READY)
 	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done

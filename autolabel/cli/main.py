@@ -28,6 +28,7 @@ from autolabel.cli import (
     init,
     predict,
     run,
+    schema,
     setup,
     status,
 )
@@ -129,6 +130,7 @@ for family in (
     fetch,
     corrections,
     cost,
+    schema,
 ):
     for command in family.COMMANDS:
         cli.add_command(command)

@@ -48,27 +48,31 @@ class Predictor:
         precision: str = "fp32",
     ) -> None:
         needed = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
-        self._book = Codebook(model.num_classes, sorted({*needed, *edges}))
-        self._table = self._book.lut(threshold)
-        self._keep_all = self._book.lut(0.0)
+        self.book = Codebook(model.num_classes, sorted({*needed, *edges}))
+        self._table = self.book.lut(threshold)
+        self._keep_all = self.book.lut(0.0)
         self._teacher = InferenceModel(
-            model, card, self._book, scales=scales, flip=flip, device=device, precision=precision
+            model, card, self.book, scales=scales, flip=flip, device=device, precision=precision
         )
 
     def train_ids(self, image: np.ndarray) -> np.ndarray:
         """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure or not finite."""
-        labels: np.ndarray = self._table[self._codes(image)]
-        return labels
+        return self.labels(self.codes(image[None])[0])
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Train ids, as `train_ids`, and their mean confidence."""
-        codes = self._codes(image)
-        labels = self._table[codes]
-        return Prediction(labels, mean_confidence(codes, labels, self._book))
+        codes = self.codes(image[None])[0]
+        labels = self.labels(codes)
+        return Prediction(labels, mean_confidence(codes, labels, self.book))
 
-    def _codes(self, image: np.ndarray) -> np.ndarray:
-        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
-        return codes[0].cpu().numpy()
+    def codes(self, images: np.ndarray) -> np.ndarray:
+        """Codes (B, H, W) by `book` of (B, H, W, 3) uint8 RGB images."""
+        return SplitOnOutOfMemory(self._teacher)(torch.from_numpy(images)).cpu().numpy()
+
+    def labels(self, codes: np.ndarray) -> np.ndarray:
+        """uint8 train ids of codes of any shape; 255 where unsure or not finite."""
+        labels: np.ndarray = self._table[codes]
+        return labels
 
     @torch.inference_mode()
     def details(self, image: np.ndarray) -> PredictionDetails:
@@ -85,6 +89,6 @@ class Predictor:
 
     def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
         height, width = size
-        codes = self._teacher.predictor.encode(resize(values, (height, width)), self._book)
+        codes = self._teacher.predictor.encode(resize(values, (height, width)), self.book)
         labels: np.ndarray = self._keep_all[codes[0].cpu().numpy()]
         return labels

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.recommend.facts import DataFacts, MachineFacts
 from autolabel.recommend.timing import Timing
 
@@ -74,7 +74,7 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
 def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFacts) -> Recommendation:
     """The choice with as many steps as the budget allows.
 
-    ConfigError: the budget is too small for a training at all.
+    SettingError: the budget is too small for a training at all.
     """
     fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
     both = (1 + STUDENT_FACTOR) * timing.step
@@ -85,7 +85,7 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
             f"{minutes:g} minutes are too few: {data.num_to_label} images to label and {data.num_val} to evaluate take "
             f"{fixed:.0f} s here, a training step {timing.step:.2f} s"
         )
-        raise ConfigError("--minutes", what, f"give at least {least}")
+        raise SettingError("minutes", what, f"give at least {least}")
     return replace(choice, steps=min(steps, 4 * choice.steps), minutes=minutes)
 
 

@@ -86,7 +86,7 @@ def test_the_steps_fill_the_budget_and_no_more(minutes: float) -> None:
 
 
 def test_a_budget_too_small_for_a_training_names_one_that_is_enough() -> None:
-    with pytest.raises(ConfigError, match=r"--minutes.*too few.*give at least") as refused:
+    with pytest.raises(ConfigError, match=r"minutes.*too few.*give at least") as refused:
         within(1.0, recommend(CAMVID, LAPTOP), TIMING, CAMVID)
     least = float(re.findall(r"at least (\d+)", str(refused.value))[0])
     assert within(least, recommend(CAMVID, LAPTOP), TIMING, CAMVID).steps >= FEWEST_STEPS

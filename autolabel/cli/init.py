@@ -87,7 +87,8 @@ def _fitted(source: str, root: Path, name: str, target: Path, minutes: float | N
         return text(choice=choice), _found(data)
     timing = measure(_parsed(text(choice=choice), target), data.size, len(data.class_names))
     choice = within(minutes, choice, timing, data)
-    return text(choice=choice, timing=timing), f"{_found(data)}; {choice.steps} steps for teacher and student each"
+    steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
+    return text(choice=choice, timing=timing), f"{_found(data)}; {steps}"
 
 
 def _published(source: str, root: Path, name: str, target: Path) -> tuple[str, str]:

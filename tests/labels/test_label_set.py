@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,20 @@ def test_a_damaged_table_is_one_error(table: bytes, says: str) -> None:
     with pytest.raises(DataError, match=r"^labels\.csv: ") as error:
         images_of_labels(table, "labels.csv")
     assert says in str(error.value)
+
+
+@given(st.binary(max_size=60) | TEXT.map(str.encode), st.integers(0, 2000), st.integers(0, 255))
+def test_foreign_bytes_end_in_one_error(noise: bytes, place: int, byte: int) -> None:
+    """Noise, and files of ours with one byte changed: a DataError, or something that can be used."""
+    ours = (
+        Statement(CLASSES, "dataset").to_json(),
+        write_table(CLASSES.names, [LabelSummary("a", "b", (1,) * 4, 0.5)]),
+    )
+    for read, good in zip((read_statement, images_of_labels), ours, strict=True):
+        at = place % len(good)
+        for data in (noise, good[:at], good[:at] + bytes([byte]) + good[at + 1 :]):
+            with suppress(DataError):
+                read(data, "x")
 
 
 def test_a_table_that_a_spreadsheet_saved() -> None:

@@ -135,6 +135,7 @@ def running(
     *,
     world: ProcessGroup = SINGLE_PROCESS,
     ranks: LaunchPlan | None = None,
+    rehash: bool = False,
 ) -> Iterator[Runner]:
     """A runner that holds the lock of the work folder. While processes launched by it work, they hold the lock."""
     lock_file = project.work / "lock"
@@ -166,6 +167,7 @@ def running(
             quiet=how.quiet,
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
+            rehash=rehash,
         )
 
 

@@ -17,13 +17,14 @@ from autolabel.config.schema import EvaluateConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def identity(settings: EvaluateConfig) -> dict[str, Any]:
+def identity(settings: EvaluateConfig, files: InputDigests) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
     document = all_settings(settings)
     document.pop("min_miou")

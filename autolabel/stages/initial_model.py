@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autolabel.artifacts import read_weights
 from autolabel.config.networks import ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.store import digest_json, sha256_bytes, sha256_file
+from autolabel.store import InputDigests, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file, reading
 
 if TYPE_CHECKING:
@@ -55,25 +56,50 @@ def _cached(hub_id: str) -> Path | None:
         return None
 
 
-def folder_identity(name: str) -> str:
+def folder_identity(name: str, files: InputDigests) -> str:
     """Digest of the files that are used, wherever they lie."""
     folder = folder_of(name)
     used = [CONFIG, *_processor(folder), *weight_files(folder)]
-    return digest_json({file: _digest(folder / file) for file in used})
+    return digest_json({file: _digest(folder / file, files) for file in used})
 
 
-def read_files(name: str) -> FolderFiles:
-    """The files of a model, its weights to be read one by one. Raises WeightsError."""
+def read_files(name: str, identity: str | None = None) -> FolderFiles:
+    """The files of a model, its weights to be read one by one.
+
+    Raises WeightsError, also where the files are not those of `identity`.
+    """
     from autolabel.models.huggingface import FolderFiles
 
     folder = folder_of(name)
     processor = next(iter(_processor(folder)), None)
+    weights = weight_files(folder)
+    digests: dict[str, str] = {}
+    if identity is not None:
+        digests = {file: _digest(folder / file, InputDigests()) for file in (CONFIG, *_processor(folder), *weights)}
+        if digest_json(digests) != identity:
+            raise _changed(folder)
     return FolderFiles(
         where=str(folder),
-        config=_small(folder / CONFIG),
-        processor=None if processor is None else _small(folder / processor),
-        weights=[partial(read_user_file, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
+        config=_same(_small(folder / CONFIG), folder / CONFIG, digests.get(CONFIG)),
+        processor=None if processor is None else _same(_small(folder / processor), folder, digests.get(processor)),
+        weights=[partial(_read_weights, folder / file, digests.get(file)) for file in weights],
     )
+
+
+def _read_weights(file: Path, digest: str | None) -> bytes:
+    return _same(read_user_file(file, WeightsError, _REMEDY), file, digest)
+
+
+def _same(data: bytes, where: object, digest: str | None) -> bytes:
+    """The bytes. WeightsError unless they have the digest that the step's key names."""
+    if digest is not None and sha256_bytes(data) != digest:
+        raise _changed(where)
+    return data
+
+
+def _changed(where: object) -> WeightsError:
+    what = "changed since the run began: it is no longer what the step's key names"
+    return WeightsError(where, what, "run the same command again, and leave the file alone while it runs")
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -108,9 +134,9 @@ def _small(file: Path) -> bytes:
     return read_user_file(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, files: InputDigests) -> str:
     with reading(file, WeightsError, _REMEDY):
-        return sha256_file(file)
+        return files.of_file(file)
 
 
 class InitialModel(NamedTuple):
@@ -120,29 +146,30 @@ class InitialModel(NamedTuple):
     note: str = ""  # for people: classes that begin afresh or are never predicted
 
 
-def initial_identity(settings: TrainConfig) -> dict[str, Any]:
+def initial_identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     digests = {}
     if settings.weights is not None:
-        digests["weights"] = _weights_digest(settings, settings.weights)
+        digests["weights"] = _weights_digest(settings, settings.weights, files)
     if settings.huggingface is not None:
-        digests["huggingface"] = folder_identity(settings.huggingface)
+        digests["huggingface"] = folder_identity(settings.huggingface, files)
     return digests
 
 
-def _weights_digest(settings: TrainConfig, weights: Path | str) -> str:
+def _weights_digest(settings: TrainConfig, weights: Path | str, files: InputDigests) -> str:
     """ImageNet weights have a pinned digest: the key is known before their package is installed."""
     if isinstance(weights, Path):
-        return sha256_bytes(read_weights(weights))
+        with reading(weights, WeightsError, "give the path of a safetensors file"):
+            return files.of_file(weights)
     from autolabel.models.pretrained import package_for
 
     return package_for(settings.model.trunk, settings.place("weights")).sha256
 
 
-def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
+def _read_initial(settings: TrainConfig, weights: Path | str, identity: Mapping[str, Any]) -> bytes:
     """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
     if isinstance(weights, Path):
-        return read_weights(weights)
+        return _same(read_weights(weights), weights, identity.get("weights"))
     from autolabel.models.pretrained import imagenet_weights
 
     return imagenet_weights(settings.model.trunk, settings.place("weights"))
@@ -163,16 +190,19 @@ def check_settings(settings: TrainConfig) -> None:
         raise ConfigError(f"{table}.epochs", what, f"set it above 0, or give {table}.weights or {table}.huggingface")
 
 
-def load_initial_model(settings: TrainConfig, class_names: tuple[str, ...]) -> InitialModel:
+def load_initial_model(
+    settings: TrainConfig, class_names: tuple[str, ...], identity: Mapping[str, Any] | None = None
+) -> InitialModel:
     """The network that the settings name, to be trained or (`epochs` = 0) as it is.
 
-    Raises ConfigError and WeightsError.
+    Raises ConfigError and WeightsError, also where the files are not those of `identity` (see `initial_identity`).
     """
     check_settings(settings)
+    identity = identity or {}
     if settings.huggingface is not None:
-        return _from_huggingface(settings, settings.huggingface, class_names)
+        return _from_huggingface(settings, settings.huggingface, class_names, identity)
     if settings.weights is not None:
-        return _from_weights(settings, settings.weights, class_names)
+        return _from_weights(settings, settings.weights, class_names, identity)
     from autolabel.models import WeightsCard, build_model
 
     model = build_model(settings.model, len(class_names))
@@ -184,22 +214,26 @@ def is_from_scratch(settings: TrainConfig) -> bool:
     return settings.weights is None and settings.huggingface is None
 
 
-def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, ...]) -> InitialModel:
+def _from_huggingface(
+    settings: TrainConfig, name: str, class_names: tuple[str, ...], identity: Mapping[str, Any]
+) -> InitialModel:
     from autolabel.models.huggingface import model_as_it_is, model_to_train
 
     begin = model_to_train if settings.epochs else model_as_it_is
-    model, card, missing = begin(read_files(name), class_names, settings.class_map)
+    model, card, missing = begin(read_files(name, identity.get("huggingface")), class_names, settings.class_map)
     what = "their layers begin afresh" if settings.epochs else "they are never predicted"
     note = f"{name} knows no class for {', '.join(missing)}: {what}" if missing else ""
     return InitialModel(model, card, missing, note)
 
 
-def _from_weights(settings: TrainConfig, path: Path | str, class_names: tuple[str, ...]) -> InitialModel:
+def _from_weights(
+    settings: TrainConfig, path: Path | str, class_names: tuple[str, ...], identity: Mapping[str, Any]
+) -> InitialModel:
     from autolabel.models import HuggingFaceCard, start_from
     from autolabel.models.checkpoint import has_other_classes
     from autolabel.models.weights_file import check_trained, read_card
 
-    data = _read_initial(settings, path)
+    data = _read_initial(settings, path, identity)
     card = read_card(data, path)
     foreign = isinstance(card, HuggingFaceCard)
     if foreign or settings.epochs == 0:

@@ -26,6 +26,7 @@ from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, 
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
     from autolabel.data.loaders import ConfidenceFile
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 
 
-def identity(settings: TrainConfig) -> dict[str, Any]:
+def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie; how often to save changes nothing."""
     document = all_settings(settings)
     document.pop("checkpoint_every")
-    return document | initial_identity(settings)
+    return document | initial_identity(settings, files)
 
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
@@ -117,7 +118,7 @@ def _train(
     settings = ctx.settings
     manifest = read_manifest(ctx.inputs["data"])
     torch.manual_seed(ctx.seed)
-    initial = load_initial_model(settings, manifest.classes.names)
+    initial = load_initial_model(settings, manifest.classes.names, ctx.identity)
     if ctx.world.is_rank0:
         _say(ctx, initial.note)
     if settings.epochs == 0:

@@ -27,17 +27,20 @@ from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
 from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
+from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
 from autolabel.store.names import safe_name, safe_names
 from autolabel.store.record import Entry
 
 __all__ = [
+    "INPUT_DIGESTS",
     "TEMPORARY",
     "Artefact",
     "Bytes",
     "Draft",
     "Entry",
+    "InputDigests",
     "Journal",
     "WorkFolderItem",
     "bytes_in",

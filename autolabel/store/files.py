@@ -31,7 +31,12 @@ def sha256_bytes(data: Bytes) -> str:
 def sha256_file(path: Path) -> str:
     """Digest of a file read in blocks. Raises OSError; follows symbolic links, as a user's data tree may hold them."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, ALGORITHM).hexdigest()
+        return sha256_open(file)
+
+
+def sha256_open(file: BufferedReader) -> str:
+    """Digest of an open file, read in blocks. Raises OSError."""
+    return hashlib.file_digest(file, ALGORITHM).hexdigest()
 
 
 def canonical_json(obj: object) -> bytes:

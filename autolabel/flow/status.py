@@ -60,7 +60,7 @@ def _one(
     if waiting:
         return step("waiting", None, f"waits for {', '.join(dict.fromkeys(waiting))}")
     if not folder.is_dir():
-        return step("missing", None, "never made")  # its key may cost the reading of a whole data set
+        files = InputDigests(read=False)  # never made: its key decides nothing, and may cost the reading of a data set
     try:
         digests = {name: current[source.name].digest for name, source in node.inputs.items()}
         document = key_document(node, digests, files)

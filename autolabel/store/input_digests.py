@@ -35,7 +35,8 @@ _Table = dict[str, list[Any]]  # path below the root -> its stamp and, as the la
 class InputDigests:
     """Digests of files below a root, read from `file` and written to it by `remember`.
 
-    `rehash` ignores what is remembered. `check` is called after every file that is read and may raise.
+    `rehash` ignores what is remembered. Without `read` an unknown file is looked for and not opened: its digest is None.
+    `check` is called after every file that is read and may raise.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class InputDigests:
         file: Path | None = None,
         *,
         rehash: bool = False,
+        read: bool = True,
         jobs: int = 0,
         quiet: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._file, self._jobs, self._quiet, self._check = file, jobs or len(os.sched_getaffinity(0)), quiet, check
+        self._may_read = read
         self._tables: dict[str, _Table] = {}
         self._used: dict[str, dict[str, str | None]] = {}
         self._loaded = rehash or file is None
@@ -73,7 +76,7 @@ class InputDigests:
             known, stamp = table.get(path), _stamp(f"{root}/{path}")
             found[path] = known[-1] if known is not None and known[:-1] == stamp else None
         unknown = [path for path, digest in found.items() if digest is None]
-        if unknown:
+        if unknown and self._may_read:
             found |= self._read(root, unknown, table)
         self._used.setdefault(str(root), {}).update(found)
         return found

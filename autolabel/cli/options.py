@@ -153,10 +153,10 @@ def running(
             memory_setting=node.stage.memory_setting,
             stop=stop,
         )
-        lock.enter_context(hold_lock(lock_file))
+        held[:] = [lock.enter_context(hold_lock(lock_file))]
 
     with ExitStack() as lock:
-        lock.enter_context(hold_lock(lock_file))
+        held = [lock.enter_context(hold_lock(lock_file))]  # another one after each launch
         yield Runner(
             project.experiment,
             project.work,
@@ -167,6 +167,7 @@ def running(
             quiet=how.quiet,
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
+            check_lock=lambda: held[0].check(),
             rehash=rehash,
         )
 

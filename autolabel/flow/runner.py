@@ -68,6 +68,7 @@ class Runner:
     quiet: bool = False
     world: ProcessGroup = SINGLE_PROCESS
     launcher: Launcher | None = None
+    check_lock: Callable[[], None] = lambda: None  # raises if the lock was lost
     rehash: bool = False  # read every input file, also those that look unchanged
     done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
@@ -216,10 +217,11 @@ class Runner:
         self._check_disk_space(node, key, inputs)
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
+        self.check_lock()
         self.say(f"{node.name}: running ({key[:16]})")
         start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
-        draft = open_draft(self.folder(node), key)
+        draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
         context = Context(
             node=node.name,
             settings=node.settings,

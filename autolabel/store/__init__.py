@@ -31,20 +31,24 @@ from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
 from autolabel.store.names import safe_name, safe_names
+from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_place, only_writer, open_output
 from autolabel.store.record import Entry
 
 __all__ = [
     "INPUT_DIGESTS",
     "TEMPORARY",
+    "UNFINISHED",
     "Artefact",
     "Bytes",
     "Draft",
     "Entry",
     "InputDigests",
     "Journal",
+    "OutputFolder",
     "WorkFolderItem",
     "bytes_in",
     "canonical_json",
+    "check_place",
     "delete",
     "digest_json",
     "find",
@@ -52,7 +56,9 @@ __all__ = [
     "hold_lock",
     "join_draft",
     "make_folder",
+    "only_writer",
     "open_draft",
+    "open_output",
     "recover",
     "remove_file",
     "remove_temporaries",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ class Draft:
     under the same names.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self.key = folder, key
+    def __init__(self, folder: Path, key: str, *, check_lock: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.key, self._check_lock = folder, key, check_lock
         self.path = partial_path(folder, key)
 
     @property
@@ -60,6 +60,7 @@ class Draft:
 
     def write_many(self, items: Iterable[tuple[str, Bytes]], *, threads: int = 8) -> list[Entry]:
         """Writes a batch of files of `data/` (see `durable.write_files`); all durable on return."""
+        self._check_lock()
         entries: list[Entry] = []
 
         def hashed() -> Iterator[tuple[str, Bytes]]:
@@ -79,6 +80,7 @@ class Draft:
 
     def state_write(self, name: str, data: Bytes) -> None:
         """Writes or replaces resume state (a training checkpoint); the commit removes it."""
+        self._check_lock()
         durable.write_file(self.path / STATE / check_name(name), sha256_bytes(data).encode() + b"\n", data)
 
     def state_read(self, name: str) -> bytes | None:
@@ -121,6 +123,7 @@ class Draft:
         manifest = encode_manifest(entries, meta)
         durable.write_file(self.path / MANIFEST, manifest)
         durable.write_file(self.path / PROVENANCE, record)
+        self._check_lock()
         commit = Commit(self.key, sha256_bytes(manifest), sha256_bytes(record))
         durable.write_file(self.path / COMMIT, encode_commit(commit))
         return publish(self.folder, self.key)
@@ -160,8 +163,10 @@ class Draft:
         durable.sync_folder(self.path / LOG)
 
 
-def open_draft(folder: Path, key: str) -> Draft:
+def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambda: None) -> Draft:
     """Opens the draft of a key, new or to continue it, and cleans up after a killed writer.
+
+    `check_lock` is called before each batch of files and before COMMIT, and raises if the lock was lost.
 
     Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something
     stands in the place of the artefact.
@@ -169,7 +174,7 @@ def open_draft(folder: Path, key: str) -> Draft:
     final = final_path(folder, key)
     if os.path.lexists(final):
         raise StoreError(final, "exists already, where this step would put its result", "verify it, or set it aside")
-    draft = Draft(folder, key)
+    draft = Draft(folder, key, check_lock=check_lock)
     assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
     for path in (folder.parent, folder, draft.path, draft.data):
         if path.is_symlink():

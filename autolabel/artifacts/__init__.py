@@ -32,6 +32,7 @@ from autolabel.artifacts.labels import (
     LedgerRow,
     labels_meta,
     read_ledger,
+    write_label_set,
     write_ledger,
 )
 from autolabel.artifacts.networks import (
@@ -118,6 +119,7 @@ __all__ = [
     "table_meta",
     "training_meta",
     "write_excluded",
+    "write_label_set",
     "write_ledger",
     "write_manifest",
     "write_network",

@@ -12,9 +12,12 @@ import click
 import numpy as np
 
 from autolabel.artifacts import SHARD_INDEX_FILE, parse_shard_index, read_shard_index
+from autolabel.classes import IGNORE
+from autolabel.cli.label_ids import label_id_options, statement_of
 from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
+from autolabel.labels.label_set import CLASSES, FOLDER, LabelIds, LabelSummary, describe
 from autolabel.labels.png import require_codec
 from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import LabelledImage, threshold_shard
@@ -23,9 +26,9 @@ from autolabel.progress import Progress
 from autolabel.store import (
     TEMPORARY,
     Artefact,
+    mirror_names,
     remove_file,
     remove_temporaries,
-    safe_names,
     sha256_bytes,
     write_file,
     write_files,
@@ -62,6 +65,8 @@ def cut_shards(
     threshold: float,
     class_thresholds: Mapping[str, float],
     codec: str,
+    label_ids: LabelIds,
+    class_file: Path | None,
     backend: str,
     jobs: int,
     quiet: bool,
@@ -79,26 +84,35 @@ def cut_shards(
         raise DataError(codes, "holds no codes of images to label", _REMEDY)
     sources, seen = [source for source, _ in chosen], [look for _, look in chosen]
     first, ids = seen[0], [image_id for look in seen for image_id in look.ids]
-    lut = first.book.lut(thresholds_per_class(_class_names(first, sources[0].where), threshold, class_thresholds))
+    class_names = _class_names(first, sources[0].where)
+    lut = first.book.lut(thresholds_per_class(class_names, threshold, class_thresholds))
+    statement = statement_of(class_names, label_ids, class_file)
     for look, source in zip(seen, sources, strict=True):
         _check_same_book(look, first, source.where)
     if len(set(ids)) < len(ids):
         raise DataError(codes, "holds an image twice", "give the shards of one run")
-    names = safe_names(ids, suffix=".png")
+    names = mirror_names({image_id: image_id for image_id in ids}, ".png")
     _begin(out.absolute(), names)
+    # First of all: at no time does a label lie there without the statement of its ids.
+    write_file(out.absolute() / FOLDER / CLASSES, statement.to_json())
     rows: list[dict[str, Any]] = []
-    cut = partial(threshold_shard, lut=lut, coarse_by_id={}, codec=codec)
+    summaries: list[LabelSummary] = []
+    values = None if label_ids == "train" else statement.values()
+    cut = partial(threshold_shard, lut=lut, coarse_by_id={}, codec=codec, values=values)
     again = (_read_again(source, look) for source, look in zip(sources, seen, strict=True))
     with (
         Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
         ordered_results(cut, again, backend=backend, jobs=jobs) as results,
     ):
         for cuts in results:
-            write_files(out.absolute(), ((names[item.id], item.png) for item in cuts))
-            rows += [_row(item, names[item.id]) for item in cuts]
+            write_files(out.absolute(), ((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts))
+            rows += [_row(item, f"{FOLDER}/{names[item.id]}") for item in cuts]
+            summaries += [LabelSummary(x.id, names[x.id], x.counts, x.mean_confidence) for x in cuts]
             bar.update(len(cuts))
-    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec}
-    index = {**settings, "classes": list(first.class_names), "ignore": 255, "labels": rows}
+    write_files(out.absolute(), describe(statement, summaries).items())
+    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec, "ids": label_ids}
+    ignore = int(statement.values()[IGNORE])
+    index = {**settings, "classes": list(first.class_names), "ignore": ignore, "labels": rows}
     write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
     remove_file(out.absolute() / BEGIN_MARK)
     pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
@@ -202,7 +216,8 @@ def _row(item: LabelledImage, name: str) -> dict[str, Any]:
 @click.option(
     "--backend", default="threads", show_default=True, help="Where the work runs: threads, loky, dask or ray."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label PNGs.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the label set.")
+@label_id_options
 @jobs_option
 @json_option
 @quiet_option
@@ -213,6 +228,8 @@ def cut(
     codec: str,
     backend: str,
     out: Path,
+    label_ids: LabelIds,
+    class_file: Path | None,
     jobs: int | None,
     as_json: bool,
     quiet: bool,
@@ -225,6 +242,8 @@ def cut(
         threshold=threshold,
         class_thresholds=per_class,
         codec=codec,
+        label_ids=label_ids,
+        class_file=class_file,
         backend=backend,
         jobs=jobs or 0,
         quiet=quiet,

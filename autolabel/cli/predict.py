@@ -10,8 +10,7 @@ import click
 import numpy as np
 
 from autolabel.artifacts import WEIGHTS, read_weights
-from autolabel.classes import CLASS_SETS
-from autolabel.classes.files import default_palette
+from autolabel.cli.label_ids import label_id_options, statement_of
 from autolabel.cli.options import (
     device_option,
     echo,
@@ -30,9 +29,13 @@ from autolabel.cli.predict_inputs import (
     find_sources,
     read_images,
 )
+from autolabel.cli.predict_labels import LabelFolder
 from autolabel.errors import DataError, ItemsFailed, WeightsError
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
+from autolabel.labels.codebook import default_edges
+from autolabel.labels.label_set import FOLDER, LabelIds, LabelSummary
+from autolabel.labels.threshold import count_pixels
 from autolabel.labels.visualize import grayscale, grayscale_limits, image_png, overlay
 from autolabel.progress import Progress, print_err
 from autolabel.report.animation import Animation
@@ -44,6 +47,11 @@ from autolabel.store import Artefact, write_file, write_files
 if TYPE_CHECKING:
     from autolabel.inference.predictor import Predictor
     from autolabel.models import Network, NetworkCard
+
+
+OVERLAYS, SHEETS = "overlays", "sheets"
+MAX_FRAMES = 10**9
+_EDGE_DISTANCE = 1e-3  # a bin edge nearer to the threshold may be the same in float32
 
 
 @dataclass(frozen=True)
@@ -62,13 +70,15 @@ class PredictOptions:
     details: bool
     take: FrameSelection
     film: AnimationOptions | None
+    label_ids: LabelIds
+    class_file: Path | None
     device: str
     quiet: bool
 
     def kinds(self) -> list[str]:
-        """The results per image, each a PNG file of its own."""
+        """The folders of the results; each holds a PNG per image."""
         shown = [f"{kind}{scale:g}" for scale in self.scales for kind in ("scale", "attention")]
-        return ["label", "overlay", *(["sheet", *shown] if self.details else [])]
+        return [FOLDER, OVERLAYS, *([SHEETS, *shown] if self.details else [])]
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class PredictSummary:
 
 
 def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: PredictOptions) -> PredictSummary:
-    """Label images, animations and videos: NAME_label.png, NAME_overlay.png, and with `details` a view per scale.
+    """Label images, animations and videos: labels/NAME.png, overlays/NAME.png, and with `details` a view per scale.
 
     All possible checks come before anything is written. Raises WeightsError, ImageError, DataError and ConfigError.
     A file that turns out to be damaged is left out, and the next one follows; if no file is left, its error is raised.
@@ -91,15 +101,17 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
     check_out(out, sources, request.kinds())
     expected = sum(expected_images(source, request.take) for source in sources)
     model, card = open_network(weights)
+    folder = LabelFolder(out.absolute(), statement_of(card.class_names, request.label_ids, request.class_file))
     predictor = Predictor(
         model,
         card,
         scales=request.scales,
         flip=request.flip,
         threshold=request.threshold,
+        edges=[edge for edge in default_edges(model.num_classes) if abs(edge - request.threshold) > _EDGE_DISTANCE],
         device=resolve_device(request.device),
     )
-    labeller = _LabelWriter(predictor, _colours(card.class_names), out, request)
+    labeller = _LabelWriter(predictor, folder, out, request)
     with Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar:
         for source in sources:
             labeller.label(source, bar)
@@ -109,8 +121,9 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
 class _LabelWriter:
     """Writes the results of each image at once, so that finished ones stay."""
 
-    def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: PredictOptions) -> None:
-        self._predictor, self._colours, self._out, self._request = predictor, colours, out, request
+    def __init__(self, predictor: Predictor, folder: LabelFolder, out: Path, request: PredictOptions) -> None:
+        self._predictor, self._folder, self._out, self._request = predictor, folder, out, request
+        self._colours, self._values = folder.statement.classes.colours(), folder.statement.values()
         self._written: list[list[Path]] = []
         self._failed: list[DataError] = []
         film = request.film
@@ -125,13 +138,16 @@ class _LabelWriter:
             self._failed.append(error)
 
     def _label(self, frame: Frame) -> None:
-        labels = self._predictor.train_ids(frame.pixels)
+        labels, confidence = self._predictor.predict(frame.pixels)
         shown = overlay(frame.pixels, labels, self._colours)
-        products = {"label": png.encode(labels), "overlay": image_png(shown)}
+        products = {FOLDER: png.encode(self._values[labels]), OVERLAYS: image_png(shown)}
         if self._request.details:
             products |= _details(self._predictor, frame.pixels, labels, self._colours)
-        rows = [(f"{frame.name}_{kind}.png", data) for kind, data in products.items()]
+        rows = [(f"{kind}/{frame.name}.png", data) for kind, data in products.items()]
+        self._folder.begin()
         write_files(self._out.absolute(), rows)
+        counts = count_pixels(labels, self._folder.statement.classes.num_classes)
+        self._folder.rows.append(LabelSummary(frame.image, f"{frame.name}.png", counts, confidence))
         self._written.append([self._out / name for name, _ in rows])
         if self._animation is not None:
             self._animation.add(shown)
@@ -140,6 +156,7 @@ class _LabelWriter:
         """Raise the first failure if nothing was labelled."""
         if self._failed and not self._written:
             raise self._failed[0]
+        self._folder.finish()
         film = None
         if self._animation is not None:
             film = self._out / ANIMATION
@@ -152,7 +169,7 @@ def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colour
     details = predictor.details(image)
     limits = grayscale_limits(details.attention.values())
     views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]
-    products = {"sheet": image_png(scale_sheet(image, labels, views, colours))}
+    products = {SHEETS: image_png(scale_sheet(image, labels, views, colours))}
     for view in views:
         products[f"scale{view.scale:g}"] = image_png(overlay(image, view.prediction, colours))
         products[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
@@ -189,19 +206,6 @@ def read_model(path: Path) -> bytes:
     return artefact.read(WEIGHTS)
 
 
-def _colours(class_names: tuple[str, ...]) -> np.ndarray:
-    """(256, 3) colours of the known class set with these names, or the default palette."""
-    for known in CLASS_SETS.values():
-        if known.names == class_names:
-            return known.colours()
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(class_names)] = default_palette(len(class_names))
-    return table
-
-
-MAX_FRAMES = 10**9
-
-
 @click.command()
 @click.option(
     "--teacher",
@@ -212,6 +216,7 @@ MAX_FRAMES = 10**9
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@label_id_options
 @click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
 @click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
 @click.option(
@@ -243,6 +248,8 @@ def predict(
     weights: Path,
     images: tuple[Path, ...],
     out: Path,
+    label_ids: LabelIds,
+    class_file: Path | None,
     scales: str,
     flip: bool,
     threshold: float,
@@ -256,7 +263,7 @@ def predict(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay for each."""
+    """Label IMAGES (files, folders, videos): a label PNG and a colour overlay for each, under the path of the image."""
     from autolabel.cli.predict_inputs import FrameSelection
 
     if threshold and not 0.001 <= threshold <= 0.999999:
@@ -268,6 +275,8 @@ def predict(
         details=details,
         take=FrameSelection(every, max_frames),
         film=AnimationOptions(fps, width) if animate else None,
+        label_ids=label_ids,
+        class_file=class_file,
         device=device or "auto",
         quiet=quiet,
     )

@@ -53,6 +53,8 @@ class LabelConfig(Config):
     coarse: Literal["off", "veto", "fill"] = "off"
     # PNG compression; "archive" files are a sixth to a quarter smaller and take about a second per image.
     codec: Literal["default", "archive"] = "default"
+    # Ids in the label files: "train" counts the classes 0, 1, 2, ...; "dataset" takes those of the data set's masks.
+    ids: Literal["train", "dataset"] = "train"
     weights: bool = False  # The confidence of each pixel is written too, for student.label_weights.
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from autolabel.classes import IGNORE, ClassSet
+from autolabel.data.schema import encoded_values
 from autolabel.errors import DataError, ImageError, LabelError
 from autolabel.labels.png import SIGNATURE, intact_length
 
@@ -66,12 +67,14 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
 
 
 def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    if encoding != "train_ids":
+    own = encoded_values(encoding)
+    if own is None and encoding != "train_ids":
         return classes.legal(), classes.to_train()
+    values, ignored = own or (tuple(range(classes.num_classes)), (IGNORE,))
     to_train = np.full(256, IGNORE, np.uint8)
-    to_train[: classes.num_classes] = np.arange(classes.num_classes)
-    legal = to_train != IGNORE
-    legal[IGNORE] = True
+    to_train[list(values)] = np.arange(classes.num_classes)
+    legal = np.zeros(256, bool)
+    legal[[*values, *ignored]] = True
     return legal, to_train
 
 

@@ -11,8 +11,14 @@ from torch import Tensor
 
 from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
 from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
+from autolabel.labels.threshold import mean_confidence
 from autolabel.models import Network, NetworkCard, normalise
 from autolabel.models.resize import resize
+
+
+class Prediction(NamedTuple):
+    labels: np.ndarray  # (H, W) uint8 train ids; 255 where unsure or not finite
+    mean_confidence: float | None  # of the labelled pixels, from the middles of probability bins; None where none is
 
 
 class PredictionDetails(NamedTuple):
@@ -24,7 +30,8 @@ class Predictor:
     """Labels images with a network at several scales; moves `model` to `device` and into eval mode.
 
     Pixels whose probability does not exceed `threshold` become 255; 0 keeps all. A threshold is from 0.001 to 0.999999
-    (ConfigError otherwise) and need not be a default bin edge: the codebook is made to fit it.
+    (ConfigError otherwise) and need not be a default bin edge: the codebook is made to fit it. `edges` are further bin
+    edges, which make the mean confidence finer and change no label.
     """
 
     def __init__(
@@ -35,11 +42,12 @@ class Predictor:
         scales: Sequence[float],
         flip: bool = False,
         threshold: float = 0.0,
+        edges: Sequence[float] = (),
         device: torch.device | str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        edges = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
-        self._book = Codebook(model.num_classes, sorted(edges))
+        needed = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
+        self._book = Codebook(model.num_classes, sorted({*needed, *edges}))
         self._table = self._book.lut(threshold)
         self._keep_all = self._book.lut(0.0)
         self._teacher = InferenceModel(
@@ -48,9 +56,18 @@ class Predictor:
 
     def train_ids(self, image: np.ndarray) -> np.ndarray:
         """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure or not finite."""
-        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
-        labels: np.ndarray = self._table[codes[0].cpu().numpy()]
+        labels: np.ndarray = self._table[self._codes(image)]
         return labels
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """Train ids, as `train_ids`, and their mean confidence."""
+        codes = self._codes(image)
+        labels = self._table[codes]
+        return Prediction(labels, mean_confidence(codes, labels, self._book))
+
+    def _codes(self, image: np.ndarray) -> np.ndarray:
+        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
+        return codes[0].cpu().numpy()
 
     @torch.inference_mode()
     def details(self, image: np.ndarray) -> PredictionDetails:

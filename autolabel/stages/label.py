@@ -12,8 +12,8 @@ from autolabel.artifacts import (
     ShardEntry,
     read_manifest,
     read_shard_index,
+    write_label_set,
     write_ledger,
-    write_manifest,
 )
 from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
@@ -37,6 +37,7 @@ class _LabelFile(TypedDict):
     sha256: str
     bytes: int
     counts: list[int]  # pixels per class, then ignored pixels
+    mean_confidence: float | None  # of the labelled pixels
     reasons: dict[str, int]  # pixels by reason
     weights: ConfidenceFile | None
 
@@ -57,15 +58,16 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
 def run(ctx: Context[LabelConfig]) -> StageResult:
     """Threshold every shard of images to label; one journal row per shard, so a killed run goes on where it was."""
     from autolabel.labels.codebook import thresholds_per_class
+    from autolabel.labels.label_set import FOLDER
     from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
-    from autolabel.store import safe_names
+    from autolabel.store import mirror_names
 
     manifest, index = read_manifest(ctx.inputs["data"]), read_shard_index(ctx.inputs["codes"])
     thresholds = thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds)
     lut = index.book.lut(thresholds)
     shards = index.of_split("train")
-    names = safe_names([image_id for shard in shards for image_id in shard.ids], suffix=".png")
+    names = mirror_names({image_id: image_id for shard in shards for image_id in shard.ids}, ".png")
     journal = ctx.draft.journal("labels")
     finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
     todo = [shard for shard in shards if shard.name not in finished]
@@ -76,7 +78,7 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
         ordered_results(cut, tasks, backend=ctx.runtime.backend, jobs=ctx.runtime.jobs) as results,
     ):
         for name, cuts in zip((shard.name for shard in todo), results, strict=True):
-            ctx.draft.write_many((names[item.id], item.png) for item in cuts)
+            ctx.draft.write_many((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts)
             ctx.draft.write_many((f"weights/{names[item.id]}", item.confidence) for item in cuts if item.confidence)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
             journal.append([{"shard": name, "rows": finished[name]}])
@@ -104,33 +106,52 @@ def _task(ctx: Context[LabelConfig], manifest: Manifest, shard: ShardEntry) -> _
 
 def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: LabelConfig) -> list[LabelledImage]:
     from autolabel.data.loaders import label_from
+    from autolabel.labels.label_set import Statement
     from autolabel.labels.threshold import threshold_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
-    return threshold_shard(task.data, lut, coarse, settings.coarse, confidence=settings.weights, codec=settings.codec)
+    return threshold_shard(
+        task.data,
+        lut,
+        coarse,
+        settings.coarse,
+        confidence=settings.weights,
+        codec=settings.codec,
+        values=None if settings.ids == "train" else Statement(classes, settings.ids).values(),
+    )
 
 
 def _row(item: LabelledImage, name: str) -> _LabelFile:
+    from autolabel.labels.label_set import FOLDER
     from autolabel.store import sha256_bytes
 
     return {
         "id": item.id,
-        "path": name,
+        "path": f"{FOLDER}/{name}",
         "sha256": sha256_bytes(item.png),
         "bytes": len(item.png),
         "counts": list(item.counts),
+        "mean_confidence": item.mean_confidence,
         "reasons": item.reasons,
         "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.confidence)} if item.confidence else None,
     }
 
 
 def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile]) -> StageResult:
-    """The label set's own manifest (images and auto rows) and the ledger of reasons."""
+    """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
+    from autolabel.data.sources.label_sets import encoding_of
+    from autolabel.labels.label_set import FOLDER, LabelSummary, Statement
 
-    labels = tuple(_label_row(row, ctx.inputs["codes"].digest) for row in rows)
+    own = encoding_of(Statement(manifest.classes, "dataset"), manifest.classes)
+    encoding = {"train": "train_ids", "dataset": own}[ctx.settings.ids]
+    labels = tuple(_label_row(row, ctx.inputs["codes"].digest, encoding) for row in rows)
     images = tuple(manifest.image(row["id"]) for row in rows)
-    write_manifest(ctx.draft, Manifest(manifest.classes, images, labels))
+    summaries = [
+        LabelSummary(row["id"], row["path"].removeprefix(f"{FOLDER}/"), row["counts"], row["mean_confidence"])
+        for row in rows
+    ]
+    write_label_set(ctx.draft, Manifest(manifest.classes, images, labels), summaries, ctx.settings.ids)
     write_ledger(ctx.draft, (LedgerRow(row["id"], row["reasons"]) for row in rows))
     digests = {row["path"]: row["sha256"] for row in rows}
     if ctx.settings.weights:
@@ -147,17 +168,18 @@ def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile
         threshold=ctx.settings.threshold,
         class_thresholds=ctx.settings.class_thresholds,
         coarse=ctx.settings.coarse,
+        ids=ctx.settings.ids,
     )
     return StageResult(meta=meta, digests=digests)
 
 
-def _label_row(row: _LabelFile, codes_digest: str) -> LabelRow:
+def _label_row(row: _LabelFile, codes_digest: str, encoding: str) -> LabelRow:
     from autolabel.data.schema import LabelRow
 
     return LabelRow(
         image_id=row["id"],
         role="auto",
-        encoding="train_ids",
+        encoding=encoding,
         root="labels",
         path=row["path"],
         sha256=row["sha256"],
@@ -169,7 +191,7 @@ def _label_row(row: _LabelFile, codes_digest: str) -> LabelRow:
 
 LABEL = Stage(
     name="label",
-    version=2,
+    version=3,
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,

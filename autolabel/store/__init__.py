@@ -30,7 +30,7 @@ from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
 from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
-from autolabel.store.names import safe_name, safe_names
+from autolabel.store.names import mirror_names, safe_name
 from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_place, only_writer, open_output
 from autolabel.store.record import Entry
 
@@ -56,6 +56,7 @@ __all__ = [
     "hold_lock",
     "join_draft",
     "make_folder",
+    "mirror_names",
     "only_writer",
     "open_draft",
     "open_output",
@@ -63,7 +64,6 @@ __all__ = [
     "remove_file",
     "remove_temporaries",
     "safe_name",
-    "safe_names",
     "scan",
     "set_aside",
     "sha256_bytes",

@@ -26,15 +26,15 @@ def test_results_below_the_images_are_no_images(weights: Path, tmp_path: Path) -
     out = tmp_path / "in" / "out"
     for _ in range(2):
         assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
-        assert results(out) == {"a_label.png", "a_overlay.png"}
+        assert results(out) == {"labels/a.png", "overlays/a.png"}
 
 
 def test_no_image_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> None:
-    first, second = write_image(tmp_path / "a.png"), write_image(tmp_path / "a_label.png")
+    first, second = write_image(tmp_path / "a.png"), write_image(tmp_path / "overlays" / "a.png")
     before = second.read_bytes()
     said = refused(predict(weights, first, second, "--out", tmp_path), 2)
-    assert "a_label.png: would be replaced by a result" in said
-    assert (results(tmp_path), second.read_bytes()) == ({"a.png", "a_label.png"}, before)
+    assert "overlays/a.png: would be replaced by a result" in said
+    assert (results(tmp_path), second.read_bytes()) == ({"a.png", "overlays/a.png"}, before)
     assert predict(weights, first, second, "--out", tmp_path / "out").exit_code == 0
 
 

@@ -32,7 +32,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
     ),
     "teacher": (networks.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
     "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
-    "label": (schema.LabelConfig(), "c4ce8ecdb60082bdc9ffa4243bb8addf956bd09b07b1c6a45b1252265b452927"),
+    "label": (schema.LabelConfig(), "8059b9c62ebf372745a4627f5d1bb777b03b8a7e5458b65216453c3609c0fa7e"),
     "audit": (Config(), "5e0bd9f7cecfc343076b9ee5ac8c9f351f4212c089b8a38d0c1dce6f27f981ec"),
     "compare": (Config(), "832db9951633454247d206e51fc0907e17e0b16cf4c63ad1cbb1b146acd3aa97"),
     "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),

@@ -42,10 +42,17 @@ def test_the_key_is_frozen() -> None:
         "stage": "filter",
         "version": 1,
         "seed": 0,
-        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off", "codec": "default", "weights": False},
+        "settings": {
+            "threshold": 0.5,
+            "class_thresholds": {},
+            "coarse": "off",
+            "codec": "default",
+            "ids": "train",
+            "weights": False,
+        },
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "d89448181a679d6a349b82bdb5a643ac24c86838fe12ec2341320d4cef3fbab8"
+    assert stage_key(document) == "04ff7a9a58b2dfa2718bef3c908995467e848d6c0f2445d165fd5483879f1d7f"
 
 
 def test_differences_name_dotted_keys() -> None:

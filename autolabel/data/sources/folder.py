@@ -3,20 +3,22 @@
     images/**/NAME.jpg   masks/**/NAME.png   coarse/**/NAME.png (optional)   classes.toml
 
 Masks are 8-bit greyscale PNGs of class ids. The teacher labels the images without a mask. An image's id is its path
-below the image folder without the suffix.
+below the image folder without the suffix. Labels of autolabel may be masks too: `label_sets` says how they are read.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from autolabel.classes import ClassSet, parse_class_file
 from autolabel.config.sources import FolderConfig
 from autolabel.data.schema import unsafe_path
 from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.label_sets import Mask, with_statements
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
 from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.labels.label_set import CLASSES, FOLDER
 from autolabel.user_files import read_text
 
 _SPLITS = ("train", "val", "test")
@@ -34,8 +36,8 @@ def plan(settings: FolderConfig) -> SourceListing:
     require_folder(root / settings.masks, "put the masks there or set data.masks")
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
-    masks = _masks(root, settings.masks, files)
-    coarse = _masks(root, settings.coarse, files)
+    classes = _classes(settings)
+    masks, coarse = (_masks(settings, folder, files, classes) for folder in (settings.masks, settings.coarse))
     splits = _splits(files, masks, settings)
     images = tuple(
         SourceImage(
@@ -47,7 +49,7 @@ def plan(settings: FolderConfig) -> SourceListing:
         )
         for name, path in files.items()
     )
-    return SourceListing(root, _classes(settings), images)
+    return SourceListing(root, classes, images)
 
 
 def _check_folders(settings: FolderConfig) -> None:
@@ -68,8 +70,9 @@ def _classes(settings: FolderConfig) -> ClassSet:
     return parse_class_file(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
 
 
-def _masks(root: Path, folder: str, files: dict[str, str]) -> dict[str, str]:
-    """Id -> path below root."""
+def _masks(settings: FolderConfig, folder: str, files: dict[str, str], classes: ClassSet) -> dict[str, Mask]:
+    """Image id -> mask."""
+    root = settings.root
     if not (root / folder).is_dir():
         return {}
     masks = by_stem(root / folder, IMAGE_SUFFIXES)
@@ -78,15 +81,20 @@ def _masks(root: Path, folder: str, files: dict[str, str]) -> dict[str, str]:
         raise LabelError(
             root / folder / other, "is no PNG, so it cannot be a mask", "store class ids as 8-bit greyscale PNG"
         )
-    raise_if_any(set(masks) - set(files), root / folder, "masks without an image", "a mask is named as its image")
-    return {name: f"{folder}/{path}" for name, path in masks.items()}
+    read = with_statements(root, folder, masks, classes, root / settings.classes)
+    remedy = "a mask is named as its image"
+    if (root / folder / FOLDER / CLASSES).is_file():
+        remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
+    raise_if_any(set(read) - set(files), root / folder, "masks without an image", remedy)
+    return read
 
 
-def _labels(name: str, layers: dict[str, dict[str, str]]) -> tuple[SourceLabel, ...]:
-    return tuple(SourceLabel(role, "ids", paths[name]) for role, paths in layers.items() if name in paths)
+def _labels(name: str, layers: dict[str, dict[str, Mask]]) -> tuple[SourceLabel, ...]:
+    found = ((role, masks[name]) for role, masks in layers.items() if name in masks)
+    return tuple(SourceLabel(role, mask.encoding, mask.path) for role, mask in found)
 
 
-def _splits(files: dict[str, str], masks: dict[str, str], settings: FolderConfig) -> dict[str, str]:
+def _splits(files: dict[str, str], masks: dict[str, Mask], settings: FolderConfig) -> dict[str, str]:
     """Id -> split: by the folders train/ and val/ if both exist, else a fraction of the images with masks is val."""
     tops = {name: name.split("/")[0] for name in files if "/" in name}
     if {"train", "val"} <= set(tops.values()):

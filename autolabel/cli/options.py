@@ -52,6 +52,9 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(0, MAX_JOBS), help="Worker threads or processes; 0 = all cores."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files in --out that this command did not write, or that were changed."
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
 
 

@@ -31,7 +31,7 @@ from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
 from autolabel.store.names import mirror_names, safe_name
-from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_place, only_writer, open_output
+from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_output, check_place, only_writer, open_output
 from autolabel.store.record import Entry
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "WorkFolderItem",
     "bytes_in",
     "canonical_json",
+    "check_output",
     "check_place",
     "delete",
     "digest_json",

@@ -35,7 +35,7 @@ _Table = dict[str, list[Any]]  # path below the root -> its stamp and, as the la
 class InputDigests:
     """Digests of files below a root, read from `file` and written to it by `remember`.
 
-    `rehash` ignores what is remembered. Without `read` an unknown file is looked for and not opened: its digest is None.
+    `rehash` ignores what is remembered. Without `read` an unknown file is looked for, not opened: its digest is None.
     `check` is called after every file that is read and may raise.
     """
 

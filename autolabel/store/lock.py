@@ -54,12 +54,14 @@ def hold_lock(path: Path, *, remove: bool = False) -> Iterator[HeldLock]:
         durable.write_lock_file(fd, path, _about_us())
         yield HeldLock(fd, path)
     finally:
-        if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
-            if remove and _is_at(fd, path):
+        try:
+            if descriptors and remove and _is_at(fd, path):
                 with suppress(StoreError):
                     durable.remove_file(path)
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        close()
+        finally:
+            if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
+                fcntl.flock(fd, fcntl.LOCK_UN)
+            close()
 
 
 def _locked(path: Path) -> int:

@@ -20,7 +20,7 @@ from typing import Any
 from autolabel.errors import ConfigError, CorruptArtefact, StoreError
 from autolabel.store import durable
 from autolabel.store.artefact import COMMIT, MANIFEST
-from autolabel.store.files import Bytes, digest_json, read_regular, sha256_bytes, sha256_regular
+from autolabel.store.files import Bytes, digest_json, list_files, read_regular, sha256_bytes, sha256_regular
 from autolabel.store.journal import Journal, parse
 from autolabel.store.lock import hold_lock
 
@@ -69,9 +69,8 @@ class OutputFolder:
 
     def require_new(self) -> None:
         """ConfigError unless the folder is empty, or holds only files of the unfinished work."""
-        foreign = sorted(name for name in _names(self.path) if not self._is_ours(name))
-        finished = not _unfinished(self.path)
-        if foreign or (finished and _names(self.path)):
+        names = set(_names(self.path)) - {UNFINISHED}  # whose first row may be missing after a kill
+        if not all(map(self._is_ours, names)) or (names and not _unfinished(self.path)):
             raise ConfigError(self.path, "exists and is not an empty folder", "give a new folder with --out")
 
     def require_same_work(self) -> None:
@@ -91,11 +90,15 @@ class OutputFolder:
             self._journal = Journal(self.path / UNFINISHED)
             self._journal.append(rows)
 
-    def write(self, items: Iterable[tuple[str, Bytes]]) -> dict[str, str]:
-        """Write files; returns the sha256 of each by name. ConfigError if one would replace a file of someone else."""
+    def write(self, items: Iterable[tuple[str, Bytes]], *, updated: bool = False) -> dict[str, str]:
+        """Write files; returns the sha256 of each by name. ConfigError if one would replace a file of someone else.
+
+        `updated`: the new bytes were made from those on the disk, so that nothing of them is lost.
+        """
         batch = list(items)
         digests = {name: sha256_bytes(data) for name, data in batch}
-        self.require_ours(digests)
+        if not updated:
+            self.require_ours(digests)
         self._journal.append({"file": name, "sha256": digest} for name, digest in digests.items())
         durable.write_files(self.path, batch)
         self._written |= digests
@@ -103,20 +106,27 @@ class OutputFolder:
             self._ours.setdefault(name, set()).add(digest)
         return digests
 
-    def digests(self) -> dict[str, str]:
-        """The sha256 of each file that is ours as it is on the disk: of this command and of earlier ones."""
-        earlier = {name: self._digest(name) for name in sorted(self._ours.keys() - self._written.keys())}
-        ours = {name: digest for name, digest in earlier.items() if digest in self._ours[name]}
-        return {name: digest for name, digest in sorted({**ours, **self._written}.items()) if digest is not None}
+    def remove(self, name: str) -> None:
+        """Remove a file that is made again later."""
+        durable.remove_file(self.path / name)
+        self._written.pop(name, None)
+
+    def rows(self) -> list[dict[str, str]]:
+        """Name and sha256 of each file that is ours, of earlier commands too, by name."""
+        earlier = [(name, sha) for name, all_ in self._ours.items() if name not in self._written for sha in all_]
+        there = [(name, sha) for name, sha in earlier if (self.path / name).is_file()]
+        return [{"file": name, "sha256": sha} for name, sha in sorted([*there, *self._written.items()])]
 
     def finish(self, document: Mapping[str, Any]) -> None:
-        """Write the index, whose "files" or "labels" name the digests; the work is done."""
+        """Write the index, whose rows in "files" and "labels" name the digests; the work is done."""
         durable.write_file(self.path / self._index, json.dumps(document, indent=1, sort_keys=True).encode())
         durable.remove_file(self.path / UNFINISHED)
         durable.sync_folder(self.path)
 
     def _is_ours(self, name: str) -> bool:
-        return name in (self._index, UNFINISHED) or self._digest(name) in self._ours.get(name, ())
+        if name == self._index:
+            return _indexed(self.path / name) is not None
+        return name == UNFINISHED or self._digest(name) in self._ours.get(name, ())
 
     def _digest(self, name: str) -> str | None:
         with suppress(CorruptArtefact, StoreError):
@@ -140,6 +150,13 @@ def open_output(
         yield output
 
 
+def check_output(
+    out: Path, *, work: Mapping[str, Any], index: str, names: Iterable[str] = (), overwrite: bool = False
+) -> None:
+    """ConfigError if `open_output` would refuse the folder, or `write` a file of these names. Nothing is changed."""
+    _checked(out.absolute(), work, index, new=False, overwrite=overwrite).require_ours(names)
+
+
 def _checked(path: Path, work: Mapping[str, Any], index: str, *, new: bool, overwrite: bool) -> OutputFolder:
     check_place(path)
     if path.exists() and not path.is_dir():
@@ -148,16 +165,15 @@ def _checked(path: Path, work: Mapping[str, Any], index: str, *, new: bool, over
     output.require_same_work()
     if new:
         output.require_new()
+    else:
+        output.require_ours([index])
     return output
 
 
 def _names(path: Path) -> list[str]:
-    """Names in the folder, without the lock and the temporary files of killed writers."""
-    if not path.is_dir():
-        return []
-    return [
-        entry.name for entry in path.iterdir() if entry.name != LOCK and not entry.name.startswith(durable.TEMPORARY)
-    ]
+    """Names of all files in the folder, without the lock and the temporary files of killed writers."""
+    files, odd = list_files(path)
+    return [name for name in (*files, *odd) if name != LOCK and not Path(name).name.startswith(durable.TEMPORARY)]
 
 
 def _unfinished(path: Path) -> list[dict[str, Any]]:
@@ -169,15 +185,18 @@ def _unfinished(path: Path) -> list[dict[str, Any]]:
 def _rows(path: Path, index: str) -> dict[str, set[str]]:
     """Name -> digests of the files that the index and the unfinished work name; anyone may have written both."""
     ours: dict[str, set[str]] = {}
-    for row in (*_unfinished(path), *_indexed(path / index)):
+    for row in (*_unfinished(path), *(_indexed(path / index) or ())):
         if isinstance(row.get("file"), str) and isinstance(row.get("sha256"), str):
             ours.setdefault(row["file"], set()).add(row["sha256"])
     return ours
 
 
-def _indexed(file: Path) -> list[dict[str, Any]]:
+def _indexed(file: Path) -> list[dict[str, str]] | None:
+    """The rows of an index; None for a file that is none, and for no file."""
     with suppress(CorruptArtefact, *_MALFORMED):
         document = json.loads(read_regular(file))
-        rows = document["labels"] if "labels" in document else document["files"]
-        return [row for row in rows if isinstance(row, dict)]
-    return []
+        return [
+            {key: str(row[key]) for key in ("file", "sha256")}
+            for row in (*document.get("labels", ()), *document["files"])
+        ]
+    return None

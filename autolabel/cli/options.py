@@ -23,7 +23,7 @@ from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
 from autolabel.progress import print_err
 from autolabel.signals import StopFlag
-from autolabel.store import hold_lock
+from autolabel.store import ensure_mark, hold_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
@@ -160,6 +160,7 @@ def running(
 
     with ExitStack() as lock:
         held = [lock.enter_context(hold_lock(lock_file))]  # another one after each launch
+        ensure_mark(project.work)
         yield Runner(
             project.experiment,
             project.work,

@@ -12,7 +12,7 @@ from autolabel.errors import CorruptArtefact, DataError
 from autolabel.flow.input_check import InputCheck, check_inputs
 from autolabel.flow.status import status as read_status
 from autolabel.flow.status import unreferenced
-from autolabel.store import delete, find_problems, hold_lock, scan, set_aside
+from autolabel.store import Unreadable, delete, find_problems, hold_lock, require_mark, scan, set_aside
 
 
 @click.command()
@@ -65,7 +65,8 @@ def verify(
     project = open_project(experiment, work=work, overrides=overrides)
     with hold_lock(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
         checked, problems = _damaged(project.work, full=full)
-        for path in dict.fromkeys(path for path, _ in problems) if aside else ():
+        damaged_paths = dict.fromkeys(path for path, problem in problems if not isinstance(problem, Unreadable))
+        for path in damaged_paths if aside else ():
             set_aside(path)
     read = check_inputs(project.pipeline, project.experiment, project.work) if inputs else InputCheck(0, ())
     if as_json:
@@ -101,7 +102,9 @@ def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
 def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Delete what EXPERIMENT no longer refers to."""
     project = open_project(experiment, work=work, overrides=overrides)
-    with hold_lock(project.work / "lock") if project.work.is_dir() else nullcontext():
+    if not dry_run and project.work.is_dir():
+        require_mark(project.work)
+    with hold_lock(project.work / "lock") if project.work.is_dir() and not dry_run else nullcontext():
         items = unreferenced(project.pipeline, project.work)
         sizes = {item.path: item.num_bytes() for item in items}
         total = sum(sizes.values())

@@ -21,7 +21,7 @@ A stage uses it like this, under `hold_lock(work / ".lock")`:
         artefact = draft.commit(meta=..., provenance=...)
 """
 
-from autolabel.store.artefact import Artefact, find, find_problems, recover
+from autolabel.store.artefact import Artefact, Unreadable, find, find_problems, recover
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
@@ -33,11 +33,13 @@ from autolabel.store.lock import hold_lock
 from autolabel.store.names import mirror_names, safe_name
 from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_output, check_place, only_writer, open_output
 from autolabel.store.record import Entry
+from autolabel.store.work_mark import WORK_MARK, ensure_mark, require_mark
 
 __all__ = [
     "INPUT_DIGESTS",
     "TEMPORARY",
     "UNFINISHED",
+    "WORK_MARK",
     "Artefact",
     "Bytes",
     "Draft",
@@ -45,6 +47,7 @@ __all__ = [
     "InputDigests",
     "Journal",
     "OutputFolder",
+    "Unreadable",
     "WorkFolderItem",
     "bytes_in",
     "canonical_json",
@@ -52,6 +55,7 @@ __all__ = [
     "check_place",
     "delete",
     "digest_json",
+    "ensure_mark",
     "find",
     "find_problems",
     "hold_lock",
@@ -64,6 +68,7 @@ __all__ = [
     "recover",
     "remove_file",
     "remove_temporaries",
+    "require_mark",
     "safe_name",
     "scan",
     "set_aside",

@@ -12,6 +12,7 @@ from autolabel.store import durable
 from autolabel.store.artefact import (
     COMMIT,
     DATA,
+    DRAFT,
     JOURNAL,
     LOG,
     MANIFEST,
@@ -27,7 +28,7 @@ from autolabel.store.gc import set_aside
 from autolabel.store.journal import Journal
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import refused_link
-from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
+from autolabel.store.record import FORMAT, Commit, Entry, encode_commit, encode_manifest
 
 
 class Draft:
@@ -142,7 +143,7 @@ class Draft:
         durable.sync_folders(self.data)
         entries = []
         for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs).items():
-            if isinstance(digest, CorruptArtefact):
+            if isinstance(digest, StoreError):
                 raise digest
             entries.append(Entry(check_name(name), sizes[name], digest))
         return entries
@@ -171,14 +172,19 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
     Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something
     stands in the place of the artefact.
     """
+    for path in (folder.parent, folder):
+        if path.is_symlink():
+            raise refused_link(path)
     final = final_path(folder, key)
     if os.path.lexists(final):
         raise StoreError(final, "exists already, where this step would put its result", "verify it, or set it aside")
     draft = Draft(folder, key, check_lock=check_lock)
     assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
-    for path in (folder.parent, folder, draft.path, draft.data):
+    for path in (draft.path, draft.data):
         if path.is_symlink():
             raise refused_link(path)
+    if not (draft.path / DRAFT).exists():
+        durable.write_file(draft.path / DRAFT, canonical_json({"format": FORMAT, "key": key}))
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)

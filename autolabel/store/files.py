@@ -64,13 +64,13 @@ def sha256_regular(path: Path) -> str:
     return _consume(path, lambda file: hashlib.file_digest(file, ALGORITHM).hexdigest())
 
 
-def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | CorruptArtefact]:
+def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | StoreError]:
     """Digest of each named file of a folder, or its error. Runs in `jobs` threads (hashing releases the GIL)."""
 
-    def digest(name: str) -> str | CorruptArtefact:
+    def digest(name: str) -> str | StoreError:
         try:
             return sha256_regular(folder / name)
-        except CorruptArtefact as error:
+        except StoreError as error:
             return error
 
     wanted = list(names)

@@ -123,7 +123,7 @@ class Artefact:
         except CorruptArtefact as error:
             return [str(error)]
         except StoreError as error:
-            return list[str]([Unreadable(error)])
+            return [Unreadable(error)]
         problems = self._file_problems(full, jobs)
         return sorted(problems + self._provenance_problems()) if full else problems
 
@@ -132,7 +132,7 @@ class Artefact:
         try:
             present, odd = list_files(self.data)
         except OSError as error:
-            return list[str]([Unreadable(StoreError(DATA, f"cannot be listed: {error.strerror}"))])
+            return [Unreadable(StoreError(DATA, f"cannot be listed: {error.strerror}"))]
         problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
         problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
         for entry in self.entries:
@@ -146,7 +146,7 @@ class Artefact:
 
     def _byte_problems(self, present: dict[str, int], jobs: int) -> list[str]:
         same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
-        problems = []
+        problems: list[str] = []
         for name, digest in sha256_all(self.data, same_size, jobs=jobs).items():
             if isinstance(digest, StoreError) and not isinstance(digest, CorruptArtefact):
                 problems.append(Unreadable(StoreError(f"{DATA}/{name}", f"cannot be read: {digest.what}")))
@@ -162,7 +162,7 @@ class Artefact:
         except CorruptArtefact as error:
             return [f"{PROVENANCE}: {error.what}"]
         except StoreError as error:
-            return list[str]([Unreadable(StoreError(PROVENANCE, f"cannot be read: {error.what}"))])
+            return [Unreadable(StoreError(PROVENANCE, f"cannot be read: {error.what}"))]
         return [] if same else [f"{PROVENANCE}: its bytes differ from what was committed"]
 
     @cached_property
@@ -208,7 +208,7 @@ def _read_or_problem(name: str, read: Callable[[], _T]) -> tuple[_T | None, list
     except CorruptArtefact as error:
         return None, [f"{name}: {error.what}"]
     except StoreError as error:
-        return None, list[str]([Unreadable(StoreError(name, f"cannot be read: {error.what}"))])
+        return None, [Unreadable(StoreError(name, f"cannot be read: {error.what}"))]
 
 
 def final_path(folder: Path, key: str) -> Path:

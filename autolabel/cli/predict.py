@@ -178,7 +178,10 @@ class _LabelWriter(ExitStack):
         return self._opened[0]
 
     def _label(self, frame: Frame) -> None:
-        labels, confidence = self._predictor.predict(frame.pixels)
+        try:
+            labels, confidence = self._predictor.predict(frame.pixels)
+        except DataError as error:
+            raise DataError(frame.image, error.what, error.remedy) from error
         shown = overlay(frame.pixels, labels, self._colours)
         products = {FOLDER: png.encode(self._values[labels]), OVERLAYS: image_png(shown)}
         if self._request.details:

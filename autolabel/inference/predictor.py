@@ -17,7 +17,7 @@ from autolabel.models.resize import resize
 
 
 class Prediction(NamedTuple):
-    labels: np.ndarray  # (H, W) uint8 train ids; 255 where unsure or not finite
+    labels: np.ndarray  # (H, W) uint8 train ids; 255 where unsure
     mean_confidence: float | None  # of the labelled pixels, from the middles of probability bins; None where none is
 
 
@@ -55,7 +55,10 @@ class Predictor:
         )
 
     def train_ids(self, image: np.ndarray) -> np.ndarray:
-        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure or not finite."""
+        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure.
+
+        Raises ImageError where the network's numbers are not finite.
+        """
         labels: np.ndarray = self._table[self._codes(image)]
         return labels
 
@@ -67,7 +70,9 @@ class Predictor:
 
     def _codes(self, image: np.ndarray) -> np.ndarray:
         codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
-        return codes[0].cpu().numpy()
+        found: np.ndarray = codes[0].cpu().numpy()
+        self._teacher.check_finite(torch.from_numpy(image), found)
+        return found
 
     @torch.inference_mode()
     def details(self, image: np.ndarray) -> PredictionDetails:

@@ -66,7 +66,10 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
         sample = pairs[index]
-        return predictor.train_ids(sample.image), sample.label
+        try:
+            return predictor.train_ids(sample.image), sample.label
+        except DataError as error:
+            raise DataError(rows[index][0].path, error.what, error.remedy) from error
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     mine = range(ctx.world.rank, len(rows), ctx.world.size)

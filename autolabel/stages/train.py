@@ -21,7 +21,7 @@ from autolabel.artifacts import (
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
 from autolabel.distributed import ProcessGroup
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
@@ -29,6 +29,9 @@ from autolabel.stages.initial_model import InitialModel, initial_identity, is_fr
 from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import Manifest
 
@@ -125,6 +128,8 @@ def _train(
         return _as_it_is(ctx, initial)
     model, card = initial.model, initial.card
     rows = training_rows(labelled, roles)
+    counts = np.array([label.counts for _, label in rows])
+    _check_pixels(ctx, counts.sum(axis=0), manifest.classes.names)
     pairs = partial(ManifestDataset, roots=ctx.roots(), classes=manifest.classes)
     val = val_rows(manifest)
     data = TrainingData(
@@ -135,7 +140,7 @@ def _train(
         mean=card.mean,
         std=card.std,
         layers=[label.role for _, label in rows],
-        counts=np.array([label.counts[:-1] for _, label in rows]),
+        counts=counts[:, :-1],
     )
     result = fit(
         model,
@@ -164,6 +169,16 @@ def _train(
         **origin_of(card.extra),
     }
     return StageResult(meta=meta, provenance={"history": result.history})
+
+
+def _check_pixels(ctx: Context[TrainConfig], totals: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    """DataError if no training pixel has a class; a note for the classes that no training pixel has."""
+    if not totals[:-1].any():
+        what = f"all {totals[-1]:,} pixels of the training labels are ignored, so there is nothing to learn from"
+        raise DataError(ctx.node, what, "check the ids of the masks, the class list, and label.threshold")
+    missing = [name for name, total in zip(names, totals[:-1], strict=True) if not total]
+    if missing and ctx.world.is_rank0:
+        _say(ctx, f"no training pixel has the class {', '.join(missing)}: it cannot be learnt")
 
 
 def _confidence(ctx: Context[StudentConfig]) -> Mapping[str, ConfidenceFile] | None:

@@ -108,7 +108,10 @@ class MaskPredictor(nn.Module):
 
 
 def attention_mask(vectors: Tensor, features: Tensor, size: tuple[int, int], num_heads: int) -> Tensor:
-    """(B heads, Q, h w) bool: where the mask of a query is negative at `size`. Vectors (B, Q, C), features (B, C, H, W)."""
+    """(B heads, Q, h w) bool: where the mask of a query is negative at `size`.
+
+    Vectors (B, Q, C), features (B, C, H, W).
+    """
     outside = _masks(vectors, resize(features, size)).flatten(2) < 0
     return outside.repeat_interleave(num_heads, dim=0)
 

@@ -183,7 +183,7 @@ class Trainer:
             self.world.broadcast_tensors([buffer for buffer in self._buffers if buffer.is_floating_point()])
 
     def _loss_and_norm(self, total: torch.Tensor) -> tuple[float, float]:
-        """The loss of the whole batch, and the norm of its gradient, which is scaled if it is too long for the settings.
+        """The loss of the whole batch, and the norm of its gradient, which is scaled if the settings limit it.
 
         The host waits for the device here, once per step.
         """

@@ -11,7 +11,7 @@ import numpy as np
 
 from autolabel.artifacts import WEIGHTS, read_weights
 from autolabel.classes import CLASS_SETS
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.cli.options import (
     device_option,
     echo,

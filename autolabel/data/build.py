@@ -7,80 +7,26 @@ the build.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from autolabel.classes import IGNORE, ClassSet
 from autolabel.config.sources import Data, SyntheticConfig
-from autolabel.data.decode import decode_image, decode_label
+from autolabel.data.scan import ScannedImage, ScanRules, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
-from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
-from autolabel.errors import DataError, LabelError
+from autolabel.data.sources.base import SourceImage, SourceListing
+from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
-from autolabel.store.files import digest_json, sha256_bytes
+from autolabel.store import safe_names
+from autolabel.store.files import digest_json
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-
-
-@dataclass(frozen=True)
-class ScanRules:
-    """The rules that every file of a source is checked by, and the values that its rows have in common."""
-
-    classes: ClassSet
-    root: str  # name of the root in the rows
-    provenance: str
-    max_pixels: int
-
-
-def scan_image(
-    image: SourceImage, read: Callable[[str], bytes], rules: ScanRules
-) -> tuple[ImageRow, tuple[LabelRow, ...]]:
-    """Read each file once, decode it, and count. Raises DataError for files that training cannot use."""
-    data = read(image.path)
-    height, width, _ = decode_image(data, where=image.path, max_pixels=rules.max_pixels).shape
-    row = ImageRow(
-        id=image.id,
-        split=image.split,
-        group=image.group,
-        root=rules.root,
-        path=image.path,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        width=width,
-        height=height,
-    )
-    return row, tuple(_label_row(row, label, read(label.path), rules) for label in image.labels)
-
-
-def _label_row(image: ImageRow, label: SourceLabel, data: bytes, rules: ScanRules) -> LabelRow:
-    train_ids = decode_label(
-        data, where=label.path, classes=rules.classes, encoding=label.encoding, max_pixels=rules.max_pixels
-    )
-    height, width = train_ids.shape
-    if (width, height) != (image.width, image.height):
-        what = f"is {width} x {height}, its image {image.path} is {image.width} x {image.height}"
-        raise LabelError(label.path, what, "label maps must have the size of their image")
-    counts = np.bincount(train_ids.ravel(), minlength=256)
-    return LabelRow(
-        image_id=image.id,
-        role=label.role,
-        encoding=label.encoding,
-        root=rules.root,
-        path=label.path,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        counts=(*counts[: rules.classes.num_classes].tolist(), int(counts[IGNORE])),
-        provenance=rules.provenance,
-    )
 
 
 PLANS: dict[str, Callable[[Any], SourceListing]] = {
@@ -111,12 +57,11 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The rows of one image, or the reason why there are none, and its files if they were rendered."""
+    """An image as it was scanned, and its files that the manifest artefact gets: rendered ones and converted masks."""
 
     image: SourceImage
-    rows: _Rows | None
-    reason: str
-    files: dict[str, bytes]
+    scanned: ScannedImage
+    files: Mapping[str, bytes]
 
 
 def plan(settings: Data) -> SourceListing:
@@ -144,10 +89,10 @@ def build(
 ) -> ScanResult:
     """Open every file of the source and describe it.
 
-    `write_many` gets the files that the manifest artefact itself holds (rendered scenes, root "data") as (name, bytes),
-    in batches. `jobs` threads work at once, 0 = one per usable core; an outer `joblib.parallel_config` may choose
-    another back-end. `check` is called after every image and may raise to end the build. Raises DataError if more than
-    `settings.max_bad` images cannot be used.
+    `write_many` gets the files that the manifest artefact itself holds (rendered scenes and converted masks, root
+    "data") as (name, bytes), in batches. `jobs` threads work at once, 0 = one per usable core; an outer
+    `joblib.parallel_config` may choose another back-end. `check` is called after every image and may raise to end the
+    build. Raises DataError if more than `settings.max_bad` images cannot be used.
     """
     from joblib import Parallel, delayed
 
@@ -158,10 +103,10 @@ def build(
     bad: list[tuple[str, str, str]] = []
     with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
-            if outcome.rows is None:
-                bad.append((outcome.image.id, outcome.image.path, outcome.reason))
+            if outcome.scanned.rows is None:
+                bad.append((outcome.image.id, outcome.image.path, outcome.scanned.reason))
             else:
-                good.append(outcome.rows)
+                good.append(outcome.scanned.rows)
             bar.update()
             check()
             if len(bad) > settings.max_bad + _SHOWN:
@@ -174,12 +119,14 @@ def any_readable(settings: Data, ids: Set[str]) -> bool:
     """Open these images of the source again; tell whether at least one of them can be used now."""
     listing = plan(settings)
     rules = _rules(settings, listing)
-    return any(_open(image, listing.root, rules).rows for image in listing.images if image.id in ids)
+    return any(_open(image, listing.root, rules, "").scanned.rows for image in listing.images if image.id in ids)
 
 
 def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     root = "data" if isinstance(settings, SyntheticConfig) else "source"
-    return ScanRules(listing.classes, root, settings.source, settings.max_pixels)
+    return ScanRules(
+        listing.classes, root, settings.source, settings.max_pixels, listing.masks, settings.mask_orientation
+    )
 
 
 def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
@@ -188,15 +135,14 @@ def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Out
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
+        names = safe_names((image.id for image in listing.images), ".png")
         for image in listing.images:
-            yield partial(_open, image, listing.root, rules)
+            yield partial(_open, image, listing.root, rules, names[image.id])
 
 
-def _open(image: SourceImage, root: Path, rules: ScanRules) -> _Outcome:
-    try:
-        return _Outcome(image, scan_image(image, partial(_read, root), rules), "", {})
-    except DataError as error:
-        return _Outcome(image, None, str(error), {})
+def _open(image: SourceImage, root: Path, rules: ScanRules, name: str) -> _Outcome:
+    scanned = scan_image(image, partial(_read, root), rules, name)
+    return _Outcome(image, scanned, scanned.files)
 
 
 def _read(root: Path, path: str) -> bytes:
@@ -205,7 +151,7 @@ def _read(root: Path, path: str) -> bytes:
 
 def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
     files = synthetic.files(settings, number, image)
-    return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files)
+    return _Outcome(image, scan_image(image, files.__getitem__, rules, ""), files)
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:

@@ -61,7 +61,7 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
 
 MANIFEST: Stage[Data] = Stage(
     name="manifest",
-    version=1,
+    version=2,
     output="manifest",
     inputs={},
     run=run,

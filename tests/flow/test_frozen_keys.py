@@ -28,7 +28,7 @@ ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.
 FROZEN: dict[str, tuple[Config, str]] = {
     "manifest": (
         sources.SyntheticConfig(source="synthetic"),
-        "41ba5b77bfc0808890c1301aab9b20f4922df21192705474ff2b67d3d3ce17a0",
+        "b6e8bdcc6fd778e8ef3233fd18ddf3b558e290e9fc51c9b508d362734da58bb1",
     ),
     "teacher": (networks.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
     "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
@@ -45,19 +45,19 @@ FROZEN: dict[str, tuple[Config, str]] = {
 SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
     "camvid": (
         sources.CamVidConfig(source="camvid", root=Path("data")),
-        "2e98d321e9dcba1e17be462669abecc1d8b78c15dfca67a6b6d3019e7605bbfe",
+        "a91863e52b7440bc38632d2439d0bf6191d2b3e0ada3e3d4533c6bafe87cc498",
     ),
     "cityscapes": (
         sources.CityscapesConfig(source="cityscapes", root=Path("data")),
-        "55c5eb5812f520f9dce865686f242503aa14c9dc2f85a07fa75d9a3a2301798c",
+        "e528131c75fe97b0abac2cbd6ff1e09f9a07b8e0cd84daa76acb326531dccb0d",
     ),
     "mapillary": (
         sources.MapillaryConfig(source="mapillary", root=Path("data")),
-        "832cd15e34918a5034d5977999e4bc47c891707517913d08c1b2b5f57631f0f8",
+        "1deb58bf7a200ffc30f2f78bd61acb9ae7230498a0acf2253be4df3f90e62932",
     ),
     "folder": (
         sources.FolderConfig(source="folder", root=Path("data")),
-        "3fd7ba3d3131356741816691c6d622e188c39b2e576092553c5b8267870253bc",
+        "d7ae62e2b05002dae55a4432778a70bacf006a80a590ba8e1b54a83dc4fc5090",
     ),
 }
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
@@ -107,7 +107,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.write_text('names = ["road", "car"]\n')
     check(
         document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
-        "4ec14bea1ec0ddbeaee387609362aec8f1f8bf7b1210fbb6da57a7edd91f6d37",
+        "54e7c0d5e44ec336e88bf828fb8d0abeb5c39cdf8598a3415a297b8657bdbd83",
     )
 
 

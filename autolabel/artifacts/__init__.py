@@ -15,6 +15,7 @@ from autolabel.artifacts.codes import (
 from autolabel.artifacts.images import (
     QUARANTINE_FILE,
     RETRY,
+    DataCheck,
     ExcludedImage,
     FusedMeta,
     ManifestMeta,
@@ -86,6 +87,7 @@ __all__ = [
     "AuditResult",
     "CodesMeta",
     "ComparisonMeta",
+    "DataCheck",
     "EvaluationMeta",
     "ExcludedImage",
     "FusedMeta",

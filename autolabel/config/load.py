@@ -110,6 +110,17 @@ def _value(text: str) -> Any:
     return table["value"] if len(table) == 1 else text.strip()  # after a line break there may be a second setting
 
 
+def toml_string(text: str) -> str:
+    """A TOML basic string: a JSON one, except for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_literal(text: str) -> str:
+    """The value of a `--set` as TOML, for a line of an experiment file."""
+    value = _value(text)
+    return toml_string(value) if isinstance(value, str) else text.strip()
+
+
 def _explain(error: ValidationError, where: object) -> ConfigError:
     problems = error.errors(include_url=False, include_input=True)
     # Unknown keys first: `nmae` explains why `name` is missing.

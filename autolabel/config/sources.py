@@ -9,6 +9,8 @@ from pydantic import Field
 
 from autolabel.config.base import Config, Fraction, NonNegativeInt, PositiveInt
 
+Doubt = Literal["binary_masks", "shifted_ids", "mostly_ignored", "void_class", "smoothed_masks"]
+
 
 class SourceConfig(Config):
     """Settings of every data source."""
@@ -21,6 +23,8 @@ class SourceConfig(Config):
     # Pixels that masks are drawn on where an image has an EXIF orientation: "shown", as viewers turn it, or "stored".
     # By default the sizes decide; where they cannot, the run ends and asks.
     mask_orientation: Literal["shown", "stored"] | None = None
+    # Doubtful findings of `autolabel check-data` that are right for this data; others end a run.
+    confirmed: tuple[Doubt, ...] = ()
 
 
 class SyntheticConfig(SourceConfig):

@@ -1,23 +1,31 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-`plan` lists the source and `fingerprint` identifies its content for the stage key; neither opens an image. `build` then
-reads every file once. An image with an unusable file is quarantined with the reason; more than `max_bad` of them end
-the build.
+`plan` lists the source and `fingerprint` identifies its content for the stage key; neither opens an image. `scan` then
+reads every file once and says what it sees. `build` also ends with an error for findings that nobody confirmed, and for
+more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from autolabel.config.sources import Data, SyntheticConfig
-from autolabel.data.scan import ScannedImage, ScanRules, scan_image
+from autolabel.data.decode import decode_image
+from autolabel.data.findings import Finding, findings, raise_findings
+from autolabel.data.loaders import label_from
+from autolabel.data.scan import ScannedImage, ScanRules, mask_table, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
 from autolabel.data.sources.base import SourceImage, SourceListing
+from autolabel.data.survey import Survey
 from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
@@ -38,6 +46,7 @@ PLANS: dict[str, Callable[[Any], SourceListing]] = {
 }
 _RENDERED = 2  # increases when the same settings render other bytes
 _WRITE_BATCH = 64  # images whose rendered files are written at once
+_SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
 
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
@@ -48,11 +57,25 @@ UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the imag
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel."""
+    """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel.
 
-    manifest: Manifest
+    `causes` are the reasons of quarantined images without names and numbers. Synthetic scenes have no findings.
+    """
+
+    listing: SourceListing
+    rows: tuple[_Rows, ...]
     quarantined: UnreadableItem
-    excluded: Reasons
+    causes: tuple[str, ...]
+    survey: Survey
+    findings: tuple[Finding, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        return _manifest(self.listing, self.rows)
+
+    @property
+    def excluded(self) -> Reasons:
+        return self.listing.excluded
 
 
 @dataclass(frozen=True)
@@ -87,32 +110,70 @@ def build(
     quiet: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> ScanResult:
+    """As `scan`. Raises DataError for a finding that is wrong or not confirmed, and for more than `settings.max_bad`
+    unusable images."""
+    found = scan(
+        settings, write_many=write_many, jobs=jobs, quiet=quiet, check=check, give_up=settings.max_bad + _SHOWN
+    )
+    raise_findings([finding for finding in found.findings if finding.level == "error"])
+    _check_bad(found, settings.max_bad)
+    raise_findings(found.findings)
+    return found
+
+
+def scan(
+    settings: Data,
+    *,
+    write_many: WriteMany = lambda files: None,
+    jobs: int = 0,
+    quiet: bool = False,
+    check: Callable[[], None] = lambda: None,
+    give_up: int | None = None,
+    labelled_only: int | None = None,
+) -> ScanResult:
     """Open every file of the source and describe it.
 
     `write_many` gets the files that the manifest artefact itself holds (rendered scenes and converted masks, root
     "data") as (name, bytes), in batches. `jobs` threads work at once, 0 = one per usable core; an outer
     `joblib.parallel_config` may choose another back-end. `check` is called after every image and may raise to end the
-    build. Raises DataError if more than `settings.max_bad` images cannot be used.
+    scan. It ends early at more than `give_up` unusable images. With `labelled_only`, so many images with labels,
+    spread over the source, are opened instead of all.
     """
     from joblib import Parallel, delayed
 
     listing = plan(settings)
-    work = list(_tasks(settings, listing))
+    work = list(_tasks(settings, listing, labelled_only))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
-    good: list[_Rows] = []
-    bad: list[tuple[str, str, str]] = []
+    outcomes: list[_Outcome] = []
+    num_bad = 0
     with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
-            if outcome.scanned.rows is None:
-                bad.append((outcome.image.id, outcome.image.path, outcome.scanned.reason))
-            else:
-                good.append(outcome.scanned.rows)
+            outcomes.append(replace(outcome, files={}))
+            num_bad += outcome.scanned.rows is None
             bar.update()
             check()
-            if len(bad) > settings.max_bad + _SHOWN:
+            if give_up is not None and num_bad > give_up:
                 break
-    _check_bad(bad, settings.max_bad)
-    return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded)
+    return _result(settings, listing, outcomes)
+
+
+def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]) -> ScanResult:
+    facts = [mask for outcome in outcomes for mask in outcome.scanned.masks]
+    rules = listing.masks
+    survey = Survey.of(
+        facts, listing.classes, mask_table(listing.classes, rules), "ids" if rules is None else rules.values
+    )
+    images = [(outcome.image.path, outcome.image.split, outcome.scanned.thumbnail) for outcome in outcomes]
+    synthetic = isinstance(settings, SyntheticConfig)
+    bad = [outcome for outcome in outcomes if outcome.scanned.rows is None]
+    return ScanResult(
+        listing=listing,
+        rows=tuple(outcome.scanned.rows for outcome in outcomes if outcome.scanned.rows is not None),
+        quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
+        causes=tuple(x.scanned.cause for x in bad),
+        survey=survey,
+        findings=() if synthetic else tuple(findings(survey, images, settings.confirmed)),
+    )
 
 
 def any_readable(settings: Data, ids: Set[str]) -> bool:
@@ -122,6 +183,19 @@ def any_readable(settings: Data, ids: Set[str]) -> bool:
     return any(_open(image, listing.root, rules, "").scanned.rows for image in listing.images if image.id in ids)
 
 
+def read_pair(
+    settings: Data, listing: SourceListing, image: SourceImage
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The pixels of an image and the train ids of its first label, as training reads them. Raises DataError."""
+    scanned = scan_image(image, partial(_read, listing.root), _rules(settings, listing), "label.png")
+    if scanned.rows is None:
+        raise DataError(image.path, scanned.reason)
+    row = scanned.rows[1][0]
+    data = scanned.files[row.path] if row.path in scanned.files else _read(listing.root, row.path)
+    pixels = decode_image(_read(listing.root, image.path), where=image.path, max_pixels=settings.max_pixels)
+    return pixels, label_from(data, row, listing.classes)
+
+
 def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     root = "data" if isinstance(settings, SyntheticConfig) else "source"
     return ScanRules(
@@ -129,14 +203,18 @@ def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     )
 
 
-def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, listing)
     if isinstance(settings, SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
         names = safe_names((image.id for image in listing.images), ".png")
-        for image in listing.images:
+        images: Sequence[SourceImage] = listing.images
+        if labelled_only is not None:
+            labelled = [image for image in images if image.labels]
+            images = labelled[:: max(1, -(-len(labelled) // labelled_only))]
+        for image in images:
             yield partial(_open, image, listing.root, rules, names[image.id])
 
 
@@ -167,15 +245,21 @@ def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Ou
         write_many(files.items())
 
 
-def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
-    if len(bad) > limit:
-        first = " | ".join(reason for *_, reason in bad[:3])
-        more = " or more" if len(bad) > limit + _SHOWN else ""
-        what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
-        raise DataError("manifest", what, "repair them or raise data.max_bad")
+def _check_bad(found: ScanResult, limit: int) -> None:
+    bad, causes = found.quarantined, Counter(found.causes)
+    if len(bad) <= limit:
+        return
+    first = " | ".join(reason for *_, reason in bad[:3])
+    more = " or more" if len(bad) > limit + _SHOWN else ""
+    what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
+    remedy = "repair them or raise data.max_bad"
+    (_, most), *_ = causes.most_common(1)
+    if most >= _SYSTEMATIC and 2 * most > len(bad) + len(found.rows):  # no use to leave them out
+        remedy = "most images have this fault: correct the data or the settings"
+    raise DataError("manifest", what, remedy)
 
 
-def _manifest(listing: SourceListing, rows: list[_Rows]) -> Manifest:
+def _manifest(listing: SourceListing, rows: Sequence[_Rows]) -> Manifest:
     from autolabel.data.manifest import Manifest
 
     return Manifest(listing.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

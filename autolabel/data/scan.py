@@ -143,14 +143,18 @@ def _in_place(image: TurnedImage, rules: ScanRules) -> bool:
     return image.orientation == 1 and (rules.masks is None or rules.masks.in_place)
 
 
+def mask_table(classes: ClassSet, rules: MaskRules | None) -> Mapping[int, int]:
+    """The train id of each value in masks, 255 for "no class"."""
+    if rules is not None:
+        return rules.table
+    return dict(zip(classes.ids, range(classes.num_classes), strict=True)) | dict.fromkeys(classes.ignored_ids, IGNORE)
+
+
 def _table(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
-    if rules.masks is not None:
-        return rules.masks.table
-    classes = rules.classes
-    train_ids = range(classes.num_classes)
-    if label.encoding == "train_ids":
-        return dict(zip(train_ids, train_ids, strict=True)) | {IGNORE: IGNORE}
-    return dict(zip(classes.ids, train_ids, strict=True)) | dict.fromkeys(classes.ignored_ids, IGNORE)
+    if label.encoding != "train_ids":
+        return mask_table(rules.classes, rules.masks)
+    train_ids = range(rules.classes.num_classes)
+    return dict(zip(train_ids, train_ids, strict=True)) | {IGNORE: IGNORE}
 
 
 def _facts(image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage) -> MaskFacts:

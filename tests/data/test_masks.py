@@ -269,9 +269,8 @@ def test_train_ids_against_a_loop(
 
 def test_unknown_colours_are_named(tmp_path: Path) -> None:
     classes = 'names = ["a"]\npalette = [[0, 0, 0]]'
-    with pytest.raises(
-        DataError, match=r"colour \(128, 64, 128\), \(255, 0, 0\).* \(first at row 0, column 1\) is not in"
-    ):
+    wanted = r"no class has: colour \(128, 64, 128\), colour \(255, 0, 0\); .* ignored_colours"
+    with pytest.raises(DataError, match=wanted):
         made(tmp_path, classes, encoded(painted(ids(0, 1, 2))), mask_values="colours")
 
 

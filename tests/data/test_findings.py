@@ -213,7 +213,7 @@ def test_classes_without_a_pixel_are_named(tmp_path: Path) -> None:
     assert str(found.findings[0]) == "no mask has a pixel of: tram, boat"
 
 
-@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 60}), ("PNG", {}), ("WEBP", {"quality": 50})])
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 60}), ("PNG", {}), ("WEBP", {"quality": 80})])
 def test_near_duplicates_across_the_splits(tmp_path: Path, kind: str, options: dict) -> None:
     """The same photograph in another format, half the size and a little darker."""
     put(tmp_path / "classes.toml", b'names = ["x"]')

@@ -64,7 +64,6 @@ class MaskFacts:
     split: str
     values: tuple[int, ...]
     pixels: tuple[int, ...]
-    num_values: int
     num_smoothed: int  # values that only stand between a lower and a higher neighbour
     size: tuple[int, int]  # height and width
     image_size: tuple[int, int]
@@ -166,7 +165,6 @@ def _facts(image: SourceImage, label: SourceLabel, values: Values, found: Histog
         split=image.split,
         values=tuple(found.values[order].tolist()),
         pixels=tuple(found.pixels[order].tolist()),
-        num_values=len(found.values),
         num_smoothed=num_smoothed(values, found),
         size=(values.shape[0], values.shape[1]),
         image_size=(height, width),

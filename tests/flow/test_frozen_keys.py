@@ -28,7 +28,7 @@ ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.
 FROZEN: dict[str, tuple[Config, str]] = {
     "manifest": (
         sources.SyntheticConfig(source="synthetic"),
-        "b6e8bdcc6fd778e8ef3233fd18ddf3b558e290e9fc51c9b508d362734da58bb1",
+        "c34a943d287f8d38f534c6f3cdcf5b99ef757a0f2da4469509ab15cef84c0622",
     ),
     "teacher": (networks.TeacherConfig(), "8632264c2794cf513f3346441c16ea93791544913f634f0b7e0815f5d134c1c5"),
     "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
@@ -45,19 +45,19 @@ FROZEN: dict[str, tuple[Config, str]] = {
 SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
     "camvid": (
         sources.CamVidConfig(source="camvid", root=Path("data")),
-        "a91863e52b7440bc38632d2439d0bf6191d2b3e0ada3e3d4533c6bafe87cc498",
+        "9289360c908d7a09fa5fe9fefc49c47fe171551336c05695a50554a17a14789c",
     ),
     "cityscapes": (
         sources.CityscapesConfig(source="cityscapes", root=Path("data")),
-        "e528131c75fe97b0abac2cbd6ff1e09f9a07b8e0cd84daa76acb326531dccb0d",
+        "57c2fedaf4a8584f469903a5d69cf9094a30924e485102faa4d7853a2ca459fc",
     ),
     "mapillary": (
         sources.MapillaryConfig(source="mapillary", root=Path("data")),
-        "1deb58bf7a200ffc30f2f78bd61acb9ae7230498a0acf2253be4df3f90e62932",
+        "fbb724db2224f1e3e1920dc99bc0c8fb2e8561d38d60f8b994d9255b737caad9",
     ),
     "folder": (
         sources.FolderConfig(source="folder", root=Path("data")),
-        "d7ae62e2b05002dae55a4432778a70bacf006a80a590ba8e1b54a83dc4fc5090",
+        "89ec5aa2ba5e365d6686a324a35bf83b6d19136dbe438355df24333832c02ccc",
     ),
 }
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
@@ -107,7 +107,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.write_text('names = ["road", "car"]\n')
     check(
         document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
-        "54e7c0d5e44ec336e88bf828fb8d0abeb5c39cdf8598a3415a297b8657bdbd83",
+        "bf1d504475e027110cbf00cca01e09449ee15b3c2abc8821406e20c1391cfd58",
     )
 
 

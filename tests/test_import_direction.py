@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "autolabel"
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"recommend"},
     {"flow", "stages"},
     {"training", "inference", "report", "export"},
     {"artifacts"},

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import check_data, cost, cut, export, import_weights, predict, run, setup, status
+from autolabel.cli import check_data, cost, cut, export, import_weights, init, predict, run, setup, status
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
@@ -101,7 +101,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, check_data, run, status, predict, cut, import_weights, export, cost):
+for family in (setup, init, check_data, run, status, predict, cut, import_weights, export, cost):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -136,8 +136,8 @@ def scan(
     `write_many` gets the files that the manifest artefact itself holds (rendered scenes and converted masks, root
     "data") as (name, bytes), in batches. `jobs` threads work at once, 0 = one per usable core; an outer
     `joblib.parallel_config` may choose another back-end. `check` is called after every image and may raise to end the
-    scan. It ends early at more than `give_up` unusable images. With `labelled_only`, so many images with labels,
-    spread over the source, are opened instead of all.
+    scan. It ends early at more than `give_up` unusable images. With `labelled_only`, a sample of about so many
+    images with labels is opened instead of all.
     """
     from joblib import Parallel, delayed
 
@@ -212,10 +212,20 @@ def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) ->
         names = safe_names((image.id for image in listing.images), ".png")
         images: Sequence[SourceImage] = listing.images
         if labelled_only is not None:
-            labelled = [image for image in images if image.labels]
-            images = labelled[:: max(1, -(-len(labelled) // labelled_only))]
+            images = _sample(images, labelled_only)
         for image in images:
             yield partial(_open, image, listing.root, rules, names[image.id])
+
+
+def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:
+    """Up to `count` images with fine labels and a quarter as many with other labels, spread over the source."""
+    fine = [image for image in images if any(label.role == "fine" for label in image.labels)]
+    others = [image for image in images if image.labels and not any(label.role == "fine" for label in image.labels)]
+    return [
+        image
+        for group, most in ((fine, count), (others, count // 4))
+        for image in group[:: max(1, -(-len(group) // most))]
+    ]
 
 
 def _open(image: SourceImage, root: Path, rules: ScanRules, name: str) -> _Outcome:

@@ -1,0 +1,98 @@
+"""Choose trunk, crop, scales, steps and label policy from the facts. docs/proof.md measures these choices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from autolabel.errors import ConfigError
+from autolabel.recommend.facts import DataFacts, MachineFacts
+from autolabel.recommend.timing import Timing
+
+CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
+FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
+NUM_EPOCHS = 10
+SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
+WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """Choices for an experiment, as the template of the file reads them."""
+
+    trunk: str
+    fusion: str
+    crop: tuple[int, int]
+    batch: int
+    steps: int  # of teacher and student each
+    train_scale: tuple[float, float]
+    scales: tuple[float, ...]
+    precision: str
+    has_coarse: bool
+    threads: int
+    minutes: float | None = None  # the budget that `steps` fits
+
+    @property
+    def epoch_images(self) -> int:
+        return max(self.batch, math.ceil(self.steps * self.batch / NUM_EPOCHS))
+
+    @property
+    def epochs(self) -> int:
+        return max(1, round(self.steps * self.batch / self.epoch_images))
+
+
+def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
+    """Choices without a time budget."""
+    on_gpu = machine.device == "cuda"
+    train_scale, scales = _scales(max(data.size))
+    return Recommendation(
+        trunk="efficientnet_lite2" if on_gpu else "efficientnet_lite0",
+        fusion="hierarchical",
+        crop=_crop(data.size, area=512 * 512 if on_gpu else 192 * 256),
+        batch=16 if on_gpu and machine.gpu_bytes > 12e9 else 8 if on_gpu else 4,
+        steps=GPU_STEPS if on_gpu else CPU_STEPS,
+        train_scale=train_scale,
+        scales=scales,
+        precision="bf16" if on_gpu else "fp32",
+        has_coarse=data.num_coarse > 0,
+        threads=0 if on_gpu else 1,
+    )
+
+
+def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFacts) -> Recommendation:
+    """The choice with as many steps as the budget allows.
+
+    ConfigError: the budget is too small for a training at all.
+    """
+    fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
+    steps = int((minutes * 60 * SPARE - fixed) / (2 * timing.step))
+    if steps < FEWEST_STEPS:
+        least = math.ceil((fixed + 2 * FEWEST_STEPS * timing.step) / 60 / SPARE)
+        what = (
+            f"{minutes:g} minutes are too few: {data.num_to_label} images to label and {data.num_val} to evaluate take "
+            f"{fixed:.0f} s here, a training step {timing.step:.2f} s"
+        )
+        raise ConfigError("--minutes", what, f"give at least {least}")
+    return replace(choice, steps=min(steps, 4 * choice.steps), minutes=minutes)
+
+
+def _crop(size: tuple[int, int], *, area: int) -> tuple[int, int]:
+    """A crop of about `area` pixels in the shape of the images, its sides multiples of 32."""
+    height, width = size
+    aspect = min(2.0, max(0.5, width / height))
+    rows = math.sqrt(area / aspect)
+    return _multiple(rows), _multiple(rows * aspect)
+
+
+def _multiple(length: float) -> int:
+    return max(64, 32 * round(length / 32))
+
+
+def _scales(longer_side: int) -> tuple[tuple[float, float], tuple[float, ...]]:
+    """Range of the training scale, and the scales of labelling, which include 1.0."""
+    fit = min(2.0, max(0.25, WORKING_SIDE / longer_side))
+    if fit > 4 / 3:  # small images: enlarged ones show more
+        return (round(0.54 * fit, 2), round(1.25 * fit, 2)), (1.0, round(fit, 2))
+    if fit >= 3 / 4:
+        return (0.54, 1.5), (0.75, 1.0, 1.5)
+    return (round(max(0.25, 0.75 * fit), 2), 1.25), (0.5, 1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autolabel.classes import ClassSet
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.config.sources import FolderConfig
 from autolabel.data.build import build, plan
 from autolabel.data.decode import decode_label

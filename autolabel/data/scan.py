@@ -57,7 +57,7 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """The content of a mask, whether it can be used or not. `values` are the most frequent ones."""
+    """The content of a mask, usable or not. `values` are the most frequent ones, in the values that most masks have."""
 
     path: str
     role: str
@@ -99,7 +99,7 @@ def scan_image(image: SourceImage, read: Callable[[str], bytes], rules: ScanRule
             source = read(label.path)
             mask = _read(label, source, rules)
             found = histogram(mask.values)
-            facts.append(_facts(image, label, mask.values, found, decoded))
+            facts.append(_facts(image, label, mask.values, found, decoded, rules))
             train_ids = _train_ids(image, label, mask, found, decoded, rules)
             if mask.encoding is not None and _in_place(label, decoded, rules):
                 file = _File(label.path, rules.root, mask.encoding, source)
@@ -158,14 +158,25 @@ def _table(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
     return dict(zip(values, range(rules.classes.num_classes), strict=True)) | dict.fromkeys(ignored, IGNORE)
 
 
-def _facts(image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage) -> MaskFacts:
+def _shown(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
+    """Value in a mask with values of its own -> the value that other masks have for the same class."""
+    if encoded_values(label.encoding) is None and label.encoding != "train_ids":
+        return {}
+    usual = {train_id: value for value, train_id in reversed(mask_table(rules.classes, rules.masks).items())}
+    return {value: usual[train_id] for value, train_id in _table(label, rules).items() if train_id in usual}
+
+
+def _facts(
+    image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage, rules: ScanRules
+) -> MaskFacts:
     order = np.argsort(-found.pixels, kind="stable")[:_MOST]
     height, width = decoded.pixels.shape[:2]
+    shown = _shown(label, rules)
     return MaskFacts(
         path=label.path,
         role=label.role,
         split=image.split,
-        values=tuple(found.values[order].tolist()),
+        values=tuple(shown.get(value, value) for value in found.values[order].tolist()),
         pixels=tuple(found.pixels[order].tolist()),
         num_smoothed=num_smoothed(values, found),
         size=(values.shape[0], values.shape[1]),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autolabel.cli.init_data import look_at
 from PIL import Image
 
 from autolabel.config.load import load_experiment, parse_experiment
@@ -16,6 +15,7 @@ from autolabel.config.sources import FolderConfig
 from autolabel.errors import ConfigError
 from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, recommend
 from autolabel.recommend.choose import FEWEST_STEPS, within
+from autolabel.recommend.data_settings import look_at
 from tests.cli.test_init import call
 
 LAPTOP, GPU = MachineFacts("cpu", 4), MachineFacts("cuda", 16, 80 * 2**30)

@@ -31,7 +31,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
         "c34a943d287f8d38f534c6f3cdcf5b99ef757a0f2da4469509ab15cef84c0622",
     ),
     "teacher": (networks.TeacherConfig(), "c6269f659f37305fdb9f26ea40b97921dbe7d3ee22cedd1a7f1470dd224aebd7"),
-    "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
+    "infer": (schema.InferConfig(), "6e228527ab585ebac61577f411ba924f0618875ac8157a35bda1dea23001f8b7"),
     "label": (schema.LabelConfig(), "f1a6d8616b3e8522d8264aa4c3e87048247cdc53827669ce3e5db0c9b4151a02"),
     "audit": (Config(), "4d8af0e86fa7cb5d4b572ad4849cd6ca8d77db95d771b3168b4904f857f3359a"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
@@ -108,7 +108,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.write_text('names = ["road", "car"]\n')
     check(
         document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
-        "bf1d504475e027110cbf00cca01e09449ee15b3c2abc8821406e20c1391cfd58",
+        "1a936b6ba71537d0566b93f1daa073608d15114143ce5a291f5347fe32290f44",
     )
 
 

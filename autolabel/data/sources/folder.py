@@ -140,9 +140,6 @@ def _masks(
     masks = by_key((path for path in paths if path not in of_sets), names, place)
     _refuse_lossy(place, masks.values())
     pairs, alone = pair(images, masks, names, place)
-    if (place / FOLDER / CLASSES).is_file():
-        remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
-        raise_if_any(map(_stem, alone), place, "masks without an image", remedy)
     if alone and len(alone) == len(masks):
         example = next(iter(images.values()), "none")
         what = f"no mask fits an image: {first_three(sorted(alone))}; the first image is {example}"
@@ -151,7 +148,10 @@ def _masks(
         map(_stem, alone), place, "masks without an image", "a mask is named as its image, or set data.mask_name"
     )
     by_id = {_stem(path): path for path in images.values()}
-    raise_if_any(set(stated) - set(by_id), place, "masks without an image", f"correct {TABLE}, or remove them")
+    remedy = f"correct {TABLE}, or remove them"
+    if (place / FOLDER / CLASSES).is_file():
+        remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
+    raise_if_any(set(stated) - set(by_id), place, "masks without an image", remedy)
     twice = {name for name in stated if by_id[name] in pairs}
     raise_if_any(twice, place, "images that two masks claim", "keep one mask of each")
     used = {*masks.values(), *of_sets, *(images.values() if folder == settings.images else ())}

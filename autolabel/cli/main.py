@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, cut, export, fetch, import_weights, init, predict, run, setup, status
+from autolabel.cli import cost, cut, export, fetch, import_weights, init, predict, run, setup, status, thresholds
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
@@ -101,7 +101,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost):
+for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, thresholds):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -16,7 +16,21 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, cut, export, fetch, import_weights, init, predict, run, setup, status, thresholds
+from autolabel.cli import (
+    cost,
+    cut,
+    diff,
+    export,
+    fetch,
+    import_weights,
+    init,
+    predict,
+    run,
+    setup,
+    status,
+    thresholds,
+    why,
+)
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
@@ -101,7 +115,7 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, thresholds):
+for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, thresholds, why, diff):
     for command in family.COMMANDS:
         cli.add_command(command)
 

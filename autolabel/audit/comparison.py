@@ -134,6 +134,13 @@ class LabelDiffResult(TypedDict):
     iou: dict[str, float | None]  # by class: pixels of the class in both over pixels of it in either
 
 
+class Flip(TypedDict):
+    before: str  # class, or "ignored"
+    after: str
+    pixels: int
+    share: float  # of the pixels of `before`
+
+
 class RoundChange(LabelDiffResult):
     """The change from one round of self-training to the next."""
 
@@ -157,6 +164,24 @@ class LabelDiff:
         old, new = (np.minimum(label, count - 1).astype(np.int64) for label in (before, after))
         self._matrix += np.bincount((old * count + new).ravel(), minlength=count**2).reshape(count, count)
         self._images += 1
+
+    def flips(self) -> list[Flip]:
+        """Pixels by pair of classes, "ignored" among them, that changed; most first, ties in class order."""
+        names = [*self._names, "ignored"]
+        moved = self._matrix.copy()
+        np.fill_diagonal(moved, 0)
+        pairs = [divmod(int(i), len(names)) for i in np.argsort(-moved, axis=None, kind="stable")]
+        before = self._matrix.sum(axis=1)
+        return [
+            Flip(
+                before=names[old],
+                after=names[new],
+                pixels=int(moved[old, new]),
+                share=float(moved[old, new] / before[old]),
+            )
+            for old, new in pairs
+            if moved[old, new]
+        ]
 
     def result(self) -> LabelDiffResult:
         matrix, both = self._matrix, self._matrix[:-1, :-1]

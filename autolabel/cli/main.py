@@ -17,9 +17,11 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    check_data,
     corrections,
     cost,
     cut,
+    diff,
     export,
     export_labels,
     fetch,
@@ -31,6 +33,8 @@ from autolabel.cli import (
     schema,
     setup,
     status,
+    thresholds,
+    why,
 )
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
@@ -133,15 +137,19 @@ def cli() -> None:
 for family in (
     setup,
     init,
+    check_data,
     run,
     status,
     predict,
     cut,
+    thresholds,
+    why,
+    diff,
+    fetch,
     import_weights,
     import_labels,
     export,
     export_labels,
-    fetch,
     corrections,
     cost,
     schema,

@@ -162,7 +162,7 @@ def _shown(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
     """Value in a mask with values of its own -> the value that other masks have for the same class."""
     if encoded_values(label.encoding) is None and label.encoding != "train_ids":
         return {}
-    usual = {train_id: value for value, train_id in reversed(mask_table(rules.classes, rules.masks).items())}
+    usual = {train_id: value for value, train_id in reversed([*mask_table(rules.classes, rules.masks).items()])}
     return {value: usual[train_id] for value, train_id in _table(label, rules).items() if train_id in usual}
 
 

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
 
-.PHONY: demo test quick test-timm overfit check bench proof kills soak clean
+.PHONY: demo test quick test-timm overfit check bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -35,7 +35,11 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/proof.py benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+
+# What only a GPU can tell (docs/gpu.md), under eight minutes on one H100; each result is printed as soon as it is there.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 # Every table of docs/proof.md, up to eight CPU hours, and it goes on where it was stopped: make proof CAMVID=PATH.
 # PROOF takes tables and options, as in PROOF='students --seeds 3'.

@@ -47,7 +47,9 @@ class SegformerDecoder(nn.Module):
         branches = list(head.linear_projections)
         fused = _folded(head.linear_fuse, head.batch_norm)
         parts = fused.weight.detach().flatten(1).split(fused.out_channels, dim=1)[::-1]  # the coarsest branch is first
-        self.projections = nn.ModuleList(nn.Linear(b.proj.in_features, fused.out_channels, bias=False) for b in branches)
+        self.projections = nn.ModuleList(
+            nn.Linear(b.proj.in_features, fused.out_channels, bias=False) for b in branches
+        )
         bias = fused.bias.detach().double()
         for projection, part, branch in zip(self.projections, parts, branches, strict=True):
             projection.weight = _constant((part.double() @ branch.proj.weight.double()).to(part.dtype))

@@ -8,7 +8,7 @@ TIMM_READY := $(TIMM)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm test-formats overfit check reference bench proof kills soak clean
+.PHONY: demo test quick test-timm test-formats overfit check reference bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -45,7 +45,11 @@ reference: $(READY)
 	$(BIN)/python docs/generate.py
 
 bench: $(READY)
-	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/proof.py benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+
+# What only a GPU can tell (docs/gpu.md), under eight minutes on one H100; each result is printed as soon as it is there.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 # Every table of docs/proof.md, up to eight CPU hours, and it goes on where it was stopped: make proof CAMVID=PATH.
 # PROOF takes tables and options, as in PROOF='students --seeds 3'.

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("fp32", "bf16")
 _LOWEST, _HIGHEST = 0.001, 0.999999  # of a threshold
-_EDGES = (
+# Finer than those of a run, whose codes are kept on disk.
+_EDGES = (*(round(0.05 * i, 2) for i in range(2, 20)), 0.98, 0.99, 0.995)
     *(round(0.05 * i, 2) for i in range(2, 20)),
     0.98,
     0.99,

@@ -8,7 +8,8 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {
+# In the repository -> on the site.
+PAGES = {"SECURITY.md": "SECURITY.md", "data_manifest/README.md": "data_manifest.md"}
     "SECURITY.md": "SECURITY.md",
     "data_manifest/README.md": "data_manifest.md",
 }  # in the repository -> on the site

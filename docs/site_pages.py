@@ -10,9 +10,6 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 # In the repository -> on the site.
 PAGES = {"SECURITY.md": "SECURITY.md", "data_manifest/README.md": "data_manifest.md"}
-    "SECURITY.md": "SECURITY.md",
-    "data_manifest/README.md": "data_manifest.md",
-}  # in the repository -> on the site
 
 
 def on_files(files: Any, config: Any) -> Any:

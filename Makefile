@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
+DOCS := .venv-docs
+DOCS_READY := $(DOCS)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm test-formats overfit check reference bench gpu proof kills soak clean
+.PHONY: demo test quick test-timm test-formats overfit check reference docs bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -43,6 +45,10 @@ check: $(READY)
 # The pages of docs/ that are made from the code: all settings, all commands.
 reference: $(READY)
 	$(BIN)/python docs/generate.py
+
+# The documentation site, in build/site; a broken link is an error.
+docs: $(DOCS_READY)
+	$(DOCS)/bin/mkdocs build --strict
 
 bench: $(READY)
 	for file in $(filter-out benchmarks/proof.py benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
@@ -80,5 +86,11 @@ $(FORMATS_READY): pyproject.toml constraints.txt
 	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1
 	touch $@
 
+# The site's pages are made from the sources alone: nothing of autolabel's own needs is installed.
+$(DOCS_READY): pyproject.toml constraints.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'mkdocs-material>=9.7' 'mkdocstrings-python>=2.0'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TIMM) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TIMM) $(DOCS) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

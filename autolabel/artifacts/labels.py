@@ -19,8 +19,10 @@ class LabelsMeta(TypedDict):
     bytes: int
     pixels: int
     ignored_share: float
-    threshold: float
-    class_thresholds: dict[str, float]
+    threshold: float | str  # as in the settings
+    class_thresholds: dict[str, float]  # as in the settings
+    threshold_on: str  # "network" or "calibrated"
+    thresholds: dict[str, float | None]  # by class: the bin edge in use; None: the class keeps no pixel
     coarse: str
     ids: str  # "train" or "dataset": the ids in the label files
 

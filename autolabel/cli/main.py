@@ -16,7 +16,21 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import cost, cut, export, import_weights, predict, run, setup, status
+from autolabel.cli import (
+    corrections,
+    cost,
+    cut,
+    export,
+    export_labels,
+    fetch,
+    import_labels,
+    import_weights,
+    init,
+    predict,
+    run,
+    setup,
+    status,
+)
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import limit_openmp_spin
 from autolabel.progress import print_err
@@ -115,7 +129,21 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, run, status, predict, cut, import_weights, export, cost):
+for family in (
+    setup,
+    init,
+    run,
+    status,
+    predict,
+    cut,
+    import_weights,
+    import_labels,
+    export,
+    export_labels,
+    fetch,
+    corrections,
+    cost,
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

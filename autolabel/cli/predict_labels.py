@@ -8,6 +8,7 @@ from autolabel.errors import ConfigError, DataError
 from autolabel.labels.label_set import (
     CLASSES,
     FOLDER,
+    LEGEND,
     TABLE,
     LabelSummary,
     Statement,
@@ -53,6 +54,8 @@ class LabelFolder:
 
 
 def _earlier_table(folder: Path, statement: Statement) -> bytes | None:
+    if not (folder / CLASSES).exists():
+        _check_free(folder.parent)
     if not folder.exists():
         return None
     if not folder.is_dir():
@@ -68,3 +71,10 @@ def _earlier_table(folder: Path, statement: Statement) -> bytes | None:
     table = read_user_file(folder / TABLE, DataError, _NEW)
     images_of_labels(table, folder / TABLE)
     return table
+
+
+def _check_free(out: Path) -> None:
+    """The legend of a new label set must not replace another file."""
+    for name in (CLASSES, LEGEND):
+        if (out / name).exists():
+            raise ConfigError(out / name, "would be replaced by the legend of the labels", _NEW)

@@ -1,9 +1,7 @@
-"""Commands to begin with: `demo`, `init`, `doctor`."""
+"""Commands to begin with: `demo` and `doctor`."""
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
 import click
@@ -20,11 +18,9 @@ from autolabel.cli.options import (
     work_option,
 )
 from autolabel.cli.run import run_project
-from autolabel.config.load import is_utf8, parse_experiment
-from autolabel.config.sources import Data
+from autolabel.config.load import parse_experiment
 from autolabel.errors import ConfigError
 from autolabel.resources import resource
-from autolabel.store import write_file
 
 
 @click.command()
@@ -37,50 +33,6 @@ def demo(work: Path | None, overrides: tuple[str, ...], as_json: bool, how: RunO
     raw = resource("configs", "demo.toml")
     experiment = parse_experiment(raw, where="demo.toml", base=Path(), overrides=overrides)
     run_project(load_project(experiment, work), how, until=None, as_json=as_json)
-
-
-@click.command()
-@click.option(
-    "--source",
-    type=click.Choice(["folder", "camvid", "cityscapes", "mapillary"]),
-    required=True,
-    help="How the data is laid out.",
-)
-@click.option("--root", type=click.Path(path_type=Path), required=True, help="Where the data lies.")
-@click.option("--out", type=click.Path(path_type=Path), help="The file to write; default: NAME.toml here.")
-@click.option("--name", help="The experiment's name; default: the data folder's.")
-def init(source: str, root: Path, out: Path | None, name: str | None) -> None:
-    """Write an experiment file for your data, after checking it against the data."""
-    if not root.is_dir():
-        raise ConfigError(root, "is not a folder", "name the folder of your data with --root")
-    if not is_utf8(f"{root.resolve()} {name}"):
-        raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip(".-_")[:64] or source
-    target = out or Path(f"{name}.toml")
-    if target.exists():
-        raise ConfigError(target, "exists already", "give another name with --out, or delete it")
-    text = resource("configs", f"{source}.toml").decode()
-    for key, value in (("name", name), ("root", str(root.resolve()))):
-        quoted = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # a TOML basic string, except for DEL
-        line = f"{key} = {quoted}"
-        text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
-    experiment = parse_experiment(text.encode(), where=target, base=target.parent)
-    counts = _look(experiment.data)
-    write_file(target.absolute(), text.encode())
-    echo(f"wrote {target}: {counts}")
-    echo(f"next: autolabel run {target}")
-
-
-def _look(data: Data) -> str:
-    """List the source without decoding: missing folders and labels show here, not after an hour."""
-    from autolabel.data.build import plan
-
-    found = plan(data)
-    layers: dict[str, int] = {}
-    for label in (label for image in found.images for label in image.labels):
-        layers[label.role] = layers.get(label.role, 0) + 1
-    parts = [f"{len(found.images)} images"] + [f"{count} {role} labels" for role, count in layers.items()]
-    return ", ".join(parts)
 
 
 @click.command()
@@ -103,4 +55,4 @@ def doctor(work: Path | None, as_json: bool) -> None:
         raise ConfigError(failed[0].name, failed[0].found, failed[0].remedy)
 
 
-COMMANDS = [demo, init, doctor]
+COMMANDS = [demo, doctor]

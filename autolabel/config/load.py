@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from autolabel.config.networks import HUB
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
@@ -60,7 +61,7 @@ def _anchor_paths(document: dict[str, Any], base: Path) -> None:
 
 def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
     """The absolute path. A keyword stays as it is, and so does a hub id that is not also the name of a folder."""
-    if setting[-1] == "weights" and value in _WEIGHTS_KEYWORDS:
+    if setting[-1] == "weights" and (value in _WEIGHTS_KEYWORDS or value.startswith(HUB)):
         return value
     path = _anchored(value, base, ".".join(setting))
     return value if setting in _FOLDERS_OR_IDS and not Path(path).is_dir() else path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,7 +22,20 @@ def _random_is_none(weights: object) -> object:
     return None if weights == "random" else weights
 
 
-InitialWeights = Annotated[Literal["imagenet"] | Path | None, BeforeValidator(_random_is_none)]
+HUB = "hf:"  # begins a hub id, which is no path
+
+
+def _check_hub_id(weights: object) -> object:
+    if isinstance(weights, str) and weights.startswith(HUB) and not re.fullmatch(_HUB_ID, weights):
+        raise ValueError("weights of the hub are named hf:OWNER/NAME")
+    return weights
+
+
+_HUB_ID = rf"{HUB}[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?"
+HubId = Annotated[str, Field(pattern=f"^{_HUB_ID}$")]
+InitialWeights = Annotated[
+    Literal["imagenet"] | HubId | Path | None, BeforeValidator(_random_is_none), BeforeValidator(_check_hub_id)
+]
 
 
 class ModelConfig(Config):
@@ -72,14 +86,36 @@ def _check_phase_epochs(phases: tuple[PhaseConfig, ...], info: ValidationInfo) -
     return phases
 
 
+class FreezeConfig(Config):
+    """Parts of the trunk that keep their initial weights. Use it with pretrained weights only."""
+
+    stride: Literal[0, 2, 4, 8, 16] = 0  # The trunk's layers up to this stride are frozen; 0 = none.
+    norms: bool = False  # Batch norms of the trunk keep their statistics, scale and shift.
+    # Depthwise convolutions of the trunk keep their weights; the gradient of these is most of a step on a CPU.
+    depthwise: bool = False
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.stride or self.norms or self.depthwise)
+
+
+def _check_smoothing(smoothing: float, info: ValidationInfo) -> float:
+    if smoothing and info.data.get("loss") not in ("ce", None):
+        raise ValueError('label smoothing is for loss = "ce"')
+    return smoothing
+
+
+ClassWeightPower = Annotated[float, Field(ge=0, le=2)]
+
+
 class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
     model: ModelConfig = ModelConfig()
-    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`) or "random".
-    # The digest of the file enters the stage key, not its path.
+    # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`), "hf:OWNER/NAME"
+    # (a trunk that `autolabel fetch` brought) or "random". The digest of the file enters the stage key, not its path.
     weights: InitialWeights = None
-    # A Hugging Face model to start from: a folder, or a hub id in the local cache. It replaces `model`.
+    # A Hugging Face model to start from: a folder, or a hub id in the cache (`autolabel fetch`). It replaces `model`.
     huggingface: str | None = None
     # Class name of the Hugging Face model -> our class name, "" = none. Equal names need no entry.
     class_map: dict[str, str] = Field(default_factory=dict)
@@ -94,10 +130,25 @@ class TrainConfig(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # Weight decay.
     poly_power: Annotated[float, Field(ge=0)] = 2.0  # Power of the polynomial learning-rate decay.
     warmup: Fraction = 0.0  # Fraction of all steps over which the learning rate rises.
+    # Factor of the trunk's learning rate. Pretrained weights need smaller steps than a fresh head.
+    trunk_lr: Annotated[float, Field(gt=0)] = 1.0
+    clip_grad: Annotated[float, Field(ge=0)] = (
+        0.0  # Largest norm of a step's gradient; a longer one is scaled; 0 = off.
+    )
     loss: Literal["rmi", "bce", "ce"] = "rmi"  # The main loss.
+    # Power p of the class weights frequency^-p in the loss, at the first and the last step; 0 = equal weights. The
+    # frequencies are those of the fine labels.
+    class_weights: tuple[ClassWeightPower, ClassWeightPower] = (0.0, 0.0)
+    label_smoothing: Annotated[float, Field(ge=0, lt=1), AfterValidator(_check_smoothing)] = (
+        0.0  # Only for loss = "ce".
+    )
+    # The loss leaves out pixels whose class already has this probability (hard example mining); 1 = off.
+    hard_below: Annotated[float, Field(gt=0, le=1)] = 1.0
     aux_weight: Annotated[float, Field(ge=0)] = 0.4  # Weight of the auxiliary head's loss.
     scale_weight: Annotated[float, Field(ge=0)] = 0.05  # Weight of the loss of each single scale.
     decay_norms: bool = False  # Weight decay also applies to biases and to the scale and shift of norms, as published.
+    # Fraction of an epoch that comes from finely labelled images; by default all images are drawn alike.
+    fine_share: Fraction | None = None
     class_uniform: Fraction = 0.5  # Fraction of an epoch that is drawn uniformly over the classes.
     # Classes that are drawn class-uniformly from coarse and auto labels too; all classes by default.
     uniform_classes: tuple[str, ...] | None = None
@@ -108,10 +159,13 @@ class TrainConfig(Config):
     precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"  # Number format of training; fp64 is slow, for checks.
     # Batch norm keeps the statistics of the initial weights; its scale and shift still train.
     freeze_norms: bool = False
+    freeze: FreezeConfig = FreezeConfig()
     sync_norms: bool = True  # Batch norm computes its statistics over all processes, on GPUs only.
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # Decay of the exponential moving average of the weights; 0 = off.
     validate_every: NonNegativeInt = 0  # Number of epochs between validations; 0 = only at the end.
     validate_images: PositiveInt | None = None  # Number of validation images; all by default.
+    keep_best: bool = False  # The weights with the best validation mIoU are kept, instead of the last ones.
+    patience: NonNegativeInt = 0  # Training stops after this many validations without a better mIoU; 0 = never.
     checkpoint_every: PositiveInt = 100  # Number of steps between checkpoints.
     max_nan: PositiveInt = 10  # Training stops after this many non-finite losses in a row.
 

@@ -5,6 +5,8 @@ that shows it; the crop is centred on the centroid of the class in this tile. Ra
 roads are. The reference recipe does the same for half of an epoch with tiles of 1024 px, but pools the tiles of all
 images, so that an image with two tiles of a class comes twice as often.
 
+With `fine_share` the finely labelled images make up that fraction of each epoch, however few they are.
+
 The counts in the manifest say which images show a class; the tile is chosen when the label is read for cropping. So
 a training starts, and resumes, without reading all labels first.
 
@@ -16,9 +18,9 @@ fine labels only (Tao et al., arXiv 2005.10821, train on coarse and auto labels 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -59,10 +61,9 @@ def class_centroid(label: np.ndarray, class_id: int, *, tile: int, position: flo
 
 
 @dataclass(frozen=True)
-class SamplingPhase:
-    """A number of epochs and the images that they draw from."""
+class SamplingGroup:
+    """Images that make up a fraction of an epoch."""
 
-    epochs: int
     images: Sequence[int]  # drawn evenly
     images_by_class: tuple[np.ndarray, ...]  # drawn class-uniformly: per class the images that show it
 
@@ -70,6 +71,22 @@ class SamplingPhase:
     def present(self) -> list[int]:
         """The classes that can be drawn."""
         return [class_id for class_id, images in enumerate(self.images_by_class) if len(images)]
+
+
+@dataclass(frozen=True)
+class SamplingPhase:
+    """A number of epochs and the images that they draw from: one group, or finely labelled images and all others."""
+
+    epochs: int
+    groups: tuple[SamplingGroup, ...]
+    first_share: float = 1.0  # fraction of an epoch that is drawn from the first group
+
+    def sizes(self, epoch_images: int) -> tuple[int, ...]:
+        """Number of draws per group in an epoch."""
+        if len(self.groups) == 1:
+            return (epoch_images,)
+        first = round(self.first_share * epoch_images)
+        return first, epoch_images - first
 
 
 @dataclass(frozen=True)
@@ -88,11 +105,13 @@ class EpochSampler:
     def items(self, epoch: int) -> list[SampleSpec]:
         number, first_epoch = self._phase_of(epoch)
         phase = self.phases[number]
-        num_even = self._num_even(phase)
         rng = np.random.default_rng([self.seed, Stream.EPOCH, epoch])
-        items = _class_items(rng, phase, self.epoch_images - num_even)
-        start = self._num_walked(number) + (epoch - first_epoch) * num_even
-        items += [SampleSpec(index) for index in self._walk(phase.images, start, num_even)]
+        items: list[SampleSpec] = []
+        for group, size in zip(phase.groups, phase.sizes(self.epoch_images), strict=True):
+            num_even = self._num_even(group, size)
+            items += _class_items(rng, group, size - num_even)
+            start = self._num_walked(group, number) + (epoch - first_epoch) * num_even
+            items += [SampleSpec(index) for index in self._walk(group.images, start, num_even)]
         return [items[i] for i in rng.permutation(len(items))]
 
     def _phase_of(self, epoch: int) -> tuple[int, int]:
@@ -104,14 +123,18 @@ class EpochSampler:
             first_epoch += phase.epochs
         return len(self.phases) - 1, first_epoch
 
-    def _num_even(self, phase: SamplingPhase) -> int:
-        return self.epoch_images - (round(self.class_uniform * self.epoch_images) if phase.present else 0)
+    def _num_even(self, group: SamplingGroup, size: int) -> int:
+        return size - (round(self.class_uniform * size) if group.present else 0)
 
-    def _num_walked(self, number: int) -> int:
-        """Number of even draws that earlier phases made from this phase's images."""
-        images = list(self.phases[number].images)
-        same = [phase for phase in self.phases[:number] if list(phase.images) == images]
-        return sum(phase.epochs * self._num_even(phase) for phase in same)
+    def _num_walked(self, group: SamplingGroup, number: int) -> int:
+        """Number of even draws that phases before phase `number` made from the images of a group."""
+        images = list(group.images)
+        return sum(
+            phase.epochs * self._num_even(earlier, size)
+            for phase in self.phases[:number]
+            for earlier, size in zip(phase.groups, phase.sizes(self.epoch_images), strict=True)
+            if list(earlier.images) == images
+        )
 
     def _walk(self, images: Sequence[int], start: int, count: int) -> list[int]:
         """Elements start .. start + count of the endless sequence of permutations of the images."""
@@ -122,11 +145,11 @@ class EpochSampler:
         return np.asarray(images)[np.concatenate(order)[offset : offset + count]].tolist() if count else []
 
 
-def _class_items(rng: np.random.Generator, phase: SamplingPhase, count: int) -> list[SampleSpec]:
+def _class_items(rng: np.random.Generator, group: SamplingGroup, count: int) -> list[SampleSpec]:
     items = []
     for class_position, image_position, tile_position in rng.random((count, 3)).tolist():
-        class_id = phase.present[int(class_position * len(phase.present))]
-        images = phase.images_by_class[class_id]
+        class_id = group.present[int(class_position * len(group.present))]
+        images = group.images_by_class[class_id]
         items.append(SampleSpec(int(images[int(image_position * len(images))]), class_id, tile_position))
     return items
 
@@ -154,15 +177,40 @@ def plan_phases(
     everything = PhaseConfig(layers=("fine", "auto", "coarse"), epochs=settings.epochs)
     phases = settings.phases or (everything,)
     num_fixed = sum(phase.epochs or 0 for phase in phases)
+    group = partial(
+        _group, images_by_class=images_by_class, layers=layers, chosen=settings.uniform_classes, names=names
+    )
     return tuple(
         SamplingPhase(
             epochs=phase.epochs or settings.epochs - num_fixed,
-            images=[index for index, layer in enumerate(layers) if layer in phase.layers],
-            images_by_class=_drawable(
-                images_by_class, layers, phase.uniform or phase.layers, settings.uniform_classes, names
-            ),
+            groups=tuple(group(phase, of) for of in _layers_of_groups(phase, settings, layers)),
+            first_share=1.0 if settings.fine_share is None else settings.fine_share,
         )
         for phase in phases
+    )
+
+
+def _layers_of_groups(phase: PhaseConfig, settings: TrainConfig, layers: Sequence[str]) -> list[Set[str]]:
+    """The label layers of each group: all in one, or fine and the rest where both exist and `fine_share` parts them."""
+    used = {layer for layer in phase.layers if layer in layers}
+    if settings.fine_share is None or "fine" not in used or used == {"fine"}:
+        return [{"fine", "auto", "coarse"}]
+    return [{"fine"}, {"auto", "coarse"}]
+
+
+def _group(
+    phase: PhaseConfig,
+    of: Set[str],
+    *,
+    images_by_class: tuple[np.ndarray, ...],
+    layers: Sequence[str],
+    chosen: Collection[str] | None,
+    names: Sequence[str],
+) -> SamplingGroup:
+    uniform = of & set(phase.uniform or phase.layers)
+    return SamplingGroup(
+        images=[index for index, layer in enumerate(layers) if layer in phase.layers and layer in of],
+        images_by_class=_drawable(images_by_class, layers, uniform, chosen, names),
     )
 
 

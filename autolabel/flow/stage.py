@@ -76,6 +76,8 @@ def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str =
     roots["data"] = inputs[data].data
     if "labels" in inputs:
         roots["labels"] = inputs["labels"].data
+    if "fused" in inputs:
+        roots["fused"] = inputs["fused"].data
     return roots
 
 

@@ -19,8 +19,9 @@ from autolabel.inference.decision import encode, encode_probabilities
 from autolabel.inference.fused_decision import encode_fused
 from autolabel.inference.multiscale import descending, forward_views
 from autolabel.inference.optimize import prepare
+from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.labels.codebook import Codebook
-from autolabel.models import Network, NetworkCard, SegmentationModel, normalise
+from autolabel.models import HuggingFaceModel, Network, NetworkCard, SegmentationModel, normalise
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -223,8 +224,10 @@ def _sum(maps: Iterable[Tensor]) -> Tensor:
 def code_predictor(
     model: Network, device: torch.device, dtype: torch.dtype = torch.float32, *, static: bool = False
 ) -> CodePredictor:
-    """The predictor for a network, in eval mode on the device. Our own networks become an optimized copy with
-    convolutions in `dtype`; with `static` on CUDA its passes are compiled and recorded."""
+    """The predictor for a network, in eval mode on the device: an optimized copy of our own networks and of those of
+    transformers. Our own have convolutions in `dtype`; with `static` on CUDA their passes are compiled and recorded."""
+    if isinstance(model, HuggingFaceModel):
+        return ProbabilityPredictor(prepare_huggingface(model, device))
     if not isinstance(model, SegmentationModel):
         return ProbabilityPredictor(model.to(device).eval())
     prepared = prepare(model, device, dtype)

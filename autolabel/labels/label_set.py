@@ -83,15 +83,13 @@ def describe(statement: Statement, rows: Iterable[LabelSummary]) -> dict[str, by
 
 def write_table(names: Sequence[str], rows: Iterable[LabelSummary]) -> bytes:
     """CSV in UTF-8: image, label, the fraction of pixels kept, their mean confidence, the fraction of each class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *(_CLASS + name for name in names)])
+    table: list[Sequence[str]] = [[*_COLUMNS, *(_CLASS + name for name in names)]]
     for row in rows:
         pixels, (*counts, ignored) = max(sum(row.counts), 1), row.counts
         fractions = [f"{count / pixels:.6f}" for count in (sum(row.counts) - ignored, *counts)]
         confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.6f}"
-        writer.writerow([row.image, row.label, fractions[0], confidence, *fractions[1:]])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        table.append([row.image, row.label, fractions[0], confidence, *fractions[1:]])
+    return _csv(table)
 
 
 def merge_tables(earlier: bytes, later: bytes, where: object) -> bytes:
@@ -99,9 +97,16 @@ def merge_tables(earlier: bytes, later: bytes, where: object) -> bytes:
     head, *rows = _rows(later, where)
     new = {row[1] for row in rows}
     kept = [row for row in _rows(earlier, where)[1:] if row[1] not in new]
+    return _csv([head, *kept, *rows])
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *kept, *rows])
-    return text.getvalue().encode()
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line).writerow(row)  # with its own "\r\n": only then does it quote a name that holds one of both
+        text.write(line.getvalue().removesuffix("\r\n") + "\n")
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def images_of_labels(table: bytes, where: object) -> dict[str, str]:

@@ -94,7 +94,7 @@ def rmi_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
     counts: LossNormalizer | None = None,
-    confidence: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """0.5 BCE + 0.5 RMI; BCE alone if a side is below 8 pixels, which is too small for one neighbourhood.
 
@@ -104,15 +104,15 @@ def rmi_loss(
 
     `logits` is (B, K, H, W), `labels` (B, H, W) integer. A pixel whose label is not a class is ignored: RMI sees label
     0 with the least probability there. `counts` is the normaliser of the whole batch, by default of these images.
-    `confidence` is (B, H, W) uint8 with 255 = 1; it weighs pixels in BCE only, because RMI is a statistic of regions.
+    `weights` (B, H, W) of the pixels count in BCE only, because RMI is a statistic of regions.
     """
-    counts = counts or loss_normalizer(labels, logits.shape[1], confidence)
+    counts = counts or loss_normalizer(labels, logits.shape[1], weights)
     if min(logits.shape[-2:]) < POOL * (RADIUS - 1):
-        return bce_loss(logits, labels, counts, confidence)
+        return bce_loss(logits, labels, counts, weights)
     with torch.autocast(logits.device.type, enabled=False):
         bce, rmi = _Sums.apply(logits, labels)  # type: ignore[no-untyped-call]  # torch's
-        if confidence is not None:  # a separate pass
-            bce = summed_bce(logits, labels, confidence)
+        if weights is not None:  # a separate pass
+            bce = summed_bce(logits, labels, weights)
         loss = BCE_WEIGHT * bce / (counts.valid + 1) + (1 - BCE_WEIGHT) * rmi / (WINDOW * counts.images)
         scalar: torch.Tensor = loss.to(loss_type(logits))
         return scalar

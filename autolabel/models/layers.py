@@ -25,6 +25,20 @@ class Conv(nn.Conv2d):
             nn.init.zeros_(self.bias)
 
 
+def conv_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """norm(conv(x)). In training, a frozen norm is folded into the weights: the same function in one pass less."""
+    if not torch.is_grad_enabled() or norm.training or norm.weight.requires_grad:
+        output: torch.Tensor = norm(conv(x))
+        return output
+    assert norm.running_mean is not None, norm
+    assert norm.running_var is not None, norm
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    bias = shift if conv.bias is None else shift + conv.bias * scale
+    folded: torch.Tensor = conv._conv_forward(x, conv.weight * scale[:, None, None, None], bias)
+    return folded
+
+
 class ConvNorm(nn.Module):
     """Convolution, batch norm (eps 1e-5, momentum 0.1) and, by default, ReLU."""
 
@@ -45,7 +59,7 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.norm(self.conv(x))
+        x = conv_norm(self.conv, self.norm, x)
         return torch.relu_(x) if self.relu else x
 
 

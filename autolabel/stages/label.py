@@ -18,6 +18,7 @@ from autolabel.artifacts import (
 from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
+from autolabel.stages.label_thresholds import choose_thresholds, fixed_thresholds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,34 +45,41 @@ class _LabelFile(TypedDict):
 
 def check(ahead: PreflightContext[LabelConfig]) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
-    from autolabel.labels.codebook import Codebook, thresholds_per_class
+    import numpy as np
+
+    from autolabel.labels.codebook import Codebook
     from autolabel.labels.png import require_codec
+    from autolabel.labels.threshold_rules import quantile_thresholds
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
     book = Codebook(len(names), ahead.input_settings("codes", InferConfig).edges)
-    book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
+    thresholds = fixed_thresholds(settings, names)
+    if settings.threshold_on == "calibrated":
+        ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
+    else:
+        book.lut(thresholds)
+    if settings.threshold == "quantile":
+        quantile_thresholds(np.zeros((len(names), book.bins), int), book.edges, 0.5, settings.quantile_range)
     require_codec(settings.codec)
     require_backend(ahead.runtime.backend)
 
 
 def run(ctx: Context[LabelConfig]) -> StageResult:
     """Threshold every shard of images to label; one journal row per shard, so a killed run goes on where it was."""
-    from autolabel.labels.codebook import thresholds_per_class
     from autolabel.labels.label_set import FOLDER
     from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
     from autolabel.store import mirror_names
 
     manifest, index = read_manifest(ctx.inputs["data"]), read_shard_index(ctx.inputs["codes"])
-    thresholds = thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds)
-    lut = index.book.lut(thresholds)
+    thresholds = choose_thresholds(ctx, manifest, index)
     shards = index.of_split("train")
     names = mirror_names({image_id: image_id for shard in shards for image_id in shard.ids}, ".png")
     journal = ctx.draft.journal("labels")
     finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
     todo = [shard for shard in shards if shard.name not in finished]
-    cut = partial(_cut, classes=manifest.classes, lut=lut, settings=ctx.settings)
+    cut = partial(_cut, classes=manifest.classes, lut=thresholds.lut, settings=ctx.settings)
     tasks = (_task(ctx, manifest, shard) for shard in todo)
     with (
         Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
@@ -85,7 +93,7 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
             bar.update()
             ctx.stop.check()
     rows = [row for shard in shards for row in finished[shard.name]]
-    return _finish(ctx, manifest, rows)
+    return _finish(ctx, manifest, rows, thresholds.used)
 
 
 class _Task(NamedTuple):
@@ -137,7 +145,9 @@ def _row(item: LabelledImage, name: str) -> _LabelFile:
     }
 
 
-def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile]) -> StageResult:
+def _finish(
+    ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile], thresholds: dict[str, float | None]
+) -> StageResult:
     """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
     from autolabel.data.sources.label_sets import encoding_of
@@ -167,6 +177,8 @@ def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile
         ignored_share=ignored / pixels if pixels else 0.0,
         threshold=ctx.settings.threshold,
         class_thresholds=ctx.settings.class_thresholds,
+        threshold_on=ctx.settings.threshold_on,
+        thresholds=thresholds,
         coarse=ctx.settings.coarse,
         ids=ctx.settings.ids,
     )
@@ -191,7 +203,7 @@ def _label_row(row: _LabelFile, codes_digest: str, encoding: str) -> LabelRow:
 
 LABEL = Stage(
     name="label",
-    version=3,
+    version=4,
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,

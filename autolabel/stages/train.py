@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from autolabel.artifacts import (
     UntrainedMeta,
     append_training_log,
     origin_of,
+    read_corrected,
     read_manifest,
     write_network,
 )
@@ -99,7 +99,8 @@ def run_teacher(ctx: Context[TeacherConfig]) -> StageResult:
 def run_student(ctx: Context[StudentConfig]) -> StageResult:
     """Train on the manifest of the fuse stage, which holds one label per image."""
     fused = read_manifest(ctx.inputs["fused"])
-    return _train(ctx, fused, ("fine", "auto", "coarse"), confidence=_confidence(ctx))
+    bases = {row["id"]: row["base"] or "auto" for row in read_corrected(ctx.inputs["fused"])}
+    return _train(ctx, fused, ("corrected", "fine", "auto", "coarse"), confidence=_confidence(ctx), bases=bases)
 
 
 def _train(
@@ -108,8 +109,12 @@ def _train(
     roles: tuple[str, ...],
     *,
     confidence: Mapping[str, ConfidenceFile] | None = None,
+    bases: Mapping[str, str] | None = None,
 ) -> StageResult:
-    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`."""
+    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`.
+
+    `bases` holds the label layer below each corrected label, by image id: corrected images are drawn as those of it.
+    """
     import numpy as np
     import torch
 
@@ -128,6 +133,7 @@ def _train(
         return _as_it_is(ctx, initial)
     model, card = initial.model, initial.card
     rows = training_rows(labelled, roles)
+    layers = [(bases or {}).get(image.id, label.role) for image, label in rows]
     counts = np.array([label.counts for _, label in rows])
     _check_pixels(ctx, counts.sum(axis=0), manifest.classes.names)
     pairs = partial(ManifestDataset, roots=ctx.roots(), classes=manifest.classes)
@@ -136,10 +142,10 @@ def _train(
         train=pairs(rows, confidence=confidence),
         val=pairs(val) if val else None,
         class_names=manifest.classes.names,
-        epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
+        epoch_images=layers.count("fine") or len(rows),
         mean=card.mean,
         std=card.std,
-        layers=[label.role for _, label in rows],
+        layers=layers,
         counts=counts[:, :-1],
     )
     result = fit(
@@ -160,11 +166,11 @@ def _train(
         return StageResult(meta={})
     write_network(ctx.draft, model.cpu(), card)
     _write_trained_on(ctx, (image.sha256 for image, _ in rows))
-    layers = Counter(label.role for _, label in rows)
+    present = {label.role for _, label in rows}
     meta: TrainingMeta = {
         "steps": result.steps,
         "images": len(rows),
-        "trained_on": " + ".join(role for role in ROLES if layers[role]),
+        "trained_on": " + ".join(role for role in ROLES if role in present),
         "miou": result.metrics.get("miou"),
         **origin_of(card.extra),
     }

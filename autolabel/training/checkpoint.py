@@ -11,7 +11,7 @@ import torch
 from autolabel.errors import CorruptArtefact
 from autolabel.training.trainer import Trainer
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def training_state(trainer: Trainer) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def training_state(trainer: Trainer) -> dict[str, Any]:
         "step": trainer.step,  # also the position in the data and in the schedule, and the seed of dropout
         "num_skipped": trainer.num_skipped,
         "history": trainer.history,
+        "best": trainer.best,
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
@@ -41,7 +42,8 @@ def restore_checkpoint(trainer: Trainer, data: bytes) -> None:
     state = _load(data)
     if state.get("run") != _run_of(trainer):
         raise CorruptArtefact("checkpoint", "it belongs to another training", "remove it to start over")
-    trainer.step, trainer.num_skipped, trainer.history = state["step"], state["num_skipped"], state["history"]
+    trainer.step, trainer.num_skipped = state["step"], state["num_skipped"]
+    trainer.history, trainer.best = state["history"], state["best"]
     trainer.model.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import SettingError
 from autolabel.evaluation.iou import EvaluationResult
-from autolabel.hardware import pin_threads, resolve_device, usable_cores
+from autolabel.hardware import keep_freed_memory, pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
 from autolabel.models.layers import MEAN, STD
 from autolabel.progress import Progress, print_err
@@ -50,15 +50,14 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """`history` holds every validation: step, epoch, miou, accuracy, iou by class name, matrix."""
+    """`history` holds every validation: step, epoch, miou, accuracy, iou by class name, matrix.
+
+    `metrics` is the validation of the weights that are kept; empty without validation images.
+    """
 
     steps: int
     history: list[dict[str, Any]]
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """The validation of the final weights; empty without validation images."""
-        return self.history[-1] if self.history else {}
+    metrics: dict[str, Any]
 
 
 def fit(
@@ -88,6 +87,8 @@ def fit(
     Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and the errors of reading a sample.
     """
     pin_threads(runtime.threads)
+    if resolve_device(runtime.device) == "cpu":
+        keep_freed_memory()
     epoch_images = settings.epoch_images or data.epoch_images
     trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
     if resume is not None:
@@ -101,10 +102,25 @@ def fit(
     with progress as bar:
         run = _Run(trainer, data, epoch_images, save, log, stop, bar, world)
         run.run(crops, workers=runtime.workers or runtime.jobs or usable_cores())
-    if trainer.ema is not None:
+    if trainer.best is not None:
+        model.load_state_dict(trainer.best)
+    elif trainer.ema is not None:
         model.load_state_dict(trainer.ema.average)
     model.float().eval()
-    return FitResult(trainer.step, trainer.history)
+    return FitResult(trainer.step, trainer.history, _metrics(trainer.history, settings))
+
+
+def _metrics(history: list[dict[str, Any]], settings: TrainConfig) -> dict[str, Any]:
+    """The validation of the weights that are kept: the best or the last one."""
+    if not history:
+        return {}
+    return history[best_of(history)] if settings.keep_best else history[-1]
+
+
+def best_of(history: Sequence[Mapping[str, Any]]) -> int:
+    """The position of the first validation with the best mIoU; an undefined mIoU is the worst."""
+    scores = [-1.0 if row["miou"] is None else row["miou"] for row in history]
+    return scores.index(max(scores))
 
 
 def num_steps(settings: TrainConfig, epoch_images: int) -> int:
@@ -141,7 +157,12 @@ def _trainer(
     return Trainer(
         model=model,
         loss=partial(
-            training_loss, loss=settings.loss, aux_weight=settings.aux_weight, scale_weight=settings.scale_weight
+            training_loss,
+            loss=settings.loss,
+            aux_weight=settings.aux_weight,
+            scale_weight=settings.scale_weight,
+            smoothing=settings.label_smoothing,
+            hard_below=settings.hard_below,
         ),
         settings=settings,
         seed=seed,
@@ -150,11 +171,20 @@ def _trainer(
         mean=data.mean,
         std=data.std,
         num_classes=len(data.class_names),
+        frequencies=_frequencies(data) if any(settings.class_weights) else None,
         world=world,
         micro_batch=runtime.micro_batch,
         activation_checkpointing=runtime.activation_checkpointing,
         compile=runtime.compile,
     )
+
+
+def _frequencies(data: TrainingData) -> torch.Tensor:
+    """Frequencies (K,) of the classes in the fine labels; in all labels where none is fine."""
+    counts = count_classes(data.train, len(data.class_names)) if data.counts is None else data.counts
+    fine = np.array([layer == "fine" for layer in data.layers or ["fine"] * len(counts)])
+    total = torch.from_numpy(counts[fine if fine.any() else ~fine].sum(axis=0, dtype=np.float64))
+    return total / total.sum().clamp(min=1)
 
 
 def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images: int) -> CropDataset:
@@ -212,6 +242,8 @@ class _Run:
         clock = time.perf_counter()
         with closing(loader):  # ends its threads on any error
             for samples in loader:
+                if self._is_patience_over():
+                    break
                 row = trainer.train_step(*samples)
                 self._report(row, seconds=time.perf_counter() - clock)
                 clock = time.perf_counter()
@@ -254,8 +286,15 @@ class _Run:
             raise
         row = {"step": trainer.step, "epoch": trainer.step * settings.batch // self.epoch_images, **result}
         trainer.history.append(row)
+        if settings.keep_best and best_of(trainer.history) == len(trainer.history) - 1:
+            averaged = trainer.model.state_dict() if trainer.ema is None else trainer.ema.average
+            trainer.best = {name: value.detach().clone() for name, value in averaged.items()}
         self._log({"kind": "validation", **row})
         self.bar.update(0, mIoU=f"{result['miou'] or 0:.4f}")
+
+    def _is_patience_over(self) -> bool:
+        history, patience = self.trainer.history, self.trainer.settings.patience
+        return bool(patience and history) and len(history) - 1 - best_of(history) >= patience
 
     def _validate(self, val: SegmentationDataset) -> EvaluationResult:
         trainer = self.trainer

@@ -8,22 +8,33 @@ from typing import Any
 
 import torch
 from torch import nn, optim
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from autolabel.config.networks import TrainConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import SettingError
+from autolabel.training.freeze import batch_norms, trunk_of
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, *, decay_norms: bool = False) -> list[dict[str, Any]]:
-    """Two groups: the weights of layers, which decay, and all vectors (biases, norms), which decay with `decay_norms`.
+def parameter_groups(model: nn.Module, settings: TrainConfig) -> list[dict[str, Any]]:
+    """Groups of trained parameters, each with its weight decay and the factor of its learning rate.
 
-    Each group is in the order of the model, so the optimizer's state does not depend on the setting.
+    The weights of layers decay; vectors (biases, norms) decay with `decay_norms`. A trunk with a learning rate of its
+    own has two more groups. Each group is in the order of the model.
     """
+    in_trunk = {id(p) for p in trunk_of(model).parameters()} if settings.trunk_lr != 1 else set()
     trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        _group([p for p in trained if id(p) not in in_trunk], settings, 1.0),
+        _group([p for p in trained if id(p) in in_trunk], settings, settings.trunk_lr),
+    ]
+    return [group for pair in groups for group in pair if group["params"]]
+
+
+def _group(params: list[nn.Parameter], settings: TrainConfig, lr_factor: float) -> list[dict[str, Any]]:
+    vector_decay = settings.weight_decay if settings.decay_norms else 0.0
     return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": weight_decay if decay_norms else 0.0},
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": settings.weight_decay, "lr_factor": lr_factor},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": vector_decay, "lr_factor": lr_factor},
     ]
 
 
@@ -40,7 +51,7 @@ _OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 def build_optimizer(model: nn.Module, settings: TrainConfig) -> optim.Optimizer:
     """SGD with momentum, or AdamW with `momentum` as its first beta."""
-    groups = parameter_groups(model, settings.weight_decay, decay_norms=settings.decay_norms)
+    groups = parameter_groups(model, settings)
     return _OPTIMIZERS[settings.optimizer](groups, settings)
 
 
@@ -118,13 +129,13 @@ class Ema:
 
 
 def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.device, world: ProcessGroup) -> None:
-    """Freeze or synchronise the batch norms of a model in training mode, as the settings say.
+    """Fix the statistics of the batch norms of a model in training mode, or synchronise them, as the settings say.
 
-    Frozen norms go to eval mode and use their running statistics. On several GPUs the others become torch's
+    Fixed norms go to eval mode and use their running statistics. On several GPUs the others become torch's
     SyncBatchNorm (same parameters, same names), which needs a GPU.
     """
     if settings.freeze_norms:
-        for norm in _norms(model):
+        for norm in batch_norms(model):
             norm.eval()
     elif settings.sync_norms and device.type == "cuda" and world.size > 1:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
@@ -132,9 +143,5 @@ def prepare_norms(model: nn.Module, settings: TrainConfig, *, device: torch.devi
 
 def statistics_differ(model: nn.Module, world: ProcessGroup) -> bool:
     """Whether each rank computes batch-norm statistics from its own images only."""
-    own = any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in _norms(model))
+    own = any(norm.training and not isinstance(norm, nn.SyncBatchNorm) for norm in batch_norms(model))
     return own and world.size > 1
-
-
-def _norms(model: nn.Module) -> list[nn.Module]:
-    return [module for module in model.modules() if isinstance(module, _BatchNorm)]

@@ -18,9 +18,10 @@ from autolabel.config.networks import TrainConfig
 from autolabel.data.streams import Stream
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, SettingError, TrainingDiverged
-from autolabel.losses import LossNormalizer, loss_normalizer
+from autolabel.losses import LossNormalizer, class_weights, loss_normalizer, pixel_weights
 from autolabel.models.layers import normalise
 from autolabel.training.activation_checkpointing import checkpoint_activations
+from autolabel.training.freeze import freeze
 from autolabel.training.optim import (
     Ema,
     autocast,
@@ -35,11 +36,11 @@ from autolabel.training.optim import (
 
 class Loss(Protocol):
     def __call__(
-        self, output: Any, labels: torch.Tensor, *, counts: LossNormalizer, confidence: torch.Tensor | None
+        self, output: Any, labels: torch.Tensor, *, counts: LossNormalizer, weights: torch.Tensor | None
     ) -> torch.Tensor:
         """Part of a batch's loss, from model output and labels (B, H, W) int64; `counts` are of the whole batch.
 
-        `confidence` (B, H, W) uint8 weights each pixel, 255 = 1; None = all 1."""
+        `weights` (B, H, W) are those of the pixels; None = all 1."""
 
 
 @dataclass
@@ -60,6 +61,7 @@ class Trainer:
     mean: Sequence[float]
     std: Sequence[float]
     num_classes: int
+    frequencies: torch.Tensor | None = None  # (K,) of the classes, sum 1; needed for `class_weights`
     world: ProcessGroup = SINGLE_PROCESS
     micro_batch: int = 0  # 0 = the whole part of this rank at once
     activation_checkpointing: bool = False
@@ -67,10 +69,12 @@ class Trainer:
     step: int = 0  # steps done
     num_skipped: int = 0  # non-finite steps in a row
     history: list[dict[str, Any]] = field(default_factory=list)  # validations so far
+    best: dict[str, torch.Tensor] | None = None  # the weights of the best validation, if they are kept
 
     def __post_init__(self) -> None:
         self._type = weight_type(self.settings.precision)
         self.model.to(self.device, self._type).train()
+        freeze(self.model, self.settings.freeze)
         prepare_norms(self.model, self.settings, device=self.device, world=self.world)
         if self.activation_checkpointing:
             checkpoint_activations(self.model)
@@ -135,32 +139,40 @@ class Trainer:
         s = self.settings
         lr = lr_at(self.step, base=s.lr, total=self.total_steps, power=s.poly_power, warmup=s.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["lr_factor"]
         return lr
 
     def _backward(self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None) -> float:
         """Accumulate the gradient over micro-batches, then sum it over ranks; returns the loss of the whole batch."""
         size = self.micro_batch or len(images)
-        counts = self._counts(labels, confidence)
+        weights = pixel_weights(labels, self._class_weights(), confidence)
+        counts = self._counts(labels, weights)
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        confidence_parts = confidence.split(size) if confidence is not None else repeat(None)
-        parts = list(zip(images.split(size), labels.split(size), confidence_parts, strict=False))
-        for number, (image_part, label_part, confidence_part) in enumerate(parts, start=1):
+        weight_parts = weights.split(size) if weights is not None else repeat(None)
+        parts = list(zip(images.split(size), labels.split(size), weight_parts, strict=False))
+        for number, (image_part, label_part, weight_part) in enumerate(parts, start=1):
             inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
             targets = label_part.to(self.device, non_blocking=True).long()
-            if confidence_part is not None:
-                confidence_part = confidence_part.to(self.device, non_blocking=True)
+            if weight_part is not None:
+                weight_part = weight_part.to(self.device, non_blocking=True)
             with nullcontext() if number == len(parts) else self._accumulating():
                 with autocast(self.device, self.settings.precision):
                     output = self._network(inputs)
-                loss = self.loss(output, targets, counts=counts, confidence=confidence_part)
+                loss = self.loss(output, targets, counts=counts, weights=weight_part)
                 self.scaler.scale(loss * self.world.size).backward()  # gradients are averaged over ranks
             total += loss.detach()
         return self.world.all_reduce_sum(total.cpu()).item()
 
-    def _counts(self, labels: torch.Tensor, confidence: torch.Tensor | None) -> LossNormalizer:
+    def _class_weights(self) -> torch.Tensor | None:
+        """The weights of the classes at this step: their power changes linearly from the first step to the last."""
+        first, last = self.settings.class_weights
+        if self.frequencies is None or first == last == 0:
+            return None
+        return class_weights(self.frequencies, first + (last - first) * self.step / max(1, self.total_steps - 1))
+
+    def _counts(self, labels: torch.Tensor, weights: torch.Tensor | None) -> LossNormalizer:
         """The counts of the whole batch, of which these labels are the part of this rank."""
-        own = loss_normalizer(labels, self.num_classes, confidence)
+        own = loss_normalizer(labels, self.num_classes, weights)
         images, valid = self.world.all_reduce_sum(torch.tensor([own.images, own.valid], dtype=torch.float64))
         return LossNormalizer(int(images), valid)
 
@@ -171,8 +183,12 @@ class Trainer:
 
     def _gradients_are_finite(self) -> bool:
         self.scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return math.isfinite(nn.utils.get_total_norm(gradients).item())
+        """Whether they are; a gradient that is too long for the settings is scaled."""
+        trained = [p for p in self.model.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
+        if self.settings.clip_grad:
+            nn.utils.clip_grads_with_norm_(trained, self.settings.clip_grad, norm)
+        return math.isfinite(norm.item())
 
     def _count_skips(self, is_finite: bool) -> None:
         self.num_skipped = 0 if is_finite else self.num_skipped + 1

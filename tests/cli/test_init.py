@@ -38,7 +38,7 @@ def test_the_file_written_is_valid_and_says_where_the_data_lies(data: Path, tmp_
     file = tmp_path / "e.toml"
     result = call("init", "--source", "folder", "--root", data, "--out", file)
     assert result.exit_code == 0, result.output
-    assert "6 images, 4 fine labels" in result.stdout
+    assert "3 training images with fine labels, 2 training images with no label, 1 validation images" in result.stdout
     experiment = load_experiment(file)
     assert experiment.data.root == data.resolve()
     assert experiment.name == "my-data-folder"

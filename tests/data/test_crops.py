@@ -14,7 +14,7 @@ from autolabel.classes import CLASS_SETS
 from autolabel.config.networks import AugmentConfig
 from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import CachedDataset, ManifestDataset, Sample, count_classes
-from autolabel.data.sampling import EpochSampler, SamplingPhase
+from autolabel.data.sampling import EpochSampler, SamplingGroup, SamplingPhase
 from autolabel.data.schema import ImageRow, LabelRow
 from tests.data.image_files import encoded, ids, noise_image, put
 from tests.helpers.hang import HANG_SECONDS
@@ -48,7 +48,7 @@ MIXED = AugmentConfig(blur=0.5, cutmix=0.3, classmix=0.4)
 
 
 def crops(seed: int = 1, augment: AugmentConfig = AUGMENT) -> CropDataset:
-    phase = SamplingPhase(3, range(4), (np.arange(4),) * 3)
+    phase = SamplingPhase(3, (SamplingGroup(range(4), (np.arange(4),) * 3),))
     return CropDataset(Arrays(), EpochSampler((phase,), seed, 6, 0.5), augment, (12, 16), 8, (124, 116, 104))
 
 

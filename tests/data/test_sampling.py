@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.classes import IGNORE
-from autolabel.data.sampling import EpochSampler, SamplingPhase, class_centroid
+from autolabel.data.sampling import EpochSampler, SamplingGroup, SamplingPhase, class_centroid
 from tests.helpers.paths import ROOT
 
 
 def sampler(*, num_items: int = 7, seed: int = 5, epoch_images: int = 20, class_uniform: float = 0.5) -> EpochSampler:
     # Class 0 everywhere, class 1 nowhere, class 2 in one image only.
-    phase = SamplingPhase(1, range(num_items), (np.arange(num_items), np.arange(0), np.array([3])))
+    phase = SamplingPhase(1, (SamplingGroup(range(num_items), (np.arange(num_items), np.arange(0), np.array([3]))),))
     return EpochSampler((phase,), seed, epoch_images, class_uniform)
 
 
@@ -91,7 +91,9 @@ def test_the_rest_visits_all_images_equally_often(epoch_images: int, class_unifo
 
 def test_without_any_labelled_pixel_everything_is_drawn_plainly() -> None:
     none = (np.arange(0),) * 3
-    items = EpochSampler((SamplingPhase(1, range(4), none),), seed=0, epoch_images=8, class_uniform=1.0).items(0)
+    items = EpochSampler(
+        (SamplingPhase(1, (SamplingGroup(range(4), none),)),), seed=0, epoch_images=8, class_uniform=1.0
+    ).items(0)
     assert Counter(item.index for item in items) == {0: 2, 1: 2, 2: 2, 3: 2}
 
 

@@ -44,6 +44,9 @@ def test_the_key_is_frozen() -> None:
         "seed": 0,
         "settings": {
             "threshold": 0.5,
+            "threshold_on": "network",
+            "quantile": 0.15,
+            "quantile_range": [0.35, 0.9],
             "class_thresholds": {},
             "coarse": "off",
             "codec": "default",
@@ -52,7 +55,7 @@ def test_the_key_is_frozen() -> None:
         },
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "04ff7a9a58b2dfa2718bef3c908995467e848d6c0f2445d165fd5483879f1d7f"
+    assert stage_key(document) == "b03ee6da6fe8e706343eda9f22595bf7718b64f8d916926cb46a0633fc877e46"
 
 
 def test_differences_name_dotted_keys() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from itertools import product
 from pathlib import Path, PurePosixPath
 from random import Random
 from unicodedata import normalize
@@ -108,6 +109,20 @@ def test_names_that_meet_stay_readable() -> None:
         "x" * 300: r"x{244}~[0-9a-f]{6}\.png",
     }
     assert all(re.fullmatch(pattern, names[id]) for id, pattern in patterns.items()), names
+
+
+def test_a_name_that_looks_like_a_suffixed_one_does_not_meet_it() -> None:
+    suffixed = mirror_names({"a": "a", "A": "A"})["a"]
+    names = mirror_names({id: id for id in ("a", "A", suffixed, suffixed.upper())})
+    assert names["a"] == suffixed
+    assert len(set(map(fold, names.values()))) == 4
+
+
+def test_digests_that_meet_become_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.store.names._DIGITS", (1, 64))
+    ids = ["".join(case) for case in product("aA", "bB", "cC", "dD", "eE")]
+    names = mirror_names({id: id for id in ids}, ".png")
+    assert len(set(map(fold, names.values()))) == len(ids) == 32
 
 
 def test_equal_paths_of_different_keys_have_different_names() -> None:

@@ -56,7 +56,7 @@ class NanAt:
         self.calls, self.poison, self.count = calls, poison, -1
 
     def __call__(
-        self, output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, confidence: None
+        self, output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, weights: None
     ) -> torch.Tensor:
         self.count += 1
         value = cross_entropy(output, labels, counts=counts)
@@ -139,7 +139,7 @@ def test_sgd_step_against_the_closed_form() -> None:
     training = trainer(model, warmup=0.0, poly_power=1.0, weight_decay=0.01, momentum=0.5, precision="fp64")
     seen = []
     cross_entropy_ = training.loss
-    training.loss = lambda output, labels, counts, confidence: (seen.append(labels), cross_entropy_(output, labels))[1]
+    training.loss = lambda output, labels, counts, weights: (seen.append(labels), cross_entropy_(output, labels))[1]
     images, labels = batch()
     training.train_step(images, labels)
     inputs = (images.permute(0, 3, 1, 2).double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(
@@ -153,7 +153,7 @@ def test_sgd_step_against_the_closed_form() -> None:
 
 def test_vectors_do_not_decay() -> None:
     model = network()
-    decayed, plain = parameter_groups(model, 0.1)
+    decayed, plain = parameter_groups(model, settings(weight_decay=0.1))
     assert (decayed["weight_decay"], plain["weight_decay"]) == (0.1, 0.0)
     assert {id(p) for p in decayed["params"]} == {id(model.conv.weight), id(model.classify.weight)}
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
@@ -161,15 +161,15 @@ def test_vectors_do_not_decay() -> None:
 
 def test_vectors_decay_where_asked_for() -> None:
     model = network()
-    decayed, vectors = parameter_groups(model, 0.1, decay_norms=True)
+    decayed, vectors = parameter_groups(model, settings(weight_decay=0.1, decay_norms=True))
     assert (decayed["weight_decay"], vectors["weight_decay"]) == (0.1, 0.1)
-    plain = [[id(p) for p in group["params"]] for group in parameter_groups(model, 0.1)]
+    plain = [[id(p) for p in group["params"]] for group in parameter_groups(model, settings(weight_decay=0.1))]
     assert [[id(p) for p in group["params"]] for group in (decayed, vectors)] == plain
     # The shift of the norm gets no gradient through a loss of zero, so only decay moves it.
     moved = trainer(model, warmup=0.0, weight_decay=0.5, decay_norms=True)
     with torch.no_grad():
         model.norm.bias.fill_(1.0)
-    moved.loss = lambda output, labels, counts, confidence: output.fused.sum() * 0
+    moved.loss = lambda output, labels, counts, weights: output.fused.sum() * 0
     moved.train_step(*batch())
     torch.testing.assert_close(model.norm.bias, torch.full((8,), 1 - 0.05 * 0.5))
 
@@ -207,9 +207,7 @@ def test_fp16_scales_the_loss_down_after_an_overflow() -> None:
     ("micro_batch", "remedy"), [(0, "micro_batch below 4"), (2, "micro_batch below 2"), (1, "smaller crop")]
 )
 def test_running_out_of_memory_says_what_helps(micro_batch: int, remedy: str) -> None:
-    def too_large(
-        output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, confidence: None
-    ) -> torch.Tensor:
+    def too_large(output: TrainOutput, labels: torch.Tensor, *, counts: LossNormalizer, weights: None) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(AutolabelError, match=remedy):

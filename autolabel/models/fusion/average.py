@@ -18,7 +18,7 @@ class Average(Fusion):
         """Mean of the logits, resized to the size of scale 1.0, which must be one of the scales: (B, K, H, W)."""
         size = _size_at_one(outputs)
         first, *rest = (resize(o.logits, size) for o in outputs)
-        return sum(rest, start=first) / len(outputs)
+        return sum(rest, start=first) / len(outputs) if rest else first
 
     def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, torch.Tensor]:
         """scale -> (B, 1, H, W), 1 / number of scales everywhere."""

@@ -5,6 +5,7 @@ It is similar to the semantic branch of Panoptic FPN (Kirillov et al., arXiv 190
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from autolabel.models.heads.head import Head, HeadOutput
@@ -16,25 +17,58 @@ FINEST = 4  # stride of the last skip connection, and of the logits
 
 
 class FPNHead(Head):
-    """Every level adds a lateral 1x1 of the trunk's features to the resized coarser level, and smooths with a 3x3.
+    """Every level adds a lateral 1x1 of the trunk's features to the resized coarser level, followed by a ReLU.
 
-    All levels have `width` channels. Logits and attention read the smoothed features of stride 4.
+    All levels have `width` channels. A 3x3 to half as many smooths the sum at stride 4; logits and attention read that.
+    The 3x3 of the other levels in the published pyramid is left out: it is most of a step on a CPU.
     """
 
     def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 128) -> None:
         super().__init__()
-        self.channels = width
+        self.channels = width // 2
         self.size_divisor = trunk.stride  # so that all levels align
         self.stride = FINEST
         self.levels = sorted((s for s in trunk.skip_channels if FINEST <= s < trunk.stride), reverse=True)
-        self.top = ConvNorm(trunk.channels, width)
+        self.top = ConvNorm(trunk.channels, width, relu=False)
         self.lateral = nn.ModuleList(ConvNorm(trunk.skip_channels[level], width, relu=False) for level in self.levels)
-        self.smooth = nn.ModuleList(ConvNorm(width, width, 3) for _ in self.levels)
-        self.classifier = ClassifierConv(width, num_classes)
+        self.smooth = ConvNorm(width, self.channels, 3)
+        self.classifier = ClassifierConv(self.channels, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
+        x = self.features(features)
+        return HeadOutput(x, self.classifier(x), None)
+
+    def features(self, features: Features) -> torch.Tensor:
+        """(B, channels, h, w) at stride 4."""
         x = self.top(features.high)
-        for level, lateral, smooth in zip(self.levels, self.lateral, self.smooth, strict=True):
+        for level, lateral in zip(self.levels, self.lateral, strict=True):
             low = lateral(features.skips[level])
-            x = smooth(low + resize(x, (low.shape[-2], low.shape[-1])))
+            x = torch.relu_(low + resize(x, (low.shape[-2], low.shape[-1])))
+        smoothed: torch.Tensor = self.smooth(x)
+        return smoothed
+
+
+class FineFPNHead(Head):
+    """`FPNHead` with one more level at stride 2, for things that are a few pixels wide.
+
+    The level adds a lateral 1x1 of the features of stride 2 to the resized ones of stride 4, and smooths the
+    sum with a 3x3 to `width` / 4 channels, which logits and attention read.
+    """
+
+    def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 128) -> None:
+        super().__init__()
+        self.coarse = FPNHead(trunk, num_classes, width=width)
+        self.size_divisor = self.coarse.size_divisor
+        self.stride = 2
+        self.channels = max(1, width // 4)
+        inner = self.coarse.channels
+        del self.coarse.classifier
+        self.lateral = ConvNorm(trunk.skip_channels[2], inner, relu=False)
+        self.smooth = ConvNorm(inner, self.channels, 3)
+        self.classifier = ClassifierConv(self.channels, num_classes)
+
+    def forward(self, features: Features) -> HeadOutput:
+        low = self.lateral(features.skips[2])
+        x = resize(self.coarse.features(features), (low.shape[-2], low.shape[-1]))
+        x = self.smooth(torch.relu_(low + x))
         return HeadOutput(x, self.classifier(x), None)

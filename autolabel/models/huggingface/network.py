@@ -39,6 +39,13 @@ class HuggingFaceModel(nn.Module):
             parameter.requires_grad_(not name.endswith(_IDLE))
 
     @property
+    def trunk(self) -> nn.Module:
+        """The pretrained part: the backbone of a network that has one, otherwise its base model."""
+        part = getattr(self.network, "backbone", None) or self.network.base_model
+        assert isinstance(part, nn.Module), type(self.network)
+        return part
+
+    @property
     def has_our_classes(self) -> bool:
         """Whether the network has exactly the classes of the experiment, in order."""
         return self._maps == tuple(range(self.num_classes))

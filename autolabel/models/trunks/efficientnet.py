@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from autolabel.models.layers import conv_norm
 from autolabel.models.trunks.trunk import Features, Trunk
 
 NORM_EPS = 1e-3
@@ -113,7 +114,7 @@ class SameConvNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.padded:
             x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
-        x = self.norm(self.conv(x))
+        x = conv_norm(self.conv, self.norm, x)
         return x if self.activation is None else self.activation(x)
 
 
@@ -194,6 +195,13 @@ class EfficientNet(Trunk):
             if number in self.ends:
                 skips[self.ends[number]] = x
         return Features(x, skips)
+
+    def layers_by_stride(self) -> list[tuple[int, nn.Module]]:
+        layers: list[tuple[int, nn.Module]] = [(2, self.stem)]
+        for block in self.blocks:
+            assert isinstance(block, InvertedResidual)
+            layers.append((layers[-1][0] * block.depthwise.conv.stride[0], block))
+        return layers
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.blocks]

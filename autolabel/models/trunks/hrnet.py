@@ -112,6 +112,10 @@ class HRNet(Trunk):
         branches: list[torch.Tensor] = self.stage4([*maps, self.transition3[-1](maps[-1])])
         return branches
 
+    def layers_by_stride(self) -> list[tuple[int, nn.Module]]:
+        """Branches of all strides exchange features from stage 2 on: no later layer has one stride."""
+        return [(2, self.stem[0]), (4, self.stem[1]), (4, self.stage1)]
+
     def checkpoint_blocks(self) -> list[nn.Module]:
         return [*self.stage1, *self.stage2, *self.stage3, *self.stage4]
 

@@ -70,6 +70,14 @@ class ResNet(Trunk):
             x = stage(x)
         return Features(x, {2: stem, 4: low})
 
+    def layers_by_stride(self) -> list[tuple[int, nn.Module]]:
+        layers: list[tuple[int, nn.Module]] = [(2, self.stem)]
+        at = 4
+        for stage, (step, _) in zip(self.stages, STEPS[self.stride], strict=True):
+            at *= step
+            layers.append((at, stage))
+        return layers
+
     def checkpoint_blocks(self) -> list[nn.Module]:
         return [block for stage in self.stages for block in stage.children()]
 

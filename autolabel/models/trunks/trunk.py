@@ -24,6 +24,10 @@ class Trunk(nn.Module):
     low_level_stride: int = 4  # of the skip connection that the published DeepLabV3+ reads
     size_divisor: int = 1  # height and width of images are padded to a multiple of this
 
+    def layers_by_stride(self) -> list[tuple[int, nn.Module]]:
+        """The layers in order, each with the stride of its output, for `freeze.stride`; empty where it is unknown."""
+        return []
+
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Modules that run once per pass, one after the other; activation checkpointing may recompute each of them."""
         return [self]

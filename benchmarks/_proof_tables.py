@@ -1,0 +1,167 @@
+"""The tables of the proof: which networks are trained, on which labels, and which differences are reported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A division of CamVid's training frames into finely and coarsely labelled ones."""
+
+    files: tuple[str, str] = ("fine.txt", "coarse.txt")
+    without: str = ""  # a recording that is left out
+    every: int = 1  # only every so many fine images
+
+    def keeps(self, name: str) -> bool:
+        return not self.without or not name.startswith(self.without)
+
+
+CUTS = {
+    "56 fine": Cut(),
+    "184 fine": Cut(("fine184.txt", "coarse183.txt")),
+    # val is one recording, 0016E5: without it no frame beside a validation frame is trained on.
+    "other recordings": Cut(without="0016E5"),
+    "14 fine": Cut(every=4),
+    "28 fine": Cut(every=2),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A network of a table; `sets` are changes to configs/camvid.toml."""
+
+    title: str
+    sets: tuple[str, ...] = ()
+    step: str = "evaluate-teacher"
+    cut: str = "56 fine"
+    audits: bool = False  # its labels are compared with the hidden truth
+
+    def key(self, seed: int) -> str:
+        """The identity of its result."""
+        text = json.dumps([self.sets, self.step, self.cut, seed])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Result:
+    seed: int
+    miou: float
+    iou: dict[str, float | None]
+    audit: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Table:
+    heading: str
+    text: str
+    arms: tuple[Arm, ...]
+    against: str | None = None  # title of the arm that all others are compared with, seed by seed
+    classes: tuple[str, ...] = ()  # IoU of these classes is shown, too
+
+
+RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
+
+
+# Every network of the proof predicts scale 1 alone and trains 500 steps unless its table says otherwise. Attention over
+# scales has its own table, and costs a quarter more.
+LIGHT = (
+    "teacher.epochs=5",
+    "student.epochs=5",
+    'teacher.model.fusion="average"',
+    'student.model.fusion="average"',
+    "infer.scales=[1.0]",
+    "evaluate.scales=[1.0]",
+    "evaluate.flip=false",
+)
+
+COARSE = Arm("fine + coarse (the teacher)")
+FINE = Arm("fine", ('teacher.labels=["fine"]',))
+AUTO = Arm("fine + auto, p > 0.5", ('label.coarse="off"',), "evaluate-student", audits=True)
+FILLED = Arm("fine + auto filled around coarse, p > 0.5", ('label.coarse="fill"',), "evaluate-student", audits=True)
+TRUE = Arm(
+    "fine + true labels (upper bound)", ('data.fine="all.txt"', 'data.coarse="none.txt"', 'teacher.labels=["fine"]')
+)
+LABELLER = Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true"))
+STUDENTS = (COARSE, FILLED, TRUE, FINE, AUTO, LABELLER)
+
+HIERARCHICAL = 'teacher.model.fusion="hierarchical"'
+THREE = "evaluate.scales=[0.5, 1.0, 2.0]"
+
+
+def table4(cut: str) -> Table:
+    return Table(
+        heading=f"Students, {cut}",
+        text="Table 4 of the method. Each seed has its own teacher, and all networks the same number of steps.",
+        arms=tuple(replace(arm, cut=cut) for arm in STUDENTS),
+        against=COARSE.title,
+        classes=RARE,
+    )
+
+
+def changed(title: str, *texts: str) -> Arm:
+    return Arm(title, tuple(f"teacher.{text}" for text in texts))
+
+
+TABLES = {
+    "students": table4("56 fine"),
+    "students184": table4("184 fine"),
+    "recordings": table4("other recordings"),
+    "fusions": Table(
+        heading="Ways to fuse scales",
+        text="Table 3 of the method, from ImageNet weights. Without flip.",
+        arms=(
+            Arm("single scale"),
+            Arm("average of three", (THREE,)),
+            Arm("explicit, three", ('teacher.model.fusion="explicit"', THREE)),
+            Arm("hierarchical, three", (HIERARCHICAL, THREE)),
+            Arm("hierarchical, four", (HIERARCHICAL, "evaluate.scales=[0.25, 0.5, 1.0, 2.0]")),
+        ),
+        against="average of three",
+    ),
+    "recipe": Table(
+        heading="The recipe, one change at a time",
+        text="The teacher on fine + coarse labels.",
+        arms=(
+            COARSE,
+            changed("random weights", 'weights="random"', "freeze.stride=0", "freeze.norms=false", "trunk_lr=1.0"),
+            changed("nothing frozen", "freeze.stride=0", "freeze.norms=false", "freeze.depthwise=false"),
+            changed("no class weights", "class_weights=[0.0, 0.0]"),
+            changed("constant class weights, power 0.5", "class_weights=[0.5, 0.5]"),
+            changed("no averaged weights", "ema=0.0"),
+            changed("no class-uniform crops", "class_uniform=0.0"),
+            changed("all images drawn alike", "fine_share=0.15"),
+            changed("scale 0.5 to 2", "augment.scale=[0.5, 2.0]"),
+            changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
+            changed("twice the steps", "epochs=10"),
+            changed("half the steps", "epochs=2"),
+        ),
+        against=COARSE.title,
+        classes=RARE,
+    ),
+    "thresholds": Table(
+        heading="The threshold",
+        text="Students of fine + auto labels filled around coarse.",
+        arms=tuple(
+            Arm(f"p > {p}", ('label.coarse="fill"', f"label.threshold={p}"), "evaluate-student", audits=True)
+            for p in (0.0, 0.5, 0.7, 0.9)
+        ),
+        against="p > 0.5",
+        classes=RARE,
+    ),
+    "images": Table(
+        heading="The number of fine images",
+        text="With and without auto labels; the rest of the 367 frames has coarse labels.",
+        arms=tuple(
+            replace(arm, cut=cut, title=f"{cut}: {arm.title}")
+            for cut in ("14 fine", "28 fine", "56 fine", "184 fine")
+            for arm in (COARSE, FILLED)
+        ),
+    ),
+}

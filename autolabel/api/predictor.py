@@ -194,7 +194,7 @@ def _check_options(threshold: float, precision: str) -> None:
 
 def _open(source: str | os.PathLike[str]) -> tuple[Network, NetworkCard]:
     """A path that exists comes first; any other text is a hub id."""
-    from autolabel.cli.predict import open_network
+    from autolabel.cli.networks import open_network
     from autolabel.models.huggingface import model_as_it_is
     from autolabel.stages.initial_model import read_files
 

@@ -60,6 +60,11 @@ def usage_in_one_line() -> Iterator[None]:
         raise WrongUsage(f"{what}; see `{command} --help`") from error
 
 
+_OUT_OF_MEMORY = "autolabel: out of memory; use smaller images, crops, scales or batches, infer.window, or fewer --jobs"
+# How torch and Python say that memory or threads are used up, all of it in RuntimeErrors.
+_ALLOCATION_FAILURES = ("can't allocate memory", "not enough memory", "can't start new thread")
+
+
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
     try:
@@ -81,8 +86,17 @@ def errors_to_exit_codes() -> Iterator[None]:
     except OSError as error:
         print_err(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
         code = 1
+    except ImportError as error:
+        what = str(error).splitlines()[0]
+        print_err(f"autolabel: a library cannot be loaded: {what}; free some memory, or install it again")
+        code = 1
     except MemoryError:
-        print_err("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
+        print_err(_OUT_OF_MEMORY)
+        code = 1
+    except RuntimeError as error:
+        if not any(phrase in str(error) for phrase in _ALLOCATION_FAILURES):
+            raise
+        print_err(_OUT_OF_MEMORY)
         code = 1
     else:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +13,7 @@ from autolabel.config.networks import HUB
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import read_user_file
+from autolabel.user_files import parse_toml, read_user_file
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: relative to the experiment file, and with --set to the current folder.
@@ -32,7 +31,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Parse TOML bytes; relative paths in them start at `base`. Raises ConfigError."""
     try:
-        document = tomllib.loads(raw.decode("utf-8"))
+        document = parse_toml(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
@@ -119,10 +118,21 @@ def apply_setting(document: dict[str, Any], parts: tuple[str, ...], value: Any, 
 def _value(text: str) -> Any:
     """Parse a TOML value; any other text stays as it is, so that --set runtime.device=cpu needs no quotes."""
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = parse_toml(f"value = {text}")
     except (ValueError, RecursionError):
         return text.strip()
     return table["value"] if len(table) == 1 else text.strip()  # after a line break there may be a second setting
+
+
+def toml_string(text: str) -> str:
+    """A TOML basic string: a JSON one, except for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_literal(text: str) -> str:
+    """The value of a `--set` as TOML, for a line of an experiment file."""
+    value = _value(text)
+    return toml_string(value) if isinstance(value, str) else text.strip()
 
 
 def _explain(error: ValidationError, where: object) -> ConfigError:

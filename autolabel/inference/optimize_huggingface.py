@@ -4,7 +4,7 @@
   Resizing commutes with it, so each branch is multiplied at its own resolution, resized after, and added.
 - UperNet and BEiT: norms are folded into the convolutions before them, and the 3x3 convolution over all branches forms
   its products at each branch's own resolution (`inference.optimize.SpatialBranchConv`). No auxiliary head runs.
-- Mask2Former and OneFormer: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
+- Mask2Former: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
   image. The features are resized before the product with the queries, and only the last layer computes masks at 1/4.
 
 The state dict of an optimized copy has other keys, so it is not for saving.
@@ -108,7 +108,10 @@ class MaskPredictor(nn.Module):
 
 
 def attention_mask(vectors: Tensor, features: Tensor, size: tuple[int, int], num_heads: int) -> Tensor:
-    """(B heads, Q, h w) bool: where the mask of a query is negative at `size`. Vectors (B, Q, C), features (B, C, H, W)."""
+    """(B heads, Q, h w) bool: where the mask of a query is negative at `size`.
+
+    Vectors (B, Q, C), features (B, C, H, W).
+    """
     outside = _masks(vectors, resize(features, size)).flatten(2) < 0
     return outside.repeat_interleave(num_heads, dim=0)
 

@@ -15,11 +15,12 @@ from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 if TYPE_CHECKING:
     from autolabel.data.manifest import ImageRow, LabelRow, Manifest
     from autolabel.formats.corrections import CorrectedImage, Document
+    from autolabel.store import InputDigests
 
 _REMEDY = "import the corrections of this experiment's labels"
 
 
-def key_settings(settings: FuseConfig) -> dict[str, Any]:
+def key_settings(settings: FuseConfig, files: InputDigests) -> dict[str, Any]:
     """The content of the corrections counts, not their place."""
     from autolabel.formats.corrections import read_document
     from autolabel.store import digest_json

@@ -21,24 +21,28 @@ from autolabel.artifacts import (
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
 from autolabel.distributed import ProcessGroup
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import Manifest
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def identity(settings: TrainConfig) -> dict[str, Any]:
+def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie; how often to save changes nothing."""
     document = all_settings(settings)
     document.pop("checkpoint_every")
-    return document | initial_identity(settings)
+    return document | initial_identity(settings, files)
 
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
@@ -122,7 +126,7 @@ def _train(
     settings = ctx.settings
     manifest = read_manifest(ctx.inputs["data"])
     torch.manual_seed(ctx.seed)
-    initial = load_initial_model(settings, manifest.classes.names)
+    initial = load_initial_model(settings, manifest.classes.names, ctx.identity)
     if ctx.world.is_rank0:
         _say(ctx, initial.note)
     if settings.epochs == 0:
@@ -130,6 +134,8 @@ def _train(
     model, card = initial.model, initial.card
     rows = training_rows(labelled, roles)
     layers = [(bases or {}).get(image.id, label.role) for image, label in rows]
+    counts = np.array([label.counts for _, label in rows])
+    _check_pixels(ctx, counts.sum(axis=0), manifest.classes.names)
     pairs = partial(ManifestDataset, roots=ctx.roots(), classes=manifest.classes)
     val = val_rows(manifest)
     data = TrainingData(
@@ -140,7 +146,7 @@ def _train(
         mean=card.mean,
         std=card.std,
         layers=layers,
-        counts=np.array([label.counts[:-1] for _, label in rows]),
+        counts=counts[:, :-1],
     )
     result = fit(
         model,
@@ -169,6 +175,16 @@ def _train(
         **origin_of(card.extra),
     }
     return StageResult(meta=meta, provenance={"history": result.history})
+
+
+def _check_pixels(ctx: Context[TrainConfig], totals: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    """DataError if no training pixel has a class; a note for the classes that no training pixel has."""
+    if not totals[:-1].any():
+        what = f"all {totals[-1]:,} pixels of the training labels are ignored, so there is nothing to learn from"
+        raise DataError(ctx.node, what, "check the ids of the masks, the class list, and label.threshold")
+    missing = [name for name, total in zip(names, totals[:-1], strict=True) if not total]
+    if missing and ctx.world.is_rank0:
+        _say(ctx, f"no training pixel has the class {', '.join(missing)}: it cannot be learnt")
 
 
 def _confidence(ctx: Context[StudentConfig]) -> Mapping[str, ConfidenceFile] | None:

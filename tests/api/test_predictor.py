@@ -93,7 +93,7 @@ def test_streams(predictor: autolabel.Predictor, batch: int) -> None:
         ("missing.png", "missing.png: cannot be read: No such file"),
         ("a\0b", "cannot be read"),
     ],
-    ids=str,
+    ids=["none", "int", "list", "tensor", "float", "grey", "empty", "16 bits", "missing", "nul"],
 )
 def test_no_image(predictor: autolabel.Predictor, image: object, text: str) -> None:
     with pytest.raises(errors.ImageError, match=text):

@@ -87,7 +87,7 @@ def test_the_hub_gets_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert result.exit_code == 0, result.output
     assert f"uploaded: {server.url}" in result.stdout
     (created,) = server.created
-    assert (created["type"], created["private"], created["name"]) == ("dataset", True, "streets")
+    assert (created["type"], created["visibility"], created["name"]) == ("dataset", "private", "streets"), created
     out = tmp_path / "out"
     on_disk = {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     assert server.files == on_disk

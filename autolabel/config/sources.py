@@ -80,7 +80,7 @@ class FolderConfig(SourceConfig):
     masks: str = "masks"  # The folder of the masks.
     coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
     classes: str = "classes.toml"  # The class file.
-    # Path of an image below `images`; `mask_name` is that of a mask below `masks` and `coarse`. {stem} is what the names
+    # Path of an image below `images`; `mask_name` is that of a mask below `masks` and `coarse`. {stem} is what names
     # have in common, {path} the folders; the suffix may be left out. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
     image_name: str = "{path}/{stem}"
     mask_name: str = "{path}/{stem}"  # The same for masks.

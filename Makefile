@@ -47,6 +47,7 @@ reference: $(READY)
 	$(BIN)/python docs/generate.py
 
 # The documentation site, in build/site; a broken link is an error.
+docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(DOCS_READY)
 	$(DOCS)/bin/mkdocs build --strict
 

@@ -10,6 +10,8 @@ from autolabel.store import Artefact, Draft
 
 if TYPE_CHECKING:
     from autolabel.data.loaders import ConfidenceFile
+    from autolabel.data.manifest import Manifest
+    from autolabel.labels.label_set import LabelIds, LabelSummary
 
 
 class LabelsMeta(TypedDict):
@@ -17,9 +19,12 @@ class LabelsMeta(TypedDict):
     bytes: int
     pixels: int
     ignored_share: float
-    threshold: float
-    class_thresholds: dict[str, float]
+    threshold: float | str  # as in the settings
+    class_thresholds: dict[str, float]  # as in the settings
+    threshold_on: str  # "network" or "calibrated"
+    thresholds: dict[str, float | None]  # by class: the bin edge in use; None: the class keeps no pixel
     coarse: str
+    ids: str  # "train" or "dataset": the ids in the label files
 
 
 class LedgerRow(NamedTuple):
@@ -31,6 +36,13 @@ class LedgerRow(NamedTuple):
 
 LEDGER_FILE: JsonFile[list[dict[str, Any]]] = JsonFile("ledger.json", indent=0, sort_keys=True)
 CONFIDENCE_FILE: JsonFile[dict[str, ConfidenceFile]] = JsonFile("weights.json", indent=0, sort_keys=True)  # by image id
+
+
+def write_label_set(draft: Draft, manifest: Manifest, rows: Iterable[LabelSummary], label_ids: LabelIds) -> None:
+    """The manifest, the table and the legend of a label set; its `classes.json` also states the ids of the PNGs."""
+    from autolabel.labels.label_set import Statement, describe
+
+    draft.write_many((manifest.to_files() | describe(Statement(manifest.classes, label_ids), rows)).items())
 
 
 def labels_meta(artefact: Artefact) -> LabelsMeta:

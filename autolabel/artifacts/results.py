@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from autolabel.artifacts.json_file import JsonFile
 from autolabel.artifacts.networks import Origin
-from autolabel.store import Artefact
+from autolabel.store import Artefact, Draft
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from autolabel.audit.calibration import CalibrationResult
     from autolabel.audit.comparison import ComparisonResult, RoundChange
     from autolabel.audit.coverage import CoverageResult, IgnoredResult
     from autolabel.audit.footprint import FootprintResult
     from autolabel.audit.leaks import LeakResult
     from autolabel.audit.threshold_curve import ThresholdCurveResult
+    from autolabel.evaluation.intervals import Interval, Intervals
     from autolabel.evaluation.iou import EvaluationResult
 
 PREDICTIONS = "predictions"  # folder of an evaluation: files for a benchmark server
 REPORT_PAGE = "report.html"
 TABLE_PAGE = "table.md"
+IMAGE_COUNTS = "image_counts.npy"  # of an evaluation: pixels per image and class
 
 
 class EvaluationMeta(Origin):
     miou: float | None
     accuracy: float | None
+    intervals: Intervals  # of both
     images: int
     trained_on: str  # for people: "fine + auto"
 
@@ -35,13 +43,20 @@ class AuditResult(TypedDict):
     ignored: IgnoredResult
     coarse_agreement: ComparisonResult | None  # auto labels against coarse ones
     auto_truth: ComparisonResult | None  # auto labels against the hidden truth
+    own_truth: ComparisonResult | None  # the same, without the pixels that a coarse label filled
     coarse_truth: ComparisonResult | None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None
+    calibration: CalibrationResult | None  # both on held-out images with fine labels
 
 
 class AuditMeta(TypedDict):
     accuracy: float | None  # of the auto labels against the hidden truth
     coverage: float | None
+    accuracy_interval: Interval | None
+    own_accuracy: float | None  # of the teacher's own pixels: those that no coarse label filled
+    own_coverage: float | None
+    own_accuracy_interval: Interval | None
+    never_labelled: list[str]  # classes that people labelled and no auto label holds
 
 
 class ComparisonMeta(TypedDict):
@@ -56,6 +71,7 @@ class TableRow(TypedDict):
     train_scales: list[float]
     eval_scales: list[float]
     miou: float | None
+    interval: Interval | None  # of the mIoU
     trunk_cost: float  # FLOPs of a training step, as a multiple of the first row's
     network_cost: float
     steps: int
@@ -74,6 +90,26 @@ TABLE_FILE: JsonFile[list[TableRow]] = JsonFile("table.json", indent=1, sort_key
 
 def evaluation_meta(artefact: Artefact) -> EvaluationMeta:
     return cast(EvaluationMeta, artefact.meta)
+
+
+def write_image_counts(draft: Draft, counts: NDArray[np.int64]) -> None:
+    """(N, K, 4) pixels of `evaluation.intervals.image_counts`, in the order of the manifest's val images."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.save(buffer, counts.astype(np.uint32), allow_pickle=False)  # an image has fewer than 2**32 pixels
+    draft.write(IMAGE_COUNTS, buffer.getvalue())
+
+
+def read_image_counts(artefact: Artefact) -> NDArray[np.int64]:
+    import numpy as np
+
+    counts: NDArray[np.uint32] = np.load(io.BytesIO(artefact.read(IMAGE_COUNTS)), allow_pickle=False)
+    return counts.astype(np.int64)
+
+
+def audit_meta(artefact: Artefact) -> AuditMeta:
+    return cast(AuditMeta, artefact.meta)
 
 
 def comparison_meta(artefact: Artefact) -> ComparisonMeta:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.intervals import Interval, image_counts, intervals
 from autolabel.evaluation.iou import evaluation_result, iou, mean_iou, precision, recall
 from autolabel.evaluation.numbers import by_name, fraction, number, ratio
 
@@ -35,7 +36,9 @@ class ComparisonResult(TypedDict):
     valid: float | None  # fraction of reference pixels that are valid
     agree: float | None  # fraction of reference pixels that are valid and right
     accuracy: float | None  # fraction of valid reference pixels that are right
+    accuracy_interval: Interval | None  # 95 %, from a bootstrap over images or groups
     miou: float | None  # an ignored pixel counts as a miss
+    miou_interval: Interval | None
     miou_valid: float | None  # over valid pixels only: what training sees
     iou: dict[str, float | None]
     iou_valid: dict[str, float | None]
@@ -51,11 +54,16 @@ class Comparison:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._matrix = np.zeros((len(self._names), len(self._names) + 1), np.int64)
+        self._counts: list[NDArray[np.uint32]] = []  # per image
+        self._groups: list[str] = []
         self._images = self._pixels = self._valid = 0
 
-    def add(self, label: NDArray[np.integer], reference: NDArray[np.integer]) -> None:
-        """Count one image; both maps hold train ids (H, W), ignore = 255."""
-        self._matrix += confusion_matrix(label, reference, len(self._names))
+    def add(self, label: NDArray[np.integer], reference: NDArray[np.integer], *, group: str = "") -> None:
+        """Count one image of a group (city, drive); both maps hold train ids (H, W), ignore = 255."""
+        matrix = confusion_matrix(label, reference, len(self._names))
+        self._matrix += matrix
+        self._counts.append(image_counts(matrix).astype(np.uint32))
+        self._groups.append(group)
         self._images += 1
         self._pixels += label.size
         self._valid += int(np.count_nonzero((label >= 0) & (label < len(self._names))))
@@ -64,6 +72,8 @@ class Comparison:
         matrix, square = self._matrix, self._matrix[:, :-1]
         hits = np.trace(square)
         strict = evaluation_result(matrix, self._names)
+        counts = np.array(self._counts).reshape(-1, len(self._names), 4)
+        between = intervals(counts, self._groups, ignored=False)
         return ComparisonResult(
             images=self._images,
             pixels=self._pixels,
@@ -73,7 +83,9 @@ class Comparison:
             valid=fraction(square.sum(), matrix.sum()),
             agree=fraction(hits, matrix.sum()),
             accuracy=fraction(hits, square.sum()),
+            accuracy_interval=between["accuracy"],
             miou=strict["miou"],
+            miou_interval=between["miou"],
             miou_valid=number(mean_iou(square)),
             iou=strict["iou"],
             iou_valid=by_name(self._names, iou(square)),
@@ -126,6 +138,7 @@ class RoundChange(LabelDiffResult):
     """The change from one round of self-training to the next."""
 
     truth: dict[str, float | None]  # share of labelled pixels that are right, "before" and "after"
+    truth_interval: dict[str, Interval | None]
 
 
 class LabelDiff:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from autolabel.classes.mask_classes import MAX_ID, MaskClasses, SourceClass, mer
 from autolabel.classes.palettes import default_palette, mask_colours
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
+from autolabel.user_files import parse_toml
 
 
 def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
@@ -57,7 +57,7 @@ def parse_mask_classes(text: str, where: object) -> MaskClasses:
     drop = ["path"]
     """
     try:
-        table = tomllib.loads(text.removeprefix("\ufeff"))
+        table = parse_toml(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"not valid TOML: {error}") from error
     try:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from autolabel.cli.check_data import notes
-from autolabel.cli.init_data import data_settings, look_at, with_settings
 from autolabel.cli.options import echo, set_option
-from autolabel.config.load import is_utf8, parse_experiment, toml_string
-from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
-from autolabel.resources import resource
 from autolabel.store import write_file
-
-if TYPE_CHECKING:
-    from autolabel.data.build import ScanResult
-    from autolabel.recommend import DataFacts, Recommendation, Timing
-
-FITTED = ("folder", "camvid")  # sources whose settings are chosen from the data; the others have published recipes
 
 
 @click.command()
@@ -61,75 +49,20 @@ def init(
     For cityscapes and mapillary it is the published recipe. Settings of the data that --set changes, such as
     data.masks=labels, are written into the file.
     """
-    if not root.is_dir():
-        raise ConfigError(root, "is not a folder", "name the folder of your data with --root")
-    if not is_utf8(f"{root.resolve()} {name}"):
-        raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", root.resolve().name).strip(".-_")[:64] or source
+    from autolabel.recommend.fit import experiment_name, new_experiment
+
+    name = name or experiment_name(root, source)
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
-    lines = data_settings(source, root, overrides)
-    if source in FITTED:
-        text, said, seen = _fitted(source, root, name, target, lines, minutes, weights)
-    elif minutes is not None:
-        raise ConfigError("--minutes", f"the recipe of {source} is the published one", "leave it out")
-    else:
-        text, said, seen = _published(source, root, name, target, lines)
+    text, said, seen = new_experiment(
+        source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides
+    )
     write_file(target.absolute(), text.encode())
     echo(f"wrote {target}: {said}")
     for note in notes(seen):
         echo(note)
     echo(f"next: autolabel run {target}")
-
-
-def _fitted(
-    source: str, root: Path, name: str, target: Path, lines: list[str], minutes: float | None, weights: str
-) -> tuple[str, str, ScanResult]:
-    """The text of the file, a line about what was found, and the look at the masks."""
-    from autolabel.models.pretrained import imagenet_weights
-    from autolabel.recommend import data_facts, experiment_text, machine_facts, measure, recommend
-    from autolabel.recommend.choose import within
-
-    table = {"source": source, "root": str(root.resolve())}
-    empty = f"name = {toml_string(name)}\n[data]\n" + "\n".join(f"{key} = {toml_string(v)}" for key, v in table.items())
-    seen = look_at(_parsed(with_settings(empty, lines), target).data)
-    data, machine = data_facts(seen), machine_facts()
-    choice = recommend(data, machine)
-    if weights == "imagenet":
-        imagenet_weights(choice.trunk, "--weights")  # says how to get them, before anything is written
-
-    def text(choice: Recommendation, timing: Timing | None = None) -> str:
-        written = experiment_text(
-            name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing
-        )
-        return with_settings(written, lines)
-
-    if minutes is None:
-        return text(choice), _found(data), seen
-    timing = measure(_parsed(text(choice), target), data.size, len(data.class_names))
-    choice = within(minutes, choice, timing, data)
-    return text(choice, timing), f"{_found(data)}; {choice.steps} steps for teacher and student each", seen
-
-
-def _published(source: str, root: Path, name: str, target: Path, lines: list[str]) -> tuple[str, str, ScanResult]:
-    text = resource("configs", f"{source}.toml").decode()
-    for key, value in (("name", name), ("root", str(root.resolve()))):
-        line = f"{key} = {toml_string(value)}"
-        text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
-    text = with_settings(text, lines)
-    seen = look_at(_parsed(text, target).data)
-    return text, f"{len(seen.listing.images)} images", seen
-
-
-def _parsed(text: str, target: Path) -> Experiment:
-    return parse_experiment(text.encode(), where=target, base=target.parent)
-
-
-def _found(data: DataFacts) -> str:
-    layers = {"fine labels": data.num_fine, "coarse labels": data.num_coarse, "no label": data.num_unlabelled}
-    parts = [f"{count} training images with {layer}" for layer, count in layers.items() if count]
-    return ", ".join([*parts, f"{data.num_val} validation images"])
 
 
 COMMANDS = [init]

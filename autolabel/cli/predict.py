@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from autolabel.artifacts import WEIGHTS, read_weights
-from autolabel.classes import CLASS_SETS
-from autolabel.classes.palettes import default_palette
+from autolabel.cli.label_ids import label_id_options, statement_of
+from autolabel.cli.networks import open_with_digest
 from autolabel.cli.options import (
     device_option,
     echo,
     json_option,
+    overwrite_option,
     parse_scales,
     print_json,
     quiet_option,
@@ -29,21 +32,30 @@ from autolabel.cli.predict_inputs import (
     expected_images,
     find_sources,
     read_images,
+    result_names,
 )
-from autolabel.errors import DataError, ItemsFailed, WeightsError
+from autolabel.cli.predict_labels import LabelFolder
+from autolabel.errors import DataError, ItemsFailed
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
+from autolabel.labels.codebook import default_edges
+from autolabel.labels.label_set import FOLDER, LabelIds, LabelSummary
+from autolabel.labels.threshold import count_pixels
 from autolabel.labels.visualize import grayscale, grayscale_limits, image_png, overlay
 from autolabel.progress import Progress, print_err
 from autolabel.report.animation import Animation
 from autolabel.report.contact_sheet import scale_sheet
 from autolabel.report.data import ScaleView
-from autolabel.stages import initial_model
-from autolabel.store import Artefact, write_file, write_files
+from autolabel.store import OutputFolder, check_output, open_output
 
 if TYPE_CHECKING:
     from autolabel.inference.predictor import Predictor
-    from autolabel.models import Network, NetworkCard
+
+
+INDEX = "predictions.json"  # settings, and name and digest of each file; written last
+OVERLAYS, SHEETS = "overlays", "sheets"
+MAX_FRAMES = 10**9
+_EDGE_DISTANCE = 1e-3  # a bin edge nearer to the threshold may be the same in float32
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,30 @@ class PredictOptions:
     details: bool
     take: FrameSelection
     film: AnimationOptions | None
+    label_ids: LabelIds
+    class_file: Path | None
     device: str
     quiet: bool
+    overwrite: bool = False
+
+    def work(self) -> dict[str, Any]:
+        """The settings that results depend on."""
+        film = None if self.film is None else [self.film.fps, self.film.width]
+        return {
+            "command": "predict",
+            "scales": list(self.scales),
+            "flip": self.flip,
+            "threshold": self.threshold,
+            "details": self.details,
+            "every": self.take.every,
+            "max_frames": self.take.most,
+            "animation": film,
+        }
 
     def kinds(self) -> list[str]:
-        """The results per image, each a PNG file of its own."""
+        """The folders of the results; each holds a PNG per image."""
         shown = [f"{kind}{scale:g}" for scale in self.scales for kind in ("scale", "attention")]
-        return ["label", "overlay", *(["sheet", *shown] if self.details else [])]
+        return [FOLDER, OVERLAYS, *([SHEETS, *shown] if self.details else [])]
 
 
 @dataclass(frozen=True)
@@ -79,7 +108,7 @@ class PredictSummary:
 
 
 def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: PredictOptions) -> PredictSummary:
-    """Label images, animations and videos: NAME_label.png, NAME_overlay.png, and with `details` a view per scale.
+    """Label images, animations and videos: labels/NAME.png, overlays/NAME.png, and with `details` a view per scale.
 
     All possible checks come before anything is written. Raises WeightsError, ImageError, DataError and ConfigError.
     A file that turns out to be damaged is left out, and the next one follows; if no file is left, its error is raised.
@@ -90,27 +119,45 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
     expected = sum(expected_images(source, request.take) for source in sources)
-    model, card = open_network(weights)
+    model, card, digest = open_with_digest(weights)
+    folder = LabelFolder(out.absolute(), statement_of(card.class_names, request.label_ids, request.class_file))
     predictor = Predictor(
         model,
         card,
         scales=request.scales,
         flip=request.flip,
         threshold=request.threshold,
+        edges=[edge for edge in default_edges(model.num_classes) if abs(edge - request.threshold) > _EDGE_DISTANCE],
         device=resolve_device(request.device),
     )
-    labeller = _LabelWriter(predictor, _colours(card.class_names), out, request)
-    with Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar:
+    work = request.work() | {"weights": digest, "statement": folder.statement.to_json().decode()}
+    opening = partial(open_output, out, work=work, index=INDEX, overwrite=request.overwrite)
+    names = result_names(out, sources, request.kinds(), animated=request.film is not None)
+    check_output(out, work=work, index=INDEX, names=names, overwrite=request.overwrite)
+    with (
+        _LabelWriter(predictor, folder, out, request, opening) as labeller,
+        Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar,
+    ):
         for source in sources:
             labeller.label(source, bar)
-    return labeller.finish()
+        return labeller.finish(work)
 
 
-class _LabelWriter:
-    """Writes the results of each image at once, so that finished ones stay."""
+class _LabelWriter(ExitStack):
+    """Writes the results of each image at once, so that finished ones stay. The folder is opened with the first one."""
 
-    def __init__(self, predictor: Predictor, colours: np.ndarray, out: Path, request: PredictOptions) -> None:
-        self._predictor, self._colours, self._out, self._request = predictor, colours, out, request
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: LabelFolder,
+        out: Path,
+        request: PredictOptions,
+        opening: Callable[[], AbstractContextManager[OutputFolder]],
+    ) -> None:
+        super().__init__()
+        self._opening, self._opened = opening, list[OutputFolder]()
+        self._predictor, self._folder, self._out, self._request = predictor, folder, out, request
+        self._colours, self._values = folder.statement.classes.colours(), folder.statement.values()
         self._written: list[list[Path]] = []
         self._failed: list[DataError] = []
         film = request.film
@@ -124,26 +171,39 @@ class _LabelWriter:
         except DataError as error:
             self._failed.append(error)
 
+    def _output(self) -> OutputFolder:
+        if not self._opened:
+            self._opened.append(self.enter_context(self._opening()))
+            self._folder.begin(self._opened[0])
+        return self._opened[0]
+
     def _label(self, frame: Frame) -> None:
-        labels = self._predictor.train_ids(frame.pixels)
+        try:
+            labels, confidence = self._predictor.predict(frame.pixels)
+        except DataError as error:
+            raise DataError(frame.image, error.what, error.remedy) from error
         shown = overlay(frame.pixels, labels, self._colours)
-        products = {"label": png.encode(labels), "overlay": image_png(shown)}
+        products = {FOLDER: png.encode(self._values[labels]), OVERLAYS: image_png(shown)}
         if self._request.details:
             products |= _details(self._predictor, frame.pixels, labels, self._colours)
-        rows = [(f"{frame.name}_{kind}.png", data) for kind, data in products.items()]
-        write_files(self._out.absolute(), rows)
+        rows = [(f"{kind}/{frame.name}.png", data) for kind, data in products.items()]
+        self._output().write(rows)
+        counts = count_pixels(labels, self._folder.statement.classes.num_classes)
+        self._folder.rows.append(LabelSummary(frame.image, f"{frame.name}.png", counts, confidence))
         self._written.append([self._out / name for name, _ in rows])
         if self._animation is not None:
             self._animation.add(shown)
 
-    def finish(self) -> PredictSummary:
+    def finish(self, work: Mapping[str, Any]) -> PredictSummary:
         """Raise the first failure if nothing was labelled."""
         if self._failed and not self._written:
             raise self._failed[0]
-        film = None
+        output, film = self._output(), None
+        self._folder.finish(output)
         if self._animation is not None:
             film = self._out / ANIMATION
-            write_file(film.absolute(), *self._animation.chunks())
+            output.write([(ANIMATION, b"".join(self._animation.chunks()))])
+        output.finish({"work": work, "files": output.rows()})
         return PredictSummary(self._written, film, self._failed)
 
 
@@ -152,54 +212,11 @@ def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colour
     details = predictor.details(image)
     limits = grayscale_limits(details.attention.values())
     views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]
-    products = {"sheet": image_png(scale_sheet(image, labels, views, colours))}
+    products = {SHEETS: image_png(scale_sheet(image, labels, views, colours))}
     for view in views:
         products[f"scale{view.scale:g}"] = image_png(overlay(image, view.prediction, colours))
         products[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
     return products
-
-
-def open_network(path: Path) -> tuple[Network, NetworkCard]:
-    """Open a weights file, an artefact, or a Hugging Face folder (which keeps its own classes)."""
-    from autolabel.models.huggingface import model_as_it_is
-
-    if (path / initial_model.CONFIG).is_file():
-        model, card, _ = model_as_it_is(initial_model.read_files(str(path)), None, {})
-        return model, card
-    return trained_network(read_model(path), path)
-
-
-def trained_network(data: bytes, where: object) -> tuple[Network, NetworkCard]:
-    """Raises WeightsError, also for an import with untrained layers."""
-    from autolabel.models import network_from_bytes
-    from autolabel.models.weights_file import check_trained
-
-    model, card = network_from_bytes(data, where)
-    check_trained(card, where)
-    return model, card
-
-
-def read_model(path: Path) -> bytes:
-    """Read a file, or an artefact's weights with their digest checked."""
-    if not path.is_dir():
-        return read_weights(path)
-    if not (path / "COMMIT").is_file() or WEIGHTS not in (artefact := Artefact.open(path)).names():
-        remedy = f"give one, the path of a {WEIGHTS}, or a Hugging Face folder"
-        raise WeightsError(path, "is no teacher or student artefact", remedy)
-    return artefact.read(WEIGHTS)
-
-
-def _colours(class_names: tuple[str, ...]) -> np.ndarray:
-    """(256, 3) colours of the known class set with these names, or the default palette."""
-    for known in CLASS_SETS.values():
-        if known.names == class_names:
-            return known.colours()
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(class_names)] = default_palette(len(class_names))
-    return table
-
-
-MAX_FRAMES = 10**9
 
 
 @click.command()
@@ -212,6 +229,7 @@ MAX_FRAMES = 10**9
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@label_id_options
 @click.option("--scales", default="0.5,1.0,2.0", show_default=True, help="Inference scales; 1.0 among them.")
 @click.option("--flip", is_flag=True, help="Also look at the mirrored image.")
 @click.option(
@@ -236,6 +254,7 @@ MAX_FRAMES = 10**9
 @click.option(
     "--width", type=click.IntRange(1, 16383), default=640, show_default=True, help="Pixels, at most, of --animate."
 )
+@overwrite_option
 @device_option
 @json_option
 @quiet_option
@@ -243,6 +262,8 @@ def predict(
     weights: Path,
     images: tuple[Path, ...],
     out: Path,
+    label_ids: LabelIds,
+    class_file: Path | None,
     scales: str,
     flip: bool,
     threshold: float,
@@ -252,11 +273,12 @@ def predict(
     animate: bool,
     fps: float,
     width: int,
+    overwrite: bool,
     device: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Label IMAGES (files, folders, videos): a label PNG of train ids and a colour overlay for each."""
+    """Label IMAGES (files, folders, videos): a label PNG and a colour overlay for each, under the path of the image."""
     from autolabel.cli.predict_inputs import FrameSelection
 
     if threshold and not 0.001 <= threshold <= 0.999999:
@@ -268,8 +290,11 @@ def predict(
         details=details,
         take=FrameSelection(every, max_frames),
         film=AnimationOptions(fps, width) if animate else None,
+        label_ids=label_ids,
+        class_file=class_file,
         device=device or "auto",
         quiet=quiet,
+        overwrite=overwrite,
     )
     _print_summary(predict_files(weights, images, out, request), out, as_json=as_json)
 

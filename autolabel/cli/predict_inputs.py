@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -17,7 +17,9 @@ from autolabel.config.sources import SourceConfig
 from autolabel.data.media import CONTAINERS, decode_frames, decode_video, expected_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.errors import ConfigError, DataError
-from autolabel.store import safe_names
+from autolabel.labels.label_set import CLASSES, LEGEND
+from autolabel.store import mirror_names
+from autolabel.store.names import fold
 from autolabel.user_files import open_user_file
 
 MAX_PIXELS = SourceConfig().max_pixels
@@ -38,23 +40,22 @@ class FrameSelection:
 
 @dataclass(frozen=True)
 class MediaFile:
-    """One file. The results of a still image are NAME_label.png, those of a frame NAME_frames/000012_label.png."""
+    """One file. The label of a still image is labels/NAME.png, that of a frame labels/FOLDER/000012.png."""
 
     file: Path
-    name: str
+    image: str  # its id: the path below the folder that all files have in common, without the suffix
+    name: str  # path of its results, without .png
+    folder: str  # path of the results of its frames
 
     @property
     def container(self) -> str | None:
         """The container of a video; None for an image, which may still hold several frames."""
         return CONTAINERS.get(self.file.suffix.lower())
 
-    @property
-    def folder(self) -> str:
-        return f"{self.name}_frames"
-
 
 class Frame(NamedTuple):
-    name: str  # prefix of its results, without _label.png
+    image: str  # its id
+    name: str  # path of its results, without .png
     pixels: np.ndarray  # (H, W, 3) uint8 RGB
 
 
@@ -64,8 +65,8 @@ def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> li
     Raises DataError for a missing file and ConfigError for a file named twice.
     """
     files = [file for path in paths for file in _files(path, out, take)]
-    names = _names(files)
-    return [MediaFile(file, names[file]) for file in files]
+    places = [path if path.is_dir() else path.parent for path in paths]
+    return _named(files, Path(os.path.commonpath(map(_normal, places))))
 
 
 def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
@@ -88,14 +89,38 @@ def _images_below(path: Path, out: Path) -> Iterator[Path]:
         yield from (file for file in (Path(folder, name) for name in images) if file.is_file())
 
 
-def _names(files: list[Path]) -> dict[Path, str]:
-    """The output name per file: its stem, or a digest of the whole path where two stems are equal."""
-    if len(set(files)) < len(files):
+def _named(files: list[Path], base: Path) -> list[MediaFile]:
+    """Each file with the paths of its results: its own path below `base`, and with its suffix where stems are equal."""
+    paths = [_normal(file).relative_to(base).as_posix() for file in files]
+    if len(set(paths)) < len(paths):
         raise ConfigError("IMAGES", "name a file twice", "name each once")
-    stems = Counter(file.stem.lower() for file in files)
-    ids = {file: file.stem if stems[file.stem.lower()] == 1 else f"./{file}" for file in files}  # a stem has no slash
-    names = safe_names(ids.values())
-    return {file: names[ids[file]] for file in files}
+    stems = {path: path.removesuffix(PurePosixPath(path).suffix) for path in paths}
+    count = Counter(map(fold, stems.values()))
+    images = {path: stem if count[fold(stem)] == 1 else path for path, stem in stems.items()}
+    folders = _frame_folders(images)
+    names = mirror_names({**images, **{f"{path}/frames": f"{folders[path]}/0" for path in paths}})
+    return [
+        MediaFile(file, images[path], names[path], names[f"{path}/frames"].rpartition("/")[0])
+        for file, path in zip(files, paths, strict=True)
+    ]
+
+
+def _normal(path: Path) -> Path:
+    """The absolute path without `..`; links stay, as the user named them."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _frame_folders(images: Mapping[str, str]) -> dict[str, str]:
+    """Path of each file -> a folder for its frames that no folder of images has."""
+    taken = {parent.as_posix() for image in images.values() for parent in PurePosixPath(image).parents}
+    folders = {}
+    for path in sorted(images):
+        folder = f"{images[path]}_frames"
+        while folder in taken:
+            folder += "_"
+        folders[path] = folder
+        taken.add(folder)
+    return folders
 
 
 def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> None:
@@ -103,13 +128,23 @@ def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> No
     if out.exists() and not out.is_dir():
         raise ConfigError(out, "is not a folder", "give another --out")
     folder = out.resolve()
-    results = {folder / f"{source.name}_{kind}.png" for source in sources for kind in kinds} | {folder / ANIMATION}
-    results |= {folder / source.folder for source in sources}
+    results = {folder / kind / f"{source.name}.png" for source in sources for kind in kinds}
+    results |= {folder / kind / source.folder for source in sources for kind in kinds}
+    results |= {folder / name for name in (ANIMATION, LEGEND, CLASSES)}
     for source in sources:
         file = source.file.resolve()
         if file in results or file.parent in results:
             remedy = "give another --out, or leave this file out"
             raise ConfigError(source.file, "would be replaced by a result", remedy)
+
+
+def result_names(out: Path, sources: list[MediaFile], kinds: Collection[str], *, animated: bool) -> list[str]:
+    """Names of the results of all sources as still images, and of the frames that are there already."""
+    names = [f"{kind}/{source.name}.png" for source in sources for kind in kinds]
+    folders = [out / kind / source.folder for source in sources for kind in kinds]
+    frames = (file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()))
+    names += [file.relative_to(out).as_posix() for file in frames]
+    return [*names, LEGEND, CLASSES, *([ANIMATION] if animated else [])]
 
 
 def expected_images(source: MediaFile, take: FrameSelection) -> int:
@@ -130,7 +165,10 @@ def read_images(source: MediaFile, take: FrameSelection) -> Iterator[Frame]:
             several, frames = decode_frames(file.read(), where=source.file, max_pixels=MAX_PIXELS)
         with closing(frames):
             for number, pixels in islice(enumerate(frames), 0, take.slice.stop, take.every):
-                yield Frame(f"{source.folder}/{number:06}" if several else source.name, pixels)
+                if several:
+                    yield Frame(f"{source.image}/{number:06}", f"{source.folder}/{number:06}", pixels)
+                else:
+                    yield Frame(source.image, source.name, pixels)
 
 
 def _opened(file: Path) -> BinaryIO:

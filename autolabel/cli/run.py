@@ -105,11 +105,12 @@ def finish(project: Project, done: list[StepResult], *, as_json: bool) -> None:
 def print_summary(summary: dict[str, Any], made: list[str]) -> None:
     if not made:
         echo("Everything is up to date: no work was done.")
-    for key, text in (("teacher_miou", "teacher mIoU"), ("student_miou", "student mIoU")):
-        if key in summary:
-            echo(f"{text:14} {_figure(summary[key])}")
+    for role in ("teacher", "student"):
+        if f"{role}_miou" in summary:
+            interval = summary.get(f"{role}_interval")
+            echo(f"{role + ' mIoU':14} {_figure(summary[f'{role}_miou'])}{_ends(interval)}")
     for name, miou in summary.get("students", {}).items():
-        echo(f"  {name:22} {_figure(miou)}")
+        echo(f"  {name:22} {_figure(miou)}{_ends(summary['student_intervals'][name])}")
     if "labels" in summary:
         labels = summary["labels"]
         each = labels["bytes"] / max(labels["count"], 1)
@@ -117,6 +118,7 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
             f"{'labels':14} {labels['count']} PNG, {size(labels['bytes'])} ({size(each)} each),"
             f" {100 * labels['ignored_share']:.1f} % ignored"
         )
+        print_quality(labels)
         echo(f"{'':14} {labels['path']}")
     for name, change in summary.get("changes", {}).items():
         same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
@@ -126,6 +128,21 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         echo(f"{'table':14} {summary['table']['path']}")
     if "report" in summary:
         echo(f"{'report':14} {summary['report']}")
+    for line in summary.get("advice", ()):
+        echo(f"{'note':14} {line}")
+
+
+def print_quality(labels: dict[str, Any]) -> None:
+    """All labelled pixels, and the teacher's own, where a hidden truth tells how many are right."""
+    if labels.get("accuracy") is None:
+        return
+    right, covered = _share(labels["accuracy"]), _share(labels["coverage"])
+    ends = _percents(labels["accuracy_interval"])
+    echo(f"{'':14} {right} right of all labelled pixels ({covered} of the pixels){ends}")
+    own, own_covered = _share(labels["own_accuracy"]), _share(labels["own_coverage"])
+    if labels["own_coverage"] != labels["coverage"]:
+        ends = _percents(labels["own_accuracy_interval"])
+        echo(f"{'':14} {own} right of the teacher's own ({own_covered} of the pixels){ends}; people drew the others")
 
 
 def print_table(rows: Sequence[TimedRow]) -> None:
@@ -146,6 +163,14 @@ def print_table(rows: Sequence[TimedRow]) -> None:
 
 def _figure(miou: float | None) -> str:
     return "not defined: no val pixel has a class" if miou is None else f"{miou:.4f}"
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"
+
+
+def _percents(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f", 95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
 def _share(value: float | None) -> str:
@@ -185,6 +210,11 @@ def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
     }
 
 
+rehash_option = click.option(
+    "--rehash", is_flag=True, help="Read every input file, also those whose size and times are unchanged."
+)
+
+
 def stage_command(stage: str, help_text: str) -> click.Command:
     """`autolabel STAGE EXPERIMENT`: run the steps of one stage; their inputs must be up to date.
 
@@ -203,6 +233,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         only: str | None,
         as_json: bool,
         how: RunOptions,
+        rehash: bool = False,
     ) -> None:
         with catch_signals(quiet=from_env(os.environ).size > 1) as stop, init(stop) as world:
             if not world.is_rank0:
@@ -210,13 +241,13 @@ def stage_command(stage: str, help_text: str) -> click.Command:
                 return
             project = open_project(experiment, work=work, overrides=overrides)
             targets = project.pipeline.select(only or stage)
-            with running(project, how, stop, world=world) as runner:
+            with running(project, how, stop, world=world, rehash=rehash) as runner:
                 done = runner.run_only(targets)
                 runner.finish()
         if only is None:
             finish(project, done, as_json=as_json)
 
-    return command
+    return rehash_option(command) if stage == "manifest" else command
 
 
 STAGE_HELP = {

@@ -6,6 +6,7 @@ fast; it is recorded as provenance.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
@@ -46,14 +47,31 @@ class LabelConfig(Config):
 
     toml_table = "label"
 
-    threshold: Fraction = 0.5  # A pixel keeps its class if its probability is above this; otherwise it is ignored.
+    # A pixel keeps its class if its probability is above this; otherwise it is ignored. "quantile" chooses a threshold
+    # per class from the teacher's own confidence.
+    threshold: Fraction | Literal["quantile"] = 0.5
+    # The probability that thresholds refer to: the network's own number, or how often such pixels of the held-out
+    # images are right.
+    threshold_on: Literal["network", "calibrated"] = "network"
+    quantile: Fraction = 0.15  # Fraction of each class's pixels that the threshold "quantile" ignores.
+    quantile_range: tuple[Fraction, Fraction] = (0.35, 0.9)  # Lowest and highest threshold that "quantile" chooses.
     class_thresholds: dict[str, Fraction] = Field(default_factory=dict)  # Thresholds of single classes, by name.
     # Use of coarse labels: "veto" ignores pixels where teacher and coarse label disagree; "fill" takes the coarse label
     # inside its polygons and the teacher's class around them.
     coarse: Literal["off", "veto", "fill"] = "off"
     # PNG compression; "archive" files are a sixth to a quarter smaller and take about a second per image.
     codec: Literal["default", "archive"] = "default"
+    # Ids in the label files: "train" counts the classes 0, 1, 2, ...; "dataset" takes those of the data set's masks.
+    ids: Literal["train", "dataset"] = "train"
     weights: bool = False  # The confidence of each pixel is written too, for student.label_weights.
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.threshold == "quantile" and self.threshold_on == "calibrated":
+            raise ValueError('threshold = "quantile" needs threshold_on = "network"; or set threshold to a number')
+        if self.quantile_range[0] > self.quantile_range[1]:
+            raise ValueError(f"quantile_range must be the lowest and the highest; it is {list(self.quantile_range)}")
+        return self
 
 
 class FuseConfig(Config):
@@ -62,6 +80,8 @@ class FuseConfig(Config):
     toml_table = "fuse"
 
     layers: Layers = ("fine", "auto")  # An image uses the first of these layers that it has.
+    # A folder of corrections (`autolabel corrections import`): their pixels replace those of any layer.
+    corrections: Path | None = None
 
 
 class EvaluateConfig(Config):
@@ -115,11 +135,14 @@ def _check_rounds(rounds: int, info: ValidationInfo) -> int:
 class Experiment(Config):
     """The whole experiment file."""
 
+    # The experiment's name: results lie in work/NAME by default. Letters, digits and ._- without a leading dot.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"  # The pipeline's name.
+    # "teacher_student"; "ablation": students of several label layers; "fusions": a table of fusions on one budget.
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
     seed: NonNegativeInt = 0  # The seed of all random choices in training.
     # Number of rounds; each student teaches the next.
     rounds: Annotated[PositiveInt, AfterValidator(_check_rounds)] = 1
+    # The images and labels: `source` says how they are laid out, and which settings this table has.
     data: Data
     teacher: TeacherConfig = TeacherConfig()
     infer: InferConfig = InferConfig()

@@ -80,9 +80,10 @@ class FolderConfig(SourceConfig):
     masks: str = "masks"  # The folder of the masks.
     coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
     classes: str = "classes.toml"  # The class file.
-    # Paths of an image below `images` and of its masks below `masks` and `coarse`, with or without a suffix: {stem} is
-    # what the names have in common, {path} the folders. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
+    # Path of an image below `images`, with or without a suffix: {stem} is what its name has in common with its masks,
+    # {path} stands for the folders. Example: "{path}/{stem}_leftImg8bit".
     image_name: str = "{path}/{stem}"
+    # Path of a mask below `masks` or `coarse`, likewise. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
     mask_name: str = "{path}/{stem}"
     # Values in masks: "ids" in grey masks, "indices" of palette masks, or "colours" of the class file.
     mask_values: Literal["ids", "indices", "colours"] = "ids"

@@ -1,14 +1,15 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-`plan` lists the source and `fingerprint` identifies its content for the stage key; neither opens an image. `scan` then
-reads every file once and says what it sees. `build` also ends with an error for findings that nobody confirmed, and for
-more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
+`plan` lists the source and opens no image. `fingerprint` identifies its content for the stage key, by the digests of
+its files. `scan` reads every file once and says what it sees. `build` also ends with an error for findings that nobody
+confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +30,8 @@ from autolabel.data.survey import Survey
 from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
-from autolabel.store import safe_names
-from autolabel.store.files import digest_json
+from autolabel.store import InputDigests, mirror_names
+from autolabel.store.files import digest_json, sha256_bytes, sha256_file
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
@@ -62,12 +63,21 @@ class ScanResult:
     `causes` are the reasons of quarantined images without names and numbers. Synthetic scenes have no findings.
     """
 
+    settings: Data
     listing: SourceListing
     rows: tuple[_Rows, ...]
     quarantined: UnreadableItem
     causes: tuple[str, ...]
     survey: Survey
     findings: tuple[Finding, ...]
+    digests: Mapping[str, str | None]  # of every file that was opened by its path; None: it cannot be read
+
+    @property
+    def fingerprint(self) -> str:
+        """The one of the bytes that were read; only of a scan of the whole source."""
+        if isinstance(self.settings, SyntheticConfig):
+            return fingerprint(self.settings, InputDigests())
+        return self.listing.fingerprint(self.digests)
 
     @property
     def manifest(self) -> Manifest:
@@ -85,6 +95,7 @@ class _Outcome:
     image: SourceImage
     scanned: ScannedImage
     files: Mapping[str, bytes]
+    digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
 
 
 def plan(settings: Data) -> SourceListing:
@@ -92,14 +103,15 @@ def plan(settings: Data) -> SourceListing:
     return PLANS[settings.source](settings)
 
 
-def fingerprint(settings: Data) -> str:
+def fingerprint(settings: Data, files: InputDigests) -> str:
     """Digest of the manifest's input, without times and absolute paths.
 
-    It covers the settings of rendered scenes, or else the names and sizes of all files. Raises DataError.
+    It covers the settings of rendered scenes, or else the names and contents of all files. Raises DataError.
     """
     if isinstance(settings, SyntheticConfig):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
-    return plan(settings).fingerprint()
+    listing = plan(settings)
+    return listing.fingerprint(listing.digests(files))
 
 
 def build(
@@ -167,12 +179,14 @@ def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]
     synthetic = isinstance(settings, SyntheticConfig)
     bad = [outcome for outcome in outcomes if outcome.scanned.rows is None]
     return ScanResult(
+        settings=settings,
         listing=listing,
         rows=tuple(outcome.scanned.rows for outcome in outcomes if outcome.scanned.rows is not None),
         quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
         causes=tuple(x.scanned.cause for x in bad),
         survey=survey,
         findings=() if synthetic else tuple(findings(survey, images, settings.confirmed)),
+        digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
     )
 
 
@@ -209,7 +223,7 @@ def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) ->
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
-        names = safe_names((image.id for image in listing.images), ".png")
+        names = mirror_names({image.id: image.id for image in listing.images}, ".png")
         images: Sequence[SourceImage] = listing.images
         if labelled_only is not None:
             images = _sample(images, labelled_only)
@@ -229,8 +243,20 @@ def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:
 
 
 def _open(image: SourceImage, root: Path, rules: ScanRules, name: str) -> _Outcome:
-    scanned = scan_image(image, partial(_read, root), rules, name)
-    return _Outcome(image, scanned, scanned.files)
+    digests: dict[str, str | None] = {}
+
+    def read(path: str) -> bytes:
+        digests[path] = None
+        data = _read(root, path)
+        digests[path] = sha256_bytes(data)
+        return data
+
+    scanned = scan_image(image, read, rules, name)
+    for path in {image.path, *(label.path for label in image.labels)} - digests.keys():
+        digests[path] = None
+        with suppress(OSError):
+            digests[path] = sha256_file(root / path)
+    return _Outcome(image, scanned, scanned.files, digests)
 
 
 def _read(root: Path, path: str) -> bytes:
@@ -239,7 +265,7 @@ def _read(root: Path, path: str) -> bytes:
 
 def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
     files = synthetic.files(settings, number, image)
-    return _Outcome(image, scan_image(image, files.__getitem__, rules, ""), files)
+    return _Outcome(image, scan_image(image, files.__getitem__, rules, ""), files, {})
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:

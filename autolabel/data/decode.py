@@ -28,6 +28,7 @@ from PIL import (
 )
 
 from autolabel.classes import IGNORE, ClassSet
+from autolabel.data.schema import encoded_values
 from autolabel.errors import DataError, ImageError, LabelError
 from autolabel.labels.png import SIGNATURE, intact_length
 
@@ -128,7 +129,7 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
 
     Raises LabelError for any other format or pixel type, and for ids that the class set does not know.
     """
-    legal, to_train = _tables(classes, encoding)
+    legal, to_train = label_tables(classes, encoding)
     ids = label_ids(data, where=where, encoding=encoding, max_pixels=max_pixels)
     if not legal[np.flatnonzero(np.bincount(ids.ravel(), minlength=256))].all():
         refuse_values(np.unique(ids[~legal[ids]]), ids, where, classes.name)
@@ -143,13 +144,16 @@ def label_ids(data: bytes, *, where: object, encoding: str, max_pixels: int) -> 
     return _pixels(image, where, LabelError, mode=image.mode)
 
 
-def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    if encoding != "train_ids":
+def label_tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """(256,) whether an id may stand in a label of this encoding, and (256,) its train id."""
+    own = encoded_values(encoding)
+    if own is None and encoding != "train_ids":
         return classes.legal(), classes.to_train()
+    values, ignored = own or (tuple(range(classes.num_classes)), (IGNORE,))
     to_train = np.full(256, IGNORE, np.uint8)
-    to_train[: classes.num_classes] = np.arange(classes.num_classes)
-    legal = to_train != IGNORE
-    legal[IGNORE] = True
+    to_train[list(values)] = np.arange(classes.num_classes)
+    legal = np.zeros(256, bool)
+    legal[[*values, *ignored]] = True
     return legal, to_train
 
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from autolabel.classes import ClassSet
 from autolabel.data.schema import ImageRow, LabelRow, check_images, check_labels
 from autolabel.errors import DataError, ManifestError
+from autolabel.labels.label_set import without_statement
 from autolabel.store.files import canonical_json
 
 _FILE = [("root", pa.string()), ("path", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64())]
@@ -164,7 +165,7 @@ def _read_classes(data: bytes) -> ClassSet:
         table = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ManifestError(CLASSES, f"not valid JSON: {error}") from error
-    return ClassSet.from_dict(table, CLASSES)
+    return ClassSet.from_dict(without_statement(table) if isinstance(table, dict) else table, CLASSES)
 
 
 RowPair = tuple[ImageRow, LabelRow]

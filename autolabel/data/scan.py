@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE, ClassSet
-from autolabel.data.decode import TurnedImage, decode_turned, label_ids, refuse_values
+from autolabel.data.decode import TurnedImage, decode_turned, label_ids, label_tables, refuse_values
 from autolabel.data.masks import (
     Histogram,
     MaskPixels,
@@ -99,9 +99,10 @@ def scan_image(image: SourceImage, read: Callable[[str], bytes], rules: ScanRule
             source = read(label.path)
             mask = _read(label, source, rules)
             found = histogram(mask.values)
-            facts.append(_facts(image, label, mask.values, found, decoded))
+            if label.encoding in ("ids", "palette_ids"):  # other labels state their values themselves
+                facts.append(_facts(image, label, mask.values, found, decoded))
             train_ids = _train_ids(image, label, mask, found, decoded, rules)
-            if mask.encoding is not None and _in_place(decoded, rules):
+            if mask.encoding is not None and _in_place(label, decoded, rules):
                 file = _File(label.path, rules.root, mask.encoding, source)
             else:
                 file = _File(f"{label.role}/{name}", "data", "train_ids", png.encode(train_ids))
@@ -118,7 +119,7 @@ def cause_of(error: DataError) -> str:
 
 
 def _read(label: SourceLabel, data: bytes, rules: ScanRules) -> MaskPixels:
-    if rules.masks is not None:
+    if rules.masks is not None and label.encoding == "ids":
         return read_mask(data, where=label.path, max_pixels=rules.max_pixels, values=rules.masks.values)
     ids = label_ids(data, where=label.path, encoding=label.encoding, max_pixels=rules.max_pixels)
     return MaskPixels(ids, 1, label.encoding)
@@ -137,9 +138,9 @@ def _train_ids(
     return look_up(aligned, found.values, table)
 
 
-def _in_place(image: TurnedImage, rules: ScanRules) -> bool:
+def _in_place(label: SourceLabel, image: TurnedImage, rules: ScanRules) -> bool:
     """Whether the readers of a manifest get the train ids from the mask file itself, so that it need not be copied."""
-    return image.orientation == 1 and (rules.masks is None or rules.masks.in_place)
+    return image.orientation == 1 and (rules.masks is None or rules.masks.in_place or label.encoding != "ids")
 
 
 def mask_table(classes: ClassSet, rules: MaskRules | None) -> Mapping[int, int]:
@@ -150,10 +151,10 @@ def mask_table(classes: ClassSet, rules: MaskRules | None) -> Mapping[int, int]:
 
 
 def _table(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
-    if label.encoding != "train_ids":
+    if label.encoding == "ids":
         return mask_table(rules.classes, rules.masks)
-    train_ids = range(rules.classes.num_classes)
-    return dict(zip(train_ids, train_ids, strict=True)) | {IGNORE: IGNORE}
+    legal, to_train = label_tables(rules.classes, label.encoding)
+    return {int(value): int(to_train[value]) for value in np.flatnonzero(legal)}
 
 
 def _facts(image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage) -> MaskFacts:

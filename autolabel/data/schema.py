@@ -14,7 +14,7 @@ from pathlib import Path
 from autolabel.errors import ManifestError
 
 SPLITS = ("train", "val", "test")
-ROLES = ("fine", "coarse", "auto", "truth")
+ROLES = ("fine", "coarse", "auto", "truth", "corrected")
 ENCODINGS = ("ids", "train_ids", "palette_ids")
 
 
@@ -37,15 +37,17 @@ class ImageRow:
 class LabelRow:
     """One label map of an image.
 
-    Roles: people drew fine and coarse labels, a teacher made auto labels, and truth is the hidden answer that only the
-    audit opens. Encodings: `ids` and `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids;
+    Roles: people drew fine and coarse labels, a teacher made auto labels, truth is the hidden answer that only the
+    audit opens, and corrected is a label of the other roles with pixels that people have changed. Encodings: `ids` and
+    `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids;
     `palette_ids` may also be a palette PNG whose indices are the data set's ids (Mapillary Vistas; refused elsewhere).
+    `values:2,0,1;255` is an 8-bit grey PNG with its own ids: the value of each class, then those of "no class".
     `counts` holds the pixels of each of the K classes, then those of ignore.
     """
 
     image_id: str
     role: str  # one of ROLES
-    encoding: str  # one of ENCODINGS
+    encoding: str  # one of ENCODINGS, or `values:...`
     root: str
     path: str
     sha256: str
@@ -56,6 +58,24 @@ class LabelRow:
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ROOT = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+
+
+_VALUES = re.compile(r"values:([0-9]{1,3}(?:,[0-9]{1,3})*);([0-9]{1,3}(?:,[0-9]{1,3})*)", re.ASCII)
+
+
+def values_encoding(values: Sequence[int], ignored: Sequence[int]) -> str:
+    """The encoding of label maps whose ids are neither the data set's nor train ids."""
+    return f"values:{','.join(map(str, values))};{','.join(map(str, ignored))}"
+
+
+def encoded_values(encoding: str) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The inverse of `values_encoding`; None for any other text, and for values that repeat or exceed a byte."""
+    match = _VALUES.fullmatch(encoding)
+    if match is None:
+        return None
+    values, ignored = (tuple(map(int, group.split(","))) for group in match.groups())
+    both = (*values, *ignored)
+    return (values, ignored) if len({*both}) == len(both) and max(both) <= 255 else None
 
 
 def unsafe_path(path: object) -> str | None:
@@ -121,7 +141,7 @@ def _image_problem(row: ImageRow) -> str | None:
 def _label_problem(row: LabelRow, num_classes: int, pixels: dict[str, int]) -> str | None:
     if row.role not in ROLES:
         return f"role {row.role!r} is none of {', '.join(ROLES)}"
-    if row.encoding not in ENCODINGS:
+    if row.encoding not in ENCODINGS and not _has_values(row.encoding, num_classes):
         return f"encoding {row.encoding!r} is none of {', '.join(ENCODINGS)}"
     if row.image_id not in pixels:
         return "points at an image that the manifest does not have"
@@ -134,6 +154,11 @@ def _label_problem(row: LabelRow, num_classes: int, pixels: dict[str, int]) -> s
     if sum(row.counts) != pixels[row.image_id]:
         return f"counts {sum(row.counts)} pixels, its image has {pixels[row.image_id]}"
     return _file_problem(row)
+
+
+def _has_values(encoding: object, num_classes: int) -> bool:
+    values = encoded_values(encoding) if isinstance(encoding, str) else None
+    return values is not None and len(values[0]) == num_classes
 
 
 def _file_problem(row: ImageRow | LabelRow) -> str | None:

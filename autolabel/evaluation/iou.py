@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.evaluation.intervals import Intervals
 from autolabel.evaluation.numbers import by_name, fraction, number, ratio
 
 
@@ -23,6 +24,7 @@ class EvaluationResult(TypedDict):
     iou: dict[str, float | None]  # by class name, in train-id order
     accuracy: float | None  # fraction of labelled pixels that are predicted right
     matrix: list[list[int]]  # (K, K + 1), rows = label, last column = predicted ignore
+    intervals: NotRequired[Intervals]  # where the images were counted one by one
 
 
 def iou(matrix: NDArray[np.integer]) -> NDArray[np.float64]:  # (K,)

@@ -1,18 +1,19 @@
 """The results of a run, under the names that scripts rely on.
 
-They are teacher_miou, student_miou, students, labels, changes, table and report.
+They are teacher_miou, student_miou, students, labels, changes, table, report, each mIoU's interval, and advice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
     REPORT_PAGE,
     TABLE_PAGE,
     TableRow,
+    audit_meta,
     comparison_meta,
     evaluation_meta,
     labels_meta,
@@ -20,9 +21,13 @@ from autolabel.artifacts import (
     table_meta,
 )
 from autolabel.config.schema import EvaluateConfig
+from autolabel.flow.advice import advice
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.stage import input_group
 from autolabel.store import Artefact
+
+if TYPE_CHECKING:
+    from autolabel.evaluation.intervals import Interval
 
 
 class TimedRow(TableRow):
@@ -40,7 +45,8 @@ def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str
     result |= _table(pipeline, artefacts)
     for _, made in _made(pipeline, artefacts, "report"):
         result["report"] = str(made.data / REPORT_PAGE)
-    return result
+    lines = advice(pipeline, artefacts)
+    return {**result, "advice": lines} if lines else result
 
 
 def _made(pipeline: Pipeline, artefacts: Mapping[str, Artefact], stage: str) -> list[tuple[Node, Artefact]]:
@@ -52,16 +58,19 @@ def _evaluations(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[
     result: dict[str, Any] = {}
     titles = _titles(pipeline)
     students: dict[str, float | None] = {}
+    student_intervals: dict[str, Interval | None] = {}
     for node, made in _made(pipeline, artefacts, "evaluate"):
-        miou, model = evaluation_meta(made)["miou"], node.inputs["model"]
+        meta, model = evaluation_meta(made), node.inputs["model"]
+        miou, interval = meta["miou"], meta["intervals"]["miou"]
         if model.stage.name == "student":
-            students[titles.get(node.name, model.name)] = miou
+            title = titles.get(node.name, model.name)
+            students[title], student_intervals[title] = miou, interval
             if node is pipeline.headline:
-                result["student_miou"] = miou
+                result["student_miou"], result["student_interval"] = miou, interval
         elif len(pipeline.of_stage("teacher")) == 1:
-            result["teacher_miou"] = miou
+            result["teacher_miou"], result["teacher_interval"] = miou, interval
     if len(pipeline.of_stage("student")) > 1 and students:
-        result["students"] = students
+        result["students"], result["student_intervals"] = students, student_intervals
     return result
 
 
@@ -76,12 +85,22 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, 
     student = pipeline.headline.inputs["model"] if pipeline.headline else None
     learnt_from = student.inputs.get("labels") if student else None
     nodes = [learnt_from] if learnt_from else []
-    made = next((artefacts[n.name] for n in (*nodes, *pipeline.of_stage("label")) if n.name in artefacts), None)
-    if made is None:
+    node = next((n for n in (*nodes, *pipeline.of_stage("label")) if n.name in artefacts), None)
+    if node is None:
         return {}
+    made = artefacts[node.name]
     meta = labels_meta(made)
     figures = {"count": meta["count"], "bytes": meta["bytes"], "ignored_share": meta["ignored_share"]}
-    return {"labels": {**figures, "path": str(made.data)}}
+    return {"labels": {**figures, **_quality(pipeline, artefacts, node), "path": str(made.data)}}
+
+
+def _quality(pipeline: Pipeline, artefacts: Mapping[str, Artefact], labels: Node) -> dict[str, Any]:
+    """The audit's figures of these labels against the hidden truth, where there is one."""
+    audits = (made for node, made in _made(pipeline, artefacts, "audit") if node.inputs.get("labels") is labels)
+    meta = next((audit_meta(made) for made in audits), None)
+    if meta is None or meta["accuracy"] is None:
+        return {}
+    return {key: value for key, value in meta.items() if key != "never_labelled"}
 
 
 def _table(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:

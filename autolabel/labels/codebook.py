@@ -134,13 +134,19 @@ class Codebook:
         thresholds = [threshold] * self.num_classes if isinstance(threshold, int | float) else list(threshold)
         if len(thresholds) != self.num_classes:
             raise SettingError("threshold", f"{len(thresholds)} thresholds for {self.num_classes} classes")
+        return self.lut_from_bins([self.lowest_bin(value) for value in thresholds])
+
+    def lut_from_bins(self, lowest: Sequence[int]) -> np.ndarray:
+        """As `lut`, from the lowest bin that each class keeps; the number of bins keeps none."""
+        assert len(lowest) == self.num_classes, f"{len(lowest)} bins for {self.num_classes} classes"
         table = np.full(self.invalid + 1, IGNORE, dtype=np.uint8)
-        for train_id, value in enumerate(thresholds):
-            first = train_id * self.bins + self._lowest_bin(value)
+        for train_id, value in enumerate(lowest):
+            first = train_id * self.bins + value
             table[first * self.seconds : (train_id + 1) * self.bins * self.seconds] = train_id
         return table
 
-    def _lowest_bin(self, threshold: float) -> int:
+    def lowest_bin(self, threshold: float) -> int:
+        """The first bin above a threshold, which is 0 or an edge. Raises SettingError for any other."""
         if threshold == 0:
             return 0
         if threshold not in self.edges:

@@ -8,6 +8,7 @@ threshold up, each weighted by the confidence of the teacher.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import fsum
 from typing import NamedTuple
 
 import numpy as np
@@ -87,11 +88,37 @@ def pixel_outcomes(codes: np.ndarray, result: ThresholdResult, num_codes: int) -
 
 def confidence_table(book: Codebook) -> np.ndarray:
     """The table (256,) or (65536,) uint8 from a code to its confidence: 255 times the middle of its probability bin."""
+    return np.round(FULL * _middles(book)).astype(np.uint8)
+
+
+def _middles(book: Codebook) -> np.ndarray:
+    """(256,) or (65536,) float64: the middle of the probability bin of each code; 0 where it is invalid."""
     limits = np.array([0.0, *book.edges, 1.0])
-    middles = np.round(FULL * (limits[:-1] + limits[1:]) / 2).astype(np.uint8)  # (bins,)
-    table = np.zeros(book.invalid + 1, dtype=np.uint8)
-    table[: book.num_codes] = np.repeat(np.tile(middles, book.num_classes), book.seconds)
+    table = np.zeros(book.invalid + 1)
+    table[: book.num_codes] = np.repeat(np.tile((limits[:-1] + limits[1:]) / 2, book.num_classes), book.seconds)
     return table
+
+
+def confidence_values(book: Codebook) -> np.ndarray:
+    """The table (256,) or (65536,) float32 from a code to the middle of its probability bin; 0 where it is invalid."""
+    return _middles(book).astype(np.float32)
+
+
+def mean_confidence(
+    codes: np.ndarray, labels: np.ndarray, book: Codebook, drawn: np.ndarray | None = None
+) -> float | None:
+    """Mean over the labelled pixels: the middle of each one's probability bin, and 1 where an annotator drew it.
+
+    `drawn`: (H, W) bool, as `ThresholdResult.from_coarse`. Six decimals; None where no pixel is labelled.
+    """
+    labelled = labels != IGNORE
+    by_teacher = labelled if drawn is None else labelled & ~drawn
+    counts = np.bincount(codes[by_teacher], minlength=book.invalid + 1)
+    total = int(np.count_nonzero(labelled))
+    used = np.flatnonzero(counts)
+    certain = total - int(counts.sum())
+    mean = fsum((*(counts[used] * _middles(book)[used]), certain)) / max(total, 1)  # fsum: the same on every machine
+    return round(mean, 6) if total else None
 
 
 def confidence_weights(codes: np.ndarray, result: ThresholdResult, table: np.ndarray) -> np.ndarray:
@@ -108,6 +135,7 @@ class LabelledImage(NamedTuple):
     counts: tuple[int, ...]  # pixels per class, then ignored ones: (K + 1)
     reasons: dict[str, int]  # pixels per outcome: `pixel_outcomes`
     confidence: bytes | None = None  # the confidence map in the same encoding, if requested
+    mean_confidence: float | None = None  # of the labelled pixels; None where there are none
 
 
 def threshold_shard(
@@ -118,12 +146,14 @@ def threshold_shard(
     *,
     confidence: bool = False,
     codec: str = "default",
+    values: np.ndarray | None = None,
 ) -> list[LabelledImage]:
     """Label every image of a shard, in its order: a pure function for worker processes.
 
-    `coarse_by_id` needs no entry for an image without a coarse label. `codec` is one of CODECS, its library installed;
-    it encodes the confidence maps too. Raises DataError for a damaged shard or a coarse label of another size, and
-    ConfigError for an unknown policy.
+    `values`: (256,) uint8 table from a train id to the value in the PNG; None keeps train ids. `coarse_by_id` needs no
+    entry for an image without a coarse label. `codec` is one of CODECS, its library installed; it encodes the
+    confidence maps too. Raises DataError for a damaged shard or a coarse label of another size, and ConfigError for an
+    unknown policy.
     """
     shard, encode = read_shard(data), CODECS[codec]
     table = confidence_table(shard.book) if confidence else None
@@ -133,10 +163,11 @@ def threshold_shard(
         result = apply_threshold(codes, lut, coarse=coarse_by_id.get(image_id), policy=policy)
         return LabelledImage(
             image_id,
-            encode(result.labels),
+            encode(result.labels if values is None else values[result.labels]),
             count_pixels(result.labels, shard.book.num_classes),
             pixel_outcomes(codes, result, shard.book.num_codes),
             None if table is None else encode(confidence_weights(codes, result, table)),
+            mean_confidence(codes, result.labels, shard.book, result.from_coarse),
         )
 
     return [label(image_id) for image_id in shard.ids]

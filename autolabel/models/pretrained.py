@@ -73,12 +73,14 @@ PACKAGES = {package.trunk + ending: package for package in _PACKAGES for ending 
 def origin(remarks: Mapping[str, object]) -> str:
     """Where a network's first weights come from and under which licence, from the remarks on its card; else empty.
 
-    Anyone may have written a card: what is not as `Package.remarks` writes it says nothing.
+    Anyone may have written a card: what is not as `Package.remarks` or a fetch's record writes it says nothing.
     """
     found = remarks.get("pretrained")
-    if not isinstance(found, Mapping) or not {"on", "package", "licence", "source"} <= found.keys():
+    if not isinstance(found, Mapping) or not {"on", "licence", "source"} <= found.keys():
         return ""
-    return f"{found['on']} weights of {found['package']}, {found['licence']}, {found['source']}"
+    name = found.get("package") or found.get("hub")
+    weights = f"{found['on']} weights" if found["on"] else "weights"
+    return f"{weights} of {name}, {found['licence']}, {found['source']}" if name else ""
 
 
 def package_for(trunk: str, where: object) -> Package:
@@ -86,7 +88,10 @@ def package_for(trunk: str, where: object) -> Package:
     if trunk in PACKAGES:
         return PACKAGES[trunk]
     known = ", ".join(package.trunk for package in _PACKAGES)
-    remedy = f"trunks with one: {known} (also _os16 and _os8); or name a file made by autolabel import-weights"
+    remedy = (
+        f"trunks with one: {known} (also _os16 and _os8); or name a file made by autolabel import-weights, "
+        "or weights of autolabel fetch --list"
+    )
     raise ConfigError(where, f"no package holds ImageNet weights of trunk {trunk!r}", remedy)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.audit.calibration import CalibrationResult
 from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
@@ -83,8 +84,10 @@ class ReportData:
     ignored: IgnoredResult | None = None
     coarse_agreement: ComparisonResult | None = None  # auto labels against coarse ones
     auto_truth: ComparisonResult | None = None  # auto labels against the hidden truth
+    own_truth: ComparisonResult | None = None  # the same, without the pixels that a coarse label filled
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
+    calibration: CalibrationResult | None = None
     threshold: float | None = None  # of the label set
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # only classes with a threshold of their own
     footprint: FootprintResult | None = None
@@ -93,6 +96,12 @@ class ReportData:
     stages: tuple[StageRecord, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether coarse labels gave some of the labelled pixels their class, so that not all are the teacher's own."""
+        auto, own = self.auto_truth, self.own_truth
+        return auto is not None and own is not None and own["coverage"] != auto["coverage"]
 
     def threshold_of(self, name: str) -> float | None:
         """The threshold of the labels of one class."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from autolabel.audit.comparison import ComparisonResult
 from autolabel.audit.footprint import decimal_bytes
 from autolabel.report.data import ReportData, Scores
-from autolabel.report.text import gain, percent, points, times
+from autolabel.report.text import between, gain, percent, points, times
 
 
 class Tile(NamedTuple):
@@ -23,7 +24,15 @@ def headline(data: ReportData) -> list[Tile]:
 
 def story(data: ReportData) -> list[str]:
     """The results, in sentences."""
-    return [*_student_sentence(data), *_label_sentence(data), *_size_sentence(data)]
+    return [*_teacher_sentence(data), *_student_sentence(data), *_label_sentence(data), *_size_sentence(data)]
+
+
+def leader(data: ReportData) -> Scores | None:
+    """The network whose mIoU is the highest as it is printed; None on a tie, and where there is only one."""
+    shown = [(points(s.result["miou"]), s) for s in data.scores if s.result["miou"] is not None]
+    highest = max(shown, key=lambda pair: float(pair[0]), default=None)
+    tied = [s for text, s in shown if highest is not None and text == highest[0]]
+    return tied[0] if len(tied) == 1 and len(shown) > 1 else None
 
 
 def best(data: ReportData, role: str) -> Scores | None:
@@ -35,12 +44,18 @@ def best(data: ReportData, role: str) -> Scores | None:
 def _scores(data: ReportData) -> Iterator[Tile]:
     teacher, student = best(data, "teacher"), best(data, "student")
     if teacher:
-        yield Tile("Teacher mIoU", points(teacher.result["miou"]), f"on validation, trained on {teacher.trained_on}")
+        note = f"on validation, trained on {teacher.trained_on}"
+        yield Tile("Teacher mIoU", points(teacher.result["miou"]), _interval(teacher) + note)
     if student:
         note = f"trained on {student.trained_on}"
         if teacher:
             note = f"{gain(student.result['miou'], teacher.result['miou'])} against the teacher, {note}"
-        yield Tile("Student mIoU", points(student.result["miou"]), note)
+        yield Tile("Student mIoU", points(student.result["miou"]), _interval(student) + note)
+
+
+def _interval(scores: Scores) -> str:
+    ends = between(scores.result["intervals"]["miou"]) if "intervals" in scores.result else ""
+    return f"95 %: {ends}; " if ends else ""
 
 
 def _labels(data: ReportData) -> Iterator[Tile]:
@@ -58,7 +73,27 @@ def _labels(data: ReportData) -> Iterator[Tile]:
         note += f" ({len(data.class_thresholds)} classes have their own)" if data.class_thresholds else ""
         yield Tile("Ignored", percent(auto["ignored_share"]), note)
     if data.auto_truth:
-        yield Tile("Labels right", percent(data.auto_truth["accuracy"]), "of labelled pixels, against the hidden truth")
+        yield _right("Labels right", data.auto_truth, "of all labelled pixels")
+    if data.own_truth and data.is_filled:
+        yield _right("Teacher's own right", data.own_truth, "of the labelled pixels that no person drew")
+
+
+def _right(name: str, result: ComparisonResult, of: str) -> Tile:
+    ends = between(result["accuracy_interval"])
+    note = f"{of}, {percent(result['coverage'])} of the pixels, against the hidden truth"
+    return Tile(name, percent(result["accuracy"]), f"95 %: {ends}; {note}" if ends else note)
+
+
+def _teacher_sentence(data: ReportData) -> Iterator[str]:
+    """A student that is below its teacher is no success: say so first."""
+    teacher, student = best(data, "teacher"), best(data, "student")
+    if teacher is None or student is None:
+        return
+    difference = gain(student.result["miou"], teacher.result["miou"])
+    if difference.startswith("−"):
+        yield f"No student reaches its teacher: the best one is at {difference} mIoU."
+    elif difference.startswith("±"):
+        yield "The best student and the teacher have the same mIoU."
 
 
 def _student_sentence(data: ReportData) -> Iterator[str]:
@@ -67,7 +102,7 @@ def _student_sentence(data: ReportData) -> Iterator[str]:
     if student is None or len(students) < 2:
         return
     first = students[0]
-    if student is first:
+    if student is first or points(student.result["miou"]) == points(first.result["miou"]):
         yield f"No student beats the baseline, trained on {first.trained_on}: {points(first.result['miou'])} mIoU."
         return
     difference = gain(student.result["miou"], first.result["miou"])
@@ -84,6 +119,12 @@ def _label_sentence(data: ReportData) -> Iterator[str]:
     sentence = (
         f"Auto labels cover {percent(truth['coverage'])} of the pixels and are right on {percent(truth['accuracy'])}"
     )
+    own = data.own_truth
+    if own is not None and data.is_filled:
+        sentence += (
+            f" of them; the teacher's own pixels, without those that people drew, cover {percent(own['coverage'])} "
+            f"and are right on {percent(own['accuracy'])}"
+        )
     if coarse is not None:
         covered, right = percent(coarse["coverage"]), percent(coarse["accuracy"])
         sentence += f" of them; coarse labels cover {covered} and are right on {right}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autolabel.errors import printable
 
 NOTHING = "–"  # a figure that is not defined
@@ -33,6 +35,11 @@ def gain(value: float | None, base: float | None, decimals: int = 1) -> str:
         return NOTHING
     rounded = round(100 * (value - base), decimals)
     return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.{decimals}f}"
+
+
+def between(interval: Sequence[float] | None, decimals: int = 1) -> str:
+    """A 95 % interval of a fraction, times 100: "41.2 to 45.0"; empty where there is none."""
+    return "" if interval is None else " to ".join(f"{100 * end:.{decimals}f}" for end in interval)
 
 
 def times(value: float | None) -> str:

@@ -12,6 +12,7 @@ from autolabel.artifacts import (
     AuditMeta,
     AuditResult,
     ShardIndex,
+    labels_meta,
     read_ledger,
     read_manifest,
     read_shard_index,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from autolabel.audit.calibration import CalibrationResult
     from autolabel.audit.comparison import ComparisonResult
     from autolabel.audit.coverage import IgnoredResult
     from autolabel.audit.footprint import FootprintResult
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 class Labelled:
     """One image's maps of train ids (H, W); missing ones are None."""
 
+    group: str
     winner: NDArray[np.uint8]  # the teacher's class, whatever its probability
     bins: NDArray[np.integer]
     second: NDArray[np.uint8] | None  # the second most probable class, where codes hold it
@@ -46,6 +49,7 @@ class _Compared(NamedTuple):
     ignored: IgnoredResult
     coarse_agreement: ComparisonResult | None
     auto_truth: ComparisonResult | None
+    own_truth: ComparisonResult | None
     coarse_truth: ComparisonResult | None
 
 
@@ -59,7 +63,7 @@ def run(ctx: Context[Config]) -> StageResult:
     for row in (*data.labels, *labels.labels):
         if data.image(row.image_id).split == "train":
             balance.add(row.role, row.counts)
-    compared = _compare(ctx, data, labels, index)
+    compared, evidence = _compare(ctx, data, labels, index), _evidence(ctx, data, index)
     result = AuditResult(
         footprint=_footprint(ctx, labels, index),
         coverage=balance.result(),
@@ -67,13 +71,28 @@ def run(ctx: Context[Config]) -> StageResult:
         ignored=compared.ignored,
         coarse_agreement=compared.coarse_agreement,
         auto_truth=compared.auto_truth,
+        own_truth=compared.own_truth,
         coarse_truth=compared.coarse_truth,
-        evidence=_evidence(ctx, data, index),
+        evidence=evidence.curve,
+        calibration=evidence.calibration,
     )
     AUDIT_FILE.write(ctx.draft, result)
-    truth = compared.auto_truth
-    meta = AuditMeta(accuracy=truth and truth["accuracy"], coverage=truth and truth["coverage"])
-    return StageResult(meta=meta)
+    return StageResult(meta=_meta(result))
+
+
+def _meta(result: AuditResult) -> AuditMeta:
+    from autolabel.audit.coverage import never_labelled
+
+    truth, own = result["auto_truth"], result["own_truth"]
+    return AuditMeta(
+        accuracy=truth and truth["accuracy"],
+        coverage=truth and truth["coverage"],
+        accuracy_interval=truth and truth["accuracy_interval"],
+        own_accuracy=own and own["accuracy"],
+        own_coverage=own and own["coverage"],
+        own_accuracy_interval=own and own["accuracy_interval"],
+        never_labelled=never_labelled(result["coverage"]),
+    )
 
 
 def _footprint(ctx: Context[Config], labels: Manifest, index: ShardIndex) -> FootprintResult:
@@ -97,12 +116,19 @@ def _leak(ctx: Context[Config], data: Manifest) -> LeakResult:
 
 
 def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex) -> _Compared:
-    """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels."""
+    """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels.
+
+    Where coarse labels fill, the teacher's own pixels are those outside of the coarse label; else all are its own.
+    """
+    import numpy as np
+
     from autolabel.audit.comparison import Comparison
     from autolabel.audit.coverage import IgnoredLedger
+    from autolabel.classes import IGNORE
 
     names = data.classes.names
-    pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "coarse_truth")}
+    pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "own_truth", "coarse_truth")}
+    fills = labels_meta(ctx.inputs["labels"])["coarse"] == "fill"
     ledger = IgnoredLedger(names)
     for row in read_ledger(ctx.inputs["labels"]):
         ledger.add(row.pixels)
@@ -111,30 +137,45 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
         auto, coarse, truth = item.maps["auto"], item.maps["coarse"], item.maps["truth"]
         assert auto is not None, "every coded image has been cut"
         ledger.add_maps(auto, item.winner)
+        own = np.where(coarse == IGNORE, auto, np.uint8(IGNORE)) if fills and coarse is not None else auto
         for name, label, reference in (
             ("coarse_agreement", auto, coarse),
             ("auto_truth", auto, truth),
+            ("own_truth", own, truth),
             ("coarse_truth", coarse, truth),
         ):
             if label is not None and reference is not None:
-                pairs[name].add(label, reference)
+                pairs[name].add(label, reference, group=item.group)
                 seen.add(name)
     results = {name: pair.result() if name in seen else None for name, pair in pairs.items()}
     return _Compared(ledger.result(), **results)
 
 
-def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> ThresholdCurveResult | None:
-    """Precision and fraction kept at every bin edge, on images that have fine labels and trained nobody."""
+class _Evidence(NamedTuple):
+    curve: ThresholdCurveResult | None
+    calibration: CalibrationResult | None
+
+
+def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evidence:
+    """Precision and fraction kept at every bin edge, and how right the confidence is; on images that trained nobody."""
+    from autolabel.audit.calibration import calibration_result
     from autolabel.audit.threshold_curve import ThresholdCurve
+    from autolabel.labels.calibration import CellCounts
 
     curve = ThresholdCurve(data.classes.names, index.book.edges)
-    num_images = 0
+    halves = CellCounts(index.book), CellCounts(index.book)
+    coded = [image_id for shard in index.of_split("val") for image_id in shard.ids]
+    total, num_images = sum(data.label(image_id, "fine") is not None for image_id in coded), 0
     for item in _images(ctx, data, data, index, split="val", roles=("fine",)):
         fine = item.maps["fine"]
         if fine is not None:
             curve.add(item.winner, item.bins, label=fine, second=item.second)
+            halves[2 * num_images >= total].add(item.winner, item.bins, fine)
             num_images += 1
-    return curve.result() if num_images else None
+    if not num_images:
+        return _Evidence(None, None)
+    measurable = halves[0].pixels.any() or halves[1].pixels.any()
+    return _Evidence(curve.result(), calibration_result(halves, data.classes.names) if measurable else None)
 
 
 def _images(
@@ -158,7 +199,7 @@ def _images(
         maps = {role: None if row is None else load_label(row, roots, data.classes) for role, row in rows.items()}
         codes = shard.codes(image_id)
         second = book.second_classes(codes) if book.second_below else None
-        return Labelled(*book.classes_and_bins(codes), second, maps)
+        return Labelled(data.image(image_id).group, *book.classes_and_bins(codes), second, maps)
 
     jobs = ctx.runtime.jobs or usable_cores()
     with OrderedMap(load, coded(), workers=jobs, ahead=jobs) as images:
@@ -169,7 +210,7 @@ def _images(
 
 AUDIT = Stage(
     name="audit",
-    version=1,
+    version=2,
     output="audit",
     inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
     run=run,

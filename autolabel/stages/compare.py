@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.artifacts import AUDIT_FILE, COMPARISON_FILE, ComparisonMeta, read_manifest
+from autolabel.artifacts import COMPARISON_FILE, ComparisonMeta, audit_meta, read_manifest
 from autolabel.config.base import Config
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.hardware import usable_cores
@@ -39,7 +39,12 @@ def run(ctx: Context[Config]) -> StageResult:
         for before, after in pairs:
             change.add(before, after)
             ctx.stop.check()
-    result: RoundChange = {**change.result(), "truth": {name: _accuracy(ctx, name) for name in SETS}}
+    audits = {name: audit_meta(ctx.inputs[f"{name}_audit"]) for name in SETS}
+    result: RoundChange = {
+        **change.result(),
+        "truth": {name: audit["accuracy"] for name, audit in audits.items()},
+        "truth_interval": {name: audit["accuracy_interval"] for name, audit in audits.items()},
+    }
     COMPARISON_FILE.write(ctx.draft, result)
     meta = ComparisonMeta(
         same=result["same"],
@@ -54,15 +59,9 @@ def _roots(ctx: Context[Config], name: str) -> dict[str, Path]:
     return {**ctx.roots(), "labels": ctx.inputs[name].data}
 
 
-def _accuracy(ctx: Context[Config], name: str) -> float | None:
-    """The fraction of the labelled pixels that are right, where there is a hidden truth."""
-    truth = AUDIT_FILE.read(ctx.inputs[f"{name}_audit"])["auto_truth"]
-    return None if truth is None else truth["accuracy"]
-
-
 COMPARE = Stage(
     name="compare",
-    version=1,
+    version=2,
     output="comparison",
     inputs={
         "data": "manifest",

@@ -12,18 +12,20 @@ from autolabel.artifacts import (
     read_manifest,
     read_network,
     training_meta,
+    write_image_counts,
 )
 from autolabel.config.schema import EvaluateConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def identity(settings: EvaluateConfig) -> dict[str, Any]:
+def identity(settings: EvaluateConfig, files: InputDigests) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
     document = all_settings(settings)
     document.pop("min_miou")
@@ -44,6 +46,7 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
     from autolabel.data.manifest import val_rows
     from autolabel.errors import DataError
     from autolabel.evaluation.confusion import confusion_matrix
+    from autolabel.evaluation.intervals import image_counts, intervals
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
     from autolabel.inference.predictor import Predictor
@@ -60,12 +63,16 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
     predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
     names = manifest.classes.names
     matrix = np.zeros((len(names), len(names) + 1), dtype=np.int64)
+    counts = np.zeros((len(rows), len(names), 4), dtype=np.int64)
 
     def look(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
         sample = pairs[index]
-        return predictor.train_ids(sample.image), sample.label
+        try:
+            return predictor.train_ids(sample.image), sample.label
+        except DataError as error:
+            raise DataError(rows[index][0].path, error.what, error.remedy) from error
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     mine = range(ctx.world.rank, len(rows), ctx.world.size)
@@ -74,21 +81,26 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
         OrderedMap(look, mine, workers=jobs, ahead=jobs) as looks,
     ):
         for index, (prediction, label) in zip(mine, looks, strict=True):
-            matrix += confusion_matrix(prediction, label, len(names))
+            found = confusion_matrix(prediction, label, len(names))
+            matrix += found
+            counts[index] = image_counts(found)
             if ctx.settings.predictions:
                 name = f"{PREDICTIONS}/{submission_name(rows[index][0].id)}"
                 ctx.draft.write(name, encode_submission(prediction, manifest.classes))
             bar.update()
             ctx.stop.check()
-    matrix = ctx.world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
+    matrix, counts = (ctx.world.all_reduce_sum(torch.from_numpy(table)).numpy() for table in (matrix, counts))
     if not ctx.world.is_rank0:
         return StageResult(meta={})
     result = evaluation_result(matrix, names)
+    result["intervals"] = intervals(counts, [row.group for row, _ in rows])
     EVALUATION_FILE.write(ctx.draft, result)
+    write_image_counts(ctx.draft, counts)
     training = training_meta(ctx.inputs["model"])
     meta: EvaluationMeta = {
         "miou": result["miou"],
         "accuracy": result["accuracy"],
+        "intervals": result["intervals"],
         "images": len(rows),
         "trained_on": training["trained_on"],
         **origin_of(training),
@@ -98,7 +110,7 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
 
 EVALUATE = Stage(
     name="evaluate",
-    version=3,
+    version=4,
     output="evaluation",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -12,12 +12,13 @@ from autolabel.artifacts import (
     ShardEntry,
     read_manifest,
     read_shard_index,
+    write_label_set,
     write_ledger,
-    write_manifest,
 )
 from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
+from autolabel.stages.label_thresholds import choose_thresholds, fixed_thresholds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,53 +38,62 @@ class _LabelFile(TypedDict):
     sha256: str
     bytes: int
     counts: list[int]  # pixels per class, then ignored pixels
+    mean_confidence: float | None  # of the labelled pixels
     reasons: dict[str, int]  # pixels by reason
     weights: ConfidenceFile | None
 
 
 def check(ahead: PreflightContext[LabelConfig]) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
-    from autolabel.labels.codebook import Codebook, thresholds_per_class
+    import numpy as np
+
+    from autolabel.labels.codebook import Codebook
     from autolabel.labels.png import require_codec
+    from autolabel.labels.threshold_rules import quantile_thresholds
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
     book = Codebook(len(names), ahead.input_settings("codes", InferConfig).edges)
-    book.lut(thresholds_per_class(names, settings.threshold, settings.class_thresholds))
+    thresholds = fixed_thresholds(settings, names)
+    if settings.threshold_on == "calibrated":
+        ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
+    else:
+        book.lut(thresholds)
+    if settings.threshold == "quantile":
+        quantile_thresholds(np.zeros((len(names), book.bins), int), book.edges, 0.5, settings.quantile_range)
     require_codec(settings.codec)
     require_backend(ahead.runtime.backend)
 
 
 def run(ctx: Context[LabelConfig]) -> StageResult:
     """Threshold every shard of images to label; one journal row per shard, so a killed run goes on where it was."""
-    from autolabel.labels.codebook import thresholds_per_class
+    from autolabel.labels.label_set import FOLDER
     from autolabel.parallel import ordered_results
     from autolabel.progress import Progress
-    from autolabel.store import safe_names
+    from autolabel.store import mirror_names
 
     manifest, index = read_manifest(ctx.inputs["data"]), read_shard_index(ctx.inputs["codes"])
-    thresholds = thresholds_per_class(manifest.classes.names, ctx.settings.threshold, ctx.settings.class_thresholds)
-    lut = index.book.lut(thresholds)
+    thresholds = choose_thresholds(ctx, manifest, index)
     shards = index.of_split("train")
-    names = safe_names([image_id for shard in shards for image_id in shard.ids], suffix=".png")
+    names = mirror_names({image_id: image_id for shard in shards for image_id in shard.ids}, ".png")
     journal = ctx.draft.journal("labels")
     finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
     todo = [shard for shard in shards if shard.name not in finished]
-    cut = partial(_cut, classes=manifest.classes, lut=lut, settings=ctx.settings)
+    cut = partial(_cut, classes=manifest.classes, lut=thresholds.lut, settings=ctx.settings)
     tasks = (_task(ctx, manifest, shard) for shard in todo)
     with (
         Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
         ordered_results(cut, tasks, backend=ctx.runtime.backend, jobs=ctx.runtime.jobs) as results,
     ):
         for name, cuts in zip((shard.name for shard in todo), results, strict=True):
-            ctx.draft.write_many((names[item.id], item.png) for item in cuts)
+            ctx.draft.write_many((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts)
             ctx.draft.write_many((f"weights/{names[item.id]}", item.confidence) for item in cuts if item.confidence)
             finished[name] = [_row(item, names[item.id]) for item in cuts]
             journal.append([{"shard": name, "rows": finished[name]}])
             bar.update()
             ctx.stop.check()
     rows = [row for shard in shards for row in finished[shard.name]]
-    return _finish(ctx, manifest, rows)
+    return _finish(ctx, manifest, rows, thresholds.used)
 
 
 class _Task(NamedTuple):
@@ -104,33 +114,54 @@ def _task(ctx: Context[LabelConfig], manifest: Manifest, shard: ShardEntry) -> _
 
 def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: LabelConfig) -> list[LabelledImage]:
     from autolabel.data.loaders import label_from
+    from autolabel.labels.label_set import Statement
     from autolabel.labels.threshold import threshold_shard
 
     coarse = {row.image_id: label_from(data, row, classes) for row, data in task.coarse}
-    return threshold_shard(task.data, lut, coarse, settings.coarse, confidence=settings.weights, codec=settings.codec)
+    return threshold_shard(
+        task.data,
+        lut,
+        coarse,
+        settings.coarse,
+        confidence=settings.weights,
+        codec=settings.codec,
+        values=None if settings.ids == "train" else Statement(classes, settings.ids).values(),
+    )
 
 
 def _row(item: LabelledImage, name: str) -> _LabelFile:
+    from autolabel.labels.label_set import FOLDER
     from autolabel.store import sha256_bytes
 
     return {
         "id": item.id,
-        "path": name,
+        "path": f"{FOLDER}/{name}",
         "sha256": sha256_bytes(item.png),
         "bytes": len(item.png),
         "counts": list(item.counts),
+        "mean_confidence": item.mean_confidence,
         "reasons": item.reasons,
         "weights": {"path": f"weights/{name}", "sha256": sha256_bytes(item.confidence)} if item.confidence else None,
     }
 
 
-def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile]) -> StageResult:
-    """The label set's own manifest (images and auto rows) and the ledger of reasons."""
+def _finish(
+    ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile], thresholds: dict[str, float | None]
+) -> StageResult:
+    """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
+    from autolabel.data.sources.label_sets import encoding_of
+    from autolabel.labels.label_set import FOLDER, LabelSummary, Statement
 
-    labels = tuple(_label_row(row, ctx.inputs["codes"].digest) for row in rows)
+    own = encoding_of(Statement(manifest.classes, "dataset"), manifest.classes)
+    encoding = {"train": "train_ids", "dataset": own}[ctx.settings.ids]
+    labels = tuple(_label_row(row, ctx.inputs["codes"].digest, encoding) for row in rows)
     images = tuple(manifest.image(row["id"]) for row in rows)
-    write_manifest(ctx.draft, Manifest(manifest.classes, images, labels))
+    summaries = [
+        LabelSummary(row["id"], row["path"].removeprefix(f"{FOLDER}/"), row["counts"], row["mean_confidence"])
+        for row in rows
+    ]
+    write_label_set(ctx.draft, Manifest(manifest.classes, images, labels), summaries, ctx.settings.ids)
     write_ledger(ctx.draft, (LedgerRow(row["id"], row["reasons"]) for row in rows))
     digests = {row["path"]: row["sha256"] for row in rows}
     if ctx.settings.weights:
@@ -146,18 +177,21 @@ def _finish(ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile
         ignored_share=ignored / pixels if pixels else 0.0,
         threshold=ctx.settings.threshold,
         class_thresholds=ctx.settings.class_thresholds,
+        threshold_on=ctx.settings.threshold_on,
+        thresholds=thresholds,
         coarse=ctx.settings.coarse,
+        ids=ctx.settings.ids,
     )
     return StageResult(meta=meta, digests=digests)
 
 
-def _label_row(row: _LabelFile, codes_digest: str) -> LabelRow:
+def _label_row(row: _LabelFile, codes_digest: str, encoding: str) -> LabelRow:
     from autolabel.data.schema import LabelRow
 
     return LabelRow(
         image_id=row["id"],
         role="auto",
-        encoding="train_ids",
+        encoding=encoding,
         root="labels",
         path=row["path"],
         sha256=row["sha256"],
@@ -169,7 +203,7 @@ def _label_row(row: _LabelFile, codes_digest: str) -> LabelRow:
 
 LABEL = Stage(
     name="label",
-    version=2,
+    version=4,
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,

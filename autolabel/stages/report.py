@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
     AUDIT_FILE,
@@ -51,10 +51,11 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             ignored=audit["ignored"],
             coarse_agreement=audit["coarse_agreement"],
             auto_truth=audit["auto_truth"],
+            own_truth=audit["own_truth"],
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
-            threshold=labels_meta(ctx.inputs["labels"])["threshold"],
-            class_thresholds=labels_meta(ctx.inputs["labels"])["class_thresholds"],
+            calibration=audit["calibration"],
+            **_thresholds(ctx.inputs["labels"]),
             footprint=audit["footprint"],
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
             warnings=_warnings(audit),
@@ -65,6 +66,14 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
     )
     ctx.draft.write(REPORT_PAGE, page)
     return StageResult(meta={})
+
+
+def _thresholds(labels: Artefact) -> dict[str, Any]:
+    """The thresholds on the network's own number; where a rule chose them, each class has its own."""
+    meta = labels_meta(labels)
+    if meta["threshold_on"] == "network" and not isinstance(meta["threshold"], str):
+        return {"threshold": meta["threshold"], "class_thresholds": meta["class_thresholds"]}
+    return {"class_thresholds": {name: edge for name, edge in meta["thresholds"].items() if edge is not None}}
 
 
 def _warnings(audit: AuditResult) -> tuple[str, ...]:
@@ -175,7 +184,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=2,
+    version=3,
     output="report",
     inputs={
         "data": "manifest",

@@ -21,7 +21,7 @@ from autolabel.store import Artefact
 if TYPE_CHECKING:
     from autolabel.models.flops import Cost
 
-HEADER = ("", "train scales", "eval scales", "mIoU", "trunk cost", "network cost")  # of `cells`
+HEADER = ("", "train scales", "eval scales", "mIoU (95 %)", "trunk cost", "network cost")  # of `cells`
 
 
 class Row(Config):
@@ -49,6 +49,7 @@ def run(ctx: Context[Rows]) -> StageResult:
             train_scales=list(costs[row.model].scales),
             eval_scales=list(row.eval_scales),
             miou=evaluation_meta(evaluations[row.evaluation])["miou"],
+            interval=evaluation_meta(evaluations[row.evaluation])["intervals"]["miou"],
             trunk_cost=costs[row.model].flops.trunk / base.trunk,
             network_cost=costs[row.model].flops.total / base.total,
             steps=training_meta(models[row.model])["steps"],
@@ -84,12 +85,14 @@ def cells(row: TableRow) -> list[str]:
     """
     scales = [", ".join(f"{scale:g}" for scale in scales) for scales in (row["train_scales"], row["eval_scales"])]
     miou = "not defined" if row["miou"] is None else f"{100 * row['miou']:.1f}"
+    if row["interval"]:
+        miou += " ({:.1f} to {:.1f})".format(*(100 * end for end in row["interval"]))
     return [row["title"], *scales, miou, f"{row['trunk_cost']:.2f}x", f"{row['network_cost']:.2f}x"]
 
 
 TABLE = Stage(
     name="table",
-    version=1,
+    version=2,
     output="table",
     inputs={"models.*": "weights", "evaluations.*": "evaluation"},
     run=run,

@@ -44,4 +44,6 @@ def write_image(file: Path) -> Path:
 
 
 def results(out: Path) -> set[str]:
-    return {file.name for file in out.iterdir()}
+    """The images below a folder; the legend of a label set is left out."""
+    images = (file for file in out.rglob("*.*") if file.suffix in (".png", ".webp") and file.is_file())
+    return {file.relative_to(out).as_posix() for file in images} - {"legend.png"}

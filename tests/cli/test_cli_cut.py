@@ -14,6 +14,7 @@ from autolabel.labels import png
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
+from autolabel.store import open_output
 
 BOOK = Codebook(2)
 
@@ -28,6 +29,13 @@ def shard(file: Path, *ids: str, names: tuple[str, ...] = ("a", "b"), split: str
     codes = np.zeros((3, 4), BOOK.dtype)
     file.write_bytes(write_shard([(image_id, codes) for image_id in ids], BOOK, class_names=names, split=split))
     return file
+
+
+SET = {"labels.json", "classes.json", "legend.png", "labels/classes.json", "labels/labels.csv"}
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*") if path.is_file()}
 
 
 def test_a_shard_without_images_gives_no_labels(tmp_path: Path) -> None:
@@ -63,7 +71,7 @@ def test_the_index_says_which_shards_hold_images_to_label(tmp_path: Path) -> Non
     shard(codes / "val-00000.h5", "y")
     index(codes, ("codes-00000.h5", "val", "x"), ("val-00000.h5", "train", "y"))
     assert cut(codes, "--out", tmp_path / "out").exit_code == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"labels.json", "y.png"}
+    assert files(tmp_path / "out") == {*SET, "labels/y.png"}
     index(codes, ("codes-00000.h5", "val", "x"))
     assert "holds no codes of images to label" in cut(codes, "--out", tmp_path / "none").stderr
 
@@ -83,9 +91,9 @@ def test_a_shard_says_its_split_and_its_name_says_nothing(tmp_path: Path) -> Non
     shard(tmp_path / "val-00000.h5", "x")
     shard(tmp_path / "codes-00000.h5", "y", split="val")
     assert cut(tmp_path, "--out", tmp_path / "out").exit_code == 0
-    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["x.png"]
+    assert files(tmp_path / "out") == {*SET, "labels/x.png"}
     assert cut(tmp_path / "codes-00000.h5", "--out", tmp_path / "one").exit_code == 0, "a file by name is always cut"
-    assert (tmp_path / "one" / "y.png").is_file()
+    assert files(tmp_path / "one") == {*SET, "labels/y.png"}
     (tmp_path / "val-00000.h5").unlink()
     result = cut(tmp_path, "--out", tmp_path / "none")
     assert (result.exit_code, "holds no codes of images to label" in result.stderr) == (3, True)
@@ -102,7 +110,7 @@ def test_a_folder_without_an_index_is_cut_whole(tmp_path: Path) -> None:
     (tmp_path / "codes").mkdir()
     shard(tmp_path / "codes" / "mine.h5", "x")
     assert cut(tmp_path / "codes", "--out", tmp_path / "out").exit_code == 0
-    assert (tmp_path / "out" / "x.png").is_file()
+    assert (tmp_path / "out" / "labels" / "x.png").is_file()
 
 
 def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,14 +119,15 @@ def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr("autolabel.cli.cut.INDEX", "no such folder\0/labels.json")
         assert CliRunner().invoke(cli, ["cut", str(codes), "--out", str(out), "-q"]).exit_code != 0
-    assert {path.name for path in out.iterdir()} == {"unfinished.json", "x.png", "y.png"}
+    assert files(out) == {*SET, "unfinished.journal", "labels/x.png", "labels/y.png"} - {"labels.json"}
     (out / ".tmp-0123").touch()
     other = shard(tmp_path / "other.h5", "x", "z")
-    assert "not an empty folder" in cut(other, "--out", out).stderr
+    assert "other settings or inputs" in cut(other, "--out", out).stderr
+    assert "other settings or inputs" in cut(codes, "--out", out, "--threshold", 0.6).stderr
     assert cut(codes, "--out", out).exit_code == 0
-    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (out, whole)]
+    contents = [{name: (folder / name).read_bytes() for name in files(folder)} for folder in (out, whole)]
     assert contents[0] == contents[1]
-    assert contents[0].keys() == {"labels.json", "x.png", "y.png"}
+    assert contents[0].keys() == {*SET, "labels/x.png", "labels/y.png"}
     assert "not an empty folder" in cut(codes, "--out", out).stderr, "a finished one is left alone"
 
 
@@ -127,7 +136,7 @@ def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:
     for codec in CODECS:
         assert cut(codes, "--out", tmp_path / codec, "--codec", codec).exit_code == 0
         for image_id in "xy":
-            labels = png.decode((tmp_path / codec / f"{image_id}.png").read_bytes())
+            labels = png.decode((tmp_path / codec / "labels" / f"{image_id}.png").read_bytes())
             np.testing.assert_array_equal(labels, np.full((3, 4), 255))
     result = cut(codes, "--out", tmp_path / "other", "--codec", "webp")
     assert (result.exit_code, "no codec is named 'webp'" in result.stderr) == (2, True)
@@ -158,9 +167,9 @@ def test_back_ends_give_the_same_bytes(tmp_path: Path) -> None:
     for backend in ("threads", "loky"):
         out = tmp_path / backend
         assert cut(tmp_path, "--out", out, "--backend", backend, "--jobs", 2).exit_code == 0
-        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+        contents.append({name: (out / name).read_bytes() for name in files(out)})
     assert contents[0] == contents[1]
-    assert len(contents[0]) == 7
+    assert len(contents[0]) == len(SET) + 6
     result = cut(tmp_path, "--out", tmp_path / "other", "--backend", "spark")
     assert (result.exit_code, "no back-end is named 'spark'" in result.stderr) == (2, True)
 
@@ -180,7 +189,13 @@ def test_nothing_is_written_where_a_later_shard_is_damaged(tmp_path: Path) -> No
 
 def test_a_shard_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = shard(tmp_path / "codes-00000.h5", "x")
-    monkeypatch.setattr("autolabel.cli.cut._begin", lambda *_: shard(codes, "y"))
+    real = open_output
+
+    def change_first(*args: object, **options: object) -> object:
+        shard(codes, "y")
+        return real(*args, **options)
+
+    monkeypatch.setattr("autolabel.cli.cut.open_output", change_first)
     result = cut(codes, "--out", tmp_path / "out")
     assert (result.exit_code, "changed while it was being cut" in result.stderr) == (3, True)
-    assert not (tmp_path / "out").exists()
+    assert not files(tmp_path / "out") & {"labels/x.png", "labels/y.png", "labels.json"}

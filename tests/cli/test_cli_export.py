@@ -72,7 +72,7 @@ def test_the_card_says_how_and_it_works(weights: Path, tmp_path: Path, monkeypat
     assert (
         call("predict", "--teacher", "model.safetensors", "small.png", "--out", ".", "--scales", "0.5,1").exit_code == 0
     )
-    expected = np.array(Image.open("small_label.png"))
+    expected = np.array(Image.open("labels/small.png"))
     program, onnx, load = re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
     assert (labels_of(program.replace("image.jpg", "small.png")) == expected).all()
     assert (labels_of(onnx) == expected).all()

@@ -80,7 +80,7 @@ def test_an_imported_teacher_labels(checkpoint: Path, tmp_path: Path) -> None:
     assert f"next: autolabel predict --teacher {out}" in result.stdout
     labelled = call("predict", "--teacher", out, write_image(tmp_path / "a.png"), "--out", tmp_path / "labels", "-q")
     assert labelled.exit_code == 0, labelled.output
-    label = np.array(Image.open(tmp_path / "labels" / "a_label.png"))
+    label = np.array(Image.open(tmp_path / "labels" / "labels" / "a.png"))
     assert label.shape == (40, 50)
     assert label.max() < 19
 

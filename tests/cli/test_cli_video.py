@@ -38,13 +38,16 @@ def label(file: Path) -> np.ndarray:
 
 def test_every_frame_gets_what_an_image_gets(weights: Path, video: Path, tmp_path: Path) -> None:
     assert predict(weights, video, "--every", 3, "--out", tmp_path / "out").exit_code == 0
-    names = {f"{n:06}_{kind}.png" for n in (0, 3, 6) for kind in ("label", "overlay")}
-    assert results(tmp_path / "out" / "drive_frames") == names
+    names = {f"{kind}/drive_frames/{n:06}.png" for n in (0, 3, 6) for kind in ("labels", "overlays")}
+    assert results(tmp_path / "out") == names
     still = tmp_path / "still.png"
     Image.fromarray(FRAMES[3]).save(still)
     assert predict(weights, still, "--out", tmp_path / "out").exit_code == 0
-    expected = label(tmp_path / "out" / "still_label.png")
-    np.testing.assert_array_equal(label(tmp_path / "out" / "drive_frames" / "000003_label.png"), expected)
+    expected = label(tmp_path / "out" / "labels" / "still.png")
+    np.testing.assert_array_equal(label(tmp_path / "out" / "labels" / "drive_frames" / "000003.png"), expected)
+    rows = (tmp_path / "out" / "labels" / "labels.csv").read_text().splitlines()
+    paths = ["drive_frames/000000.png", "drive_frames/000003.png", "drive_frames/000006.png", "still.png"]
+    assert [row.split(",")[1] for row in rows] == ["label", *paths], "the table grows"
 
 
 def test_an_animation_of_the_overlays_in_order(weights: Path, video: Path, tmp_path: Path) -> None:
@@ -59,7 +62,7 @@ def test_an_animation_of_the_overlays_in_order(weights: Path, video: Path, tmp_p
         assert (animation.n_frames, animation.size) == (3, (28, 20))
         for number in range(3):
             animation.seek(number)
-            with Image.open(files[0].parent / "drive_frames" / f"{2 * number:06}_overlay.png") as overlay:
+            with Image.open(files[0].parent / "overlays" / "drive_frames" / f"{2 * number:06}.png") as overlay:
                 expected = np.asarray(overlay.resize((28, 20), Image.Resampling.BOX)).astype(int)
             assert np.abs(np.asarray(animation.convert("RGB")) - expected).mean() < 16
             assert animation.info["duration"] == 250
@@ -70,7 +73,7 @@ def test_a_folder_of_frames_is_a_film_too(weights: Path, tmp_path: Path) -> None
         write_image(tmp_path / "in" / f"f{number}.png")
     options = ["--every", 2, "--max-frames", 2, "--animate"]
     assert predict(weights, tmp_path / "in", *options, "--out", tmp_path / "out").exit_code == 0
-    names = {f"f{n}_{kind}.png" for n in (0, 2) for kind in ("label", "overlay")}
+    names = {f"{kind}/f{n}.png" for n in (0, 2) for kind in ("labels", "overlays")}
     assert results(tmp_path / "out") == {*names, "animation.webp"}
 
 
@@ -80,8 +83,8 @@ def test_an_animation_is_read_as_frames(weights: Path, tmp_path: Path) -> None:
     first.save(tmp_path / "b.gif")
     out = tmp_path / "out"
     assert predict(weights, tmp_path / "a.gif", tmp_path / "b.gif", "--out", out).exit_code == 0
-    assert results(out) == {"a_frames", "b_label.png", "b_overlay.png"}
-    assert len(results(out / "a_frames")) == 2 * len(FRAMES)
+    names = {"b", *(f"a_frames/{number:06}" for number in range(len(FRAMES)))}
+    assert results(out) == {f"{kind}/{name}.png" for kind in ("labels", "overlays") for name in names}
 
 
 def test_what_is_damaged_is_left_there_and_the_rest_done(weights: Path, video: Path, tmp_path: Path) -> None:
@@ -123,16 +126,15 @@ def test_no_frame_meets_another_files_results(weights: Path, video: Path, tmp_pa
     result = predict(weights, video, twin, named, "--max-frames", 1, "--json", "--out", out)
     files = json.loads(result.stdout)["files"]
     assert len(set(files)) == len(files) == 6
-    earlier = out / "drive_frames_overlay.png"
-    frame = write_image(out / "drive_frames" / "000000_label.png")
-    assert predict(weights, earlier, "--out", out).exit_code == 0
-    assert "would be replaced" in refused(predict(weights, video, frame, "--out", out), 2)
+    frame = next(Path(file) for file in files if file.endswith("000000.png") and "/overlays/" in file)
+    assert predict(weights, frame, "--out", out).exit_code == 0
+    assert "would be replaced" in refused(predict(weights, out / "overlays" / "000000.png", "--out", out), 2)
 
 
 def test_a_sheet_for_every_image(weights: Path, tmp_path: Path) -> None:
     still, out = write_image(tmp_path / "a.png"), tmp_path / "out"
     assert predict(weights, still, "--details", "--out", out).exit_code == 0
-    kinds = ("label", "overlay", "sheet", "scale1", "attention1")
-    assert results(out) == {f"a_{kind}.png" for kind in kinds}
-    with Image.open(io.BytesIO((out / "a_sheet.png").read_bytes())) as sheet:
+    kinds = ("labels", "overlays", "sheets", "scale1", "attention1")
+    assert results(out) == {f"{kind}/a.png" for kind in kinds}
+    with Image.open(io.BytesIO((out / "sheets" / "a.png").read_bytes())) as sheet:
         assert sheet.size[0] > 2 * 11

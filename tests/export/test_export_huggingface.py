@@ -35,7 +35,7 @@ def test_segformer_is_exported_from_its_folder(tmp_path: Path) -> None:
     for number, teacher in enumerate((folder, out / "model.safetensors")):
         made = tmp_path / str(number)
         assert call("predict", "--teacher", teacher, tmp_path / "a.png", "--out", made, "--scales", "1").exit_code == 0
-        labels.append(np.array(Image.open(made / "a_label.png")))
+        labels.append(np.array(Image.open(made / "labels" / "a.png")))
     assert np.array_equal(*labels)
     assert len(np.unique(labels[0])) > 1
 

@@ -42,10 +42,20 @@ def test_the_key_is_frozen() -> None:
         "stage": "filter",
         "version": 1,
         "seed": 0,
-        "settings": {"threshold": 0.5, "class_thresholds": {}, "coarse": "off", "codec": "default", "weights": False},
+        "settings": {
+            "threshold": 0.5,
+            "threshold_on": "network",
+            "quantile": 0.15,
+            "quantile_range": [0.35, 0.9],
+            "class_thresholds": {},
+            "coarse": "off",
+            "codec": "default",
+            "ids": "train",
+            "weights": False,
+        },
         "inputs": {"numbers": "0" * 64},
     }
-    assert stage_key(document) == "d89448181a679d6a349b82bdb5a643ac24c86838fe12ec2341320d4cef3fbab8"
+    assert stage_key(document) == "b03ee6da6fe8e706343eda9f22595bf7718b64f8d916926cb46a0633fc877e46"
 
 
 def test_differences_name_dotted_keys() -> None:

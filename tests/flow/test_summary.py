@@ -14,7 +14,8 @@ from autolabel.store import Artefact, open_draft
 
 
 def artefact(folder: Path, miou: float | None) -> Artefact:
-    return open_draft(folder, "0" * 16).commit(meta={"miou": miou}, provenance={})
+    meta = {"miou": miou, "images": 30, "intervals": {"miou": None, "accuracy": None, "over": "images", "units": 30}}
+    return open_draft(folder, "0" * 16).commit(meta=meta, provenance={})
 
 
 def pipeline(min_miou: float | None) -> Pipeline:
@@ -43,6 +44,6 @@ def test_gates(tmp_path: Path, miou: float | None, gate: float | None, failed: i
 def test_an_miou_that_is_not_defined_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Val labels may hold nothing but ignore."""
     summary = summarise(pipeline(None), {"evaluate-student": artefact(tmp_path, None)})
-    assert summary == {"student_miou": None}
+    assert summary == {"student_miou": None, "student_interval": None}
     print_summary(summary, ["evaluate-student"])
     assert "not defined" in capsys.readouterr().out

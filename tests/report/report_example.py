@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from autolabel.audit.calibration import calibration_result
 from autolabel.audit.comparison import Comparison, LabelDiff
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
 from autolabel.audit.footprint import Footprint
 from autolabel.audit.threshold_curve import ThresholdCurve
 from autolabel.evaluation.confusion import confusion_matrix
+from autolabel.evaluation.intervals import image_counts, intervals
 from autolabel.evaluation.iou import evaluation_result
+from autolabel.labels.calibration import CellCounts
+from autolabel.labels.codebook import Codebook
 from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
 
 SHAPE = (12, 24)
@@ -28,7 +32,9 @@ def image(seed: int) -> np.ndarray:
 
 def scores(names: tuple[str, ...]) -> tuple[Scores, ...]:
     def result(seed: int):
-        return evaluation_result(confusion_matrix(maps(seed), maps(0), len(names)), names)
+        matrix = confusion_matrix(maps(seed), maps(0), len(names))
+        counts = np.stack([image_counts(matrix), image_counts(confusion_matrix(maps(8), maps(0), len(names)))])
+        return {**evaluation_result(matrix, names), "intervals": intervals(counts, ["a", "b"])}
 
     return (
         Scores("teacher", "teacher", "fine", "0.5, 1, 2", result(1)),
@@ -49,6 +55,7 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
     for name, label, reference in (
         ("coarse_agreement", auto, coarse),
         ("auto_truth", auto, truth),
+        ("own_truth", np.where(coarse == 255, auto, 255), truth),
         ("coarse_truth", coarse, truth),
     ):
         comparison = Comparison(names)
@@ -58,12 +65,23 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
     change.add(auto, truth)
     evidence = ThresholdCurve(names, EDGES)
     evidence.add(auto, np.random.default_rng(6).integers(0, 4, SHAPE), label=truth)
+    book = Codebook(len(names), EDGES)
+    halves = [CellCounts(book), CellCounts(book)]
+    for seed, half in enumerate(halves):
+        half.add(auto, np.random.default_rng(seed).integers(0, 4, SHAPE), truth)
     return {
         "footprint": footprint.result(codes_bytes=900),
         "coverage": balance.result(),
         "ignored": ledger.result(),
         "evidence": evidence.result(),
-        "changes": {"2": {**change.result(), "truth": {"before": 0.8, "after": None}}},
+        "calibration": calibration_result((halves[0], halves[1]), names),
+        "changes": {
+            "2": {
+                **change.result(),
+                "truth": {"before": 0.8, "after": None},
+                "truth_interval": {"before": (0.7, 0.9), "after": None},
+            }
+        },
         **comparisons,
     }
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from autolabel.report import text
-from autolabel.report.summary import best, headline, story
+from autolabel.report.build import render_report
+from autolabel.report.summary import best, headline, leader, story
 from tests.report.report_example import example_data
 
 
@@ -54,7 +55,8 @@ def test_headline_figures():
     shown = values(example_data())
     assert shown["Student mIoU"] == "100.0"
     assert (shown["Auto labels"], shown["On disk"]) == ("1", "300 B")
-    assert set(shown) == {"Teacher mIoU", "Student mIoU", "Auto labels", "On disk", "Ignored", "Labels right"}
+    labels = {"Auto labels", "On disk", "Ignored", "Labels right", "Teacher's own right"}
+    assert set(shown) == {"Teacher mIoU", "Student mIoU"} | labels
 
 
 def test_headline_leaves_out_what_is_not_known():
@@ -84,3 +86,36 @@ def test_best_ignores_undefined_scores():
     undefined = replace(data.scores[2], result={**data.scores[2].result, "miou": None})
     assert best(replace(data, scores=(data.scores[1], undefined)), "student") is data.scores[1]
     assert best(replace(data, scores=(undefined,)), "student") is None
+
+
+def test_ties_and_losses_are_not_in_bold():
+    """A network leads only if its figure, as it is printed, is above all others."""
+    data = example_data()
+    teacher, _, student = data.scores
+    assert leader(data) is student
+    tie = replace(
+        teacher, result={**teacher.result, "miou": student.result["miou"] - 1e-5, "iou": student.result["iou"]}
+    )
+    tied = replace(data, scores=(tie, student))
+    assert leader(tied) is None
+    assert leader(replace(data, scores=(student,))) is None
+    page = render_report(tied).decode()
+    assert 'class="best"' not in page
+    assert '<tr class="used"><th>student' not in page
+    assert 'class="best"' in render_report(data).decode()
+
+
+def test_a_student_below_its_teacher_is_said_first():
+    data = example_data()
+    teacher, _, student = data.scores
+    lost = replace(data, scores=(replace(teacher, result=student.result), replace(student, result=teacher.result)))
+    assert story(lost)[0].startswith("No student reaches its teacher: the best one is at −")
+
+
+def test_the_teachers_own_pixels_stand_apart():
+    data = example_data()
+    assert data.own_truth["coverage"] < data.auto_truth["coverage"]
+    assert "the teacher's own pixels, without those that people drew, cover" in " ".join(story(data))
+    unfilled = replace(data, own_truth=data.auto_truth)
+    assert "Teacher's own right" not in values(unfilled)
+    assert "teacher's own" not in " ".join(story(unfilled))

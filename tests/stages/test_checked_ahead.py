@@ -37,6 +37,7 @@ def file(tmp_path: Path) -> Path:
     ("override", "says"),
     [
         ("label.threshold=0.55", "label.threshold: 0.55 is no bin edge; the edges are 0.3, 0.4, 0.5"),
+        ("label.quantile_range=[0.51, 0.59]", "label.quantile_range: no bin edge lies in it"),
         ("label.class_thresholds={kar=0.5}", "no class is named 'kar'; did you mean 'car'?"),
         ("label.class_thresholds={car=0.55}", "0.55 is no bin edge"),
         ("infer.edges=[0.4, 0.6]", "infer.edges: 0.5 is missing"),

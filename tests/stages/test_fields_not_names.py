@@ -26,7 +26,9 @@ from autolabel.store import Artefact, open_draft
 def evaluation(folder: Path, number: int) -> Artefact:
     draft = open_draft(folder, f"{number:064x}")
     EVALUATION_FILE.write(draft, evaluation_result(np.eye(2, 3, dtype=np.int64), ("a", "b")))
-    return draft.commit(meta={"miou": number / 10, "trained_on": "fine"}, provenance={})
+    intervals = {"miou": [number / 20, 1.0], "accuracy": None, "over": "images", "units": 30}
+    meta = {"miou": number / 10, "images": 30, "intervals": intervals, "trained_on": "fine"}
+    return draft.commit(meta=meta, provenance={})
 
 
 def misnamed(folder: Path) -> tuple[Pipeline, dict[str, Artefact]]:
@@ -68,7 +70,12 @@ def test_the_report_tells_teachers_from_students_by_their_stage(tmp_path: Path) 
 
 
 def test_the_summary_calls_students_what_the_report_calls_them(tmp_path: Path) -> None:
-    assert summarise(*misnamed(tmp_path)) == {"teacher_miou": 0.0, "students": {"teacher": 0.1, "other": 0.2}}
+    assert summarise(*misnamed(tmp_path)) == {
+        "teacher_miou": 0.0,
+        "teacher_interval": [0.0, 1.0],
+        "students": {"teacher": 0.1, "other": 0.2},
+        "student_intervals": {"teacher": [0.05, 1.0], "other": [0.1, 1.0]},
+    }
 
 
 def test_groups_of_inputs() -> None:

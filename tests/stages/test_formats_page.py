@@ -13,20 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autolabel.classes import CLASS_SETS
 from autolabel.data.loaders import load_label, read_verified
 from autolabel.data.manifest import Manifest
+from autolabel.labels import png
 from autolabel.labels.codebook import Codebook
+from autolabel.labels.label_set import LabelIds, LabelSummary, Statement, describe
 from autolabel.labels.shards import read_shard, write_shard
 from autolabel.models.checkpoint import weights_from_bytes
-from autolabel.store import Artefact
+from autolabel.store import Artefact, write_files
 from tests.stages.tiny_pipeline import Tiny
 
 pytestmark = pytest.mark.xdist_group("tiny")
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-PUBLIC = {"hashlib", "json", "pathlib", "h5py", "numpy", "pyarrow.parquet", "PIL", "safetensors"}
-READERS = ("damaged_files", "labels_of_shard", "label_set", "pairs", "weights")
+PUBLIC = {"csv", "hashlib", "json", "pathlib", "h5py", "numpy", "pyarrow.parquet", "PIL", "safetensors"}
+READERS = ("damaged_files", "labels_of_shard", "label_set", "train_ids", "pairs", "weights")
 
 
 def reader(name: str) -> Callable[..., Any]:
@@ -104,6 +107,28 @@ def test_label_set(tiny: Tiny) -> None:
         seen.append(image_id)
     assert seen == [image.id for image in manifest.images]
     assert len(seen) == 5
+
+
+@pytest.mark.slow
+def test_train_ids(tiny: Tiny) -> None:
+    folder = tiny.data("label")
+    expected = {image_id: labels for image_id, labels, _ in reader("label_set")(folder)}
+    found = dict(reader("train_ids")(folder / "labels"))
+    assert found.keys() == expected.keys()
+    for image_id, labels in found.items():
+        np.testing.assert_array_equal(labels, expected[image_id], strict=True)
+
+
+@pytest.mark.parametrize("label_ids", ["train", "dataset"])
+def test_train_ids_of_either_form(tmp_path: Path, label_ids: LabelIds) -> None:
+    statement = Statement(CLASS_SETS["cityscapes"], label_ids)
+    labels = np.array([[*range(19), 255]], np.uint8)
+    summary = LabelSummary("a b/ß", "a b/ß.png", (1,) * 20, 0.5)
+    files = describe(statement, [summary]) | {"labels/a b/ß.png": png.encode(statement.values()[labels])}
+    write_files(tmp_path, files.items())
+    ((image_id, found),) = reader("train_ids")(tmp_path / "labels")
+    assert image_id == "a b/ß"
+    np.testing.assert_array_equal(found, labels, strict=True)
 
 
 @pytest.mark.slow

@@ -145,10 +145,10 @@ def test_predict(run: Run, tmp_path: Path, source: str) -> None:
     }
     options = ["--out", tmp_path / "out", "--details", "--scales", "0.5,1", "-q"]
     call_json("predict", "--teacher", teachers[source], image_file, *options)
-    label = np.array(Image.open(tmp_path / "out" / "a_label.png"))
+    label = np.array(Image.open(tmp_path / "out" / "labels" / "a.png"))
     assert label.shape == (37, 53)
     assert label.max() < (len(THEIRS) if source == "folder" else len(OURS)) or 255 in label
-    assert (tmp_path / "out" / "a_attention0.5.png").is_file()
+    assert (tmp_path / "out" / "attention0.5" / "a.png").is_file()
 
 
 @pytest.mark.slow

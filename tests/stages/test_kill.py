@@ -36,7 +36,7 @@ def wait_for(process: subprocess.Popen[bytes], work: Path, pattern: str) -> None
 MOMENTS = {
     "teacher": "artefacts/teacher/*.partial/state/checkpoint.pt",
     "infer": "artefacts/infer/*.partial/data/codes-00000.h5",
-    "label": "artefacts/label/*.partial/data/*.png",
+    "label": "artefacts/label/*.partial/data/labels/*.png",
 }
 
 

@@ -71,8 +71,8 @@ def test_a_second_round(tiny: Tiny, tmp_path: Path) -> None:
 
     found = json.loads((data("compare-2") / "comparison.json").read_text())
     pairs = []
-    for file in sorted(data("label").glob("*.png")):
-        pairs.append([np.asarray(Image.open(path)) for path in (file, data("label-2") / file.name)])
+    for file in sorted((data("label") / "labels").glob("*.png")):
+        pairs.append([np.asarray(Image.open(path)) for path in (file, data("label-2") / "labels" / file.name)])
     before, after = (np.stack(maps) for maps in zip(*pairs, strict=True))
     assert len(before) == found["images"] == 5
     assert found["same"] == pytest.approx(np.mean(before == after))

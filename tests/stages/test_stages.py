@@ -57,7 +57,7 @@ def test_fusing_takes_fine_where_there_is_one_and_auto_elsewhere(tiny: Tiny) -> 
 
 def test_the_audit_measures_what_is_there(tiny: Tiny) -> None:
     audit = json.loads((tiny.data("audit") / "audit.json").read_text())
-    sizes = [file.stat().st_size for file in tiny.data("label").glob("*.png")]
+    sizes = [file.stat().st_size for file in (tiny.data("label") / "labels").glob("*.png")]
     assert (audit["footprint"]["labels"], audit["footprint"]["bytes"]) == (len(sizes), sum(sizes))
     assert audit["ignored"]["pixels"] == 5 * 48 * 80
     assert audit["leak"]["warning"] is None
@@ -87,19 +87,19 @@ def test_running_again_does_nothing(tiny: Tiny) -> None:
 
 
 def test_another_threshold_cuts_again_and_the_old_one_gives_the_old_bytes(tiny: Tiny) -> None:
-    before = {f.name: f.read_bytes() for f in tiny.data("label").glob("*.png")}
+    before = {f.name: f.read_bytes() for f in (tiny.data("label") / "labels").glob("*.png")}
     options = ("--set", "label.threshold=0.3", "--set", "label.coarse=off")
     steps = tiny.states(*options)
     assert steps["infer"]["state"] == "fresh"
     assert sorted(steps["label"]["why"]) == ["label.coarse: 'fill' -> 'off'", "label.threshold: 0.4 -> 0.3"]
     made = call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", *options)["made"]
     assert made == ["label"]
-    assert {f.name: f.read_bytes() for f in tiny.data("label").glob("*.png")} == before
+    assert {f.name: f.read_bytes() for f in (tiny.data("label") / "labels").glob("*.png")} == before
 
 
 def test_verify_names_a_damaged_file(tiny: Tiny) -> None:
     assert call("verify", tiny.file, "--work", tiny.work, "--full").exit_code == 0
-    victim = next(iter(sorted(tiny.data("label").glob("*.png"))))
+    victim = next(iter(sorted((tiny.data("label") / "labels").glob("*.png"))))
     good = victim.read_bytes()
     victim.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
     try:
@@ -118,8 +118,8 @@ def test_cut_without_an_experiment_gives_the_stage_s_bytes(tiny: Tiny, tmp_path:
     options = ("--set", "label.threshold=0.3", "--set", "label.coarse=off")
     call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", *options)
     staged = Path(tiny.states(*options)["label"]["path"]) / "data"
-    assert {f.name: f.read_bytes() for f in (tmp_path / "cut").glob("*.png")} == {
-        f.name: f.read_bytes() for f in staged.glob("*.png")
+    assert {f.name: f.read_bytes() for f in (tmp_path / "cut" / "labels").glob("*.png")} == {
+        f.name: f.read_bytes() for f in (staged / "labels").glob("*.png")
     }
     again = call("cut", codes, "--out", tmp_path / "cut")
     assert again.exit_code == 2
@@ -155,9 +155,9 @@ def test_predict_labels_images_of_any_size(tiny: Tiny, tmp_path: Path) -> None:
     )
     assert result["images"] == 4
     for name, shape in (("a", (37, 53)), ("b", (5, 3)), ("c", (1, 1)), ("d", (40, 41))):
-        assert np.array(Image.open(tmp_path / "out" / f"{name}_label.png")).shape == shape
-        assert np.array(Image.open(tmp_path / "out" / f"{name}_overlay.png")).shape == (*shape, 3)
-    assert (tmp_path / "out" / "a_attention0.5.png").is_file()
+        assert np.array(Image.open(tmp_path / "out" / "labels" / f"{name}.png")).shape == shape
+        assert np.array(Image.open(tmp_path / "out" / "overlays" / f"{name}.png")).shape == (*shape, 3)
+    assert (tmp_path / "out" / "attention0.5" / "a.png").is_file()
 
 
 def test_a_gate_that_fails_ends_with_code_4_and_retrains_nothing(tiny: Tiny) -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
     ("step", "before", "overrides", "files", "most"),
     [
         ("infer", ("manifest", "teacher"), ["infer.chunk=1"], "*.h5", 4),  # of 8; some are on their way to the disk
-        ("label", ("manifest", "teacher", "infer"), [], "*.png", 2),  # of 5 in 3 shards
+        ("label", ("manifest", "teacher", "infer"), [], "labels/*.png", 2),  # of 5 in 3 shards
     ],
 )
 def test_a_stop_is_heeded_between_two_shards(

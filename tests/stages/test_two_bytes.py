@@ -37,7 +37,7 @@ def data(work: Path, step: str) -> Path:
 
 
 def pngs(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    return {path.name: path.read_bytes() for path in (folder / "labels").glob("*.png")}
 
 
 def test_labels_do_not_depend_on_what_else_codes_hold(tiny: Tiny, work: Path) -> None:
@@ -84,7 +84,7 @@ def test_any_of_the_edges_cuts(work: Path, tmp_path: Path) -> None:
     assert call("cut", codes, "--threshold", "0.42", "--out", tmp_path / "fine", "-q").exit_code == 0
     shard = read_shard(next(codes.glob("codes-*.h5")))
     for image_id in shard.ids:
-        labels = np.asarray(Image.open(tmp_path / "fine" / f"{image_id}.png"))
+        labels = np.asarray(Image.open(tmp_path / "fine" / "labels" / f"{image_id}.png"))
         classes, bins = shard.book.classes_and_bins(shard.codes(image_id))
         np.testing.assert_array_equal(labels, np.where(bins > EDGES.index(0.42), classes, 255))
     result = call("cut", codes, "--threshold", "0.41", "--out", tmp_path / "other", "-q")

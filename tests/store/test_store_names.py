@@ -1,14 +1,19 @@
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from functools import partial
+from itertools import product
+from pathlib import Path, PurePosixPath
+from random import Random
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import StoreError
-from autolabel.store import canonical_json, digest_json, safe_name, safe_names, sha256_bytes, sha256_file
-from autolabel.store.names import check_name
+from autolabel.store import canonical_json, digest_json, mirror_names, safe_name, sha256_bytes, sha256_file
+from autolabel.store.names import check_name, fold
 
 # ids near the edges of the safe pattern, and any text at all
 IDS = st.one_of(st.text(alphabet="aAbB._-/\n\0", max_size=6), st.text(max_size=120))
@@ -29,19 +34,118 @@ def test_different_ids_have_different_names(a: str, b: str) -> None:
     assert (safe_name(a) == safe_name(b)) == (a == b)
 
 
-@given(st.lists(IDS, max_size=12))
-def test_safe_names_differ_even_where_case_is_ignored(ids: list[str]) -> None:
-    names = safe_names(ids, ".png")
+# Names that some file system takes for one, or refuses: case, Unicode form, compatibility, Windows, hidden, suffixes.
+PARTS = st.one_of(
+    st.sampled_from(
+        ["a", "A", "é", "e\u0301", "É", "ß", "ss", "ẞ", "ſ", "s", "İ", "i\u0307", "ﬁ", "fi", "Å", "\u212b"]
+    ),
+    st.sampled_from(
+        ["con", "NUL", "com1.x", "a.png", "A.PNG", ".", "..", "", " ", "a ", "a.", ".a", "a~1f2e3d", "a:b", "a_b"]
+    ),
+    st.text(alphabet="aA.~/\\\0\n \udcff", max_size=4),
+    st.text(max_size=8),
+    st.text(alphabet="aé", min_size=120, max_size=300),
+)
+PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(PATHS, max_size=14, unique=True), st.randoms(), st.sampled_from([".png", ""]))
+def test_mirrored_names_are_different_on_every_file_system(ids: list[str], random: Random, ending: str) -> None:
+    names = mirror_names({id: id for id in ids}, ending)
     assert names.keys() == set(ids)
-    assert len({name.lower() for name in names.values()}) == len(names)
-    assert names == safe_names(ids[::-1] + ids, ".png")  # in any order
+    for view in (
+        str,
+        str.casefold,
+        str.lower,
+        str.upper,
+        *(partial(normalize, form) for form in ("NFC", "NFD", "NFKC")),
+    ):
+        files = {str(view(name)) for name in names.values()}
+        folders = {str(view(parent)) for name in names.values() for parent in parents(name)}
+        assert len(files) == len(ids), "two labels share a file"
+        assert not files & folders, "a file has the name of a folder"
+        assert len(folders) == len({parent for name in names.values() for parent in parents(name)})
+    assert all(check_name(name) == name and name.endswith(ending) for name in names.values())
+    random.shuffle(ids)
+    assert mirror_names({id: id for id in ids}, ending) == names, "the order does not matter"
+
+
+def parents(name: str) -> list[str]:
+    return [parent.as_posix() for parent in PurePosixPath(name).parents[:-1]]
+
+
+@pytest.mark.parametrize("length", [3, 60, 400, 5000])
+def test_deep_folders_and_long_names_keep_within_bounds(length: int) -> None:
+    for unit in ("d/", "straße/", "日本語", "e\u0301/", "x"):
+        ids = [unit * length + tail for tail in ("end", "End", "other")]
+        names = mirror_names({id: id for id in ids}, ".png")
+        assert len(set(map(fold, names.values()))) == 3
+        for name in names.values():
+            assert check_name(name) == name
+            assert all(
+                len(normalize(form, part).encode()) <= 255 for form in ("NFC", "NFD") for part in name.split("/")
+            )
+            assert len(normalize("NFD", name).encode()) <= 1100
+            assert name.count("/") < 16
+
+
+@pytest.mark.parametrize(
+    "id",
+    ["front cam/straße", "日本/東京 1", "e\u0301", "a.b (copy)", "v2.0/x-y_z", "0001TP_006690", "-a", "a'b", "#1 50%"],
+)
+def test_ordinary_names_stay_as_they_are(id: str) -> None:
+    others = ["front cam/strasse 2", "front/straße", "b"]
+    assert mirror_names({name: name for name in [id, *others]}, ".png")[id] == id + ".png"
+
+
+def test_names_that_meet_stay_readable() -> None:
+    names = mirror_names({id: id for id in ("d/Straße", "d/strasse", "d/x", "con", "a\nb", "x" * 300)}, ".png")
+    patterns = {
+        "d/Straße": r"d/Straße~[0-9a-f]{6}\.png",
+        "d/strasse": r"d/strasse~[0-9a-f]{6}\.png",
+        "d/x": r"d/x\.png",
+        "con": r"_con~[0-9a-f]{6}\.png",
+        "a\nb": r"a_b~[0-9a-f]{6}\.png",
+        "x" * 300: r"x{244}~[0-9a-f]{6}\.png",
+    }
+    assert all(re.fullmatch(pattern, names[id]) for id, pattern in patterns.items()), names
+
+
+def test_a_name_that_looks_like_a_suffixed_one_does_not_meet_it() -> None:
+    suffixed = mirror_names({"a": "a", "A": "A"})["a"]
+    for other in (suffixed, suffixed.upper()):
+        names = mirror_names({id: id for id in ("a", "A", other)})
+        assert names["a"] == suffixed
+        assert len(set(map(fold, names.values()))) == 3
+
+
+def test_digests_that_meet_become_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.store.names._DIGITS", (1, 64))
+    ids = ["".join(case) for case in product("aA", "bB", "cC", "dD", "eE")]
+    names = mirror_names({id: id for id in ids}, ".png")
+    assert len(set(map(fold, names.values()))) == len(ids) == 32
+
+
+def test_equal_paths_of_different_keys_have_different_names() -> None:
+    names = mirror_names({"one": "a/b", "two": "a/b"}, ".png")
+    assert len({*names.values()}) == 2
+
+
+def test_case_and_form_never_tell_two_names_apart() -> None:
+    """Every character of Unicode against its other cases and forms."""
+    for letter in map(chr, range(0x110000)):
+        others = {
+            letter.casefold(),
+            letter.upper(),
+            letter.lower(),
+            *(normalize(x, letter) for x in ("NFC", "NFD", "NFKC")),
+        }
+        assert {fold(other) for other in others} == {fold(letter)}, hex(ord(letter))
 
 
 def test_names_of_public_data_sets_stay_readable() -> None:
     city = "aachen_000000_000019_leftImg8bit"
     assert safe_name(city, ".png") == city + ".png"
-    assert safe_names([city, "0001TP_006690", "a", "A"])["0001TP_006690"] == "0001TP_006690"
-    assert safe_names(["a", "A"])["a"].startswith("_")
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "../x", "/etc/passwd", "a/b", "a\n", "ä", "x" * 101, "\udcff", ".tmp-1"])
@@ -50,7 +154,28 @@ def test_unsafe_ids_become_digests(id: str) -> None:
     assert len(safe_name(id)) == 41
 
 
-@pytest.mark.parametrize("name", ["", "/x", "x/", "a//b", "../x", "a/../b", ".tmp-1", "a\n", "a\\b", "x" * 201])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/x",
+        "x/",
+        "a//b",
+        "../x",
+        "a/../b",
+        ".tmp-1",
+        "a\n",
+        "a\\b",
+        "x" * 256,
+        "é" * 128,
+        "a:b",
+        "a ",
+        "a.",
+        "\udcff",
+        "\u202ea",
+        "a/" * 20 + "b",
+    ],
+)
 def test_unsafe_file_names_are_refused(name: str) -> None:
     with pytest.raises(StoreError, match="not a safe file name"):
         check_name(name)

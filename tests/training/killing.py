@@ -2,8 +2,9 @@
 
     python -m tests.training.killing KILLS [SEED]
 
-Once with one and once with two loader threads; bf16, averaged weights, dropout, batch norm, one thread for torch. The
-training is `autolabel run --until teacher`, forked from a process that has the imports behind it.
+Once with one and once with two loader threads; bf16, averaged weights, dropout, batch norm, frozen layers, the best
+weights kept, one thread for torch. The training is `autolabel run --until teacher`, forked from a process that has the
+imports behind it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ EXPERIMENT = {
         "precision": "bf16",
         "ema": 0.9,
         "validate_every": 2,
+        "keep_best": True,
         "checkpoint_every": 2,
+        "trunk_lr": 0.5,
+        "clip_grad": 1.0,
+        "class_weights": [1.0, 0.5],
+        "fine_share": 0.5,
+        "freeze": {"stride": 2, "norms": True},
         "model": {"trunk": "resnet_tiny", **NARROW},
     },
     "runtime": ONE_CORE,

@@ -16,6 +16,7 @@ from autolabel.models.layers import MEAN, STD
 from autolabel.signals import StopFlag, Stopped
 from autolabel.training import TrainingData
 from autolabel.training.checkpoint import training_state
+from autolabel.training.loop import best_of
 from autolabel.training.trainer import Trainer
 from tests.helpers.paths import ROOT
 from tests.training.tiny_training import NAMES, ArrayPairs, digest, network, settings, train
@@ -172,6 +173,18 @@ def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> Non
     assert outcome(dump(without(state, part, training_state(untouched))), []) != expected
 
 
+def test_leaving_out_the_best_weights_changes_the_outcome() -> None:
+    table, saved = settings(epochs=6, epoch_images=4, lr=2.0, poly_power=0.0, warmup=0.0, keep_best=True), []
+    model = network()
+    history = train(model, table=table, saved=saved).history
+    after_best = saved[2 * best_of(history) + 2]  # two steps an epoch, and a validation after each
+    assert load(after_best)["best"] is not None
+    same, other = network(), network()
+    train(same, table=table, resume=after_best)
+    train(other, table=table, resume=dump({**load(after_best), "best": None}))
+    assert digest(same) == digest(model) != digest(other)
+
+
 def test_the_row_of_bad_steps_is_counted_across_a_resume() -> None:
     table, saved = settings(lr=1e30, max_nan=4, warmup=0.0, ema=0.0, validate_every=0), []
     with pytest.raises(TrainingDiverged) as first:
@@ -184,7 +197,7 @@ def test_the_row_of_bad_steps_is_counted_across_a_resume() -> None:
 
 def test_every_part_of_the_state_has_its_negative_test() -> None:
     _, _, saved = uninterrupted()
-    tested = {"step", "history", "model", "optimizer", "scaler", "ema", "num_skipped"}
+    tested = {"step", "history", "best", "model", "optimizer", "scaler", "ema", "num_skipped"}
     assert load(saved[0]).keys() == tested | {"run"}
 
 

@@ -3,16 +3,17 @@
     images/**/NAME.jpg   masks/**/NAME.png   coarse/**/NAME.png (optional)   classes.toml
 
 `masks.read_mask` says which mask files are read, and `pairing` how names of images and masks belong together. The
-teacher labels the images without a mask. An image's id is its path below the image folder without the suffix.
+teacher labels the images without a mask. An image's id is its path below the image folder without the suffix. Labels of
+autolabel may be masks too: `label_sets` says how they are read.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from autolabel.classes import MaskClasses, parse_mask_classes
+from autolabel.classes import ClassSet, MaskClasses, parse_mask_classes
 from autolabel.config.sources import FolderConfig
 from autolabel.data.masks import pack
 from autolabel.data.schema import unsafe_path
@@ -25,10 +26,12 @@ from autolabel.data.sources.base import (
     first_three,
     raise_if_any,
 )
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, files_below, require_folder
-from autolabel.data.sources.pairing import Key, Template, by_key, pair, template
+from autolabel.data.sources.label_sets import Mask, with_statements
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, require_folder
+from autolabel.data.sources.pairing import Key, Template, by_key, composed, pair, template
 from autolabel.data.sources.splits import folder_splits, held_out
 from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.labels.label_set import CLASSES, FOLDER, TABLE
 from autolabel.user_files import read_text
 
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
@@ -46,19 +49,23 @@ def plan(settings: FolderConfig) -> SourceListing:
     require_folder(root / settings.masks, "put the masks there or set data.masks")
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
+    classes = _classes(settings)
     layers = {}
     for role, folder in (("fine", settings.masks), ("coarse", settings.coarse)):
-        layers[role], left = _masks(settings, folder, images, mask_names)
+        layers[role], left = _masks(settings, folder, images, mask_names, classes.classes)
         skipped += left
     splits = _splits(list(images.values()), layers["fine"], settings)
-    classes = _classes(settings)
     listed = tuple(
         SourceImage(
             id=_stem(path),
             split=splits[path],
             group=path.rpartition("/")[0],
             path=f"{settings.images}/{path}",
-            labels=tuple(SourceLabel(role, "ids", masks[path]) for role, masks in layers.items() if path in masks),
+            labels=tuple(
+                SourceLabel(role, masks[path].encoding, masks[path].path)
+                for role, masks in layers.items()
+                if path in masks
+            ),
         )
         for path in images.values()
     )
@@ -121,26 +128,49 @@ def _skipped(folder: str, paths: Iterable[str], names: Template) -> list[Skipped
 
 
 def _masks(
-    settings: FolderConfig, folder: str, images: Mapping[Key, str], names: Template
-) -> tuple[dict[str, str], list[SkippedFiles]]:
-    """Path of an image -> path of its mask below root; and the files that are not masks."""
+    settings: FolderConfig, folder: str, images: Mapping[Key, str], names: Template, classes: ClassSet
+) -> tuple[dict[str, Mask], list[SkippedFiles]]:
+    """Path of an image -> its mask; and the files that are not masks."""
     place = settings.root / folder
     if not place.is_dir():
         return {}, []
     paths = list(files_below(place))
-    masks = by_key(paths, names, place)
+    found, ours = _label_sets(settings, folder, paths, images, classes)
+    masks = by_key([path for path in paths if path not in ours], names, place)
     _refuse_lossy(place, masks.values())
     pairs, alone = pair(images, masks, names, place)
-    if alone and len(alone) == len(masks):
+    if alone and len(alone) == len(masks) and not found:
         example = next(iter(images.values()), "none")
         what = f"no mask fits an image: {first_three(sorted(alone))}; the first image is {example}"
         raise DataError(place, what, "set data.mask_name and data.image_name to the templates of the names")
-    raise_if_any(
-        map(_stem, alone), place, "masks without an image", "a mask is named as its image, or set data.mask_name"
-    )
-    used = {*masks.values(), *(images.values() if folder == settings.images else ())}
+    remedy = "a mask is named as its image, or set data.mask_name"
+    raise_if_any(map(_stem, alone), place, "masks without an image", remedy)
+    raise_if_any(set(pairs) & set(found), place, "images that two masks claim", "keep one mask of each")
+    used = {*masks.values(), *ours, *(images.values() if folder == settings.images else ())}
     left = _skipped(folder, [path for path in paths if path not in used], names)
-    return {image: f"{folder}/{mask}" for image, mask in pairs.items()}, left
+    return found | {image: Mask(f"{folder}/{mask}", "ids") for image, mask in pairs.items()}, left
+
+
+def _label_sets(
+    settings: FolderConfig, folder: str, paths: Sequence[str], images: Mapping[Key, str], classes: ClassSet
+) -> tuple[dict[str, Mask], set[str]]:
+    """Path of an image -> its label in a label set of autolabel; and all files of label sets, as paths below folder."""
+    place = settings.root / folder
+    if not any(path.rpartition("/")[2] == CLASSES for path in paths):
+        return {}, set()
+    files = by_stem(place, IMAGE_SUFFIXES)
+    read = with_statements(
+        settings.root, folder, files, classes, settings.root / settings.classes, ids=settings.mask_values == "ids"
+    )
+    labels = {name: mask for name, mask in read.items() if mask.stated}
+    by_id = {composed(_stem(path)): path for path in images.values()}
+    remedy = "a label is named as its image, or labels.csv names the image"
+    if (place / FOLDER / CLASSES).is_file():
+        remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
+    raise_if_any((x for x in labels if composed(x) not in by_id), place, "masks without an image", remedy)
+    tables = {path for path in paths if path.rpartition("/")[2] in (CLASSES, TABLE)}
+    ours = tables | {mask.path.removeprefix(f"{folder}/") for mask in labels.values()}
+    return {by_id[composed(name)]: mask for name, mask in labels.items()}, ours
 
 
 def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:
@@ -150,7 +180,7 @@ def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:
         raise LabelError(place / lossy, what, "export the masks as PNG")
 
 
-def _splits(paths: list[str], masks: Mapping[str, str], settings: FolderConfig) -> dict[str, str]:
+def _splits(paths: list[str], masks: Mapping[str, Mask], settings: FolderConfig) -> dict[str, str]:
     """Path of an image -> split. Without a val folder, a fraction of the training images with masks is val."""
     place = settings.root / settings.images
     told = folder_splits(paths, settings.splits, place)

@@ -71,7 +71,7 @@ def import_weights(
 
     Which network it is shows in its keys and shapes, unless `choice` says so. `classes` names its classes (those of
     Cityscapes where there are 19); where it has another number of them, the layers that end in class logits are drawn
-    anew. `about` joins the remarks on a trunk's card. The same bytes give the same file. WeightsError: no file that can
+    anew. `about` joins the remarks on the card. The same bytes give the same file. WeightsError: no file that can
     be used; ConfigError: no choice that can.
     """
     check_choice(choice)
@@ -79,12 +79,18 @@ def import_weights(
     digest = sha256_bytes(data)
     network = closest_network(shapes_of(entries.weights), choice)
     if network is not None:
-        return _import_network(entries, network, where, digest=digest, classes=classes)
+        return _import_network(entries, network, where, digest=digest, classes=classes, about=about)
     return _import_trunk(entries, choice, where, digest=digest, classes=classes, about=about)
 
 
 def _import_network(
-    entries: Entries, network: Network, where: object, *, digest: str, classes: ClassSet | None
+    entries: Entries,
+    network: Network,
+    where: object,
+    *,
+    digest: str,
+    classes: ClassSet | None,
+    about: Mapping[str, JsonValue],
 ) -> Imported:
     model = _skeleton(network, where)
     names = published_names(model)
@@ -104,7 +110,8 @@ def _import_network(
     )
     if fresh:
         model = _with_classes(model, network.table, len(class_names), fresh)
-    card = WeightsCard(table=network.table, class_names=class_names, extra=notes.remarks(digest))
+    extra = notes.remarks(digest) | dict(about)
+    card = WeightsCard(table=network.table, class_names=class_names, extra=extra)
     return Imported(weights_to_bytes(model, card), card, notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autolabel.audit.comparison import ComparisonResult
@@ -10,7 +11,7 @@ from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, confusions
 from autolabel.report.svg import css_colour
-from autolabel.report.text import percent, points
+from autolabel.report.text import NOTHING, between, percent, points
 
 _LAYERS = {"coarse": "Coarse", "auto": "Auto", "fine": "Fine", "truth": "Hidden truth"}
 _REASONS = {
@@ -26,6 +27,7 @@ def worth(data: ReportData) -> Section:
     """The labels compared with the truth and the coarse labels; the reasons for ignored pixels."""
     compared = {
         "Auto against truth": data.auto_truth,
+        "Teacher's own against truth": data.own_truth if data.is_filled else None,
         "Coarse against truth": data.coarse_truth,
         "Auto against coarse": data.coarse_agreement,
     }
@@ -44,14 +46,20 @@ def worth(data: ReportData) -> Section:
     }
 
 
+def _ends(interval: Sequence[float] | None) -> str:
+    return between(interval) or NOTHING
+
+
 _MEASURES = (
     ("Images", "images", "{:,}".format),
     ("Labelled pixels", "coverage", percent),
     ("Reference pixels with a label", "valid", percent),
     ("… correct among those", "accuracy", percent),
+    ("… 95 % interval", "accuracy_interval", _ends),
     ("Reference pixels with the right label", "agree", percent),
     ("Pixels labelled where the reference has no label", "beyond", percent),
     ("mIoU, ignored pixels count as misses", "miou", points),
+    ("… 95 % interval", "miou_interval", _ends),
     ("mIoU over labelled pixels only", "miou_valid", points),
 )
 
@@ -140,6 +148,26 @@ def thresholds(data: ReportData) -> Section:
             for r in rows
         ],
         "classes": [_class_curves(data, data.evidence, index) for index in range(len(data.names))],
+        "calibration": _calibration(data),
+    }
+
+
+def _calibration(data: ReportData) -> Section:
+    """The reliability diagram: on its diagonal a network states exactly the fraction that is right."""
+    found = data.calibration
+    if found is None:
+        return None
+    curves = [
+        charts.Curve("right", [(row["stated"], row["precision"]) for row in found["bins"]]),
+        charts.Curve("calibrated", [(row["stated"], row["calibrated"]) for row in found["bins"]]),
+        charts.Curve("stated", [(row["stated"], row["stated"]) for row in found["bins"]]),
+    ]
+    return {
+        "chart": charts.curve_chart(
+            curves, marked=None, x_name="probability that the network states", title="Reliability of the confidence"
+        ),
+        "ece": percent(found["ece"]),
+        "calibrated": percent(found["ece_calibrated"]),
     }
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, confusions
-from autolabel.report.summary import best
+from autolabel.report.summary import best, leader
 from autolabel.report.svg import css_colour
-from autolabel.report.text import gain, percent, points
+from autolabel.report.text import between, gain, percent, points
 
 
 def results(data: ReportData) -> Section:
@@ -25,18 +25,22 @@ def results(data: ReportData) -> Section:
             "trained_on": s.trained_on,
             "evaluated": s.evaluated,
             "miou": points(s.result["miou"]),
+            "miou_interval": between(s.result["intervals"]["miou"]) if "intervals" in s.result else "",
             "accuracy": percent(s.result["accuracy"]),
+            "accuracy_interval": between(s.result["intervals"]["accuracy"]) if "intervals" in s.result else "",
             "gain": gain(s.result["miou"], students[0].result["miou"])
             if s.role == "student" and s is not students[0]
             else "",
-            "best": s is top,
+            "best": s is leader(data),
         }
         for s in data.scores
     ]
     values = [[s.result["iou"].get(name) for s in data.scores] for name in data.names]
     chart_rows = [charts.ClassRow(n, c, v) for n, c, v in zip(data.names, data.palette, values, strict=True)]
+    first = next((s.result["intervals"] for s in data.scores if "intervals" in s.result), None)
     return {
         "rows": rows,
+        "units": f"{first['units']} {first['over']}" if first else "",
         "gains": len(students) > 1,
         "chart": charts.iou_chart(chart_rows, title="IoU by class of every network"),
         "series": [{"key": charts.bar_key(i), "name": s.name} for i, s in enumerate(data.scores)],
@@ -48,6 +52,9 @@ def results(data: ReportData) -> Section:
 
 
 def _iou_row(name: str, colour: tuple[int, int, int], values: list[float | None]) -> dict[str, Any]:
-    highest = max((v for v in values if v is not None), default=None)
-    cells = [{"text": points(v), "best": v is not None and v == highest and len(values) > 1} for v in values]
+    texts = [points(v) for v in values]
+    shown = [text for text, v in zip(texts, values, strict=True) if v is not None]
+    highest = max(shown, key=float, default="")  # as printed: what looks equal is a tie, and no network leads then
+    alone = len(values) > 1 and shown.count(highest) == 1
+    cells = [{"text": text, "best": alone and text == highest} for text in texts]
     return {"name": name, "colour": css_colour(colour), "cells": cells}

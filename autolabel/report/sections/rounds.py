@@ -7,7 +7,7 @@ from typing import Any, Literal
 from autolabel.audit.comparison import RoundChange
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, swatches
-from autolabel.report.text import percent, points
+from autolabel.report.text import between, percent, points
 
 _Measure = Literal["same", "coverage_before", "coverage_after", "gained", "lost", "switched", "agree"]
 _MEASURES: tuple[tuple[str, _Measure], ...] = (
@@ -29,10 +29,15 @@ def rounds(data: ReportData) -> Section:
     rows = [{"name": name, "cells": [percent(change[key]) for change in changes]} for name, key in _MEASURES]
     for name in ("before", "after"):
         if any(change["truth"][name] is not None for change in changes):
-            cells = [percent(change["truth"][name]) for change in changes]
+            cells = [_with_interval(change, name) for change in changes]
             rows.append({"name": f"Right {name}, among labelled pixels, by the hidden truth", "cells": cells})
     columns = [f"Round {int(number) - 1} to {number}" for number in data.changes]
     return {"columns": columns, "rows": rows, "classes": _classes(data, changes[-1]), "last": columns[-1]}
+
+
+def _with_interval(change: RoundChange, name: str) -> str:
+    ends = between(change["truth_interval"][name])
+    return percent(change["truth"][name]) + (f" ({ends})" if ends else "")
 
 
 def _classes(data: ReportData, change: RoundChange) -> list[dict[str, Any]]:

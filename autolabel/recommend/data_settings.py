@@ -1,4 +1,4 @@
-"""The data of `init`: the settings that its folders call for, and a first look at its masks."""
+"""The settings of the data that its folders call for, and a first look at its masks."""
 
 from __future__ import annotations
 

@@ -73,7 +73,9 @@ def value_lines(found: ScanResult) -> list[str]:
     rows = found.survey.rows()
     width = max([len(row["value"]) for row in rows], default=0)
     names = max([len(row["meaning"]) for row in rows], default=0)
-    lines = [f"{len(found.survey.masks)} masks hold these values:"] if rows else ["no mask was read"]
+    if not rows:
+        return ["there are only labels of autolabel, which state their classes"]
+    lines = [f"{len(found.survey.masks)} masks hold these values:"]
     for row in rows[:_MOST_ROWS]:
         share = f"{100 * row['fraction']:7.3f} %"
         lines.append(f"  {row['value']:{width}}  {row['meaning']:{names}}  {share}  in {row['masks']} masks")

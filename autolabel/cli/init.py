@@ -55,10 +55,12 @@ def init(
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
-    new = new_experiment(source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides)
-    write_file(target.absolute(), new.text.encode())
-    echo(f"wrote {target}: {new.summary}")
-    for note in notes(new.seen):
+    text, said, seen = new_experiment(
+        source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides
+    )
+    write_file(target.absolute(), text.encode())
+    echo(f"wrote {target}: {said}")
+    for note in notes(seen):
         echo(note)
     echo(f"next: autolabel run {target}")
 

@@ -80,10 +80,11 @@ class FolderConfig(SourceConfig):
     masks: str = "masks"  # The folder of the masks.
     coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
     classes: str = "classes.toml"  # The class file.
-    # Path of an image below `images`; `mask_name` is that of a mask below `masks` and `coarse`. {stem} is what names
-    # have in common, {path} the folders; the suffix may be left out. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
+    # Path of an image below `images`, with or without a suffix: {stem} is what its name has in common with its masks,
+    # {path} stands for the folders. Example: "{path}/{stem}_leftImg8bit".
     image_name: str = "{path}/{stem}"
-    mask_name: str = "{path}/{stem}"  # The same for masks.
+    # Path of a mask below `masks` or `coarse`, likewise. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
+    mask_name: str = "{path}/{stem}"
     # Values in masks: "ids" in grey masks, "indices" of palette masks, or "colours" of the class file.
     mask_values: Literal["ids", "indices", "colours"] = "ids"
     # Splits of folders below `images` that no name tells: { "batch 1" = "train", "holdout" = "test" }; "." is `images`.

@@ -1,8 +1,8 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
 `plan` lists the source and opens no image. `fingerprint` identifies its content for the stage key, by the digests of
-its files. `scan` then reads every file once and says what it sees. `build` also ends with an error for findings that
-nobody confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
+its files. `scan` reads every file once and says what it sees. `build` also ends with an error for findings that nobody
+confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from autolabel.data.survey import Survey
 from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
-from autolabel.store import mirror_names
+from autolabel.store import InputDigests, mirror_names
 from autolabel.store.files import digest_json, sha256_bytes, sha256_file
-from autolabel.store.input_digests import InputDigests
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
@@ -64,13 +63,21 @@ class ScanResult:
     `causes` are the reasons of quarantined images without names and numbers. Synthetic scenes have no findings.
     """
 
+    settings: Data
     listing: SourceListing
     rows: tuple[_Rows, ...]
     quarantined: UnreadableItem
     causes: tuple[str, ...]
     survey: Survey
     findings: tuple[Finding, ...]
-    digests: Mapping[str, str | None]  # of every file by its path; None: it cannot be read
+    digests: Mapping[str, str | None]  # of every file that was opened by its path; None: it cannot be read
+
+    @property
+    def fingerprint(self) -> str:
+        """The one of the bytes that were read; only of a scan of the whole source."""
+        if isinstance(self.settings, SyntheticConfig):
+            return fingerprint(self.settings, InputDigests())
+        return self.listing.fingerprint(self.digests)
 
     @property
     def manifest(self) -> Manifest:
@@ -88,7 +95,7 @@ class _Outcome:
     image: SourceImage
     scanned: ScannedImage
     files: Mapping[str, bytes]
-    digests: Mapping[str, str | None]  # sha256 of every file by its path; None: it cannot be read
+    digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
 
 
 def plan(settings: Data) -> SourceListing:
@@ -105,13 +112,6 @@ def fingerprint(settings: Data, files: InputDigests) -> str:
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
     listing = plan(settings)
     return listing.fingerprint(listing.digests(files))
-
-
-def content_of(settings: Data, found: ScanResult) -> str:
-    """The fingerprint of the bytes that a scan of all files has read."""
-    if isinstance(settings, SyntheticConfig):
-        return fingerprint(settings, InputDigests())
-    return found.listing.fingerprint(found.digests)
 
 
 def build(
@@ -179,13 +179,14 @@ def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]
     synthetic = isinstance(settings, SyntheticConfig)
     bad = [outcome for outcome in outcomes if outcome.scanned.rows is None]
     return ScanResult(
+        settings=settings,
         listing=listing,
         rows=tuple(outcome.scanned.rows for outcome in outcomes if outcome.scanned.rows is not None),
         quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
         causes=tuple(x.scanned.cause for x in bad),
         survey=survey,
-        digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
         findings=() if synthetic else tuple(findings(survey, images, settings.confirmed)),
+        digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
     )
 
 
@@ -242,28 +243,24 @@ def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:
 
 
 def _open(image: SourceImage, root: Path, rules: ScanRules, name: str) -> _Outcome:
-    read: dict[str, bytes | None] = {}
+    digests: dict[str, str | None] = {}
 
-    def read_once(path: str) -> bytes:
-        read[path] = None
-        data = read[path] = _read(root, path)
+    def read(path: str) -> bytes:
+        digests[path] = None
+        data = _read(root, path)
+        digests[path] = sha256_bytes(data)
         return data
 
-    scanned = scan_image(image, read_once, rules, name)
-    return _Outcome(image, scanned, scanned.files, _digests(image, root, read))
+    scanned = scan_image(image, read, rules, name)
+    for path in {image.path, *(label.path for label in image.labels)} - digests.keys():
+        digests[path] = None
+        with suppress(OSError):
+            digests[path] = sha256_file(root / path)
+    return _Outcome(image, scanned, scanned.files, digests)
 
 
 def _read(root: Path, path: str) -> bytes:
     return read_user_file(root / path, DataError, where=path)
-
-
-def _digests(image: SourceImage, root: Path, read: Mapping[str, bytes | None]) -> dict[str, str | None]:
-    """The digests of the files of an image: of the bytes that were read, if they were."""
-    digests = {path: None if data is None else sha256_bytes(data) for path, data in read.items()}
-    for path in {image.path, *(label.path for label in image.labels)} - digests.keys():
-        with suppress(OSError):
-            digests[path] = sha256_file(root / path)
-    return dict.fromkeys((image.path, *(label.path for label in image.labels))) | digests
 
 
 def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:

@@ -129,7 +129,7 @@ def decode_label(data: bytes, *, where: object, classes: ClassSet, encoding: str
 
     Raises LabelError for any other format or pixel type, and for ids that the class set does not know.
     """
-    legal, to_train = _tables(classes, encoding)
+    legal, to_train = label_tables(classes, encoding)
     ids = label_ids(data, where=where, encoding=encoding, max_pixels=max_pixels)
     if not legal[np.flatnonzero(np.bincount(ids.ravel(), minlength=256))].all():
         refuse_values(np.unique(ids[~legal[ids]]), ids, where, classes.name)
@@ -144,7 +144,8 @@ def label_ids(data: bytes, *, where: object, encoding: str, max_pixels: int) -> 
     return _pixels(image, where, LabelError, mode=image.mode)
 
 
-def _tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+def label_tables(classes: ClassSet, encoding: str) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """(256,) whether an id may stand in a label of this encoding, and (256,) its train id."""
     own = encoded_values(encoding)
     if own is None and encoding != "train_ids":
         return classes.legal(), classes.to_train()

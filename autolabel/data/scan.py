@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE, ClassSet
-from autolabel.data.decode import TurnedImage, decode_turned, label_ids, refuse_values
+from autolabel.data.decode import TurnedImage, decode_turned, label_ids, label_tables, refuse_values
 from autolabel.data.masks import (
     Histogram,
     MaskPixels,
@@ -25,7 +25,7 @@ from autolabel.data.masks import (
     show_value,
 )
 from autolabel.data.near_duplicates import thumbnail
-from autolabel.data.schema import ImageRow, LabelRow, encoded_values
+from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources.base import MaskRules, SourceImage, SourceLabel
 from autolabel.errors import DataError
 from autolabel.labels import png
@@ -57,7 +57,7 @@ class _File(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """The content of a mask, usable or not. `values` are the most frequent ones, in the values that most masks have."""
+    """The content of a mask, whether it can be used or not. `values` are the most frequent ones."""
 
     path: str
     role: str
@@ -99,7 +99,8 @@ def scan_image(image: SourceImage, read: Callable[[str], bytes], rules: ScanRule
             source = read(label.path)
             mask = _read(label, source, rules)
             found = histogram(mask.values)
-            facts.append(_facts(image, label, mask.values, found, decoded, rules))
+            if label.encoding in ("ids", "palette_ids"):  # other labels state their values themselves
+                facts.append(_facts(image, label, mask.values, found, decoded))
             train_ids = _train_ids(image, label, mask, found, decoded, rules)
             if mask.encoding is not None and _in_place(label, decoded, rules):
                 file = _File(label.path, rules.root, mask.encoding, source)
@@ -139,8 +140,7 @@ def _train_ids(
 
 def _in_place(label: SourceLabel, image: TurnedImage, rules: ScanRules) -> bool:
     """Whether the readers of a manifest get the train ids from the mask file itself, so that it need not be copied."""
-    by_itself = rules.masks is None or rules.masks.in_place or label.encoding != "ids"
-    return image.orientation == 1 and by_itself
+    return image.orientation == 1 and (rules.masks is None or rules.masks.in_place or label.encoding != "ids")
 
 
 def mask_table(classes: ClassSet, rules: MaskRules | None) -> Mapping[int, int]:
@@ -151,32 +151,20 @@ def mask_table(classes: ClassSet, rules: MaskRules | None) -> Mapping[int, int]:
 
 
 def _table(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
-    own = encoded_values(label.encoding)
-    if own is None and label.encoding != "train_ids":
-        return mask_table(rules.classes, rules.masks if label.encoding == "ids" else None)
-    values, ignored = own or (range(rules.classes.num_classes), (IGNORE,))
-    return dict(zip(values, range(rules.classes.num_classes), strict=True)) | dict.fromkeys(ignored, IGNORE)
+    if label.encoding == "ids":
+        return mask_table(rules.classes, rules.masks)
+    legal, to_train = label_tables(rules.classes, label.encoding)
+    return {int(value): int(to_train[value]) for value in np.flatnonzero(legal)}
 
 
-def _shown(label: SourceLabel, rules: ScanRules) -> Mapping[int, int]:
-    """Value in a mask with values of its own -> the value that other masks have for the same class."""
-    if encoded_values(label.encoding) is None and label.encoding != "train_ids":
-        return {}
-    usual = {train_id: value for value, train_id in reversed([*mask_table(rules.classes, rules.masks).items()])}
-    return {value: usual[train_id] for value, train_id in _table(label, rules).items() if train_id in usual}
-
-
-def _facts(
-    image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage, rules: ScanRules
-) -> MaskFacts:
+def _facts(image: SourceImage, label: SourceLabel, values: Values, found: Histogram, decoded: TurnedImage) -> MaskFacts:
     order = np.argsort(-found.pixels, kind="stable")[:_MOST]
     height, width = decoded.pixels.shape[:2]
-    shown = _shown(label, rules)
     return MaskFacts(
         path=label.path,
         role=label.role,
         split=image.split,
-        values=tuple(shown.get(value, value) for value in found.values[order].tolist()),
+        values=tuple(found.values[order].tolist()),
         pixels=tuple(found.pixels[order].tolist()),
         num_smoothed=num_smoothed(values, found),
         size=(values.shape[0], values.shape[1]),

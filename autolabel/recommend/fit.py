@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from autolabel.config.load import is_utf8, parse_experiment, toml_string
 from autolabel.config.schema import Experiment
+from autolabel.data.build import ScanResult
 from autolabel.errors import ConfigError, SettingError
 from autolabel.recommend.choose import Recommendation, recommend, within
 from autolabel.recommend.data_settings import data_settings, look_at, with_settings
@@ -16,9 +17,6 @@ from autolabel.recommend.timing import Timing, measure
 from autolabel.recommend.write import experiment_text
 from autolabel.resources import resource
 
-if TYPE_CHECKING:
-    from autolabel.data.build import ScanResult
-
 FITTED = ("folder", "camvid")  # sources whose settings are chosen from the data; the others have published recipes
 PUBLISHED = ("cityscapes", "mapillary")
 
@@ -26,7 +24,7 @@ PUBLISHED = ("cityscapes", "mapillary")
 class NewExperiment(NamedTuple):
     text: str  # TOML
     summary: str  # of the data and the choices, for people
-    seen: ScanResult  # the look at some of the masks
+    seen: ScanResult  # of a sample of the masks
 
 
 def experiment_name(root: Path, source: str) -> str:
@@ -46,7 +44,7 @@ def new_experiment(
 ) -> NewExperiment:
     """Choose the settings. `minutes` is the time for a run on this machine, `weights` "imagenet" or "random".
 
-    `overrides` are settings of the data as `data.KEY=VALUE`, which are written into the file.
+    `overrides` are settings of the data for the file, such as "data.masks=labels".
 
     Errors in the text name `where`, the file it is for. Raises ConfigError, and DataError for data that cannot be used.
     """
@@ -56,22 +54,24 @@ def new_experiment(
         raise ConfigError(root, "is not a folder", "name the folder of your data")
     if not is_utf8(f"{root.resolve()} {name}"):
         raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
+    lines = data_settings(source, root, overrides)
     if source in PUBLISHED:
         if minutes is not None:
             raise SettingError("minutes", f"the recipe of {source} is the published one", "leave it out")
-        return _published(source, root, name, where, data_settings(source, root, overrides))
-    return _fitted(source, root, name, where, minutes, weights, data_settings(source, root, overrides))
+        return _published(source, root, name, where, lines)
+    return _fitted(source, root, name, where, lines, minutes, weights)
 
 
 def _fitted(
-    source: str, root: Path, name: str, where: Path, minutes: float | None, weights: str, lines: list[str]
+    source: str, root: Path, name: str, where: Path, lines: list[str], minutes: float | None, weights: str
 ) -> NewExperiment:
     from autolabel.models.pretrained import imagenet_weights
 
     table = {"source": source, "root": str(root.resolve())}
     empty = f"name = {toml_string(name)}\n[data]\n" + "\n".join(f"{key} = {toml_string(v)}" for key, v in table.items())
     seen = look_at(_parsed(with_settings(empty, lines), where).data)
-    data, machine = data_facts(seen), machine_facts()
+    data = data_facts(seen)
+    machine = machine_facts()
     choice = recommend(data, machine)
     if weights == "imagenet":  # says how to get them, before anything is written
         try:
@@ -80,8 +80,10 @@ def _fitted(
             raise SettingError("weights", error.what, error.remedy) from error
 
     def text(choice: Recommendation, timing: Timing | None = None) -> str:
-        whole = experiment_text(name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing)
-        return with_settings(whole, lines)
+        written = experiment_text(
+            name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing
+        )
+        return with_settings(written, lines)
 
     if minutes is None:
         return NewExperiment(text(choice), _counts(data), seen)

@@ -67,9 +67,7 @@ def run(ctx: Context[Data]) -> StageResult:
 
 def _check_content(ctx: Context[Data], built: ScanResult) -> None:
     """DataError unless the files that were read are those of the key."""
-    from autolabel.data.build import content_of
-
-    if content_of(ctx.settings, built) == ctx.identity["content"]:
+    if built.fingerprint == ctx.identity["content"]:
         return
     root = getattr(ctx.settings, "root", None)
     known = {} if root is None else ctx.files.used(root)

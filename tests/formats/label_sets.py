@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from autolabel.classes import CLASS_SETS, IGNORE, ClassSet
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.labels import png
 from autolabel.labels.label_set import LabelIds, LabelSummary, Statement, describe
 from tests.data.image_files import encoded

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE, ClassSet
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.formats.base import ExportItem, ExportOptions, ForeignLabels, ImportOptions
 from autolabel.formats.table import FORMATS
 from tests.data.image_files import encoded

@@ -10,10 +10,10 @@ autolabel may be masks too: `label_sets` says how they are read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from autolabel.classes import MaskClasses, parse_mask_classes
+from autolabel.classes import ClassSet, MaskClasses, parse_mask_classes
 from autolabel.config.sources import FolderConfig
 from autolabel.data.masks import pack
 from autolabel.data.schema import unsafe_path
@@ -27,8 +27,8 @@ from autolabel.data.sources.base import (
     raise_if_any,
 )
 from autolabel.data.sources.label_sets import Mask, with_statements
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, files_below, require_folder
-from autolabel.data.sources.pairing import Key, Template, by_key, pair, template
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, require_folder
+from autolabel.data.sources.pairing import Key, Template, by_key, composed, pair, template
 from autolabel.data.sources.splits import folder_splits, held_out
 from autolabel.errors import ConfigError, DataError, LabelError
 from autolabel.labels.label_set import CLASSES, FOLDER, TABLE
@@ -52,7 +52,7 @@ def plan(settings: FolderConfig) -> SourceListing:
     classes = _classes(settings)
     layers = {}
     for role, folder in (("fine", settings.masks), ("coarse", settings.coarse)):
-        layers[role], left = _masks(settings, folder, images, mask_names, classes)
+        layers[role], left = _masks(settings, folder, images, mask_names, classes.classes)
         skipped += left
     splits = _splits(list(images.values()), layers["fine"], settings)
     listed = tuple(
@@ -128,50 +128,49 @@ def _skipped(folder: str, paths: Iterable[str], names: Template) -> list[Skipped
 
 
 def _masks(
-    settings: FolderConfig, folder: str, images: Mapping[Key, str], names: Template, classes: MaskClasses
+    settings: FolderConfig, folder: str, images: Mapping[Key, str], names: Template, classes: ClassSet
 ) -> tuple[dict[str, Mask], list[SkippedFiles]]:
     """Path of an image -> its mask; and the files that are not masks."""
     place = settings.root / folder
     if not place.is_dir():
         return {}, []
-    paths = [path for path in files_below(place) if path.rpartition("/")[2] not in (CLASSES, TABLE)]
-    stated = _stated(settings, folder, paths, classes)
-    of_sets = {mask.path.removeprefix(f"{folder}/") for mask in stated.values()}
-    masks = by_key((path for path in paths if path not in of_sets), names, place)
+    paths = list(files_below(place))
+    found, ours = _label_sets(settings, folder, paths, images, classes)
+    masks = by_key([path for path in paths if path not in ours], names, place)
     _refuse_lossy(place, masks.values())
     pairs, alone = pair(images, masks, names, place)
-    if alone and len(alone) == len(masks):
+    if alone and len(alone) == len(masks) and not found:
         example = next(iter(images.values()), "none")
         what = f"no mask fits an image: {first_three(sorted(alone))}; the first image is {example}"
         raise DataError(place, what, "set data.mask_name and data.image_name to the templates of the names")
-    raise_if_any(
-        map(_stem, alone), place, "masks without an image", "a mask is named as its image, or set data.mask_name"
+    remedy = "a mask is named as its image, or set data.mask_name"
+    raise_if_any(map(_stem, alone), place, "masks without an image", remedy)
+    raise_if_any(set(pairs) & set(found), place, "images that two masks claim", "keep one mask of each")
+    used = {*masks.values(), *ours, *(images.values() if folder == settings.images else ())}
+    left = _skipped(folder, [path for path in paths if path not in used], names)
+    return found | {image: Mask(f"{folder}/{mask}", "ids") for image, mask in pairs.items()}, left
+
+
+def _label_sets(
+    settings: FolderConfig, folder: str, paths: Sequence[str], images: Mapping[Key, str], classes: ClassSet
+) -> tuple[dict[str, Mask], set[str]]:
+    """Path of an image -> its label in a label set of autolabel; and all files of label sets, as paths below folder."""
+    place = settings.root / folder
+    if not any(path.rpartition("/")[2] == CLASSES for path in paths):
+        return {}, set()
+    files = by_stem(place, IMAGE_SUFFIXES)
+    read = with_statements(
+        settings.root, folder, files, classes, settings.root / settings.classes, ids=settings.mask_values == "ids"
     )
-    by_id = {_stem(path): path for path in images.values()}
-    remedy = f"correct {TABLE}, or remove them"
+    labels = {name: mask for name, mask in read.items() if mask.stated}
+    by_id = {composed(_stem(path)): path for path in images.values()}
+    remedy = "a label is named as its image, or labels.csv names the image"
     if (place / FOLDER / CLASSES).is_file():
         remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
-    raise_if_any(set(stated) - set(by_id), place, "masks without an image", remedy)
-    twice = {name for name in stated if by_id[name] in pairs}
-    raise_if_any(twice, place, "images that two masks claim", "keep one mask of each")
-    used = {*masks.values(), *of_sets, *(images.values() if folder == settings.images else ())}
-    left = _skipped(folder, [path for path in paths if path not in used], names)
-    found = {image: Mask(f"{folder}/{mask}", "ids") for image, mask in pairs.items()}
-    return found | {by_id[name]: mask for name, mask in stated.items()}, left
-
-
-def _stated(settings: FolderConfig, folder: str, paths: Iterable[str], classes: MaskClasses) -> dict[str, Mask]:
-    """Image id -> mask, of the masks that are labels of autolabel and say themselves how to read them."""
-    masks = {_stem(path): path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES}
-    found = with_statements(
-        settings.root,
-        folder,
-        masks,
-        classes.classes,
-        settings.root / settings.classes,
-        plain=settings.mask_values == "ids",
-    )
-    return {name: mask for name, mask in found.items() if mask.stated}
+    raise_if_any((x for x in labels if composed(x) not in by_id), place, "masks without an image", remedy)
+    tables = {path for path in paths if path.rpartition("/")[2] in (CLASSES, TABLE)}
+    ours = tables | {mask.path.removeprefix(f"{folder}/") for mask in labels.values()}
+    return {by_id[composed(name)]: mask for name, mask in labels.items()}, ours
 
 
 def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:

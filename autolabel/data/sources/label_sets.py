@@ -23,15 +23,15 @@ from autolabel.user_files import read_user_file
 class Mask(NamedTuple):
     path: str  # below data.root
     encoding: str  # as in `schema.LabelRow`
-    stated: bool = False  # by a label set, not by the settings of the source
+    stated: bool = False  # whether it belongs to a label set, which says its image and its values
 
 
 def with_statements(
-    root: Path, folder: str, masks: Mapping[str, str], classes: ClassSet, class_file: Path, *, plain: bool = True
+    root: Path, folder: str, masks: Mapping[str, str], classes: ClassSet, class_file: Path, *, ids: bool = True
 ) -> dict[str, Mask]:
     """Image id -> mask, of masks as path without suffix -> path below `folder`. Raises DataError.
 
-    `plain`: the encoding "ids" means the ids of `classes`, as label sets mean it.
+    `ids`: masks of encoding "ids" hold ids; without it (colours, palettes), a label set never gets this encoding.
     """
     found = {name: Mask(f"{folder}/{path}", "ids") for name, path in masks.items()}
     sets = [path for path in by_stem(root / folder, (".json",)).values() if path.rpartition("/")[2] == CLASSES]
@@ -42,9 +42,9 @@ def with_statements(
             prefix = path.removesuffix(CLASSES)
             inside = {name: mask for name, mask in found.items() if mask.path.startswith(f"{folder}/{prefix}")}
             encoding = _encoding(statement, classes, file, class_file)
-            read = _images(file.parent, prefix, inside, folder, doubtful=encoding != "ids" or not plain)
-            if encoding == "ids" and not plain:
+            if encoding == "ids" and not ids:
                 encoding = values_encoding(classes.ids, statement.ignored())
+            read = _images(file.parent, prefix, inside, folder, doubtful=encoding != "ids")
             found = {name: mask for name, mask in found.items() if name not in inside}
             twice = set(found) & set(read)
             raise_if_any(twice, file.parent / TABLE, "images that another mask claims too", "keep one mask of each")

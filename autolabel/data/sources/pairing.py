@@ -34,7 +34,7 @@ class Template:
         if match is None:
             return None
         fields = match.groupdict()
-        return _composed((fields.get("path") or "").strip("/")), _composed(fields["stem"])
+        return composed((fields.get("path") or "").strip("/")), composed(fields["stem"])
 
 
 def template(text: str, where: str) -> Template:
@@ -61,7 +61,7 @@ def by_key(paths: Iterable[str], names: Template, where: object) -> dict[Key, st
         if key is None:
             continue
         if key in found:
-            forms = "are the same name in two Unicode forms" if _composed(path) == _composed(found[key]) else ""
+            forms = "are the same name in two Unicode forms" if composed(path) == composed(found[key]) else ""
             what = f"{found[key]!r} and {path!r} {forms or 'have the same name'}"
             raise DataError(where, what + ("" if not forms else f" ({path!a})"), "keep one of them")
         found[key] = path
@@ -83,5 +83,6 @@ def pair(
     return pairs, [mask for key, mask in masks.items() if key not in claims]
 
 
-def _composed(text: str) -> str:
+def composed(text: str) -> str:
+    """The text in Unicode's composed form (NFC)."""
     return unicodedata.normalize("NFC", text)

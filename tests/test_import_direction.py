@@ -21,7 +21,7 @@ LAYERS = [
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "progress", "resources", "signals"},
-    {"errors", "suggest", "__init__"},
+    {"errors", "suggest", "toml_text", "__init__"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import parse_toml
+from autolabel.toml_text import parse_toml
 
 
 def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:

@@ -22,11 +22,10 @@ LAYERS = [
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "progress", "resources", "signals"},
-    {"errors", "suggest", "distribution"},
+    {"errors", "suggest", "distribution", "toml_text"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {
-    ("classes", "user_files"),  # class files are TOML that anyone may have written
     ("stages", "flow"),  # a stage declares itself with flow's types; flow knows no stage
     ("losses", "models"),  # the loss of what a network returns
     ("data", "labels"),  # synthetic labels are written by the label codec

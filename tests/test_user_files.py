@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from autolabel.classes import parse_class_file
 from autolabel.errors import ConfigError, DataError
-from autolabel.user_files import parse_toml, read_text
+from autolabel.toml_text import parse_toml
+from autolabel.user_files import read_text
 
 N = 500_000
 HOSTILE = {

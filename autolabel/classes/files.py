@@ -13,7 +13,7 @@ from autolabel.classes.mask_classes import MAX_ID, MaskClasses, SourceClass, mer
 from autolabel.classes.palettes import default_palette, mask_colours
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import parse_toml
+from autolabel.toml_text import parse_toml
 
 
 def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:

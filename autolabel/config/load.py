@@ -13,7 +13,8 @@ from autolabel.config.networks import HUB
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import parse_toml, read_user_file
+from autolabel.toml_text import parse_toml
+from autolabel.user_files import read_user_file
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: relative to the experiment file, and with --set to the current folder.

@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
+FORMATS := .venv-formats
+FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm overfit check bench proof kills soak clean
+.PHONY: demo test quick test-timm test-formats overfit check reference bench proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -23,6 +25,10 @@ quick: $(READY)
 test-timm: $(TIMM_READY)
 	$(TIMM)/bin/python -m pytest tests_timm
 
+# Real readers of the formats that `export labels` writes. FiftyOne is tested where it is installed as well.
+test-formats: $(FORMATS_READY)
+	$(FORMATS)/bin/python -m pytest tests_formats
+
 # Every reduced network of the table of docs/models.md; `test` and `test-timm` train a part that covers all pairs.
 EVERY := -k twenty_steps -m "exhaustive or not exhaustive" --capture=no
 overfit: $(READY) $(TIMM_READY)
@@ -33,6 +39,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages of docs/ that are made from the code: all settings, all commands.
+reference: $(READY)
+	$(BIN)/python docs/generate.py
 
 bench: $(READY)
 	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
@@ -61,5 +71,10 @@ $(TIMM_READY): pyproject.toml constraints.txt
 	$(TIMM)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm]' 'pytest>=8.4' efficientnet_pytorch==0.7.1 efficientnet-lite-pytorch==0.1.0
 	touch $@
 
+$(FORMATS_READY): pyproject.toml constraints.txt
+	test -x $(FORMATS)/bin/python || $(PYTHON) -m venv $(FORMATS)
+	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TIMM) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TIMM) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

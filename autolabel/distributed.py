@@ -8,6 +8,7 @@ method returns at once.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from autolabel.config.schema import RuntimeConfig
-from autolabel.errors import AlreadyReported, AutolabelError, SettingError
+from autolabel.errors import AlreadyReported, AutolabelError, ConfigError, SettingError
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.signals import StopFlag, Stopped
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 _COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # a slower collective ends the job; a dead rank ends it at once
 _BARRIER_TIMEOUT = timedelta(days=2)  # before a barrier, ranks do work of their own that may take long
+_RENDEZVOUS_TIMEOUT = timedelta(minutes=2)  # the launcher's store runs before the ranks start
 _POLL_SECONDS = 0.05
+_BY_TORCHRUN = "start it with torchrun, or `autolabel run --nproc N`"
 _GRACE_SECONDS = 5.0
 _NO_MESSAGE = b"\0"
 
@@ -190,10 +193,19 @@ SINGLE_PROCESS = ProcessGroup()
 
 def from_env(environ: Mapping[str, str]) -> ProcessGroup:
     """The process group that torchrun's variables describe, not connected yet; without them a single process."""
-    if "TORCHELASTIC_RUN_ID" not in environ or int(environ["WORLD_SIZE"]) == 1:
+    if "TORCHELASTIC_RUN_ID" not in environ or environ.get("WORLD_SIZE") == "1":
         return SINGLE_PROCESS
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    return ProcessGroup(*(int(environ[name]) for name in names))
+    for name in (*names, "MASTER_PORT"):
+        if not re.fullmatch(r"[0-9]{1,9}", environ.get(name, "")):
+            raise ConfigError(name, f"is {environ.get(name)!r}, not a number as torchrun sets it", _BY_TORCHRUN)
+    if not environ.get("MASTER_ADDR"):
+        raise ConfigError("MASTER_ADDR", "is not set", _BY_TORCHRUN)
+    rank, size, local_rank, local_size = (int(environ[name]) for name in names)
+    if not (rank < size and local_rank < local_size <= size):
+        what = f"{rank}, {size}, {local_rank}, {local_size} do not fit together"
+        raise ConfigError(", ".join(names), what, _BY_TORCHRUN)
+    return ProcessGroup(rank, size, local_rank, local_size)
 
 
 @contextmanager
@@ -227,7 +239,12 @@ def _connected(world: ProcessGroup) -> ProcessGroup:
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
-    store, _, _ = next(rendezvous("env://"))
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))
+    except (dist.DistError, ValueError, OSError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        what = f"rank {world.rank} did not find the job's first process ({str(error).splitlines()[0]})"
+        raise ConfigError(where, what, _BY_TORCHRUN) from error
     # With --max-restarts torchrun starts all ranks again but keeps the store, with keys of the earlier attempt.
     store = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     group = dist.PrefixStore("group", store)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autolabel.errors import SettingError
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
@@ -40,6 +45,17 @@ def resolve_device(name: str) -> str:
     if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise SettingError("device", f"{name!r} is not on this machine", "use --device cpu")
     return name
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device the current one of this thread; nothing for a CPU.
+
+    Triton kernels, recordings of CUDA graphs and pinned memory take no device: they use the current one, which in a new
+    thread is the first GPU.
+    """
+    import torch
+
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def pin_threads(threads: int) -> None:

@@ -23,6 +23,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from autolabel.distribution import install_command
 from autolabel.errors import AutolabelError, SettingError
 from autolabel.hardware import usable_cores
 
@@ -160,7 +161,7 @@ def require_backend(name: str) -> None:
     if name not in BACKENDS:
         raise SettingError("backend", f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
     if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
-        raise SettingError("backend", f"{name!r} needs {_JOBLIB[name].module}", "pip install 'autolabel[dist]'")
+        raise SettingError("backend", f"{name!r} needs {_JOBLIB[name].module}", install_command("dist"))
 
 
 @contextmanager

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from autolabel.errors import AutolabelError
+
+MAX_TEXT = 64_000_000  # bytes of a list or a description: a million names
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -53,12 +58,29 @@ def read_user_file(
     return data
 
 
-def read_text(path: Path, error_type: type[AutolabelError], remedy: str = "") -> str:
-    """The UTF-8 text of a regular file. Raises `error_type`."""
+def read_text(path: Path, error_type: type[AutolabelError], remedy: str = "", *, at_most: int = MAX_TEXT) -> str:
+    """The UTF-8 text of a regular file of at most so many bytes. Raises `error_type`."""
     try:
-        return read_user_file(path, error_type, remedy).decode("utf-8")
+        return read_user_file(path, error_type, remedy, at_most=at_most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise error_type(path, "is not UTF-8 text", remedy) from error
+
+
+# A string or comment, to its end on the line; possessive, so that the search takes linear time.
+_STRING = re.compile(r""""(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+""")
+_DOTTED = re.compile(r"[A-Za-z0-9_-]++(?:[ \t]*+\.[ \t]*+[A-Za-z0-9_-]++)++")
+_MAX_PARTS = 16
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The document. Raises ValueError, in bounded time: tomllib takes quadratic time for `a.a.a...`."""
+    bare = _STRING.sub("x", text)
+    if any(match[0].count(".") >= _MAX_PARTS for match in _DOTTED.finditer(bare)):
+        raise ValueError(f"a key has more than {_MAX_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 @contextmanager

@@ -3,12 +3,15 @@
 from autolabel import stages
 from autolabel.config.base import Config
 from autolabel.config.schema import Experiment, FuseConfig
+from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 
 
 def build(experiment: Experiment) -> Pipeline:
     """Like teacher_student, with students of fine, fine + coarse, fine + auto, and fine + auto filled around coarse."""
     p, exp = Pipeline(), experiment
+    if exp.fuse.corrections is not None:
+        raise ConfigError("fuse.corrections", "the ablation compares label layers as they are", "remove it")
     data = p.add("manifest", stages.MANIFEST, exp.data)
     teacher = p.add("teacher", stages.TEACHER, exp.teacher, seed=exp.seed, data=data)
     codes = p.add("infer", stages.INFER, exp.infer, data=data, model=teacher)

@@ -127,7 +127,7 @@ def test_unknown_or_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         require_backend("spark")
     for name, module in NEEDS.items():
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(ConfigError, match=rf"'{name}' needs {module}; pip install 'autolabel\[dist\]'"):
+        with pytest.raises(ConfigError, match=rf"'{name}' needs {module}; pip install 'autolabel-seg\[dist\]'"):
             require_backend(name)
     require_backend("threads")
     require_backend("loky")

@@ -41,6 +41,18 @@ class QuarantinedImage(TypedDict):
     reason: str
 
 
+class CorrectedLabel(TypedDict):
+    """A label of a fused manifest that people have corrected: who set its pixels."""
+
+    id: str
+    base: str | None  # role of the label below; None: pixels that are not corrected are ignore
+    pixels: int  # corrected ones
+    author: str
+    time: str
+    corrections: str  # sha256 of the mask that says which pixels they are
+
+
+CORRECTED_FILE: JsonFile[list[CorrectedLabel]] = JsonFile("corrected.json", indent=1, sort_keys=True)
 EXCLUDED_FILE: JsonFile[list[ExcludedImage]] = JsonFile("excluded.json", indent=1)
 QUARANTINE_FILE: JsonFile[list[QuarantinedImage]] = JsonFile("quarantine.json", indent=1)
 
@@ -73,6 +85,10 @@ def write_quarantine(draft: Draft, images: Sequence[QuarantinedImage]) -> None:
         QUARANTINE_FILE.write(draft, list(images))
         paths = [image["path"] for image in images if image["path"].splitlines() == [image["path"]]]
         draft.write(RETRY, "".join(f"{path}\n" for path in paths).encode())
+
+
+def read_corrected(artefact: Artefact) -> list[CorrectedLabel]:
+    return CORRECTED_FILE.read(artefact) if CORRECTED_FILE.name in artefact.names() else []
 
 
 def read_quarantine(artefact: Artefact) -> list[QuarantinedImage]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autolabel.classes.class_set import IGNORE, ClassSet, Colour
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
+from autolabel.user_files import parse_toml
 
 
 def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
@@ -41,7 +41,7 @@ def parse_class_file(text: str, where: object) -> ClassSet:
     ignored_ids = [0, 255]             # default [255]
     """
     try:
-        table = tomllib.loads(text)
+        table = parse_toml(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"not valid TOML: {error}") from error
     try:

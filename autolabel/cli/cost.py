@@ -107,7 +107,7 @@ def _of_target(path: Path) -> CostQuery:
 
 
 def _of_weights(path: Path) -> CostQuery:
-    from autolabel.cli.predict import read_model
+    from autolabel.cli.networks import read_model
     from autolabel.models import HuggingFaceCard, weights_from_bytes
     from autolabel.models.weights_file import read_card
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from autolabel.artifacts import SHARD_INDEX_FILE, parse_shard_index, read_shard_
 from autolabel.classes import IGNORE
 from autolabel.cli.label_ids import label_id_options, statement_of
 from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
-from autolabel.errors import ConfigError, DataError
+from autolabel.errors import DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.label_set import CLASSES, FOLDER, LabelIds, LabelSummary, describe
 from autolabel.labels.png import require_codec
@@ -23,21 +22,11 @@ from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import LabelledImage, threshold_shard
 from autolabel.parallel import ordered_results, require_backend
 from autolabel.progress import Progress
-from autolabel.store import (
-    TEMPORARY,
-    Artefact,
-    mirror_names,
-    remove_file,
-    remove_temporaries,
-    sha256_bytes,
-    write_file,
-    write_files,
-)
+from autolabel.store import Artefact, mirror_names, open_output, sha256_bytes
 from autolabel.user_files import read_user_file
 
 _REMEDY = "give an infer artefact, its data folder, or a shard of codes (.h5)"
-INDEX = "labels.json"  # settings and a row per image; written last
-BEGIN_MARK = "unfinished.json"  # the image ids, in a folder without an index: the same command may continue there
+INDEX = "labels.json"  # settings and a row with digest per image; written last
 
 
 class ShardSource(NamedTuple):
@@ -92,29 +81,31 @@ def cut_shards(
     if len(set(ids)) < len(ids):
         raise DataError(codes, "holds an image twice", "give the shards of one run")
     names = mirror_names({image_id: image_id for image_id in ids}, ".png")
-    _begin(out.absolute(), names)
-    # First of all: at no time does a label lie there without the statement of its ids.
-    write_file(out.absolute() / FOLDER / CLASSES, statement.to_json())
+    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec, "ids": label_ids}
+    shards = [look.sha256 for look in seen]
+    work = {"command": "cut", **settings, "shards": shards, "files": names, "statement": statement.to_json().decode()}
     rows: list[dict[str, Any]] = []
     summaries: list[LabelSummary] = []
     values = None if label_ids == "train" else statement.values()
     cut = partial(threshold_shard, lut=lut, coarse_by_id={}, codec=codec, values=values)
     again = (_read_again(source, look) for source, look in zip(sources, seen, strict=True))
     with (
+        open_output(out, work=work, index=INDEX, new=True) as output,
         Progress(total=len(ids), desc="cut", unit="image", quiet=quiet) as bar,
         ordered_results(cut, again, backend=backend, jobs=jobs) as results,
     ):
+        # First of all: at no time does a label lie there without the statement of its ids.
+        output.write([(f"{FOLDER}/{CLASSES}", statement.to_json())])
         for cuts in results:
-            write_files(out.absolute(), ((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts))
-            rows += [_row(item, f"{FOLDER}/{names[item.id]}") for item in cuts]
+            digests = output.write((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts)
+            rows += [_row(item, f"{FOLDER}/{names[item.id]}", digests) for item in cuts]
             summaries += [LabelSummary(x.id, names[x.id], x.counts, x.mean_confidence) for x in cuts]
             bar.update(len(cuts))
-    write_files(out.absolute(), describe(statement, summaries).items())
-    settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec, "ids": label_ids}
-    ignore = int(statement.values()[IGNORE])
-    index = {**settings, "classes": list(first.class_names), "ignore": ignore, "labels": rows}
-    write_file(out.absolute() / INDEX, json.dumps(index, indent=1, sort_keys=True).encode())
-    remove_file(out.absolute() / BEGIN_MARK)
+        output.write(describe(statement, summaries).items())
+        others = [row for row in output.rows() if row["file"] not in {label["file"] for label in rows}]
+        ignore = int(statement.values()[IGNORE])
+        index = {**settings, "classes": list(class_names), "ignore": ignore, "labels": rows, "files": others}
+        output.finish(index)
     pixels, ignored = sum(row["pixels"] for row in rows), sum(row["ignored"] for row in rows)
     total = sum(row["bytes"] for row in rows)
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
@@ -139,25 +130,6 @@ def _read_again(source: ShardSource, seen: _Checked) -> bytes:
     if sha256_bytes(data) != seen.sha256:
         raise DataError(source.where, "changed while it was being cut", "run the same command again")
     return data
-
-
-def _begin(out: Path, names: Mapping[str, str]) -> None:
-    """Accept an empty folder, or one where a cut of the same images was interrupted. Raises ConfigError for others."""
-    mark = json.dumps(sorted(names)).encode()
-    if out.exists() and not (out.is_dir() and (_is_empty(out) or _holds(out / BEGIN_MARK, mark))):
-        raise ConfigError(out, "exists and is not an empty folder", "give a new folder with --out")
-    if out.exists():
-        remove_temporaries(out)
-    write_file(out / BEGIN_MARK, mark)
-
-
-def _is_empty(folder: Path) -> bool:
-    """Temporary files of a killed writer do not count."""
-    return all(entry.name.startswith(TEMPORARY) for entry in folder.iterdir())
-
-
-def _holds(file: Path, data: bytes) -> bool:
-    return file.is_file() and file.stat().st_size == len(data) and file.read_bytes() == data
 
 
 def shard_sources(codes: Path) -> list[ShardSource]:
@@ -198,9 +170,10 @@ def _check_same_book(shard: _Checked, first: _Checked, where: str) -> None:
         raise DataError(where, "was made with other classes or bins than the first shard", "give shards of one run")
 
 
-def _row(item: LabelledImage, name: str) -> dict[str, Any]:
-    pixels = int(np.sum(item.counts))
-    return {"id": item.id, "file": name, "bytes": len(item.png), "pixels": pixels, "ignored": int(item.counts[-1])}
+def _row(item: LabelledImage, name: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    pixels, ignored = int(np.sum(item.counts)), int(item.counts[-1])
+    size = {"bytes": len(item.png), "sha256": digests[name]}
+    return {"id": item.id, "file": name, **size, "pixels": pixels, "ignored": ignored}
 
 
 @click.command()

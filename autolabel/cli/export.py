@@ -11,7 +11,7 @@ from autolabel.cli.options import echo, json_option, parse_scales, parse_size, p
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
 from autolabel.stages.initial_model import CONFIG
-from autolabel.store import Artefact, write_folder
+from autolabel.store import Artefact, check_place, only_writer, write_folder
 
 if TYPE_CHECKING:
     from autolabel.export.model import ExportedForm
@@ -66,6 +66,7 @@ def _export(
 
     if out.exists() or out.is_symlink():
         raise ConfigError(out, "exists already", "give a new folder with --out")
+    check_place(out)
     check_formats(formats, image_size)
     data, model, card = _open(weights)
     handover = ExportInput(exportable(model, card, scales, weights), card, data, scales, image_size)
@@ -75,13 +76,14 @@ def _export(
             made.append(make(name, handover))
             bar.update(form=name)
     config = describe(handover, made, _trained(weights))
-    write_folder(out.absolute(), folder(made, config).items())
+    with only_writer(out.absolute()):
+        write_folder(out.absolute(), folder(made, config).items())
     return config
 
 
 def _open(path: Path) -> tuple[bytes, Network, NetworkCard]:
     """The network and the bytes of its weights file. For a Hugging Face folder the bytes are made here."""
-    from autolabel.cli.predict import open_network, read_model, trained_network
+    from autolabel.cli.networks import open_network, read_model, trained_network
     from autolabel.models.checkpoint import network_to_bytes
 
     if (path / CONFIG).is_file():

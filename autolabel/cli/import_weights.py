@@ -12,7 +12,7 @@ import click
 from autolabel.classes import CLASS_SETS, ClassSet, read_class_set
 from autolabel.cli.options import echo, json_option, print_json, size
 from autolabel.errors import ConfigError, WeightsError
-from autolabel.store import sha256_bytes, sha256_file, write_file
+from autolabel.store import check_place, only_writer, sha256_bytes, sha256_file, write_file
 from autolabel.user_files import read_text, read_user_file
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def import_weights(
 
     if out.is_dir():
         raise ConfigError(out, "is a folder", "give the name of a file with --out")
+    check_place(out)
     class_set = None if classes is None else _class_set(classes)
     data = read_user_file(file, WeightsError, "give the path of a checkpoint")
     imported = read(data, file, choice=Choice(trunk, head, fusion), classes=class_set)
@@ -65,7 +66,12 @@ def _class_set(name: str) -> ClassSet:
 
 def _write(out: Path, data: bytes) -> None:
     """An existing file is kept: it may be another network."""
-    if not out.exists():
+    with only_writer(out.absolute()):
+        _write_alone(out, data)
+
+
+def _write_alone(out: Path, data: bytes) -> None:
+    if not out.exists() and not out.is_symlink():
         write_file(out.absolute(), data)
     elif sha256_file(out) != sha256_bytes(data):
         raise ConfigError(out, "exists already and holds something else", "give another name with --out, or delete it")

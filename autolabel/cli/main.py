@@ -17,15 +17,19 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    corrections,
     cost,
     cut,
     diff,
     export,
+    export_labels,
     fetch,
+    import_labels,
     import_weights,
     init,
     predict,
     run,
+    schema,
     setup,
     status,
     thresholds,
@@ -58,6 +62,11 @@ def usage_in_one_line() -> Iterator[None]:
         raise WrongUsage(f"{what}; see `{command} --help`") from error
 
 
+_OUT_OF_MEMORY = "autolabel: out of memory; use smaller images, crops, scales or batches, infer.window, or fewer --jobs"
+# How torch and Python say that memory or threads are used up, all of it in RuntimeErrors.
+_ALLOCATION_FAILURES = ("can't allocate memory", "not enough memory", "can't start new thread")
+
+
 @contextmanager
 def errors_to_exit_codes() -> Iterator[None]:
     try:
@@ -79,8 +88,17 @@ def errors_to_exit_codes() -> Iterator[None]:
     except OSError as error:
         print_err(f"autolabel: {AutolabelError(error.filename or 'input/output', error.strerror or str(error))}")
         code = 1
+    except ImportError as error:
+        what = str(error).splitlines()[0]
+        print_err(f"autolabel: a library cannot be loaded: {what}; free some memory, or install it again")
+        code = 1
     except MemoryError:
-        print_err("autolabel: out of memory; use smaller images, crops or scales, or fewer --jobs")
+        print_err(_OUT_OF_MEMORY)
+        code = 1
+    except RuntimeError as error:
+        if not any(phrase in str(error) for phrase in _ALLOCATION_FAILURES):
+            raise
+        print_err(_OUT_OF_MEMORY)
         code = 1
     else:
         return
@@ -115,7 +133,25 @@ def cli() -> None:
     logging.captureWarnings(True)
 
 
-for family in (setup, init, run, status, predict, cut, fetch, import_weights, export, cost, thresholds, why, diff):
+for family in (
+    setup,
+    init,
+    run,
+    status,
+    predict,
+    cut,
+    import_weights,
+    import_labels,
+    export,
+    export_labels,
+    fetch,
+    corrections,
+    cost,
+    schema,
+    thresholds,
+    why,
+    diff,
+):
     for command in family.COMMANDS:
         cli.add_command(command)
 

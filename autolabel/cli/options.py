@@ -23,7 +23,7 @@ from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
 from autolabel.progress import print_err
 from autolabel.signals import StopFlag
-from autolabel.store import hold_lock
+from autolabel.store import ensure_mark, hold_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
@@ -52,6 +52,9 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(0, MAX_JOBS), help="Worker threads or processes; 0 = all cores."
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+overwrite_option = click.option(
+    "--overwrite", is_flag=True, help="Replace files in --out that this command did not write, or that were changed."
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
 
 
@@ -135,6 +138,7 @@ def running(
     *,
     world: ProcessGroup = SINGLE_PROCESS,
     ranks: LaunchPlan | None = None,
+    rehash: bool = False,
 ) -> Iterator[Runner]:
     """A runner that holds the lock of the work folder. While processes launched by it work, they hold the lock."""
     lock_file = project.work / "lock"
@@ -152,10 +156,11 @@ def running(
             memory_setting=node.stage.memory_setting,
             stop=stop,
         )
-        lock.enter_context(hold_lock(lock_file))
+        held[:] = [lock.enter_context(hold_lock(lock_file))]
 
     with ExitStack() as lock:
-        lock.enter_context(hold_lock(lock_file))
+        held = [lock.enter_context(hold_lock(lock_file))]  # another one after each launch
+        ensure_mark(project.work)
         yield Runner(
             project.experiment,
             project.work,
@@ -166,6 +171,8 @@ def running(
             quiet=how.quiet,
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
+            check_lock=lambda: held[0].check(),
+            rehash=rehash,
         )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
-from autolabel.artifacts import WEIGHTS, read_weights
 from autolabel.cli.label_ids import label_id_options, statement_of
+from autolabel.cli.networks import open_with_digest
 from autolabel.cli.options import (
     device_option,
     echo,
     json_option,
+    overwrite_option,
     parse_scales,
     print_json,
     quiet_option,
@@ -28,9 +32,10 @@ from autolabel.cli.predict_inputs import (
     expected_images,
     find_sources,
     read_images,
+    result_names,
 )
 from autolabel.cli.predict_labels import LabelFolder
-from autolabel.errors import DataError, ItemsFailed, WeightsError
+from autolabel.errors import DataError, ItemsFailed
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
 from autolabel.labels.codebook import default_edges
@@ -41,14 +46,13 @@ from autolabel.progress import Progress, print_err
 from autolabel.report.animation import Animation
 from autolabel.report.contact_sheet import scale_sheet
 from autolabel.report.data import ScaleView
-from autolabel.stages import initial_model
-from autolabel.store import Artefact, write_file, write_files
+from autolabel.store import OutputFolder, check_output, open_output
 
 if TYPE_CHECKING:
     from autolabel.inference.predictor import Predictor
-    from autolabel.models import Network, NetworkCard
 
 
+INDEX = "predictions.json"  # settings, and name and digest of each file; written last
 OVERLAYS, SHEETS = "overlays", "sheets"
 MAX_FRAMES = 10**9
 _EDGE_DISTANCE = 1e-3  # a bin edge nearer to the threshold may be the same in float32
@@ -74,6 +78,21 @@ class PredictOptions:
     class_file: Path | None
     device: str
     quiet: bool
+    overwrite: bool = False
+
+    def work(self) -> dict[str, Any]:
+        """The settings that results depend on."""
+        film = None if self.film is None else [self.film.fps, self.film.width]
+        return {
+            "command": "predict",
+            "scales": list(self.scales),
+            "flip": self.flip,
+            "threshold": self.threshold,
+            "details": self.details,
+            "every": self.take.every,
+            "max_frames": self.take.most,
+            "animation": film,
+        }
 
     def kinds(self) -> list[str]:
         """The folders of the results; each holds a PNG per image."""
@@ -100,7 +119,7 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
     expected = sum(expected_images(source, request.take) for source in sources)
-    model, card = open_network(weights)
+    model, card, digest = open_with_digest(weights)
     folder = LabelFolder(out.absolute(), statement_of(card.class_names, request.label_ids, request.class_file))
     predictor = Predictor(
         model,
@@ -111,17 +130,32 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
         edges=[edge for edge in default_edges(model.num_classes) if abs(edge - request.threshold) > _EDGE_DISTANCE],
         device=resolve_device(request.device),
     )
-    labeller = _LabelWriter(predictor, folder, out, request)
-    with Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar:
+    work = request.work() | {"weights": digest, "statement": folder.statement.to_json().decode()}
+    opening = partial(open_output, out, work=work, index=INDEX, overwrite=request.overwrite)
+    names = result_names(out, sources, request.kinds(), animated=request.film is not None)
+    check_output(out, work=work, index=INDEX, names=names, overwrite=request.overwrite)
+    with (
+        _LabelWriter(predictor, folder, out, request, opening) as labeller,
+        Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar,
+    ):
         for source in sources:
             labeller.label(source, bar)
-    return labeller.finish()
+        return labeller.finish(work)
 
 
-class _LabelWriter:
-    """Writes the results of each image at once, so that finished ones stay."""
+class _LabelWriter(ExitStack):
+    """Writes the results of each image at once, so that finished ones stay. The folder is opened with the first one."""
 
-    def __init__(self, predictor: Predictor, folder: LabelFolder, out: Path, request: PredictOptions) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        folder: LabelFolder,
+        out: Path,
+        request: PredictOptions,
+        opening: Callable[[], AbstractContextManager[OutputFolder]],
+    ) -> None:
+        super().__init__()
+        self._opening, self._opened = opening, list[OutputFolder]()
         self._predictor, self._folder, self._out, self._request = predictor, folder, out, request
         self._colours, self._values = folder.statement.classes.colours(), folder.statement.values()
         self._written: list[list[Path]] = []
@@ -137,30 +171,39 @@ class _LabelWriter:
         except DataError as error:
             self._failed.append(error)
 
+    def _output(self) -> OutputFolder:
+        if not self._opened:
+            self._opened.append(self.enter_context(self._opening()))
+            self._folder.begin(self._opened[0])
+        return self._opened[0]
+
     def _label(self, frame: Frame) -> None:
-        labels, confidence = self._predictor.predict(frame.pixels)
+        try:
+            labels, confidence = self._predictor.predict(frame.pixels)
+        except DataError as error:
+            raise DataError(frame.image, error.what, error.remedy) from error
         shown = overlay(frame.pixels, labels, self._colours)
         products = {FOLDER: png.encode(self._values[labels]), OVERLAYS: image_png(shown)}
         if self._request.details:
             products |= _details(self._predictor, frame.pixels, labels, self._colours)
         rows = [(f"{kind}/{frame.name}.png", data) for kind, data in products.items()]
-        self._folder.begin()
-        write_files(self._out.absolute(), rows)
+        self._output().write(rows)
         counts = count_pixels(labels, self._folder.statement.classes.num_classes)
         self._folder.rows.append(LabelSummary(frame.image, f"{frame.name}.png", counts, confidence))
         self._written.append([self._out / name for name, _ in rows])
         if self._animation is not None:
             self._animation.add(shown)
 
-    def finish(self) -> PredictSummary:
+    def finish(self, work: Mapping[str, Any]) -> PredictSummary:
         """Raise the first failure if nothing was labelled."""
         if self._failed and not self._written:
             raise self._failed[0]
-        self._folder.finish()
-        film = None
+        output, film = self._output(), None
+        self._folder.finish(output)
         if self._animation is not None:
             film = self._out / ANIMATION
-            write_file(film.absolute(), *self._animation.chunks())
+            output.write([(ANIMATION, b"".join(self._animation.chunks()))])
+        output.finish({"work": work, "files": output.rows()})
         return PredictSummary(self._written, film, self._failed)
 
 
@@ -174,36 +217,6 @@ def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colour
         products[f"scale{view.scale:g}"] = image_png(overlay(image, view.prediction, colours))
         products[f"attention{view.scale:g}"] = image_png(grayscale(view.weight, limits))
     return products
-
-
-def open_network(path: Path) -> tuple[Network, NetworkCard]:
-    """Open a weights file, an artefact, or a Hugging Face folder (which keeps its own classes)."""
-    from autolabel.models.huggingface import model_as_it_is
-
-    if (path / initial_model.CONFIG).is_file():
-        model, card, _ = model_as_it_is(initial_model.read_files(str(path)), None, {})
-        return model, card
-    return trained_network(read_model(path), path)
-
-
-def trained_network(data: bytes, where: object) -> tuple[Network, NetworkCard]:
-    """Raises WeightsError, also for an import with untrained layers."""
-    from autolabel.models import network_from_bytes
-    from autolabel.models.weights_file import check_trained
-
-    model, card = network_from_bytes(data, where)
-    check_trained(card, where)
-    return model, card
-
-
-def read_model(path: Path) -> bytes:
-    """Read a file, or an artefact's weights with their digest checked."""
-    if not path.is_dir():
-        return read_weights(path)
-    if not (path / "COMMIT").is_file() or WEIGHTS not in (artefact := Artefact.open(path)).names():
-        remedy = f"give one, the path of a {WEIGHTS}, or a Hugging Face folder"
-        raise WeightsError(path, "is no teacher or student artefact", remedy)
-    return artefact.read(WEIGHTS)
 
 
 @click.command()
@@ -241,6 +254,7 @@ def read_model(path: Path) -> bytes:
 @click.option(
     "--width", type=click.IntRange(1, 16383), default=640, show_default=True, help="Pixels, at most, of --animate."
 )
+@overwrite_option
 @device_option
 @json_option
 @quiet_option
@@ -259,6 +273,7 @@ def predict(
     animate: bool,
     fps: float,
     width: int,
+    overwrite: bool,
     device: str | None,
     as_json: bool,
     quiet: bool,
@@ -279,6 +294,7 @@ def predict(
         class_file=class_file,
         device=device or "auto",
         quiet=quiet,
+        overwrite=overwrite,
     )
     _print_summary(predict_files(weights, images, out, request), out, as_json=as_json)
 

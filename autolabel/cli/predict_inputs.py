@@ -138,6 +138,15 @@ def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> No
             raise ConfigError(source.file, "would be replaced by a result", remedy)
 
 
+def result_names(out: Path, sources: list[MediaFile], kinds: Collection[str], *, animated: bool) -> list[str]:
+    """Names of the results of all sources as still images, and of the frames that are there already."""
+    names = [f"{kind}/{source.name}.png" for source in sources for kind in kinds]
+    folders = [out / kind / source.folder for source in sources for kind in kinds]
+    frames = (file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()))
+    names += [file.relative_to(out).as_posix() for file in frames]
+    return [*names, LEGEND, CLASSES, *([ANIMATION] if animated else [])]
+
+
 def expected_images(source: MediaFile, take: FrameSelection) -> int:
     """Approximate number of images in a source. Raises DataError for a video with a bad header."""
     if source.container is None:

@@ -17,7 +17,7 @@ from autolabel.labels.label_set import (
     merge_tables,
     read_statement,
 )
-from autolabel.store import TEMPORARY, remove_file, remove_temporaries, write_file, write_files
+from autolabel.store import TEMPORARY, OutputFolder
 from autolabel.user_files import read_user_file
 
 _NEW = "give a new folder with --out"
@@ -31,28 +31,26 @@ class LabelFolder:
 
     def __init__(self, out: Path, statement: Statement) -> None:
         self.rows: list[LabelSummary] = []
-        self.statement, self._out, self._started = statement, out, False
+        self.statement, self._out = statement, out
         self._earlier = _earlier_table(out / FOLDER, statement)
 
-    def begin(self) -> None:
+    def begin(self, output: OutputFolder) -> None:
         """Before the first label: no label ever lies there without the statement of its ids.
 
         While the table is incomplete it is not there; then the statement speaks of every label in the folder.
         """
-        if not self._started:
-            write_file(self._out / FOLDER / CLASSES, self.statement.to_json())
-            remove_temporaries(self._out / FOLDER)
-            if self._earlier is not None:
-                remove_file(self._out / FOLDER / TABLE)
-            self._started = True
+        output.write([(f"{FOLDER}/{CLASSES}", self.statement.to_json())], updated=True)
+        if self._earlier is not None:
+            output.remove(f"{FOLDER}/{TABLE}")
 
-    def finish(self) -> None:
+    def finish(self, output: OutputFolder) -> None:
         """Write table and legend."""
         files = describe(self.statement, self.rows)
         table = f"{FOLDER}/{TABLE}"
         if self._earlier is not None:
             files[table] = merge_tables(self._earlier, files[table], self._out / table)
-        write_files(self._out, files.items())
+        output.write([(table, files.pop(table))], updated=True)
+        output.write(files.items())
 
 
 def _earlier_table(folder: Path, statement: Statement) -> bytes | None:

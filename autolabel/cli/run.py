@@ -210,6 +210,11 @@ def _planned(step: StepStatus, room: DiskEstimate | None) -> dict[str, Any]:
     }
 
 
+rehash_option = click.option(
+    "--rehash", is_flag=True, help="Read every input file, also those whose size and times are unchanged."
+)
+
+
 def stage_command(stage: str, help_text: str) -> click.Command:
     """`autolabel STAGE EXPERIMENT`: run the steps of one stage; their inputs must be up to date.
 
@@ -228,6 +233,7 @@ def stage_command(stage: str, help_text: str) -> click.Command:
         only: str | None,
         as_json: bool,
         how: RunOptions,
+        rehash: bool = False,
     ) -> None:
         with catch_signals(quiet=from_env(os.environ).size > 1) as stop, init(stop) as world:
             if not world.is_rank0:
@@ -235,13 +241,13 @@ def stage_command(stage: str, help_text: str) -> click.Command:
                 return
             project = open_project(experiment, work=work, overrides=overrides)
             targets = project.pipeline.select(only or stage)
-            with running(project, how, stop, world=world) as runner:
+            with running(project, how, stop, world=world, rehash=rehash) as runner:
                 done = runner.run_only(targets)
                 runner.finish()
         if only is None:
             finish(project, done, as_json=as_json)
 
-    return command
+    return rehash_option(command) if stage == "manifest" else command
 
 
 STAGE_HELP = {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,7 +13,7 @@ from autolabel.config.networks import HUB
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
-from autolabel.user_files import read_user_file
+from autolabel.user_files import parse_toml, read_user_file
 
 _MAX_BYTES = 1_000_000
 # Settings that name files: relative to the experiment file, and with --set to the current folder.
@@ -32,19 +31,24 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Parse TOML bytes; relative paths in them start at `base`. Raises ConfigError."""
     try:
-        document = tomllib.loads(raw.decode("utf-8"))
+        document = parse_toml(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"is not valid TOML: {error}", "correct that line") from error
-    _anchor_paths(document, base)
+    anchor_paths(document, base)
     for override in overrides:
         if not is_utf8(override):
             raise ConfigError(f"--set {override}", "is not UTF-8 text", "retype it")
         _apply(document, override)
+    return check_document(document, where)
+
+
+def check_document(document: Mapping[str, Any], where: object) -> Experiment:
+    """The experiment of a document as TOML holds it, its paths absolute. Raises ConfigError."""
     try:
         # JSON is pydantic's strict mode for files: lists become tuples, but "1" never becomes 1.
-        return Experiment.model_validate_json(json.dumps(document, default=str))
+        return Experiment.model_validate_json(json.dumps(document, default=_plain))
     except ValidationError as error:
         raise _explain(error, where) from error
     except RecursionError as error:
@@ -53,7 +57,12 @@ def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequen
         raise ConfigError(where, "holds a number of thousands of digits", "no setting is so large") from error
 
 
-def _anchor_paths(document: dict[str, Any], base: Path) -> None:
+def _plain(value: object) -> object:
+    """A value that JSON does not know: settings tables become dictionaries, dates and paths text."""
+    return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else str(value)
+
+
+def anchor_paths(document: dict[str, Any], base: Path) -> None:
     for table, key in (*_PATHS, *_FOLDERS_OR_IDS):
         section = document.get(table)
         if isinstance(section, dict) and isinstance(section.get(key), str):
@@ -89,23 +98,27 @@ def _apply(document: dict[str, Any], override: str) -> None:
     parts = tuple(part.strip() for part in key.split("."))
     if not separator or not all(parts):
         raise ConfigError(f"--set {override}", "is not of the form key=value", "write e.g. --set teacher.epochs=3")
-    value = _value(text)
+    apply_setting(document, parts, _value(text), where=f"--set {override}")
+
+
+def apply_setting(document: dict[str, Any], parts: tuple[str, ...], value: Any, *, where: str) -> None:
+    """Set `parts`, the dotted key, in the document; relative paths start at the current folder. Raises ConfigError."""
     if parts in (*_PATHS, *_FOLDERS_OR_IDS) and isinstance(value, str):
         value = _anchored_setting(parts, value, Path())
     if len(parts) == 1:
-        _anchor_paths({parts[0]: value}, Path())
+        anchor_paths({parts[0]: value}, Path())
     table = document
     for part in parts[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}", f"{part!r} is a value, not a table", "name a setting in a table")
+            raise ConfigError(where, f"{part!r} is a value, not a table", "name a setting in a table")
     table[parts[-1]] = value
 
 
 def _value(text: str) -> Any:
     """Parse a TOML value; any other text stays as it is, so that --set runtime.device=cpu needs no quotes."""
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = parse_toml(f"value = {text}")
     except (ValueError, RecursionError):
         return text.strip()
     return table["value"] if len(table) == 1 else text.strip()  # after a line break there may be a second setting

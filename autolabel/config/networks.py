@@ -41,9 +41,11 @@ InitialWeights = Annotated[
 class ModelConfig(Config):
     """The network: a trunk, a head and a fusion of scales; head widths default to the published ones."""
 
-    trunk: str = "hrnet_w48"  # The feature extractor.
-    head: str = "ocr"  # The head that turns features into class logits.
-    fusion: str = "hierarchical"  # The way that predictions at several scales are combined.
+    trunk: str = "hrnet_w48"  # The feature extractor; docs/models.md lists them.
+    head: str = "ocr"  # The head that turns features into class logits; docs/models.md lists them.
+    # How predictions at several scales are combined: by learnt attention ("hierarchical", "explicit"), by their mean
+    # ("average"), or trained on a single scale ("single").
+    fusion: str = "hierarchical"
     head_channels: PositiveInt = 512  # Channels of OCR's pixel features.
     key_channels: PositiveInt = 256  # Channels of OCR's object context, or the width of another head.
     attention_channels: PositiveInt = 256  # Channels of the scale attention.
@@ -124,7 +126,7 @@ class TrainConfig(Config):
     epochs: NonNegativeInt = 175  # Number of epochs; 0 uses the initial weights without training.
     # Number of images drawn in an epoch; by default as many as have fine labels.
     epoch_images: PositiveInt | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"  # The optimizer.
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # The optimizer; "adamw" with a small lr for Hugging Face models.
     lr: Annotated[float, Field(gt=0)] = 5e-3  # The peak learning rate.
     momentum: Fraction = 0.9  # Momentum of SGD.
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # Weight decay.
@@ -135,12 +137,14 @@ class TrainConfig(Config):
     clip_grad: Annotated[float, Field(ge=0)] = (
         0.0  # Largest norm of a step's gradient; a longer one is scaled; 0 = off.
     )
-    loss: Literal["rmi", "bce", "ce"] = "rmi"  # The main loss.
+    # The main loss: cross-entropy ("ce"), binary cross-entropy per class ("bce"), or that with region mutual
+    # information ("rmi"), which also compares neighbouring pixels and costs time.
+    loss: Literal["rmi", "bce", "ce"] = "rmi"
     # Power p of the class weights frequency^-p in the loss, at the first and the last step; 0 = equal weights. The
     # frequencies are those of the fine labels.
     class_weights: tuple[ClassWeightPower, ClassWeightPower] = (0.0, 0.0)
     label_smoothing: Annotated[float, Field(ge=0, lt=1), AfterValidator(_check_smoothing)] = (
-        0.0  # Only for loss = "ce".
+        0.0  # Fraction of each pixel's target that is spread over all classes; only for loss = "ce".
     )
     # The loss leaves out pixels whose class already has this probability (hard example mining); 1 = off.
     hard_below: Annotated[float, Field(gt=0, le=1)] = 1.0

@@ -6,6 +6,7 @@ fast; it is recorded as provenance.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
@@ -79,6 +80,8 @@ class FuseConfig(Config):
     toml_table = "fuse"
 
     layers: Layers = ("fine", "auto")  # An image uses the first of these layers that it has.
+    # A folder of corrections (`autolabel corrections import`): their pixels replace those of any layer.
+    corrections: Path | None = None
 
 
 class EvaluateConfig(Config):
@@ -132,11 +135,14 @@ def _check_rounds(rounds: int, info: ValidationInfo) -> int:
 class Experiment(Config):
     """The whole experiment file."""
 
+    # The experiment's name: results lie in work/NAME by default. Letters, digits and ._- without a leading dot.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"  # The pipeline's name.
+    # "teacher_student"; "ablation": students of several label layers; "fusions": a table of fusions on one budget.
+    pipeline: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")] = "teacher_student"
     seed: NonNegativeInt = 0  # The seed of all random choices in training.
     # Number of rounds; each student teaches the next.
     rounds: Annotated[PositiveInt, AfterValidator(_check_rounds)] = 1
+    # The images and labels: `source` says how they are laid out, and which settings this table has.
     data: Data
     teacher: TeacherConfig = TeacherConfig()
     infer: InferConfig = InferConfig()

@@ -1,13 +1,14 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-`plan` lists the source and `fingerprint` identifies its content for the stage key; neither opens an image. `build` then
-reads every file once. An image with an unusable file is quarantined with the reason; more than `max_bad` of them end
-the build.
+`plan` lists the source and opens no image. `fingerprint` identifies its content for the stage key, by the digests of
+its files. `build` then reads every file once. An image with an unusable file is quarantined with the reason; more than
+`max_bad` of them end the build.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
 from autolabel.errors import DataError, LabelError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
-from autolabel.store.files import digest_json, sha256_bytes
+from autolabel.store.files import digest_json, sha256_bytes, sha256_file
+from autolabel.store.input_digests import InputDigests
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
@@ -102,11 +104,16 @@ UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the imag
 
 @dataclass(frozen=True)
 class ScanResult:
-    """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel."""
+    """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel.
+
+    `fingerprint` is the one of the bytes that were read.
+    """
 
     manifest: Manifest
     quarantined: UnreadableItem
     excluded: Reasons
+    fingerprint: str
+    digests: Mapping[str, str | None]  # of every file by its path; None: it cannot be read
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,7 @@ class _Outcome:
     rows: _Rows | None
     reason: str
     files: dict[str, bytes]
+    digests: dict[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
 
 
 def plan(settings: Data) -> SourceListing:
@@ -124,14 +132,15 @@ def plan(settings: Data) -> SourceListing:
     return PLANS[settings.source](settings)
 
 
-def fingerprint(settings: Data) -> str:
+def fingerprint(settings: Data, files: InputDigests) -> str:
     """Digest of the manifest's input, without times and absolute paths.
 
-    It covers the settings of rendered scenes, or else the names and sizes of all files. Raises DataError.
+    It covers the settings of rendered scenes, or else the names and contents of all files. Raises DataError.
     """
     if isinstance(settings, SyntheticConfig):
         return digest_json([_RENDERED, settings.model_dump(mode="json")])
-    return plan(settings).fingerprint()
+    listing = plan(settings)
+    return listing.fingerprint(listing.digests(files))
 
 
 def build(
@@ -156,18 +165,22 @@ def build(
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
     good: list[_Rows] = []
     bad: list[tuple[str, str, str]] = []
+    digests: dict[str, str | None] = {}
     with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             if outcome.rows is None:
                 bad.append((outcome.image.id, outcome.image.path, outcome.reason))
             else:
                 good.append(outcome.rows)
+            digests |= outcome.digests
             bar.update()
             check()
             if len(bad) > settings.max_bad + _SHOWN:
                 break
     _check_bad(bad, settings.max_bad)
-    return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded)
+    content = fingerprint(settings, InputDigests()) if isinstance(settings, SyntheticConfig) else None
+    content = content or listing.fingerprint(digests)
+    return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded, content, digests)
 
 
 def any_readable(settings: Data, ids: Set[str]) -> bool:
@@ -193,19 +206,34 @@ def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Out
 
 
 def _open(image: SourceImage, root: Path, rules: ScanRules) -> _Outcome:
+    read: dict[str, bytes | None] = {}
+
+    def read_once(path: str) -> bytes:
+        read[path] = None
+        data = read[path] = read_user_file(root / path, DataError, where=path)
+        return data
+
     try:
-        return _Outcome(image, scan_image(image, partial(_read, root), rules), "", {})
+        rows = scan_image(image, read_once, rules)
     except DataError as error:
-        return _Outcome(image, None, str(error), {})
+        return _Outcome(image, None, str(error), {}, _digests(image, root, read))
+    digests: dict[str, str | None] = {rows[0].path: rows[0].sha256}
+    digests.update({row.path: row.sha256 for row in rows[1]})
+    return _Outcome(image, rows, "", {}, digests)
 
 
-def _read(root: Path, path: str) -> bytes:
-    return read_user_file(root / path, DataError, where=path)
+def _digests(image: SourceImage, root: Path, read: Mapping[str, bytes | None]) -> dict[str, str | None]:
+    """The digests of the files of an image that cannot be used: of the bytes that were read, if they were."""
+    digests = {path: None if data is None else sha256_bytes(data) for path, data in read.items()}
+    for path in {image.path, *(label.path for label in image.labels)} - digests.keys():
+        with suppress(OSError):
+            digests[path] = sha256_file(root / path)
+    return dict.fromkeys((image.path, *(label.path for label in image.labels))) | digests
 
 
 def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
     files = synthetic.files(settings, number, image)
-    return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files)
+    return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files, {})
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:

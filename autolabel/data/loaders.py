@@ -21,6 +21,8 @@ from autolabel.labels import png
 from autolabel.store.files import sha256_bytes
 from autolabel.user_files import read_user_file
 
+_REMEDY = "put it back, or make a new manifest: autolabel manifest EXPERIMENT --rehash"
+
 Roots = Mapping[str, Path]  # name of a root -> folder
 
 
@@ -32,16 +34,14 @@ def read_file(roots: Roots, root: str, path: str) -> bytes:
     if unsafe is not None:
         raise DataError(root, f"path {path!r} {unsafe}")
     file = roots[root] / path
-    return read_user_file(file, DataError, "put it back or build a new manifest")
+    return read_user_file(file, DataError, _REMEDY)
 
 
 def read_verified(roots: Roots, root: str, path: str, sha256: str) -> bytes:
     """As `read_file`; also raises DataError if the bytes differ from those the manifest describes."""
     data = read_file(roots, root, path)
     if sha256_bytes(data) != sha256:
-        raise DataError(
-            roots[root] / path, "changed since the manifest was built", "put it back or build a new manifest"
-        )
+        raise DataError(roots[root] / path, "changed since the manifest was built", _REMEDY)
     return data
 
 

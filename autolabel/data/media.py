@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import GifImagePlugin, ImageFile, TiffImagePlugin
 
 from autolabel.data.decode import READERS, Readers, check_data, check_size, decoding, open_image, rgb_pixels
+from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, ImageError
 
 # File name suffix -> FFmpeg's name of the container.
@@ -104,7 +105,7 @@ def _pyav(where: object) -> Any:
     try:
         import av
     except ImportError as error:
-        raise ConfigError(where, "a video needs PyAV", "pip install 'autolabel[video]'") from error
+        raise ConfigError(where, "a video needs PyAV", install_command("video")) from error
     return av
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from autolabel.errors import ManifestError
 
 SPLITS = ("train", "val", "test")
-ROLES = ("fine", "coarse", "auto", "truth")
+ROLES = ("fine", "coarse", "auto", "truth", "corrected")
 ENCODINGS = ("ids", "train_ids", "palette_ids")
 
 
@@ -37,8 +37,9 @@ class ImageRow:
 class LabelRow:
     """One label map of an image.
 
-    Roles: people drew fine and coarse labels, a teacher made auto labels, and truth is the hidden answer that only the
-    audit opens. Encodings: `ids` and `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids;
+    Roles: people drew fine and coarse labels, a teacher made auto labels, truth is the hidden answer that only the
+    audit opens, and corrected is a label of the other roles with pixels that people have changed. Encodings: `ids` and
+    `train_ids` are 8-bit grey PNGs of the data set's ids or of train ids;
     `palette_ids` may also be a palette PNG whose indices are the data set's ids (Mapillary Vistas; refused elsewhere).
     `values:2,0,1;255` is an 8-bit grey PNG with its own ids: the value of each class, then those of "no class".
     `counts` holds the pixels of each of the K classes, then those of ignore.

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, ExportError
 from autolabel.export.program import CARD, quiet
 from autolabel.hardware import usable_cores
@@ -27,7 +28,7 @@ def require_onnx() -> None:
     """ConfigError unless the packages for ONNX are installed."""
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError("onnx", f"needs {', '.join(missing)}", "pip install 'autolabel[export]'")
+        raise ConfigError("onnx", f"needs {', '.join(missing)}", install_command("export"))
 
 
 def onnx_model(network: nn.Module, size: tuple[int, int], card: str) -> bytes:

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from autolabel.flow.graph import Node
-from autolabel.store import digest_json
+from autolabel.store import InputDigests, digest_json
 
 
-def key_document(node: Node, input_digests: Mapping[str, str]) -> dict[str, Any]:
-    """Everything the output depends on: stage, version, settings, seed, root digests of the inputs."""
+def key_document(node: Node, input_digests: Mapping[str, str], files: InputDigests | None = None) -> dict[str, Any]:
+    """Everything the output depends on: stage, version, settings, seed, root digests of the inputs.
+
+    `files` digests the files outside the work folder that the settings name.
+    """
     return {
         "stage": node.stage.name,
         "version": node.stage.version,
         "seed": node.seed,
-        "settings": node.stage.key_settings(node.settings),
+        "settings": node.stage.key_settings(node.settings, files or InputDigests()),
         "inputs": dict(input_digests),
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from autolabel.flow.preflight import preflight
 from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
 from autolabel.signals import StopFlag
-from autolabel.store import Artefact, find, open_draft, recover, set_aside
+from autolabel.store import INPUT_DIGESTS, Artefact, InputDigests, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path, partial_path
 
 if TYPE_CHECKING:
@@ -68,6 +68,8 @@ class Runner:
     quiet: bool = False
     world: ProcessGroup = SINGLE_PROCESS
     launcher: Launcher | None = None
+    check_lock: Callable[[], None] = lambda: None  # raises if the lock was lost
+    rehash: bool = False  # read every input file, also those that look unchanged
     done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
     _current: dict[str, Artefact] = field(default_factory=dict)
@@ -75,6 +77,15 @@ class Runner:
     _num_sent: int = 0
     _plan: SourceListing | None = None
     _sizes: tuple[str, DatasetSizes | None] = ("", None)  # of the images of the manifest with this digest
+
+    def __post_init__(self) -> None:
+        self._files = InputDigests(
+            self.work / INPUT_DIGESTS,
+            rehash=self.rehash,
+            jobs=self.runtime.jobs,
+            quiet=self.quiet,
+            check=self.stop.check,
+        )
 
     def run(self, pipeline: Pipeline, targets: list[Node]) -> list[StepResult]:
         """The targets and all they need, committed."""
@@ -103,7 +114,7 @@ class Runner:
             if any(artefact is None for artefact in inputs.values()):
                 return None
             digests = {name: artefact.digest for name, artefact in inputs.items() if artefact is not None}
-            artefact = find(self.folder(node), stage_key(key_document(node, digests)))
+            artefact = find(self.folder(node), stage_key(self._key_document(node, digests)))
             if artefact is None:
                 return None
             self._current[node.name] = artefact
@@ -118,7 +129,7 @@ class Runner:
             return self.done[node.name].artefact
         self.stop.check()
         inputs = {name: self.ensure(source) for name, source in node.inputs.items()}
-        document = key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
+        document = self._key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
         artefact = self._committed(node, stage_key(document))
         if artefact is not None and not self._is_retryable(node, artefact, inputs):
             self.note(f"{node.name}: up to date ({artefact.path.name})")
@@ -128,6 +139,12 @@ class Runner:
         if any(intact[name].digest != inputs[name].digest for name in intact):
             return self.ensure(node)  # an input was made again with other bytes: the key is another one
         return self._make(node, document, intact)
+
+    def _key_document(self, node: Node, digests: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return key_document(node, digests, self._files)
+        finally:
+            self._files.remember()  # after a stop too: what was read need not be read again
 
     def _committed(self, node: Node, key: str) -> Artefact | None:
         """The artefact committed under this key if it is intact; a damaged one is set aside."""
@@ -200,10 +217,11 @@ class Runner:
         self._check_disk_space(node, key, inputs)
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
+        self.check_lock()
         self.say(f"{node.name}: running ({key[:16]})")
         start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
-        draft = open_draft(self.folder(node), key)
+        draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
         context = Context(
             node=node.name,
             settings=node.settings,
@@ -216,10 +234,15 @@ class Runner:
             stop=self.stop,
             quiet=self.quiet,
             world=world,
+            identity=document["settings"],
+            files=self._files,
         )
         self._broadcast_task(context, key)
-        with naming_settings(partial(setting_name, node.settings)):
-            outcome = node.stage.run(context)
+        try:
+            with naming_settings(partial(setting_name, node.settings)):
+                outcome = node.stage.run(context)
+        finally:
+            self._files.remember()
         provenance = {
             "key": document,
             "experiment": self.experiment.model_dump(mode="json"),

@@ -12,7 +12,7 @@ from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import DataError
 from autolabel.signals import StopFlag
-from autolabel.store import Artefact, Draft
+from autolabel.store import Artefact, Draft, InputDigests
 
 if TYPE_CHECKING:
     from autolabel.data.sources.base import SourceListing
@@ -51,6 +51,9 @@ class Context(Generic[S_co]):
     stop: StopFlag
     quiet: bool
     world: ProcessGroup = SINGLE_PROCESS
+    # The settings as they stand in the key. A file that they name must have its digest in there when it is used.
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    files: InputDigests = field(default_factory=InputDigests)  # those that the key was made with
 
     def group(self, name: str) -> dict[str, Artefact]:
         """The inputs that Pipeline.add takes as a dict: {"fine": ..., "auto": ...}."""
@@ -73,6 +76,8 @@ def roots_of(experiment: Experiment, inputs: Mapping[str, Artefact], data: str =
     roots["data"] = inputs[data].data
     if "labels" in inputs:
         roots["labels"] = inputs["labels"].data
+    if "fused" in inputs:
+        roots["fused"] = inputs["fused"].data
     return roots
 
 
@@ -139,8 +144,8 @@ def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Ar
     return False
 
 
-def all_settings(settings: Config) -> dict[str, Any]:
-    """The settings as they enter the stage key."""
+def all_settings(settings: Config, files: InputDigests | None = None) -> dict[str, Any]:
+    """The settings as they enter the stage key, for a stage whose settings name no files."""
     return settings.model_dump(mode="json")
 
 
@@ -155,7 +160,8 @@ class Stage(Generic[S]):
     # left out.
     inputs: Mapping[str, str]
     run: Callable[[Context[S]], StageResult]
-    key_settings: Callable[[S], dict[str, Any]] = all_settings  # what of the settings enters the key
+    # The settings as they enter the key, with the digests of the files that they name.
+    key_settings: Callable[[S, InputDigests], dict[str, Any]] = all_settings
     # Raises what `run` would raise of wrong settings; asked of all steps before the first one begins.
     check: Callable[[PreflightContext[S]], None] = no_checks
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`

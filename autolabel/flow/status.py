@@ -1,4 +1,4 @@
-"""The steps that are up to date, and why others are not. It reads commit records only: no torch, no data.
+"""The steps that are up to date, and why others are not. It reads commit records and changed inputs only: no torch.
 
 Garbage collection: what this experiment no longer refers to, deleted only on request (promise P4).
 """
@@ -14,7 +14,7 @@ from typing import Any
 from autolabel.errors import AutolabelError, CorruptArtefact
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import differences, key_document, stage_key
-from autolabel.store import Artefact, WorkFolderItem, find, scan
+from autolabel.store import INPUT_DIGESTS, Artefact, InputDigests, WorkFolderItem, find, scan
 from autolabel.store.artefact import partial_path
 
 
@@ -38,16 +38,19 @@ class StepStatus:
 def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
     """One line a step, in order."""
     current: dict[str, Artefact] = {}
+    files = InputDigests(work / INPUT_DIGESTS)
     found = []
     for node in pipeline.nodes.values():
-        step, artefact = _one(node, work / "artefacts" / node.name, current)
+        step, artefact = _one(node, work / "artefacts" / node.name, current, files)
         if artefact is not None and step.state == "fresh":
             current[node.name] = artefact
         found.append(step)
     return found
 
 
-def _one(node: Node, folder: Path, current: dict[str, Artefact]) -> tuple[StepStatus, Artefact | None]:
+def _one(
+    node: Node, folder: Path, current: dict[str, Artefact], files: InputDigests
+) -> tuple[StepStatus, Artefact | None]:
     def step(state: str, artefact: Artefact | None, *why: str) -> tuple[StepStatus, Artefact | None]:
         path = artefact.path if artefact else None
         digest, bad = (artefact.digest, artefact.provenance.get("bad_items", 0)) if artefact else (None, 0)
@@ -56,8 +59,11 @@ def _one(node: Node, folder: Path, current: dict[str, Artefact]) -> tuple[StepSt
     waiting = [source.name for source in node.inputs.values() if source.name not in current]
     if waiting:
         return step("waiting", None, f"waits for {', '.join(dict.fromkeys(waiting))}")
+    if not folder.is_dir():
+        files = InputDigests(read=False)  # never made: its key decides nothing, and may cost the reading of a data set
     try:
-        document = key_document(node, {name: current[source.name].digest for name, source in node.inputs.items()})
+        digests = {name: current[source.name].digest for name, source in node.inputs.items()}
+        document = key_document(node, digests, files)
     except AutolabelError as error:  # the source folder is gone, say: status still tells the rest
         return step("missing", None, str(error))
     key = stage_key(document)

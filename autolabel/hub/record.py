@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, ValidationError
 
 from autolabel.config.base import Config
+from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.hub.table import Setting
 from autolabel.store import canonical_json, digest_json, sha256_file
@@ -21,7 +22,7 @@ from autolabel.user_files import read_user_file, reading
 RECORD = "fetched.json"
 WHOLE = "model.safetensors"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-INSTALL = "pip install -c constraints.txt 'autolabel[fetch]'"
+INSTALL = install_command("fetch")
 
 Pin = Literal["autolabel", "revision", "first fetch"]  # who chose the commit
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from autolabel.errors import ImageError
+from autolabel.errors import DataError, ImageError
 from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
 from autolabel.inference.sliding_window import encode_by_windows
 from autolabel.parallel import OrderedMap
@@ -118,7 +118,7 @@ def infer_chunks(
         depth, batch = len(running), running.popleft()
         network = batch.seconds + _wait(batch)
         on_stats(Stats(len(batch.loaded.batch.rows), batches.ready, ahead, depth, batch.loaded.seconds, network))
-        yield from _collect(batch, done, bad)
+        yield from _collect(batch, teacher, done, bad)
 
     with batches:
         for item in batches:
@@ -170,7 +170,10 @@ def _start(predict: Callable[[Tensor], Tensor], loaded: _Loaded) -> _Running:
     start = time.perf_counter()
     if loaded.images is None:
         return _Running(loaded, None, None, 0.0)
-    codes = predict(loaded.images)
+    try:
+        codes = predict(loaded.images)
+    except DataError as error:  # probabilities that are none
+        raise DataError(", ".join(loaded.ids), error.what, error.remedy) from error
     host = codes.to("cpu", non_blocking=True)
     # Wait for this event, not for the device: by then the next batch is running.
     arrived = torch.cuda.current_stream(codes.device).record_event() if codes.is_cuda else None
@@ -185,12 +188,20 @@ def _wait(running: _Running) -> float:
     return time.perf_counter() - start
 
 
-def _collect(running: _Running, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]) -> Iterator[ChunkCodes]:
+def _collect(
+    running: _Running, teacher: InferenceModel, done: dict[str, np.ndarray], bad: list[tuple[str, ImageError]]
+) -> Iterator[ChunkCodes]:
     """Collect the codes of a batch; yields the chunk after its last batch."""
     batch, ids, failed = running.loaded.batch, running.loaded.ids, running.loaded.bad
     bad += failed
     if running.codes is not None:
-        done.update(zip(ids, running.codes.numpy(), strict=True))
+        assert running.loaded.images is not None
+        for image_id, image, codes in zip(ids, running.loaded.images, running.codes.numpy(), strict=True):
+            try:
+                teacher.check_finite(image, codes)
+                done[image_id] = codes
+            except ImageError as error:
+                bad.append((image_id, ImageError(image_id, error.what, error.remedy)))
     if batch.order is not None:
         yield ChunkCodes(batch.chunk, [(i, done[i]) for i in batch.order if i in done], sorted(bad, key=_id_of))
         done.clear()

@@ -8,8 +8,12 @@ of a tie or an edge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -21,7 +25,7 @@ from autolabel.models.fusion import Term
 from autolabel.models.resample import ResampleWeights
 
 _VALUES = 2048  # pixels times classes per program
-_FIELDS = 26  # per term in the table: see `_Tables.add`
+_FIELDS = 26  # per term in the table: see `_tables`
 
 
 def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
@@ -31,15 +35,14 @@ def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
     assert num_classes == book.num_classes, f"{num_classes} maps, codes of {book.num_classes} classes"
     assert len({len(view) for view in views}) == 1, [len(view) for view in views]
     height, width = (len(axis) for axis in first.own)
-    tables = _Tables(first.logits.device)
-    for term in (term for view in views for term in view):
-        tables.add(term)
+    terms = [term for view in views for term in view]
     codes = empty_codes((batch, height, width), book, first.logits.device)
     classes = triton.next_power_of_2(num_classes)
     block = max(1, _VALUES // classes)
     _encode_kernel[(triton.cdiv(height * width, block), batch)](
-        *tables.tensors(),
-        torch.from_numpy(book.limits).to(codes.device),
+        *_maps(terms),
+        *_tables(tuple(map(_geometry, terms)), codes.device),
+        _limits(book.limits.tobytes(), codes.device),
         codes,
         width,
         height * width,
@@ -59,59 +62,79 @@ def encode_terms(views: Sequence[Sequence[Term]], book: Codebook) -> Tensor:
     return codes
 
 
-class _Tables:
-    """All terms in flat tensors; the integers of `terms` say where each one's data starts."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._logits: list[Tensor] = []
-        self._attention: list[Tensor] = []
-        self._firsts: list[Tensor] = []
-        self._weights: list[Tensor] = []
-        self._terms: list[int] = []
-        self._constants: list[float] = []
-
-    def add(self, term: Term) -> None:
-        """Add a term as FIELDS integers: (start, pixels per image, columns) of logits and of attention, has attention,
-        adds, and (start of firsts, start of weights, width) of six axes."""
-        fields = [_size(self._logits), *_image_shape(term.logits)]
-        self._logits.append(term.logits.permute(0, 2, 3, 1).reshape(-1))
-        fields += [_size(self._attention), *_image_shape(term.logits if term.attention is None else term.attention)]
-        if term.attention is not None:
-            self._attention.append(term.attention.reshape(-1))
-        fields += [term.attention is not None, term.adds]
-        for axis in (*term.own, *term.of_logits, *term.of_attention):
-            fields += self._axis(axis)
-        assert len(fields) == _FIELDS, len(fields)
-        self._terms += fields
-        self._constants.append(term.weight)
-
-    def tensors(self) -> list[Tensor]:
-        """logits, attention, firsts, weights, terms, constants"""
-        attention = self._attention or [self._logits[0][:1]]
-        host = [
-            torch.cat(self._firsts),
-            torch.cat(self._weights),
-            torch.tensor(self._terms, dtype=torch.int32),
-            torch.tensor(self._constants),
-        ]
-        maps = [torch.cat(parts).to(torch.float32) for parts in (self._logits, attention)]
-        return maps + [tensor.to(self._device, non_blocking=True) for tensor in host]
-
-    def _axis(self, axis: ResampleWeights) -> list[int]:
-        fields = [_size(self._firsts), _size(self._weights), axis.width]
-        self._firsts.append(torch.from_numpy(axis.first).to(torch.int32))
-        self._weights.append(torch.from_numpy(axis.weights).to(torch.float32).reshape(-1))
-        return fields
+def _maps(terms: Sequence[Term]) -> list[Tensor]:
+    """The logits of all terms, channels last, and their attention: flat, float32."""
+    logits = [term.logits.permute(0, 2, 3, 1).reshape(-1) for term in terms]
+    attention = [term.attention.reshape(-1) for term in terms if term.attention is not None]
+    return [torch.cat(parts).to(torch.float32) for parts in (logits, attention or [logits[0][:1]])]
 
 
-def _size(parts: Sequence[Tensor]) -> int:
-    return sum(part.numel() for part in parts)
+class _Geometry(NamedTuple):
+    """All of a term but the values of its maps."""
+
+    logits: tuple[int, ...]  # shape
+    attention: tuple[int, ...] | None  # shape
+    weight: float
+    adds: bool
+    axes: tuple[_Axis, ...]  # own, of logits, of attention: down and across
 
 
-def _image_shape(maps: Tensor) -> tuple[int, int]:
+class _Axis(NamedTuple):
+    """`ResampleWeights` as bytes, so that equal ones are equal keys."""
+
+    firsts: bytes  # int32
+    weights: bytes  # float32
+    width: int
+
+
+def _geometry(term: Term) -> _Geometry:
+    attention = None if term.attention is None else tuple(term.attention.shape)
+    axes = (*term.own, *term.of_logits, *term.of_attention)
+    return _Geometry(tuple(term.logits.shape), attention, term.weight, term.adds, tuple(map(_axis, axes)))
+
+
+def _axis(axis: ResampleWeights) -> _Axis:
+    return _Axis(axis.first.astype(np.int32).tobytes(), axis.weights.astype(np.float32).tobytes(), axis.width)
+
+
+@lru_cache(maxsize=16)
+def _limits(data: bytes, device: torch.device) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=torch.float32).to(device)
+
+
+@lru_cache(maxsize=16)
+def _tables(terms: tuple[_Geometry, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """Firsts, weights, terms and constants on the device; built and copied once per shape.
+
+    A row of `terms` has _FIELDS integers: (start, pixels per image, columns) of logits and of attention, has attention,
+    adds, and (start of firsts, start of weights, width) of six axes.
+    """
+    rows: list[int] = []
+    firsts, weights = bytearray(), bytearray()
+    logits_start = attention_start = 0
+    for term in terms:
+        attention = term.attention or term.logits
+        rows += [logits_start, *_image_shape(term.logits), attention_start, *_image_shape(attention)]
+        rows += [term.attention is not None, term.adds]
+        logits_start += math.prod(term.logits)
+        attention_start += 0 if term.attention is None else math.prod(term.attention)
+        for axis in term.axes:
+            rows += [len(firsts) // 4, len(weights) // 4, axis.width]
+            firsts += axis.firsts
+            weights += axis.weights
+    assert len(rows) == len(terms) * _FIELDS, len(rows)
+    host = (
+        torch.frombuffer(firsts, dtype=torch.int32),
+        torch.frombuffer(weights, dtype=torch.float32),
+        torch.tensor(rows, dtype=torch.int64),  # starts of large batches exceed 32 bits
+        torch.tensor([term.weight for term in terms]),
+    )
+    return tuple(tensor.to(device) for tensor in host)
+
+
+def _image_shape(shape: Sequence[int]) -> tuple[int, int]:
     """Pixels per image, columns."""
-    return maps.shape[-2] * maps.shape[-1], maps.shape[-1]
+    return shape[-2] * shape[-1], shape[-1]
 
 
 # Triton compiles the functions below and reads annotations as its own types, so they have none.
@@ -224,4 +247,4 @@ def _encode_kernel(  # type: ignore[no-untyped-def]  # typed by Triton
         second = tl.min(tl.where(others == next_highest[:, None], k[None, :], CLASSES), axis=1)
         code = code * seconds + tl.where(exceeded < bins_with_second, second, num_classes)
     code = tl.where(broken, invalid, code)
-    tl.store(codes + image * pixels + pixel, code.to(codes.dtype.element_ty), mask=inside)
+    tl.store(codes + image.to(tl.int64) * pixels + pixel, code.to(codes.dtype.element_ty), mask=inside)

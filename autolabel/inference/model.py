@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from autolabel.errors import AutolabelError
+from autolabel.errors import AutolabelError, ImageError
+from autolabel.hardware import on_device
 from autolabel.inference.cuda_graphs import CudaGraphs, StaticPasses
 from autolabel.inference.decision import encode, encode_probabilities
 from autolabel.inference.fused_decision import encode_fused
 from autolabel.inference.multiscale import descending, forward_views
 from autolabel.inference.optimize import prepare
+from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.labels.codebook import Codebook
-from autolabel.models import Network, NetworkCard, SegmentationModel, normalise
+from autolabel.models import HuggingFaceModel, Network, NetworkCard, SegmentationModel, normalise
 
 _PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -50,12 +53,34 @@ class InferenceModel:
         self._dtype = _PRECISIONS[precision]
         self.predictor = code_predictor(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
+        self._logits = isinstance(self.predictor, LogitPredictor)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
-        normalised = normalise(self.upload(images), self.card.mean, self.card.std)
         autocast = torch.autocast(self.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32)
-        return self.predictor.codes(normalised, self.book, self.scales, flip=self.flip, autocast=autocast)
+        with on_device(self.device):
+            normalised = normalise(self.upload(images), self.card.mean, self.card.std)
+            return self.predictor.codes(normalised, self.book, self.scales, flip=self.flip, autocast=autocast)
+
+    @torch.inference_mode()
+    def check_finite(self, image: Tensor, codes: np.ndarray) -> None:
+        """ImageError if the codes (H, W) of an image (H, W, 3) come from numbers that are not finite; names the scale.
+
+        A code is invalid only then, where the network predicts logits. Probabilities are checked as they are encoded.
+        """
+        if not self._logits or not (codes == self.book.invalid).any():
+            return
+        top, left = (max(0, int(at[0]) - _AROUND) for at in np.nonzero(codes == self.book.invalid))
+        around = image[top : top + 2 * _AROUND, left : left + 2 * _AROUND]  # the whole image may not fit into memory
+        normalised = normalise(around[None].to(self.device), self.card.mean, self.card.std)
+        views = self.predictor.by_scale(normalised, self.scales)
+        bad = [f"{scale:g}" for scale, view in sorted(views.items()) if not view.values.isfinite().all()]
+        at = f"scale {', '.join(bad)}" if bad else f"one of the scales {', '.join(map(str, self.scales))}"
+        raise ImageError("image", f"{NOT_FINITE} at {at}", "check the weights file and its card, or train again")
+
+
+_AROUND = 256  # pixels
+NOT_FINITE = "the network gives numbers that are not finite"
 
 
 class SplitOnOutOfMemory:
@@ -201,8 +226,10 @@ def _sum(maps: Iterable[Tensor]) -> Tensor:
 def code_predictor(
     model: Network, device: torch.device, dtype: torch.dtype = torch.float32, *, static: bool = False
 ) -> CodePredictor:
-    """The predictor for a network, in eval mode on the device. Our own networks become an optimized copy with
-    convolutions in `dtype`; with `static` on CUDA its passes are compiled and recorded."""
+    """The predictor for a network, in eval mode on the device: an optimized copy of our own networks and of those of
+    transformers. Our own have convolutions in `dtype`; with `static` on CUDA their passes are compiled and recorded."""
+    if isinstance(model, HuggingFaceModel):
+        return ProbabilityPredictor(prepare_huggingface(model, device))
     if not isinstance(model, SegmentationModel):
         return ProbabilityPredictor(model.to(device).eval())
     prepared = prepare(model, device, dtype)
@@ -221,7 +248,10 @@ class Upload:
 
     def pinned(self, images: Tensor) -> Tensor:
         """The images in pinned memory (on a CPU as they are). This copy takes time: call it in a loader thread."""
-        return images if self._stream is None else images.pin_memory()
+        if self._stream is None:
+            return images
+        with on_device(self._device):
+            return images.pin_memory()
 
     def __call__(self, images: Tensor) -> Tensor:
         """The images on the device, ready for all later work of the current stream."""

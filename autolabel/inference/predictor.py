@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autolabel.hardware import on_device
 from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
 from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
 from autolabel.labels.threshold import mean_confidence
@@ -17,7 +18,7 @@ from autolabel.models.resize import resize
 
 
 class Prediction(NamedTuple):
-    labels: np.ndarray  # (H, W) uint8 train ids; 255 where unsure or not finite
+    labels: np.ndarray  # (H, W) uint8 train ids; 255 where unsure
     mean_confidence: float | None  # of the labelled pixels, from the middles of probability bins; None where none is
 
 
@@ -47,27 +48,40 @@ class Predictor:
         precision: str = "fp32",
     ) -> None:
         needed = {REQUIRED_EDGE, threshold} if threshold else {REQUIRED_EDGE}
-        self._book = Codebook(model.num_classes, sorted({*needed, *edges}))
-        self._table = self._book.lut(threshold)
-        self._keep_all = self._book.lut(0.0)
+        self.book = Codebook(model.num_classes, sorted({*needed, *edges}))
+        self._table = self.book.lut(threshold)
+        self._keep_all = self.book.lut(0.0)
         self._teacher = InferenceModel(
-            model, card, self._book, scales=scales, flip=flip, device=device, precision=precision
+            model, card, self.book, scales=scales, flip=flip, device=device, precision=precision
         )
 
     def train_ids(self, image: np.ndarray) -> np.ndarray:
-        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure or not finite."""
-        labels: np.ndarray = self._table[self._codes(image)]
-        return labels
+        """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure.
+
+        Raises ImageError where the network's numbers are not finite.
+        """
+        return self.labels(self.codes(image[None])[0])
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Train ids, as `train_ids`, and their mean confidence."""
-        codes = self._codes(image)
-        labels = self._table[codes]
-        return Prediction(labels, mean_confidence(codes, labels, self._book))
+        codes = self.codes(image[None])[0]
+        labels = self.labels(codes)
+        return Prediction(labels, mean_confidence(codes, labels, self.book))
 
-    def _codes(self, image: np.ndarray) -> np.ndarray:
-        codes = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(image[None]))
-        return codes[0].cpu().numpy()
+    def codes(self, images: np.ndarray) -> np.ndarray:
+        """Codes (B, H, W) by `book` of (B, H, W, 3) uint8 RGB images.
+
+        Raises ImageError where the network's numbers are not finite.
+        """
+        codes: np.ndarray = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(images)).cpu().numpy()
+        for image, of_image in zip(torch.from_numpy(images), codes, strict=True):
+            self._teacher.check_finite(image, of_image)
+        return codes
+
+    def labels(self, codes: np.ndarray) -> np.ndarray:
+        """uint8 train ids of codes of any shape; 255 where unsure."""
+        labels: np.ndarray = self._table[codes]
+        return labels
 
     @torch.inference_mode()
     def details(self, image: np.ndarray) -> PredictionDetails:
@@ -75,7 +89,8 @@ class Predictor:
         teacher = self._teacher
         images = torch.from_numpy(image[None]).to(teacher.device)
         images = normalise(images, teacher.card.mean, teacher.card.std)
-        by_scale = teacher.predictor.by_scale(images, teacher.scales)
+        with on_device(teacher.device):
+            by_scale = teacher.predictor.by_scale(images, teacher.scales)
         return PredictionDetails(
             labels={scale: self._labels(view.values, image.shape[:2]) for scale, view in by_scale.items()},
             attention={scale: view.weight[0, 0].float().cpu().numpy() for scale, view in by_scale.items()},
@@ -83,6 +98,6 @@ class Predictor:
 
     def _labels(self, values: Tensor, size: tuple[int, ...]) -> np.ndarray:
         height, width = size
-        codes = self._teacher.predictor.encode(resize(values, (height, width)), self._book)
+        codes = self._teacher.predictor.encode(resize(values, (height, width)), self.book)
         labels: np.ndarray = self._keep_all[codes[0].cpu().numpy()]
         return labels

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from autolabel.distribution import install_command
 from autolabel.errors import LabelError, SettingError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -132,7 +133,7 @@ def archive(labels: np.ndarray) -> bytes:
 
 
 CODECS: dict[str, Codec] = {"default": encode, "archive": archive}
-_LIBRARIES = {"archive": ("oxipng", "pip install 'autolabel[archive]'")}
+_LIBRARIES = {"archive": ("oxipng", install_command("archive"))}
 
 
 def require_codec(name: str) -> None:

@@ -13,9 +13,11 @@ differ in size. The same codes and libraries give the same bytes; nothing depend
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -31,6 +33,7 @@ _LEVEL = 6
 _WIDE, _STRIP = 1024, 256
 _LAYOUT = {"libver": ("v110", "v110")}  # pinned; metadata carries checksums from v110 on
 SPLITS = ("train", "val")  # images to label; images that measure the quality of the codes
+_MAX_ATTRIBUTE = 1_000_000  # bytes
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is false
 
 
@@ -99,6 +102,7 @@ class Shard:
     def __init__(self, file: h5py.File, where: object) -> None:
         self._file, self._where = file, where
         with _damage(where):
+            self._size = file.id.get_filesize()
             self.book, self.class_names, self.split = _read_header(file, where)
             self._datasets = {_string(dataset, "id"): dataset for dataset in _image_datasets(file, where)}
             if len(self._datasets) != len(file["images"]):
@@ -115,8 +119,7 @@ class Shard:
         dataset = self._datasets[image_id]
         self._check(dataset, image_id)
         with _damage(self._where):
-            codes: np.ndarray = dataset[()]
-            return codes
+            return _inflated(dataset, self._size)
 
     def check(self) -> None:
         """DataError unless every image decodes to a map of codes."""
@@ -126,8 +129,8 @@ class Shard:
     def _check(self, dataset: h5py.Dataset, image_id: str) -> None:
         """Check, before a byte is decoded, that `write_shard` could have made this data set."""
         with _damage(self._where):
-            # Compressed data is stored in this file: neither virtual nor in another one.
-            plain = isinstance(dataset, h5py.Dataset) and dataset.compression == "gzip"
+            # Deflated once and in blocks, the data lies in this file: neither virtual nor in another one.
+            plain = isinstance(dataset, h5py.Dataset) and _filters(dataset) == [h5py.h5z.FILTER_DEFLATE]
             if not plain or (dataset.ndim, dataset.dtype) != (2, self.book.dtype):
                 raise DataError(self._where, f"{image_id!r} is not a map of {self.book.dtype} codes")
             if dataset.chunks not in (dataset.shape, _block(dataset.shape)):
@@ -136,10 +139,55 @@ class Shard:
                 raise DataError(self._where, f"{image_id!r} claims {dataset.shape}, more than its bytes can hold")
 
 
+def _filters(dataset: h5py.Dataset) -> list[int]:
+    """The ids of the filters of a data set, in order; nothing is decoded for it."""
+    layout = dataset.id.get_create_plist()
+    return [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
+
+
+def _inflated(dataset: h5py.Dataset, file_bytes: int) -> np.ndarray:
+    """The (H, W) codes, inflated here: HDF5's own filter would inflate a block to any size that its bytes give.
+
+    Raises ValueError for a block of another size, and others of HDF5 for a missing one.
+    """
+    codes = np.empty(dataset.shape, dataset.dtype)
+    height, width = dataset.chunks
+    for left in range(0, codes.shape[1], width):
+        info = dataset.id.get_chunk_info_by_coord((0, left))
+        if info.byte_offset is None or not 0 < info.size <= file_bytes:
+            raise ValueError(f"no block of codes at column {left}")
+        mask, packed = dataset.id.read_direct_chunk((0, left))
+        block = _inflate(packed, height * width * codes.itemsize)
+        if mask:
+            raise ValueError("a block is not deflated")
+        shape = np.frombuffer(block, codes.dtype).reshape(height, width)
+        codes[:, left : left + width] = shape[:, : codes.shape[1] - left]
+    return codes
+
+
+def _inflate(packed: bytes, size: int) -> bytes:
+    """The bytes of a zlib stream that must have just this size. Raises ValueError, and never inflates more."""
+    stream = zlib.decompressobj()
+    try:
+        block = stream.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if len(block) != size or not stream.eof:
+        raise ValueError(f"a block does not inflate to {size} bytes")
+    return block
+
+
+def _forget_plugins() -> None:
+    """HDF5 would load a filter that it does not know from these folders, which the environment may name."""
+    while h5py.h5pl.size():
+        h5py.h5pl.remove(0)
+
+
 def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
     """Open a shard from its bytes or its file; DataError, in one line, for a damaged or foreign file."""
     if isinstance(data, Path):
         data, where = read_user_file(data, DataError), data
+    _forget_plugins()
     with _damage(where):
         file = h5py.File.in_memory(data, **_LAYOUT)
     return Shard(file, where)
@@ -148,16 +196,16 @@ def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
 def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, ...], str]:
     if "format" not in file.attrs or _string(file, "format") != FORMAT:
         raise DataError(where, "not a shard of codes")
-    version = file.attrs["format_version"]
+    version = _attribute(file, "format_version")
     if version not in (FORMAT_VERSION, FORMAT_VERSION + 1):
         raise DataError(where, f"format version {version}; this version reads 1 and {FORMAT_VERSION + 1}")
     fields: dict[str, object] = {
-        "num_classes": int(file.attrs["num_classes"]),
-        "edges": [float(edge) for edge in file.attrs["edges"]],
+        "num_classes": int(_attribute(file, "num_classes")),
+        "edges": [float(edge) for edge in _attribute(file, "edges")],
         "rule": _string(file, "rule"),
     }
     if version == FORMAT_VERSION + 1:
-        fields["second_below"] = float(file.attrs["second_below"])
+        fields["second_below"] = float(_attribute(file, "second_below"))
     book, names = Codebook.from_dict(fields, where), json.loads(_string(file, "class_names"))
     if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
         raise DataError(where, "class_names is not a list of names")
@@ -168,6 +216,8 @@ def _read_header(file: h5py.File, where: object) -> tuple[Codebook, tuple[str, .
 
 
 def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:
+    if not isinstance(file.get("images", getlink=True), h5py.HardLink):
+        raise DataError(where, "images is a link")
     images = file["images"]
     for name in images:
         if not isinstance(images.get(name, getlink=True), h5py.HardLink):
@@ -175,8 +225,15 @@ def _image_datasets(file: h5py.File, where: object) -> Iterator[h5py.Dataset]:
         yield images[name]
 
 
+def _attribute(item: h5py.HLObject, name: str) -> Any:
+    """The value of an attribute, whose size is looked at before it is read."""
+    if item.attrs.get_id(name).get_storage_size() > _MAX_ATTRIBUTE:
+        raise ValueError(f"{name} is too large")
+    return item.attrs[name]
+
+
 def _string(item: h5py.HLObject, name: str) -> str:
-    value = item.attrs[name]
+    value = _attribute(item, name)
     if not isinstance(value, bytes | str):
         raise TypeError(f"{name} is not text")
     return bytes(value).decode("utf-8") if isinstance(value, bytes) else value

@@ -99,6 +99,11 @@ def _middles(book: Codebook) -> np.ndarray:
     return table
 
 
+def confidence_values(book: Codebook) -> np.ndarray:
+    """The table (256,) or (65536,) float32 from a code to the middle of its probability bin; 0 where it is invalid."""
+    return _middles(book).astype(np.float32)
+
+
 def mean_confidence(
     codes: np.ndarray, labels: np.ndarray, book: Codebook, drawn: np.ndarray | None = None
 ) -> float | None:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from autolabel.errors import ConfigError
+from autolabel.errors import SettingError
 from autolabel.recommend.facts import DataFacts, MachineFacts
 from autolabel.recommend.timing import Timing
 
 CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
 FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
 NUM_EPOCHS = 10
+STUDENT_FACTOR = 1.5  # steps of the student / steps of the teacher
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
 WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
+
+
+class Schedule(NamedTuple):
+    epochs: int
+    epoch_images: int
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ class Recommendation:
     fusion: str
     crop: tuple[int, int]
     batch: int
-    steps: int  # of teacher and student each
+    steps: int  # of the teacher
     train_scale: tuple[float, float]
     scales: tuple[float, ...]
     precision: str
@@ -33,12 +40,17 @@ class Recommendation:
     minutes: float | None = None  # the budget that `steps` fits
 
     @property
-    def epoch_images(self) -> int:
-        return max(self.batch, math.ceil(self.steps * self.batch / NUM_EPOCHS))
+    def student_steps(self) -> int:
+        """The student has more images to learn from."""
+        return round(STUDENT_FACTOR * self.steps)
 
     @property
-    def epochs(self) -> int:
-        return max(1, round(self.steps * self.batch / self.epoch_images))
+    def schedules(self) -> dict[str, Schedule]:
+        return {"teacher": self._schedule(self.steps), "student": self._schedule(self.student_steps)}
+
+    def _schedule(self, steps: int) -> Schedule:
+        images = max(self.batch, math.ceil(steps * self.batch / NUM_EPOCHS))
+        return Schedule(max(1, round(steps * self.batch / images)), images)
 
 
 def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
@@ -47,7 +59,7 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
     train_scale, scales = _scales(max(data.size))
     return Recommendation(
         trunk="efficientnet_lite2" if on_gpu else "efficientnet_lite0",
-        fusion="hierarchical",
+        fusion="hierarchical" if on_gpu else "average",
         crop=_crop(data.size, area=512 * 512 if on_gpu else 192 * 256),
         batch=16 if on_gpu and machine.gpu_bytes > 12e9 else 8 if on_gpu else 4,
         steps=GPU_STEPS if on_gpu else CPU_STEPS,
@@ -62,17 +74,18 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
 def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFacts) -> Recommendation:
     """The choice with as many steps as the budget allows.
 
-    ConfigError: the budget is too small for a training at all.
+    SettingError: the budget is too small for a training at all.
     """
     fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
-    steps = int((minutes * 60 * SPARE - fixed) / (2 * timing.step))
+    both = (1 + STUDENT_FACTOR) * timing.step
+    steps = int((minutes * 60 * SPARE - fixed) / both)
     if steps < FEWEST_STEPS:
-        least = math.ceil((fixed + 2 * FEWEST_STEPS * timing.step) / 60 / SPARE)
+        least = math.ceil((fixed + FEWEST_STEPS * both) / 60 / SPARE)
         what = (
             f"{minutes:g} minutes are too few: {data.num_to_label} images to label and {data.num_val} to evaluate take "
             f"{fixed:.0f} s here, a training step {timing.step:.2f} s"
         )
-        raise ConfigError("--minutes", what, f"give at least {least}")
+        raise SettingError("minutes", what, f"give at least {least}")
     return replace(choice, steps=min(steps, 4 * choice.steps), minutes=minutes)
 
 

@@ -18,13 +18,14 @@ from autolabel.config.schema import EvaluateConfig
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
-def identity(settings: EvaluateConfig) -> dict[str, Any]:
+def identity(settings: EvaluateConfig, files: InputDigests) -> dict[str, Any]:
     """A gate judges a result, it does not change it."""
     document = all_settings(settings)
     document.pop("min_miou")
@@ -68,7 +69,10 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
         if device == "cpu":
             torch.set_num_threads(1)  # images side by side, one core each
         sample = pairs[index]
-        return predictor.train_ids(sample.image), sample.label
+        try:
+            return predictor.train_ids(sample.image), sample.label
+        except DataError as error:
+            raise DataError(rows[index][0].path, error.what, error.remedy) from error
 
     jobs = (ctx.runtime.jobs or usable_cores()) if device == "cpu" else 1  # a GPU takes one image at a time
     mine = range(ctx.world.rank, len(rows), ctx.world.size)

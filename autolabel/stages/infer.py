@@ -114,8 +114,12 @@ def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
 
 def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """Whether one of the images in quarantine can be read now."""
+    from autolabel.inference.model import NOT_FINITE
+
     manifest, roots = read_manifest(inputs["data"]), roots_of(experiment, inputs)
     for row in read_quarantine(made):
+        if NOT_FINITE in row["reason"]:  # the same network and image would give it again
+            continue
         with suppress(DataError):
             _load(manifest.image(row["id"]), roots=roots)
             return True
@@ -210,7 +214,7 @@ def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], que
 
 INFER = Stage(
     name="infer",
-    version=5,
+    version=6,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

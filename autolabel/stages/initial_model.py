@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from autolabel.config.networks import HUB, ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.hub import ENTRIES, Fetched, fetched, require_fetched, snapshot_folder
 from autolabel.hub.record import INSTALL, WHOLE, again, check_digest, is_hub_id
-from autolabel.store import digest_json, sha256_bytes, sha256_file
+from autolabel.store import InputDigests, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file, reading
 
 if TYPE_CHECKING:
@@ -71,30 +72,62 @@ def _cached(hub_id: str) -> Path | None:
         return None
 
 
-def folder_identity(name: str) -> str:
+def folder_identity(name: str, files: InputDigests) -> str:
     """Digest of the files that are used, wherever they lie, and of the licence and source of fetched ones."""
-    folder, record = folder_of(name), _record_of(name)
-    used = [CONFIG, *_processor(folder), *weight_files(folder)]
-    digests = {file: _digest(folder / file) for file in used}
+    return _identity_of(name, _folder_digests(folder_of(name), files))
+
+
+def _folder_digests(folder: Path, files: InputDigests) -> dict[str, str]:
+    """Digest of each file that is used."""
+    return {file: _digest(folder / file, files) for file in (CONFIG, *_processor(folder), *weight_files(folder))}
+
+
+def _identity_of(name: str, digests: Mapping[str, str]) -> str:
+    record = _record_of(name)
     if record is None:
-        return digest_json(digests)
+        return digest_json(dict(digests))
     for file, digest in digests.items():
         check_digest(record, file, digest, name)
-    return digest_json(digests | record.remarks())
+    return digest_json({**digests, **record.remarks()})
 
 
-def read_files(name: str) -> FolderFiles:
-    """The files of a model, its weights to be read one by one. Raises WeightsError."""
+def read_files(name: str, identity: str | None = None) -> FolderFiles:
+    """The files of a model, its weights to be read one by one.
+
+    Raises WeightsError, also where the files are not those of `identity`.
+    """
     from autolabel.models.huggingface import FolderFiles
 
     folder = folder_of(name)
     processor = next(iter(_processor(folder)), None)
+    weights = weight_files(folder)
+    digests: dict[str, str] = {}
+    if identity is not None:
+        digests = _folder_digests(folder, InputDigests())
+        if _identity_of(name, digests) != identity:
+            raise _changed(folder)
     return FolderFiles(
         where=str(folder),
-        config=_small(folder / CONFIG),
-        processor=None if processor is None else _small(folder / processor),
-        weights=[partial(read_user_file, folder / file, WeightsError, _REMEDY) for file in weight_files(folder)],
+        config=_same(_small(folder / CONFIG), folder / CONFIG, digests.get(CONFIG)),
+        processor=None if processor is None else _same(_small(folder / processor), folder, digests.get(processor)),
+        weights=[partial(_read_weights, folder / file, digests.get(file)) for file in weights],
     )
+
+
+def _read_weights(file: Path, digest: str | None) -> bytes:
+    return _same(read_user_file(file, WeightsError, _REMEDY), file, digest)
+
+
+def _same(data: bytes, where: object, digest: str | None) -> bytes:
+    """The bytes. WeightsError unless they have the digest that the step's key names."""
+    if digest is not None and sha256_bytes(data) != digest:
+        raise _changed(where)
+    return data
+
+
+def _changed(where: object) -> WeightsError:
+    what = "changed since the run began: it is no longer what the step's key names"
+    return WeightsError(where, what, "run the same command again, and leave the file alone while it runs")
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -129,9 +162,9 @@ def _small(file: Path) -> bytes:
     return read_user_file(file, WeightsError, _REMEDY, at_most=_LARGEST_JSON)
 
 
-def _digest(file: Path) -> str:
+def _digest(file: Path, files: InputDigests) -> str:
     with reading(file, WeightsError, _REMEDY):
-        return sha256_file(file)
+        return files.of_file(file)
 
 
 class InitialModel(NamedTuple):
@@ -141,20 +174,21 @@ class InitialModel(NamedTuple):
     note: str = ""  # for people: classes that begin afresh or are never predicted
 
 
-def initial_identity(settings: TrainConfig) -> dict[str, Any]:
+def initial_identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     digests = {}
     if settings.weights is not None:
-        digests["weights"] = _weights_digest(settings, settings.weights)
+        digests["weights"] = _weights_digest(settings, settings.weights, files)
     if settings.huggingface is not None:
-        digests["huggingface"] = folder_identity(settings.huggingface)
+        digests["huggingface"] = folder_identity(settings.huggingface, files)
     return digests
 
 
-def _weights_digest(settings: TrainConfig, weights: Path | str) -> str:
+def _weights_digest(settings: TrainConfig, weights: Path | str, files: InputDigests) -> str:
     """ImageNet weights have a pinned digest, fetched ones a recorded one: their files are read only to be used."""
     if isinstance(weights, Path):
-        return sha256_bytes(read_weights(weights))
+        with reading(weights, WeightsError, "give the path of a safetensors file"):
+            return files.of_file(weights)
     if weights.startswith(HUB):
         return digest_json(_fetched_trunk(settings, weights).remarks())
     from autolabel.models.pretrained import package_for
@@ -166,10 +200,10 @@ def _fetched_trunk(settings: TrainConfig, weights: str) -> Fetched:
     return require_fetched(weights.removeprefix(HUB), "weights", settings.place("weights"))
 
 
-def _read_initial(settings: TrainConfig, weights: Path | str) -> bytes:
+def _read_initial(settings: TrainConfig, weights: Path | str, identity: Mapping[str, Any]) -> bytes:
     """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
     if isinstance(weights, Path):
-        return read_weights(weights)
+        return _same(read_weights(weights), weights, identity.get("weights"))
     if weights.startswith(HUB):
         record = _fetched_trunk(settings, weights)
         return _import_fetched(record, settings.model.trunk, settings.place("weights"))
@@ -213,16 +247,19 @@ def check_settings(settings: TrainConfig) -> None:
         raise ConfigError(f"{table}.epochs", what, f"set it above 0, or give {table}.weights or {table}.huggingface")
 
 
-def load_initial_model(settings: TrainConfig, class_names: tuple[str, ...]) -> InitialModel:
+def load_initial_model(
+    settings: TrainConfig, class_names: tuple[str, ...], identity: Mapping[str, Any] | None = None
+) -> InitialModel:
     """The network that the settings name, to be trained or (`epochs` = 0) as it is.
 
-    Raises ConfigError and WeightsError.
+    Raises ConfigError and WeightsError, also where the files are not those of `identity` (see `initial_identity`).
     """
     check_settings(settings)
+    identity = identity or {}
     if settings.huggingface is not None:
-        return _from_huggingface(settings, settings.huggingface, class_names)
+        return _from_huggingface(settings, settings.huggingface, class_names, identity)
     if settings.weights is not None:
-        return _from_weights(settings, settings.weights, class_names)
+        return _from_weights(settings, settings.weights, class_names, identity)
     from autolabel.models import WeightsCard, build_model
 
     model = build_model(settings.model, len(class_names))
@@ -234,11 +271,13 @@ def is_from_scratch(settings: TrainConfig) -> bool:
     return settings.weights is None and settings.huggingface is None
 
 
-def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, ...]) -> InitialModel:
+def _from_huggingface(
+    settings: TrainConfig, name: str, class_names: tuple[str, ...], identity: Mapping[str, Any]
+) -> InitialModel:
     from autolabel.models.huggingface import model_as_it_is, model_to_train
 
     begin = model_to_train if settings.epochs else model_as_it_is
-    model, card, missing = begin(read_files(name), class_names, settings.class_map)
+    model, card, missing = begin(read_files(name, identity.get("huggingface")), class_names, settings.class_map)
     if (record := _record_of(name)) is not None:
         card = card.model_copy(update={"extra": card.extra | record.remarks()})
     what = "their layers begin afresh" if settings.epochs else "they are never predicted"
@@ -246,12 +285,14 @@ def _from_huggingface(settings: TrainConfig, name: str, class_names: tuple[str, 
     return InitialModel(model, card, missing, note)
 
 
-def _from_weights(settings: TrainConfig, path: Path | str, class_names: tuple[str, ...]) -> InitialModel:
+def _from_weights(
+    settings: TrainConfig, path: Path | str, class_names: tuple[str, ...], identity: Mapping[str, Any]
+) -> InitialModel:
     from autolabel.models import HuggingFaceCard, start_from
     from autolabel.models.checkpoint import has_other_classes
     from autolabel.models.weights_file import check_trained, read_card
 
-    data = _read_initial(settings, path)
+    data = _read_initial(settings, path, identity)
     card = read_card(data, path)
     foreign = isinstance(card, HuggingFaceCard)
     if foreign or settings.epochs == 0:

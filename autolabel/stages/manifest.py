@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
     ExcludedImage,
@@ -17,16 +17,20 @@ from autolabel.artifacts import (
 )
 from autolabel.config.schema import Experiment
 from autolabel.config.sources import Data
+from autolabel.errors import DataError
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.stages import disk_estimates
-from autolabel.store import Artefact
+from autolabel.store import Artefact, InputDigests
+
+if TYPE_CHECKING:
+    from autolabel.data.build import ScanResult
 
 
-def identity(settings: Data) -> dict[str, Any]:
-    """The root's place does not count, what lies below it does."""
+def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
+    """The root's place does not count, the bytes of what lies below it do."""
     from autolabel.data.build import fingerprint
 
-    return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings)}
+    return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings, files)}
 
 
 def run(ctx: Context[Data]) -> StageResult:
@@ -40,6 +44,7 @@ def run(ctx: Context[Data]) -> StageResult:
         quiet=ctx.quiet,
         check=ctx.stop.check,
     )
+    _check_content(ctx, built)
     write_manifest(ctx.draft, built.manifest)
     write_excluded(ctx.draft, [ExcludedImage(id=id_, reason=reason) for id_, reason in sorted(built.excluded)])
     bad = [QuarantinedImage(id=id_, path=path, reason=reason) for id_, path, reason in sorted(built.quarantined)]
@@ -50,6 +55,21 @@ def run(ctx: Context[Data]) -> StageResult:
         classes=list(built.manifest.classes.names),
     )
     return StageResult(meta=meta, bad_items=len(built.quarantined))
+
+
+def _check_content(ctx: Context[Data], built: ScanResult) -> None:
+    """DataError unless the files that were read are those of the key."""
+    if built.fingerprint == ctx.identity["content"]:
+        return
+    root = getattr(ctx.settings, "root", None)
+    known = {} if root is None else ctx.files.used(root)
+    changed = sorted(path for path, digest in built.digests.items() if known.get(path, digest) != digest)
+    if root is not None:
+        ctx.files.forget(root, changed)
+    name = changed[0] if changed else "the list of files"
+    more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+    remedy = "run the same command again, and leave the data alone while it runs"
+    raise DataError(root, f"{name}{more} changed while the manifest was made", remedy)
 
 
 def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:

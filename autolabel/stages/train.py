@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,30 +14,35 @@ from autolabel.artifacts import (
     UntrainedMeta,
     append_training_log,
     origin_of,
+    read_corrected,
     read_manifest,
     write_network,
 )
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
 from autolabel.distributed import ProcessGroup
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
+from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import Manifest
 
 CHECKPOINT = "checkpoint.pt"
 
 
-def identity(settings: TrainConfig) -> dict[str, Any]:
+def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie; how often to save changes nothing."""
     document = all_settings(settings)
     document.pop("checkpoint_every")
-    return document | initial_identity(settings)
+    return document | initial_identity(settings, files)
 
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
@@ -95,7 +99,8 @@ def run_teacher(ctx: Context[TeacherConfig]) -> StageResult:
 def run_student(ctx: Context[StudentConfig]) -> StageResult:
     """Train on the manifest of the fuse stage, which holds one label per image."""
     fused = read_manifest(ctx.inputs["fused"])
-    return _train(ctx, fused, ("fine", "auto", "coarse"), confidence=_confidence(ctx))
+    bases = {row["id"]: row["base"] or "auto" for row in read_corrected(ctx.inputs["fused"])}
+    return _train(ctx, fused, ("corrected", "fine", "auto", "coarse"), confidence=_confidence(ctx), bases=bases)
 
 
 def _train(
@@ -104,8 +109,12 @@ def _train(
     roles: tuple[str, ...],
     *,
     confidence: Mapping[str, ConfidenceFile] | None = None,
+    bases: Mapping[str, str] | None = None,
 ) -> StageResult:
-    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`."""
+    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`.
+
+    `bases` holds the label layer below each corrected label, by image id: corrected images are drawn as those of it.
+    """
     import numpy as np
     import torch
 
@@ -117,24 +126,27 @@ def _train(
     settings = ctx.settings
     manifest = read_manifest(ctx.inputs["data"])
     torch.manual_seed(ctx.seed)
-    initial = load_initial_model(settings, manifest.classes.names)
+    initial = load_initial_model(settings, manifest.classes.names, ctx.identity)
     if ctx.world.is_rank0:
         _say(ctx, initial.note)
     if settings.epochs == 0:
         return _as_it_is(ctx, initial)
     model, card = initial.model, initial.card
     rows = training_rows(labelled, roles)
+    layers = [(bases or {}).get(image.id, label.role) for image, label in rows]
+    counts = np.array([label.counts for _, label in rows])
+    _check_pixels(ctx, counts.sum(axis=0), manifest.classes.names)
     pairs = partial(ManifestDataset, roots=ctx.roots(), classes=manifest.classes)
     val = val_rows(manifest)
     data = TrainingData(
         train=pairs(rows, confidence=confidence),
         val=pairs(val) if val else None,
         class_names=manifest.classes.names,
-        epoch_images=sum(label.role == "fine" for _, label in rows) or len(rows),
+        epoch_images=layers.count("fine") or len(rows),
         mean=card.mean,
         std=card.std,
-        layers=[label.role for _, label in rows],
-        counts=np.array([label.counts[:-1] for _, label in rows]),
+        layers=layers,
+        counts=counts[:, :-1],
     )
     result = fit(
         model,
@@ -154,15 +166,25 @@ def _train(
         return StageResult(meta={})
     write_network(ctx.draft, model.cpu(), card)
     _write_trained_on(ctx, (image.sha256 for image, _ in rows))
-    layers = Counter(label.role for _, label in rows)
+    present = {label.role for _, label in rows}
     meta: TrainingMeta = {
         "steps": result.steps,
         "images": len(rows),
-        "trained_on": " + ".join(role for role in ROLES if layers[role]),
+        "trained_on": " + ".join(role for role in ROLES if role in present),
         "miou": result.metrics.get("miou"),
         **origin_of(card.extra),
     }
     return StageResult(meta=meta, provenance={"history": result.history})
+
+
+def _check_pixels(ctx: Context[TrainConfig], totals: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    """DataError if no training pixel has a class; a note for the classes that no training pixel has."""
+    if not totals[:-1].any():
+        what = f"all {totals[-1]:,} pixels of the training labels are ignored, so there is nothing to learn from"
+        raise DataError(ctx.node, what, "check the ids of the masks, the class list, and label.threshold")
+    missing = [name for name, total in zip(names, totals[:-1], strict=True) if not total]
+    if missing and ctx.world.is_rank0:
+        _say(ctx, f"no training pixel has the class {', '.join(missing)}: it cannot be learnt")
 
 
 def _confidence(ctx: Context[StudentConfig]) -> Mapping[str, ConfidenceFile] | None:

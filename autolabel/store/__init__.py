@@ -21,39 +21,54 @@ A stage uses it like this, under `hold_lock(work / ".lock")`:
         artefact = draft.commit(meta=..., provenance=...)
 """
 
-from autolabel.store.artefact import Artefact, find, find_problems, recover
+from autolabel.store.artefact import Artefact, Unreadable, find, find_problems, recover
 from autolabel.store.draft import Draft, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
 from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
+from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
 from autolabel.store.names import mirror_names, safe_name
+from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_output, check_place, only_writer, open_output
 from autolabel.store.record import Entry
+from autolabel.store.work_mark import WORK_MARK, ensure_mark, require_mark
 
 __all__ = [
+    "INPUT_DIGESTS",
     "TEMPORARY",
+    "UNFINISHED",
+    "WORK_MARK",
     "Artefact",
     "Bytes",
     "Draft",
     "Entry",
+    "InputDigests",
     "Journal",
+    "OutputFolder",
+    "Unreadable",
     "WorkFolderItem",
     "bytes_in",
     "canonical_json",
+    "check_output",
+    "check_place",
     "delete",
     "digest_json",
+    "ensure_mark",
     "find",
     "find_problems",
     "hold_lock",
     "join_draft",
     "make_folder",
     "mirror_names",
+    "only_writer",
     "open_draft",
+    "open_output",
     "recover",
     "remove_file",
     "remove_temporaries",
+    "require_mark",
     "safe_name",
     "scan",
     "set_aside",

@@ -6,7 +6,7 @@
         provenance.json  where and how it was made; outside the root digest
         log/             metrics lines; outside the root digest
         COMMIT           written last
-    <folder>/<...>.partial      in the making (see `draft`)
+    <folder>/<...>.partial      in the making (see `draft`); DRAFT says that it is ours
     <folder>/<...>.corrupt-N    set aside, for a person to look at
 
 Times, inodes and owners do not matter: a touched or copied artefact is the same artefact.
@@ -26,13 +26,34 @@ from typing import Any, TypeVar
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
 from autolabel.store.files import list_files, read_regular, sha256_all, sha256_bytes
+from autolabel.store.os_errors import refused_link
 from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
 
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
+DRAFT = "DRAFT"  # in a draft only: says that the store made it
 DATA, LOG, JOURNAL, STATE = "data", "log", "journal", "state"
 
 _T = TypeVar("_T")
 _KEY = re.compile(r"[0-9a-f]{16,}")
+
+
+class Unreadable(str):
+    """A problem that is no damage: a file cannot be read now, for want of permissions, say."""
+
+    error: StoreError
+
+    def __new__(cls, error: StoreError) -> Unreadable:
+        problem = super().__new__(cls, str(error))
+        problem.error = error
+        return problem
+
+
+def _readable(problems: list[str]) -> list[str]:
+    """The problems. StoreError if one of them is no damage."""
+    for problem in problems:
+        if isinstance(problem, Unreadable):
+            raise problem.error
+    return problems
 
 
 @dataclass(frozen=True)
@@ -65,7 +86,7 @@ class Artefact:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Where and how the artefact was made; empty if that file is damaged, which `verify(full=True)` reports."""
-        return {} if self._provenance_problems() else json.loads(read_regular(self.path / PROVENANCE))
+        return {} if _readable(self._provenance_problems()) else json.loads(read_regular(self.path / PROVENANCE))
 
     def names(self, prefix: str = "") -> list[str]:
         return [entry.name for entry in self.entries if entry.name.startswith(prefix)]
@@ -90,19 +111,28 @@ class Artefact:
         """Every problem, one line each; an empty list means that the artefact is intact.
 
         Always checks COMMIT, manifest, the exact set of files and their sizes; `full` also checks all bytes, in `jobs`
-        threads, and provenance.json.
+        threads, and provenance.json. StoreError for a file that cannot be read now: that is no damage.
         """
+        return _readable(self.problems(full, jobs=jobs))
+
+    def problems(self, full: bool = False, *, jobs: int = 4) -> list[str]:
+        """As `verify`, but a file that cannot be read now is an `Unreadable` in the list."""
         try:
             if Artefact.open(self.path).commit != self.commit:
                 return [f"{COMMIT}: now belongs to another artefact"]
         except CorruptArtefact as error:
             return [str(error)]
+        except StoreError as error:
+            return [Unreadable(error)]
         problems = self._file_problems(full, jobs)
         return sorted(problems + self._provenance_problems()) if full else problems
 
     def _file_problems(self, full: bool, jobs: int) -> list[str]:
         """Problems of `data/`, sorted."""
-        present, odd = list_files(self.data)
+        try:
+            present, odd = list_files(self.data)
+        except OSError as error:
+            return [Unreadable(StoreError(DATA, f"cannot be listed: {error.strerror}"))]
         problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
         problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
         for entry in self.entries:
@@ -116,9 +146,11 @@ class Artefact:
 
     def _byte_problems(self, present: dict[str, int], jobs: int) -> list[str]:
         same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
-        problems = []
+        problems: list[str] = []
         for name, digest in sha256_all(self.data, same_size, jobs=jobs).items():
-            if isinstance(digest, CorruptArtefact):
+            if isinstance(digest, StoreError) and not isinstance(digest, CorruptArtefact):
+                problems.append(Unreadable(StoreError(f"{DATA}/{name}", f"cannot be read: {digest.what}")))
+            elif isinstance(digest, CorruptArtefact):
                 problems.append(f"{DATA}/{name}: {digest.what}")
             elif digest != self._index[name].sha256:
                 problems.append(f"{DATA}/{name}: its bytes differ from what was committed")
@@ -129,6 +161,8 @@ class Artefact:
             same = sha256_bytes(read_regular(self.path / PROVENANCE)) == self.commit.provenance
         except CorruptArtefact as error:
             return [f"{PROVENANCE}: {error.what}"]
+        except StoreError as error:
+            return [Unreadable(StoreError(PROVENANCE, f"cannot be read: {error.what}"))]
         return [] if same else [f"{PROVENANCE}: its bytes differ from what was committed"]
 
     @cached_property
@@ -144,12 +178,13 @@ class Artefact:
 def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
     """Every problem of the folder in the place of an artefact, one line each, even if COMMIT or manifest is damaged.
 
-    With a damaged COMMIT the files are compared with the manifest, as far as it can be read; without a manifest their
-    expected content is unknown.
+    A file that cannot be read now is an `Unreadable` among them; the others are checked all the same. With a damaged
+    COMMIT the files are compared with the manifest, as far as it can be read; without a manifest their expected content
+    is unknown.
     """
     try:
-        return Artefact.open(path).verify(full, jobs=jobs)
-    except CorruptArtefact as error:
+        return Artefact.open(path).problems(full, jobs=jobs)
+    except StoreError as error:
         if path.is_symlink() or not path.is_dir() or (path / DATA).is_symlink():
             return [str(error)]
     commit, problems = _read_or_problem(COMMIT, lambda: decode_commit(read_regular(path / COMMIT), where=COMMIT))
@@ -172,6 +207,8 @@ def _read_or_problem(name: str, read: Callable[[], _T]) -> tuple[_T | None, list
         return read(), []
     except CorruptArtefact as error:
         return None, [f"{name}: {error.what}"]
+    except StoreError as error:
+        return None, [Unreadable(StoreError(name, f"cannot be read: {error.what}"))]
 
 
 def final_path(folder: Path, key: str) -> Path:
@@ -188,6 +225,8 @@ def find(folder: Path, key: str) -> Artefact | None:
 
     Checks COMMIT and manifest only. CorruptArtefact if the folder in its place fails the check: set it aside.
     """
+    if folder.is_symlink():
+        raise refused_link(folder)
     path = final_path(folder, key)
     if not os.path.lexists(path):
         return None
@@ -220,6 +259,8 @@ def publish(folder: Path, key: str) -> Artefact:
     partial, final = partial_path(folder, key), final_path(folder, key)
     for name in (JOURNAL, STATE):
         durable.remove_tree(partial / name)
+    if os.path.lexists(partial / DRAFT):
+        durable.remove_file(partial / DRAFT)
     durable.sync_folder(partial)
     durable.publish(partial, final)
     return Artefact.open(final)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from autolabel.store import durable
 from autolabel.store.artefact import (
     COMMIT,
     DATA,
+    DRAFT,
     JOURNAL,
     LOG,
     MANIFEST,
@@ -27,7 +28,7 @@ from autolabel.store.gc import set_aside
 from autolabel.store.journal import Journal
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import refused_link
-from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
+from autolabel.store.record import FORMAT, Commit, Entry, encode_commit, encode_manifest
 
 
 class Draft:
@@ -37,8 +38,8 @@ class Draft:
     under the same names.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder, self.key = folder, key
+    def __init__(self, folder: Path, key: str, *, check_lock: Callable[[], None] = lambda: None) -> None:
+        self.folder, self.key, self._check_lock = folder, key, check_lock
         self.path = partial_path(folder, key)
 
     @property
@@ -60,6 +61,7 @@ class Draft:
 
     def write_many(self, items: Iterable[tuple[str, Bytes]], *, threads: int = 8) -> list[Entry]:
         """Writes a batch of files of `data/` (see `durable.write_files`); all durable on return."""
+        self._check_lock()
         entries: list[Entry] = []
 
         def hashed() -> Iterator[tuple[str, Bytes]]:
@@ -79,6 +81,7 @@ class Draft:
 
     def state_write(self, name: str, data: Bytes) -> None:
         """Writes or replaces resume state (a training checkpoint); the commit removes it."""
+        self._check_lock()
         durable.write_file(self.path / STATE / check_name(name), sha256_bytes(data).encode() + b"\n", data)
 
     def state_read(self, name: str) -> bytes | None:
@@ -121,6 +124,7 @@ class Draft:
         manifest = encode_manifest(entries, meta)
         durable.write_file(self.path / MANIFEST, manifest)
         durable.write_file(self.path / PROVENANCE, record)
+        self._check_lock()
         commit = Commit(self.key, sha256_bytes(manifest), sha256_bytes(record))
         durable.write_file(self.path / COMMIT, encode_commit(commit))
         return publish(self.folder, self.key)
@@ -139,7 +143,7 @@ class Draft:
         durable.sync_folders(self.data)
         entries = []
         for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs).items():
-            if isinstance(digest, CorruptArtefact):
+            if isinstance(digest, StoreError):
                 raise digest
             entries.append(Entry(check_name(name), sizes[name], digest))
         return entries
@@ -160,20 +164,27 @@ class Draft:
         durable.sync_folder(self.path / LOG)
 
 
-def open_draft(folder: Path, key: str) -> Draft:
+def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambda: None) -> Draft:
     """Opens the draft of a key, new or to continue it, and cleans up after a killed writer.
+
+    `check_lock` is called before each batch of files and before COMMIT, and raises if the lock was lost.
 
     Call it under the lock, in one process (rank 0), after `recover` has returned None. StoreError if something
     stands in the place of the artefact.
     """
+    for path in (folder.parent, folder):
+        if path.is_symlink():
+            raise refused_link(path)
     final = final_path(folder, key)
     if os.path.lexists(final):
         raise StoreError(final, "exists already, where this step would put its result", "verify it, or set it aside")
-    draft = Draft(folder, key)
+    draft = Draft(folder, key, check_lock=check_lock)
     assert not os.path.lexists(draft.path / COMMIT), "recover() first: this draft is complete"
-    for path in (folder.parent, folder, draft.path, draft.data):
+    for path in (draft.path, draft.data):
         if path.is_symlink():
             raise refused_link(path)
+    if not (draft.path / DRAFT).exists():
+        durable.write_file(draft.path / DRAFT, canonical_json({"format": FORMAT, "key": key}))
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)

@@ -31,7 +31,12 @@ def sha256_bytes(data: Bytes) -> str:
 def sha256_file(path: Path) -> str:
     """Digest of a file read in blocks. Raises OSError; follows symbolic links, as a user's data tree may hold them."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, ALGORITHM).hexdigest()
+        return sha256_open(file)
+
+
+def sha256_open(file: BufferedReader) -> str:
+    """Digest of an open file, read in blocks. Raises OSError."""
+    return hashlib.file_digest(file, ALGORITHM).hexdigest()
 
 
 def canonical_json(obj: object) -> bytes:
@@ -59,13 +64,13 @@ def sha256_regular(path: Path) -> str:
     return _consume(path, lambda file: hashlib.file_digest(file, ALGORITHM).hexdigest())
 
 
-def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | CorruptArtefact]:
+def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | StoreError]:
     """Digest of each named file of a folder, or its error. Runs in `jobs` threads (hashing releases the GIL)."""
 
-    def digest(name: str) -> str | CorruptArtefact:
+    def digest(name: str) -> str | StoreError:
         try:
             return sha256_regular(folder / name)
-        except CorruptArtefact as error:
+        except StoreError as error:
             return error
 
     wanted = list(names)

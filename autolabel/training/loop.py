@@ -21,7 +21,7 @@ from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import SettingError
 from autolabel.evaluation.iou import EvaluationResult
-from autolabel.hardware import keep_freed_memory, pin_threads, resolve_device, usable_cores
+from autolabel.hardware import keep_freed_memory, on_device, pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
 from autolabel.models.layers import MEAN, STD
 from autolabel.progress import Progress, print_err
@@ -99,7 +99,7 @@ def fit(
         log({"kind": "note", "text": _OWN_STATISTICS})
         if not quiet:
             print_err(f"{desc}: {_OWN_STATISTICS}")
-    with progress as bar:
+    with progress as bar, on_device(trainer.device):
         run = _Run(trainer, data, epoch_images, save, log, stop, bar, world)
         run.run(crops, workers=runtime.workers or runtime.jobs or usable_cores())
     if trainer.best is not None:

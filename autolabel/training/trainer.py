@@ -109,7 +109,7 @@ class Trainer:
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
         try:
-            loss = self._backward(images, labels, confidence)
+            total = self._backward(images, labels, confidence)
         except torch.OutOfMemoryError:
             size = self.micro_batch or len(images)
             remedy = f"set runtime.micro_batch below {size}" if size > 1 else "use a smaller crop or network"
@@ -120,7 +120,8 @@ class Trainer:
             what = "batch norm needs more than one value per channel, and each device has a single image of this crop"
             remedy = "use larger crops, more images per device, or freeze_norms"
             raise SettingError("crop", what, remedy) from None
-        is_finite = math.isfinite(loss) and self._gradients_are_finite()
+        loss, norm = self._loss_and_norm(total)
+        is_finite = math.isfinite(loss) and math.isfinite(norm)
         if is_finite:  # on all ranks or on none: they have the same loss and the same gradients
             self.scaler.step(self.optimizer)
             self._sync_buffers()
@@ -142,8 +143,8 @@ class Trainer:
             group["lr"] = lr * group["lr_factor"]
         return lr
 
-    def _backward(self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None) -> float:
-        """Accumulate the gradient over micro-batches, then sum it over ranks; returns the loss of the whole batch."""
+    def _backward(self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None) -> torch.Tensor:
+        """Accumulate the gradient over micro-batches, then sum it over ranks; returns this rank's part of the loss."""
         size = self.micro_batch or len(images)
         weights = pixel_weights(labels, self._class_weights(), confidence)
         counts = self._counts(labels, weights)
@@ -161,7 +162,7 @@ class Trainer:
                 loss = self.loss(output, targets, counts=counts, weights=weight_part)
                 self.scaler.scale(loss * self.world.size).backward()  # gradients are averaged over ranks
             total += loss.detach()
-        return self.world.all_reduce_sum(total.cpu()).item()
+        return total
 
     def _class_weights(self) -> torch.Tensor | None:
         """The weights of the classes at this step: their power changes linearly from the first step to the last."""
@@ -181,14 +182,18 @@ class Trainer:
         if self.statistics_differ:
             self.world.broadcast_tensors([buffer for buffer in self._buffers if buffer.is_floating_point()])
 
-    def _gradients_are_finite(self) -> bool:
+    def _loss_and_norm(self, total: torch.Tensor) -> tuple[float, float]:
+        """The loss of the whole batch, and the norm of its gradient, which is scaled if the settings limit it.
+
+        The host waits for the device here, once per step.
+        """
         self.scaler.unscale_(self.optimizer)
-        """Whether they are; a gradient that is too long for the settings is scaled."""
         trained = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in trained if p.grad is not None])
         if self.settings.clip_grad:
             nn.utils.clip_grads_with_norm_(trained, self.settings.clip_grad, norm)
-        return math.isfinite(norm.item())
+        own, length = torch.stack([total, norm.to(total)]).cpu()
+        return self.world.all_reduce_sum(own).item(), length.item()
 
     def _count_skips(self, is_finite: bool) -> None:
         self.num_skipped = 0 if is_finite else self.num_skipped + 1

@@ -14,6 +14,7 @@ from autolabel.labels import png
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
+from autolabel.store import open_output
 
 BOOK = Codebook(2)
 
@@ -118,10 +119,11 @@ def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr("autolabel.cli.cut.INDEX", "no such folder\0/labels.json")
         assert CliRunner().invoke(cli, ["cut", str(codes), "--out", str(out), "-q"]).exit_code != 0
-    assert files(out) == {*SET, "unfinished.json", "labels/x.png", "labels/y.png"} - {"labels.json"}
+    assert files(out) == {*SET, "unfinished.journal", "labels/x.png", "labels/y.png"} - {"labels.json"}
     (out / ".tmp-0123").touch()
     other = shard(tmp_path / "other.h5", "x", "z")
-    assert "not an empty folder" in cut(other, "--out", out).stderr
+    assert "other settings or inputs" in cut(other, "--out", out).stderr
+    assert "other settings or inputs" in cut(codes, "--out", out, "--threshold", 0.6).stderr
     assert cut(codes, "--out", out).exit_code == 0
     contents = [{name: (folder / name).read_bytes() for name in files(folder)} for folder in (out, whole)]
     assert contents[0] == contents[1]
@@ -187,7 +189,13 @@ def test_nothing_is_written_where_a_later_shard_is_damaged(tmp_path: Path) -> No
 
 def test_a_shard_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = shard(tmp_path / "codes-00000.h5", "x")
-    monkeypatch.setattr("autolabel.cli.cut._begin", lambda *_: shard(codes, "y"))
+    real = open_output
+
+    def change_first(*args: object, **options: object) -> object:
+        shard(codes, "y")
+        return real(*args, **options)
+
+    monkeypatch.setattr("autolabel.cli.cut.open_output", change_first)
     result = cut(codes, "--out", tmp_path / "out")
     assert (result.exit_code, "changed while it was being cut" in result.stderr) == (3, True)
     assert not files(tmp_path / "out") & {"labels/x.png", "labels/y.png", "labels.json"}

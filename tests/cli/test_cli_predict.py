@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.store import open_draft
+from autolabel.store import open_draft, sha256_bytes
 from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
 pytestmark = pytest.mark.slow
@@ -144,3 +144,26 @@ def test_mean_confidence_is_finer_than_the_threshold(weights: Path, tmp_path: Pa
     with (out / "labels" / "labels.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert 0.5 < float(row["mean_confidence"]) < 1
+
+
+def test_a_corrected_label_is_not_replaced(weights: Path, tmp_path: Path) -> None:
+    image, out = write_image(tmp_path / "a.png"), tmp_path / "out"
+    assert predict(weights, image, "--out", out).exit_code == 0
+    assert predict(weights, image, "--out", out, "--threshold", 0.5).exit_code == 0, "our own results are replaced"
+    (out / "labels" / "a.png").write_bytes(b"corrected by hand")
+    said = refused(predict(weights, image, "--out", out), 2)
+    assert "labels/a.png: is there already, and not as this command wrote it" in said
+    assert (out / "labels" / "a.png").read_bytes() == b"corrected by hand"
+    assert predict(weights, image, "--out", out, "--overwrite").exit_code == 0
+    assert predict(weights, image, "--out", out).exit_code == 0
+    rows = json.loads((out / "predictions.json").read_text())["files"]
+    assert all(row["sha256"] == sha256_bytes((out / row["file"]).read_bytes()) for row in rows)
+    assert {"labels/a.png", "overlays/a.png", "labels/labels.csv"} <= {row["file"] for row in rows}
+
+
+def test_results_go_into_no_artefact(weights: Path, tmp_path: Path) -> None:
+    draft = open_draft(tmp_path / "label", "0123456789abcdef" * 4)
+    made = draft.commit(meta={}, provenance={})
+    said = refused(predict(weights, write_image(tmp_path / "a.png"), "--out", made.data), 2)
+    assert "which never changes" in said
+    assert made.verify(full=True) == []

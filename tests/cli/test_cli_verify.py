@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from autolabel.cli.main import cli
-from autolabel.store import Artefact, hold_lock, open_draft, scan
+from autolabel.store import Artefact, ensure_mark, hold_lock, open_draft, scan
+from autolabel.store.hooks import Effect, observe
 from tests.helpers.experiments import experiment_toml
 
 KEY = "0123456789abcdef" * 4
@@ -48,3 +51,41 @@ def test_not_while_a_run_is_at_work(work: Path) -> None:
         assert verify(work, "--full", "--set-aside").exit_code == 75
         assert verify(work, "--full").exit_code == 1
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]
+
+
+def test_an_unreadable_file_hides_no_damage_and_is_not_put_aside(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions are no damage. A test may run as root, who may read everything: the system's answer is replaced."""
+    real = os.open
+
+    def refusing(path: object, *args: int, **options: int) -> int:
+        if "/report/" in str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("autolabel.store.files.os.open", refusing)
+        found = verify(work, "--full", "--set-aside")
+    assert found.exit_code == 1
+    assert "label/0123456789abcdef: data/file: its bytes differ" in found.stdout
+    assert "Permission denied" in found.stdout
+    assert [(at.node, at.kind) for at in scan(work / "artefacts")] == [("label", "corrupt"), ("report", "committed")]
+
+
+def test_gc_and_status_of_a_folder_that_is_read_only(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They change nothing, not even a lock file."""
+
+    def refuse(phase: str, effect: Effect) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(effect.path))
+
+    with observe(refuse):
+        for command in (["gc", "--dry-run"], ["status"], ["verify"]):
+            arguments = [command[0], str(work.parent / "x.toml"), "--work", str(work), *command[1:]]
+            assert CliRunner().invoke(cli, arguments).exit_code == 0, command
+
+
+def test_gc_deletes_in_marked_folders_only(work: Path) -> None:
+    arguments = ["gc", str(work.parent / "x.toml"), "--work", str(work)]
+    refused = CliRunner().invoke(cli, arguments)
+    assert (refused.exit_code, "not marked as a work folder" in refused.stderr) == (2, True)
+    ensure_mark(work)
+    assert CliRunner().invoke(cli, arguments).exit_code == 0

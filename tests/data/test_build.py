@@ -15,6 +15,7 @@ from autolabel.config.sources import FolderConfig
 from autolabel.data.build import ScanResult, build, fingerprint
 from autolabel.data.loaders import load_image, load_label
 from autolabel.errors import DataError
+from autolabel.store import InputDigests
 from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png, put, put_image, put_mask
 
 
@@ -110,16 +111,19 @@ def test_jobs_and_back_ends_change_nothing(tree: Path) -> None:
 
 
 def test_fingerprint_follows_content_only(tree: Path, tmp_path: Path) -> None:
-    before = fingerprint(settings(tree))
+    before = fingerprint(settings(tree), InputDigests())
     shutil.copytree(tree, tmp_path / "copy")
-    assert fingerprint(settings(tmp_path / "copy")) == before  # another place, other times
+    assert fingerprint(settings(tmp_path / "copy"), InputDigests()) == before  # another place, other times
     os.utime(tree / "images/0.png", (1, 1))
     put(tree / "images/notes.txt", b"not an image")
-    assert fingerprint(settings(tree)) == before
+    assert fingerprint(settings(tree), InputDigests()) == before
 
 
 def test_fingerprint_notices_every_change_of_what_is_planned(tree: Path) -> None:
-    seen = {fingerprint(settings(tree)), fingerprint(settings(tree).model_copy(update={"val_share": 0.5}))}
+    seen = {
+        fingerprint(settings(tree), InputDigests()),
+        fingerprint(settings(tree).model_copy(update={"val_share": 0.5}), InputDigests()),
+    }
     changes = [
         lambda: put(tree / "images/0.png", encoded(noise_image(0)) + b"\0"),
         lambda: (tree / "masks/2.png").unlink(),
@@ -129,7 +133,7 @@ def test_fingerprint_notices_every_change_of_what_is_planned(tree: Path) -> None
     ]
     for number, change in enumerate(changes, 3):
         change()
-        seen.add(fingerprint(settings(tree)))
+        seen.add(fingerprint(settings(tree), InputDigests()))
         assert len(seen) == number
 
 

@@ -94,5 +94,5 @@ def test_what_is_no_video(data: bytes, reader: str) -> None:
 
 def test_without_pyav_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(ConfigError, match=r"x\.mp4: a video needs PyAV; pip install 'autolabel\[video\]'"):
+    with pytest.raises(ConfigError, match=r"x\.mp4: a video needs PyAV; pip install 'autolabel-seg\[video\]'"):
         expected_frames(io.BytesIO(b""), "mov", where="x.mp4", max_pixels=1)

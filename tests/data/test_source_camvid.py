@@ -10,6 +10,7 @@ from autolabel.config.sources import CamVidConfig
 from autolabel.data.build import build, fingerprint, plan
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.errors import DataError
+from autolabel.store import InputDigests
 from tests.data.image_files import put, put_image, put_mask
 
 
@@ -117,7 +118,7 @@ def test_the_real_data(shared: Path) -> None:
     assert {(row.width, row.height) for row in manifest.images} == {(480, 360)}
     assert {"0001TP", "0006R0", "0016E5"} <= {row.group for row in manifest.images}
     assert built.quarantined == built.excluded == ()
-    assert fingerprint(settings) == fingerprint(settings)
+    assert fingerprint(settings, InputDigests()) == fingerprint(settings, InputDigests())
     # The table of its README: share of all pixels of the train images, in percent.
     fine = [row for row in manifest.labels if manifest.image(row.image_id).split == "train" and row.role != "coarse"]
     coarse = [row for row in manifest.labels if row.role == "coarse"]

@@ -13,6 +13,7 @@ from autolabel.data.build import ScanResult, build, fingerprint
 from autolabel.data.decode import decode_image
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources import synthetic
+from autolabel.store import InputDigests
 from streetscenes import render
 
 
@@ -74,5 +75,5 @@ def test_no_scene_is_used_twice() -> None:
 
 
 def test_fingerprint_follows_the_settings() -> None:
-    assert fingerprint(settings()) == fingerprint(settings())
-    assert fingerprint(settings()) != fingerprint(settings(num_val=2))
+    assert fingerprint(settings(), InputDigests()) == fingerprint(settings(), InputDigests())
+    assert fingerprint(settings(), InputDigests()) != fingerprint(settings(num_val=2), InputDigests())

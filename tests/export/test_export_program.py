@@ -97,7 +97,7 @@ def test_what_cannot_be_traced_is_refused_in_one_line(make: object) -> None:
 
 def test_missing_packages_name_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
-    with pytest.raises(ConfigError, match=r"onnx: needs onnxscript; pip install 'autolabel\[export\]'"):
+    with pytest.raises(ConfigError, match=r"onnx: needs onnxscript; pip install 'autolabel-seg\[export\]'"):
         require_onnx()
 
 

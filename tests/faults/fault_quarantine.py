@@ -77,7 +77,21 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "JPEG cut short": lambda data: b"\xff\xd8\xff\xe0" + data[4:],
     "another size": lambda data: png(1, 3, width=WIDTH + 1),  # than that of its label
 }
-SAME_SIZE = ("zeros", "bad checksum", "bomb", "JPEG cut short")  # what the manifest's key does not see
+
+
+# The real command line, which replaces images once the folder of the infer artefact exists.
+_SWAPPING = """
+import shutil, sys
+from autolabel.cli.main import main
+from autolabel.store.hooks import observe
+swap, images = sys.argv[1:3]
+del sys.argv[1:3]
+def swap_at_infer(phase, effect):
+    if phase == "after" and effect.kind == "mkdir" and effect.path.name == "data" and "/infer/" in str(effect.path):
+        shutil.copytree(swap, images, dirs_exist_ok=True)
+with observe(swap_at_infer):
+    main()
+"""
 
 
 class Source:
@@ -96,10 +110,11 @@ class Source:
         (self.root / name).parent.mkdir(parents=True, exist_ok=True)
         (self.root / name).write_bytes(data)
 
-    def run(self, work: Path, until: str) -> tuple[int, list[str]]:
-        """Exit code and stderr of the real command line."""
+    def run(self, work: Path, until: str, swap: Path | None = None) -> tuple[int, list[str]]:
+        """Exit code and stderr of the real command line. As infer begins, the files of `swap` replace the images."""
         options = ["--work", str(work), "-q", "--until", until]
-        return call([sys.executable, "-m", "autolabel", "run", str(self.file), *options])
+        program = ["-m", "autolabel"] if swap is None else ["-c", _SWAPPING, str(swap), str(self.root / "images")]
+        return call([sys.executable, *program, "run", str(self.file), *options])
 
     def status(self, work: Path) -> str:
         command = [sys.executable, "-m", "autolabel", "status", str(self.file), "--work", str(work)]
@@ -117,9 +132,8 @@ def run(number: int, seed: int, folder: Path, *, infer_every: int = INFER_EVERY)
         work = folder / "work"
         if in_infer:
             shutil.copytree(whole, work, ignore=lambda path, names: {"infer"} & {*names})
-        kinds = SAME_SIZE if in_infer else tuple(DAMAGES)
         chosen = rng.sample(FREE if in_infer else LABELLED + FREE, rng.randint(1, MAX_BAD + 1))
-        damages = {name: rng.choice([k for k in kinds if k != "another size" or name in LABELLED]) for name in chosen}
+        damages = {name: rng.choice([k for k in DAMAGES if k != "another size" or name in LABELLED]) for name in chosen}
         step = "infer" if in_infer else "manifest"
         bad += [f"{step}, {damages}: {line}" for line in _try(source, work, step, damages, digests(whole))]
         shutil.rmtree(work)
@@ -129,16 +143,26 @@ def run(number: int, seed: int, folder: Path, *, infer_every: int = INFER_EVERY)
 def _try(source: Source, work: Path, step: str, damages: dict[str, str], expected: dict[str, str]) -> list[str]:
     files = {name: source.root / f"images/{name}.png" for name in damages}
     before = {name: file.read_bytes() for name, file in files.items()}
+    swap = source.root.parent / "swap"
+    swap.mkdir()
     for name, kind in damages.items():
-        files[name].write_bytes(DAMAGES[kind](before[name]))
+        (swap / f"{name}.png").write_bytes(DAMAGES[kind](before[name]))
+    in_infer = step == "infer"
+    if not in_infer:
+        shutil.copytree(swap, source.root / "images", dirs_exist_ok=True)
     bad = []
-    for _ in range(2):  # the second time nothing has changed
-        code, said = source.run(work, step)
+    for _ in range(1 if in_infer else 2):  # the second time nothing has changed
+        code, said = source.run(work, step, swap if in_infer else None)
         bad += damage(work)
         if len(said) != 1 or code != (5 if len(damages) <= MAX_BAD else 3):
             bad.append(f"exit code {code}: {said}")
         bad += _wrong_lists(work, step, set(damages))
-    if len(damages) <= MAX_BAD and f"without {len(damages)} item(s) in quarantine" not in source.status(work):
+    shutil.rmtree(swap)
+    if (
+        not in_infer
+        and len(damages) <= MAX_BAD
+        and f"without {len(damages)} item(s) in quarantine" not in source.status(work)
+    ):
         bad.append("status does not say it")
     for name, data in before.items():
         files[name].write_bytes(data)

@@ -32,6 +32,39 @@ def test_frequent_shapes_are_recorded_and_rare_ones_stay_eager(monkeypatch: pyte
     assert recorded == [(4, True), (4, False)]
 
 
+def test_a_shape_that_cannot_be_recorded_stays_eager(capsys: pytest.CaptureFixture[str]) -> None:
+    attempts: list[int] = []
+
+    def record(function, images, attention):
+        attempts.append(images.shape[-1])
+        raise torch.OutOfMemoryError("no memory to record\nmore")
+
+    passes = StaticPasses(double, record)
+    images = torch.ones(1, 3, 2, 4)
+    for _ in range(2 * cuda_graphs.EAGER_PASSES):
+        assert torch.equal(passes(images).logits, 2 * images)
+    assert attempts == [4]
+    assert capsys.readouterr().err == "images of 4 x 2 run without a CUDA graph: no memory to record\n"
+
+
+@pytest.mark.slow
+def test_every_recording_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond dynamo's usual limit of 8 versions of one function."""
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)
+    compilations: list[int] = []
+
+    def backend(graph, inputs):
+        compilations.append(1)
+        return graph.forward
+
+    for width in range(1, cuda_graphs.MAX_GRAPHS + 1):
+        images = torch.ones(1, 3, 2, width)
+        out = cuda_graphs.compiled_pass(double, backend=backend)(images, attention=width % 2 == 0)
+        assert torch.equal(out.logits, 2 * images)
+    assert len(compilations) == cuda_graphs.MAX_GRAPHS
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_recorded_pass_gives_what_the_eager_one_gives() -> None:
     torch.manual_seed(0)

@@ -24,7 +24,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from autolabel.inference.fused_cuda import _FIELDS, _encode_kernel
-types = ["*fp32", "*fp32", "*i32", "*fp32", "*i32", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
+types = ["*fp32", "*fp32", "*i32", "*fp32", "*i64", "*fp32", "*fp32", "*u8", *["i32"] * 10, *["constexpr"] * 3]
 constants = dict(BLOCK=64, CLASSES=32, FIELDS=_FIELDS)
 source = ASTSource(
     _encode_kernel,

@@ -47,8 +47,10 @@ def test_the_networks_stream_waits_for_the_upload_and_keeps_its_memory(monkeypat
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("copies"))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("network"))
     monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "device", lambda device: on(Stream(str(device))))
     Upload(torch.device("cuda:1"))(Images())  # type: ignore[arg-type]
-    moved = ["on copies", "pinned", "to cuda:1, non_blocking=True", "off copies"]
+    pinned = ["on cuda:1", "pinned", "off cuda:1"]  # else a worker of another GPU takes memory of the first one
+    moved = ["on copies", *pinned, "to cuda:1, non_blocking=True", "off copies"]
     assert calls == [*moved, "network waits for copies", "kept for network"]
 
 

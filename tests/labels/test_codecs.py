@@ -25,7 +25,7 @@ def test_unknown_or_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="no codec is named 'webp'; take one of default, archive"):
         require_codec("webp")
     monkeypatch.setitem(sys.modules, "oxipng", None)
-    with pytest.raises(ConfigError, match=r"'archive' needs oxipng; pip install 'autolabel\[archive\]'"):
+    with pytest.raises(ConfigError, match=r"'archive' needs oxipng; pip install 'autolabel-seg\[archive\]'"):
         require_codec("archive")
     require_codec("default")
 

@@ -15,7 +15,7 @@ from tests.helpers.hf_folders import logging
 @pytest.mark.parametrize("missing", ["transformers", "scipy", "scipy.optimize"])
 def test_a_missing_package_is_named_with_what_installs_it(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)  # what the import system does for a package that is not there
-    with pytest.raises(ConfigError, match=r"pip install 'autolabel\[hf\]'") as caught, transformers():
+    with pytest.raises(ConfigError, match=r"pip install 'autolabel-seg\[hf\]'") as caught, transformers():
         pass
     assert missing.split(".")[0] in str(caught.value)
 

@@ -31,9 +31,8 @@ def broken_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest
 
 @pytest.mark.usefixtures("no_timm")
 def test_missing_timm() -> None:
-    expected = (
-        r"^model\.trunk: 'timm:efficientnet_b4' needs timm, which is not installed; pip install 'autolabel\[timm\]'$"
-    )
+    what = r"model\.trunk: 'timm:efficientnet_b4' needs timm, which is not installed"
+    expected = rf"^{what}; pip install 'autolabel-seg\[timm\]'$"
     with pytest.raises(ConfigError, match=expected):
         build_model(TABLE, 3)
 
@@ -69,7 +68,7 @@ def test_weights_that_need_timm() -> None:
     card = WeightsCard(table=model.table, class_names=("a", "b"))
     data = weights_to_bytes(model, card).replace(b"hrnet_tiny", b"timm:vgg11")  # of the same length
     with pytest.raises(
-        WeightsError, match=r"x: the network that its card describes cannot be built: .* pip install 'autolabel"
+        WeightsError, match=r"x: the network that its card describes cannot be built: .* pip install 'autolabel-seg"
     ):
         weights_from_bytes(data, "x")
 

@@ -14,6 +14,7 @@ from autolabel.config.load import load_experiment
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface import model_as_it_is
 from autolabel.stages.initial_model import folder_identity, folder_of, read_files, weight_files
+from autolabel.store import InputDigests
 from tests.helpers.experiments import experiment_toml
 from tests.helpers.hf_folders import NAMES, build, save
 
@@ -36,16 +37,16 @@ def refused(action: Callable[[], object]) -> str:
 
 
 def test_identity_is_of_the_bytes_that_are_used(folder: Path, tmp_path: Path) -> None:
-    first = folder_identity(str(folder))
+    first = folder_identity(str(folder), InputDigests())
     shutil.copytree(folder, tmp_path / "elsewhere")
-    assert folder_identity(str(tmp_path / "elsewhere")) == first
+    assert folder_identity(str(tmp_path / "elsewhere"), InputDigests()) == first
     (folder / "README.md").write_text("not used")
-    assert folder_identity(str(folder)) == first
+    assert folder_identity(str(folder), InputDigests()) == first
     (folder / "preprocessor_config.json").write_text('{"image_mean": 0.5}')
-    second = folder_identity(str(folder))
+    second = folder_identity(str(folder), InputDigests())
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"tree"', '"shrub"'))
-    assert len({first, second, folder_identity(str(folder))}) == 3
+    assert len({first, second, folder_identity(str(folder), InputDigests())}) == 3
     assert model_as_it_is(read_files(str(folder)), NAMES, {"shrub": "tree"}).card.mean == (0.5, 0.5, 0.5)
 
 
@@ -69,14 +70,14 @@ def test_an_index_cannot_lead_out_of_its_folder(folder: Path, name: object) -> N
 def test_an_index_that_is_none(folder: Path, text: str) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(text)
-    assert "is no index of safetensors files" in refused(lambda: folder_identity(str(folder)))
+    assert "is no index of safetensors files" in refused(lambda: folder_identity(str(folder), InputDigests()))
 
 
 def test_a_shard_that_is_gone(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
     assert "model-00001-of-00002.safetensors: cannot be read: No such file" in refused(
-        lambda: folder_identity(str(folder))
+        lambda: folder_identity(str(folder), InputDigests())
     )
 
 
@@ -93,7 +94,7 @@ def test_pickles_are_never_opened(folder: Path) -> None:
 def test_a_folder_without_a_config(folder: Path) -> None:
     (folder / "config.json").unlink()
     assert "config.json: cannot be read" in refused(lambda: read_files(str(folder)))
-    assert "config.json: cannot be read" in refused(lambda: folder_identity(str(folder)))
+    assert "config.json: cannot be read" in refused(lambda: folder_identity(str(folder), InputDigests()))
 
 
 def test_hub_ids_come_from_the_local_cache_only(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_hub_ids_come_from_the_local_cache_only(saved: Path, tmp_path: Path, mon
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("0" * 40)
     shutil.copytree(saved, repository / "snapshots" / ("0" * 40))
-    assert folder_identity("nvidia/segformer-tiny") == folder_identity(str(saved))
+    assert folder_identity("nvidia/segformer-tiny", InputDigests()) == folder_identity(str(saved), InputDigests())
     for name in ("nvidia/segformer-large", "./nvidia/segformer-tiny", "a//b", "a\nb"):
         said = refused(lambda name=name: folder_of(name))
         assert "is neither a folder nor in the local Hugging Face cache; nothing is downloaded here" in said

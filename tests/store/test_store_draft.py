@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.errors import CorruptArtefact, StoreError
-from autolabel.store import Draft, find, join_draft, open_draft, recover, sha256_bytes
+from autolabel.errors import CorruptArtefact, StoreError, WorkFolderLocked
+from autolabel.store import Draft, find, hold_lock, join_draft, open_draft, recover, sha256_bytes
 from autolabel.store.hooks import Effect, observe
 
 KEY = "0123456789abcdef" * 4
@@ -194,3 +194,19 @@ def test_ranks_share_a_draft(tmp_path: Path) -> None:
     assert sorted(rows) == list(range(40))
     artefact = draft.commit(meta={}, provenance={}, names=[f"{i}.png" for i in range(40)])
     assert all(artefact.read(f"{i}.png") == bytes([i]) for i in range(40))
+
+
+def test_a_lost_lock_ends_the_work_before_commit(tmp_path: Path) -> None:
+    with hold_lock(tmp_path / "lock") as lock:
+        draft = open_draft(tmp_path / "step", KEY, check_lock=lock.check)
+        draft.write("a", b"1")
+        (tmp_path / "lock").unlink()
+        for act in (
+            lambda: draft.write("b", b"2"),
+            lambda: draft.state_write("c", b"3"),
+            lambda: draft.commit(meta={}, provenance={}),
+        ):
+            with pytest.raises(WorkFolderLocked, match="deleted or replaced"):
+                act()
+    assert find(tmp_path / "step", KEY) is None
+    assert not (draft.path / "COMMIT").exists()

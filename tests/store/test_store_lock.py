@@ -126,3 +126,36 @@ def test_one_of_four_wins(tmp_path: Path, attempt: int) -> None:
         os.close(write)
         os.waitpid(pid, 0)
     assert sorted(answers) == [b"no!", b"no!", b"no!", b"won"]
+
+
+def test_a_file_that_was_deleted_is_no_lock(tmp_path: Path) -> None:
+    """The first run notices before it commits; the second one has the lock."""
+    path = tmp_path / ".lock"
+    with hold_lock(path) as first:
+        first.check()
+        path.unlink()
+        with pytest.raises(WorkFolderLocked, match="deleted or replaced"):
+            first.check()
+        with hold_lock(path) as second:
+            second.check()
+            with pytest.raises(WorkFolderLocked, match="deleted or replaced"):
+                first.check()
+
+
+def test_no_two_hold_a_file_that_is_deleted_while_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between open and flock the file is removed, as the last holder does with `remove`."""
+    path, real = tmp_path / ".lock", fcntl.flock
+    removals = iter([True, False, False])
+
+    def flock(fd: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and next(removals):
+            path.unlink()
+        real(fd, operation)
+
+    monkeypatch.setattr("autolabel.store.lock.fcntl.flock", flock)
+    with hold_lock(path, remove=True) as held:
+        held.check()
+        assert path.exists()
+        with pytest.raises(WorkFolderLocked, match="another run"), hold_lock(path):
+            pass
+    assert not path.exists()

@@ -113,9 +113,10 @@ def test_names_that_meet_stay_readable() -> None:
 
 def test_a_name_that_looks_like_a_suffixed_one_does_not_meet_it() -> None:
     suffixed = mirror_names({"a": "a", "A": "A"})["a"]
-    names = mirror_names({id: id for id in ("a", "A", suffixed, suffixed.upper())})
-    assert names["a"] == suffixed
-    assert len(set(map(fold, names.values()))) == 4
+    for other in (suffixed, suffixed.upper()):
+        names = mirror_names({id: id for id in ("a", "A", other)})
+        assert names["a"] == suffixed
+        assert len(set(map(fold, names.values()))) == 3
 
 
 def test_digests_that_meet_become_longer(monkeypatch: pytest.MonkeyPatch) -> None:

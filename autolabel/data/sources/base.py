@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from autolabel.classes import ClassSet
 from autolabel.data.schema import unsafe_path
 from autolabel.errors import DataError
 from autolabel.store.files import digest_json
-from autolabel.user_files import reading
+from autolabel.store.input_digests import InputDigests
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +48,29 @@ class SourceListing:
         if not any(label.role != "truth" for image in self.images if image.split == "train" for label in image.labels):
             raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
 
-    def fingerprint(self) -> str:
-        """Digest of the file names and sizes, the classes and the exclusions, but not of times or the folder's place.
+    def fingerprint(self, digests: Mapping[str, str | None]) -> str:
+        """Digest of the names and contents of all files, the classes and the exclusions, but not of times or places.
 
-        Raises DataError if a file is missing.
+        `digests` are the sha256 of the files by their path; None for a file that cannot be read.
         """
-        rows = [(path, file_bytes(self.root, path)) for path in sorted(self._paths())]
+        rows = [(path, digests[path]) for path in sorted(self.paths())]
         members = sorted(
             (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
         )
         content = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
         return digest_json(content)
 
-    def _paths(self) -> set[str]:
+    def digests(self, files: InputDigests) -> dict[str, str | None]:
+        """The digest of each file by its path; None for one that cannot be read. Raises DataError for a missing one."""
+        try:
+            return files.of_files(self.root, self.paths())
+        except OSError as error:
+            remedy = "put it back or remove it from the list"
+            raise DataError(error.filename, f"cannot be read: {error.strerror}", remedy) from error
+
+    def paths(self) -> set[str]:
+        """The paths of all images and labels."""
         return {image.path for image in self.images} | {x.path for image in self.images for x in image.labels}
-
-
-def file_bytes(root: Path, path: str) -> int:
-    """Size of a file below `root`. Raises DataError."""
-    with reading(root / path, DataError, "put it back or remove it from the list"):
-        return (root / path).stat().st_size
 
 
 def raise_if_any(names: Iterable[str], where: object, what: str, remedy: str) -> None:

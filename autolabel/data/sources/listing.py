@@ -6,8 +6,9 @@ Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from autolabel.errors import DataError
 from autolabel.user_files import read_text
@@ -41,7 +42,7 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     """
     by_name: dict[str, str] = {}
     for path in sorted(_walk(folder)):
-        suffix = PurePosixPath(path).suffix
+        suffix = posixpath.splitext(path)[1]
         stem = path.removesuffix(suffix)
         if suffix.lower() not in suffixes:
             continue

@@ -79,3 +79,6 @@ BACKBONES: dict[str, str] = {
     "resnet": "ResNetConfig",
     "swin": "SwinConfig",
 }
+
+# Backbones whose maps all have one size: the image divided by the patch size.
+PLAIN_BACKBONES = frozenset({"beit", "dinov2", "dinov2_with_registers", "dinov3_vit"})

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface.architectures import Architecture
 from autolabel.models.huggingface.class_mapping import NONE
@@ -48,7 +49,7 @@ def _imported() -> ModuleType:
         import transformers
         from transformers import PreTrainedModel  # noqa: F401  # the package is lazy, so this is the import that can fail
     except ImportError as error:
-        raise ConfigError(_WHERE, f"need a package: {error}".splitlines()[0], "pip install 'autolabel[hf]'") from None
+        raise ConfigError(_WHERE, f"need a package: {error}".splitlines()[0], install_command("hf")) from None
     except Exception as error:  # a torchvision built for another torch can raise anything
         remedy = "`autolabel doctor` checks torch and torchvision"
         raise ConfigError(_WHERE, f"transformers cannot be imported: {error}".splitlines()[0], remedy) from None

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from autolabel.distribution import install_command
 from autolabel.errors import SettingError
 from autolabel.models.trunks.trunk import Features, Trunk
 from autolabel.suggest import did_you_mean
 
-PIP = "pip install 'autolabel[timm]'"
+PIP = install_command("timm")
 COARSER = "_os16"  # suffix of the name, as for the built-in trunks
 SKIP_STRIDES = (2, 4, 8, 16)  # of features that heads may read as skip connections
 PROBE = (3, 5)  # height and width of the probe image, in multiples of the network's coarsest stride

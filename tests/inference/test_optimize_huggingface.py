@@ -1,0 +1,72 @@
+"""An optimized network of transformers is the same function: equal in float64 except for rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from autolabel.inference.model import ProbabilityPredictor, code_predictor
+from autolabel.inference.optimize_huggingface import attention_mask, prepare_huggingface
+from autolabel.models import HuggingFaceModel
+from autolabel.models.huggingface.architectures import ARCHITECTURES
+from autolabel.models.huggingface.scores import Logits
+from tests.helpers.hf_folders import NAMES, build
+
+CHANGED = ["segformer", "upernet-resnet", "upernet-swin", "upernet-dinov2", "beit", "mask2former", "mask2former-resnet"]
+
+
+def network(kind: str, **changes: Any) -> HuggingFaceModel:
+    """In float64, with norms that are not the identity."""
+    built = build(kind, **changes).double()
+    for norm in built.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 1.5)
+            nn.init.uniform_(norm.weight, 0.2, 0.6)
+            nn.init.normal_(norm.bias, std=0.1)
+        elif isinstance(norm, nn.Conv2d | nn.Linear) and norm.bias is not None:
+            nn.init.normal_(norm.bias, std=0.1)
+    return HuggingFaceModel(built, ARCHITECTURES[kind.split("-")[0]], range(len(NAMES)), len(NAMES)).eval()
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+@torch.inference_mode()
+def test_same_output(kind: str) -> None:
+    model = network(kind)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    prepared = prepare_huggingface(model)
+    assert set(prepared.state_dict()) != set(before), "nothing was optimized"
+    for size in [(64, 96), (96, 160)]:
+        size = (32, 32) if kind == "beit" else prepared.workable_size(size)
+        images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        expected, output = model._run(images), prepared._run(images)
+        for ours, theirs in zip(output[:2], expected[:2], strict=True):
+            if theirs is not None:
+                assert theirs.std() > 1e-3
+                torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+    assert isinstance(expected, Logits) == (not kind.startswith("mask2former"))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()), "the model itself changed"
+
+
+@torch.inference_mode()
+def test_attention_mask_is_the_resized_mask_of_each_query() -> None:
+    generator = torch.Generator().manual_seed(2)
+    vectors = torch.randn(2, 5, 8, generator=generator, dtype=torch.float64)
+    features = torch.randn(2, 8, 32, 48, generator=generator, dtype=torch.float64)
+    masks = torch.einsum("bqc,bchw->bqhw", vectors, features)
+    resized = nn.functional.interpolate(masks, size=(4, 6), mode="bilinear", align_corners=False)
+    expected = (resized.sigmoid().flatten(2).unsqueeze(1).repeat(1, 3, 1, 1).flatten(0, 1) < 0.5).bool()
+    assert 0.2 < expected.double().mean() < 0.8
+    assert torch.equal(attention_mask(vectors, features, (4, 6), num_heads=3), expected)
+
+
+def test_inference_uses_the_optimized_copy_and_leaves_the_network_trainable() -> None:
+    model = network("segformer").float()
+    predictor = code_predictor(model, torch.device("cpu"))
+    assert isinstance(predictor, ProbabilityPredictor)
+    assert type(predictor.model.network.decode_head).__name__ == "SegformerDecoder"  # type: ignore[attr-defined]
+    assert type(model.network.decode_head).__name__ == "SegformerDecodeHead"
+    assert all(parameter.requires_grad for parameter in model.network.decode_head.parameters())

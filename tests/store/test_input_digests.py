@@ -1,0 +1,178 @@
+"""Remembered digests: an unchanged file is not read, any other is, and a wrong memory is never believed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autolabel.store import input_digests
+from autolabel.store.input_digests import InputDigests
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that is at rest: the clock of this process runs a minute ahead of the file system's."""
+    now = time.time_ns
+    monkeypatch.setattr(input_digests.time, "time_ns", lambda: now() + 60_000_000_000)
+    file = tmp_path / "data" / "a.bin"
+    file.parent.mkdir()
+    file.write_bytes(b"first")
+    return file
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read."""
+    seen: list[str] = []
+    real = input_digests._hashed
+
+    def hashed(path: str) -> object:
+        seen.append(Path(path).name)
+        return real(path)
+
+    monkeypatch.setattr(input_digests, "_hashed", hashed)
+    return seen
+
+
+def ask(file: Path, **options: bool) -> str | None:
+    files = InputDigests(file.parent.parent / "memory", **options)
+    found = files.of_files(file.parent, [file.name])
+    files.remember()
+    return found[file.name]
+
+
+def test_an_unchanged_file_is_read_once(old: Path, reads: list[str]) -> None:
+    assert [ask(old) for _ in range(3)] == [sha256(old)] * 3
+    assert reads == ["a.bin"]
+    ask(old, rehash=True)
+    assert len(reads) == 2
+
+
+def same_size(file: Path) -> None:
+    file.write_bytes(b"other")
+
+
+def same_size_and_mtime(file: Path) -> None:
+    """As an editor or `cp -p` leaves it: only ctime tells."""
+    found = file.stat()
+    file.write_bytes(b"other")
+    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def replaced(file: Path) -> None:
+    found = file.stat()
+    new = file.with_name("new")
+    new.write_bytes(b"other")
+    os.utime(new, ns=(found.st_atime_ns, found.st_mtime_ns))
+    new.replace(file)
+
+
+def older(file: Path) -> None:
+    file.write_bytes(b"other")
+    os.utime(file, (1, 1))
+
+
+@pytest.mark.parametrize("change", [same_size, same_size_and_mtime, replaced, older], ids=lambda f: f.__name__)
+def test_every_change_is_seen(old: Path, change: Callable[[Path], None]) -> None:
+    first = ask(old)
+    change(old)
+    assert ask(old) == hashlib.sha256(b"other").hexdigest() != first
+
+
+def test_touched_files_are_read_again_and_are_the_same(old: Path, reads: list[str]) -> None:
+    first = ask(old)
+    os.utime(old, (5, 5))
+    assert (ask(old), len(reads)) == (first, 2)
+
+
+def test_a_file_that_has_just_been_written_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    """Two changes within one tick of the clock leave the same times: here every file has the same stamp."""
+    file = tmp_path / "data" / "a.bin"
+    file.parent.mkdir()
+    monkeypatch.setattr(input_digests, "_stamp_of", lambda found: [5, 7, 7, 7])
+    file.write_bytes(b"first")
+    first = ask(file)
+    file.write_bytes(b"other")
+    assert ask(file) != first
+    assert len(reads) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_remembered(
+    old: Path, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+) -> None:
+    real = input_digests.sha256_open
+
+    def slow(file: object) -> str:
+        digest = real(file)
+        old.write_bytes(b"other")
+        return digest
+
+    with monkeypatch.context() as patch:
+        patch.setattr(input_digests, "sha256_open", slow)
+        ask(old)
+    assert ask(old) == sha256(old)
+
+
+def test_a_missing_file_and_one_that_cannot_be_read(old: Path) -> None:
+    os.mkfifo(old.with_name("pipe"))
+    files = InputDigests()
+    assert files.of_files(old.parent, ["pipe", "a.bin"]) == {"pipe": None, "a.bin": sha256(old)}
+    with pytest.raises(FileNotFoundError):
+        files.of_files(old.parent, ["nothing"])
+    with pytest.raises(OSError, match="regular"):
+        files.of_file(old.with_name("pipe"))
+
+
+@given(st.data())
+def test_a_damaged_memory_is_not_believed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """With any byte changed the digests are right, and nothing is raised."""
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / "data").mkdir()
+    file = folder / "data" / "a.bin"
+    file.write_bytes(b"first")
+    memory = folder / "memory"
+    stamp = input_digests._stamp_of(file.stat())
+    body = b'{"format":1,"roots":{"%s":{"a.bin":[%s, "%s"]}}}' % (
+        str(file.parent).encode(), str(stamp)[1:-1].encode(), b"0" * 64,
+    )  # fmt: skip
+    good = hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    memory.write_bytes(good)
+    assert InputDigests(memory).of_file(file) == "0" * 64  # as written here, it is believed
+    at = data.draw(st.integers(0, 10_000)) % len(good)
+    memory.write_bytes(good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :])
+    assert InputDigests(memory).of_file(file) == sha256(file)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"format":1}', b'{"format":2,"roots":{"x":1}}', b"[" * 100_000, b'{"format":1,"roots":[1]}']
+)
+def test_a_memory_of_another_shape_is_an_empty_one(old: Path, body: bytes) -> None:
+    (old.parent.parent / "memory").write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    assert ask(old) == sha256(old)
+
+
+def test_files_that_are_gone_are_forgotten(old: Path) -> None:
+    other = old.with_name("b.bin")
+    other.write_bytes(b"b")
+    memory = old.parent.parent / "memory"
+    files = InputDigests(memory)
+    files.of_files(old.parent, ["a.bin", "b.bin"])
+    files.remember()
+    assert b"b.bin" in memory.read_bytes()
+    other.unlink()
+    old.write_bytes(b"other")
+    ask(old)
+    assert b"b.bin" not in memory.read_bytes()

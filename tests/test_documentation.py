@@ -1,0 +1,70 @@
+"""Pages that are made from the code are fresh, every setting has a text, and links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from autolabel.cli.main import cli
+from autolabel.config.reference import experiment_schema, field_texts, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+GENERATE: dict[str, Any] = runpy.run_path(str(DOCS / "generate.py"))
+
+
+@pytest.mark.parametrize("name", sorted(GENERATE["PAGES"]))
+def test_page_is_fresh(name: str) -> None:
+    page = (DOCS / name).read_text(encoding="utf-8")
+    assert page == GENERATE["PAGES"][name](), f"docs/{name} is stale: make reference"
+
+
+def test_every_setting_has_a_text() -> None:
+    schema = experiment_schema()
+    definitions = {"Experiment": schema, **schema["$defs"]}
+    for model in tables():
+        properties = definitions[model.__name__]["properties"]
+        assert set(properties) == set(model.model_fields)
+        missing = [key for key, field in properties.items() if len(field.get("description", "")) < 5]
+        assert not missing, f"{model.__name__}: a comment is missing behind or above {missing}"
+
+
+def test_texts_are_the_comments_of_the_class() -> None:
+    texts = {model.__name__: field_texts(model) for model in tables()}
+    assert texts["InferConfig"]["flip"] == "The mirrored image is predicted too, and both predictions are averaged."
+    assert texts["CamVidConfig"]["fine"] == "The list of training images with fine labels."  # not that of `root` above
+    assert texts["FolderConfig"]["max_bad"].startswith("Up to this many unusable images")  # inherited, two lines
+    assert texts["TeacherConfig"]["clip_grad"].startswith("Largest norm")  # behind the value of a wrapped line
+    assert texts["TeacherConfig"]["model"] == texts["StudentConfig"]["model"]
+    assert texts["TeacherConfig"]["model"].startswith("The network:")
+
+
+def test_the_schema_command() -> None:
+    result = CliRunner().invoke(cli, ["schema"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == experiment_schema()
+
+
+def test_the_page_of_settings_names_all() -> None:
+    page = (DOCS / "settings.md").read_text(encoding="utf-8")
+    keys = {key for model in tables() for key in model.model_fields} - {"source"}
+    top = {"data", "teacher", "infer", "label", "fuse", "student", "evaluate", "report", "runtime"}
+    assert all(f"| `{key}` |" in page for key in keys - top)
+    assert all(f"## [{name}]" in page for name in top)
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    local = [target.partition("#")[0] for target in targets if not target.startswith(("http://", "https://", "#"))]
+    assert not [target for target in local if not (page.parent / target).exists()]

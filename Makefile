@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TIMM := .venv-timm
 TIMM_READY := $(TIMM)/.ready
+DOCS := .venv-docs
+DOCS_READY := $(DOCS)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm test-formats overfit check reference bench proof kills soak clean
+.PHONY: demo test quick test-timm test-formats overfit check reference docs bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -44,8 +46,17 @@ check: $(READY)
 reference: $(READY)
 	$(BIN)/python docs/generate.py
 
+# The documentation site, in build/site; a broken link is an error.
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(DOCS_READY)
+	$(DOCS)/bin/mkdocs build --strict
+
 bench: $(READY)
-	for file in $(filter-out benchmarks/proof.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/proof.py benchmarks/gpu.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+
+# What only a GPU can tell (docs/gpu.md), under eight minutes on one H100; each result is printed as soon as it is there.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 # Every table of docs/proof.md, up to eight CPU hours, and it goes on where it was stopped: make proof CAMVID=PATH.
 # PROOF takes tables and options, as in PROOF='students --seeds 3'.
@@ -76,5 +87,11 @@ $(FORMATS_READY): pyproject.toml constraints.txt
 	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1
 	touch $@
 
+# The site's pages are made from the sources alone: nothing of autolabel's own needs is installed.
+$(DOCS_READY): pyproject.toml constraints.txt
+	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt 'mkdocs-material>=9.7' 'mkdocstrings-python>=2.0'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(TIMM) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TIMM) $(DOCS) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis

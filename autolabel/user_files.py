@@ -59,9 +59,9 @@ def read_user_file(
 
 
 def read_text(path: Path, error_type: type[AutolabelError], remedy: str = "", *, at_most: int = MAX_TEXT) -> str:
-    """The UTF-8 text of a regular file of at most so many bytes. Raises `error_type`."""
+    """The UTF-8 text of a regular file of at most so many bytes, without a byte order mark. Raises `error_type`."""
     try:
-        return read_user_file(path, error_type, remedy, at_most=at_most).decode("utf-8")
+        return read_user_file(path, error_type, remedy, at_most=at_most).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise error_type(path, "is not UTF-8 text", remedy) from error
 

@@ -90,7 +90,7 @@ def _rows(table: dict[str, Any], only: set[str] | None = None, *, only_values: b
         is_table = "$ref" in field or "oneOf" in field
         if (only is None or key in only) and not (only_values and is_table):
             default = "" if is_table else _default(key, field, table)
-            yield f"| `{key}` | {_cell(_type(field))} | {default} | {_cell(field['description'])} |"
+            yield f"| `{key}` | {_cell(_type(field))} | {default} | {_cell(field.get('description', ''))} |"
 
 
 def _default(key: str, field: dict[str, Any], table: dict[str, Any]) -> str:

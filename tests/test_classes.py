@@ -10,15 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autolabel.classes import CLASS_SETS, IGNORE, ClassSet, mapillary_classes, parse_class_file
-from autolabel.classes.files import default_palette
+from autolabel.classes import (
+    CLASS_SETS,
+    IGNORE,
+    ClassSet,
+    mapillary_classes,
+    parse_class_file,
+    parse_mask_classes,
+    read_class_set,
+)
+from autolabel.classes.palettes import default_palette
 from autolabel.errors import ConfigError, ManifestError
 
 
 @st.composite
 def class_sets(draw: st.DrawFn) -> ClassSet:
     count = draw(st.integers(1, 40))
-    used = draw(st.lists(st.integers(0, 255), min_size=count + 1, max_size=min(256, count + 9), unique=True))
+    used = draw(st.lists(st.integers(0, 255), min_size=count, max_size=min(256, count + 9), unique=True))
     names = draw(st.lists(st.text(min_size=1).filter(str.strip), min_size=count, max_size=count, unique=True))
     byte = st.integers(0, 255)
     palette = draw(st.lists(st.tuples(byte, byte, byte), min_size=count, max_size=count))
@@ -52,11 +60,13 @@ def test_camvid_is_as_its_readme_says(shared) -> None:
 @given(class_sets())
 def test_tables_against_loops(classes: ClassSet) -> None:
     to_train, legal, to_id, colours = classes.to_train(), classes.legal(), classes.to_id(), classes.colours()
+    free = [value for value in range(256) if value not in classes.ids]
+    nothing = classes.ignored_ids[0] if classes.ignored_ids else free[-1]
     for value in range(256):
         assert to_train[value] == (classes.ids.index(value) if value in classes.ids else IGNORE)
         assert legal[value] == (value in classes.ids or value in classes.ignored_ids)
         is_class = value < classes.num_classes
-        assert to_id[value] == (classes.ids[value] if is_class else classes.ignored_ids[0])
+        assert to_id[value] == (classes.ids[value] if is_class else nothing)
         assert tuple(colours[value]) == (classes.palette[value] if is_class else (0, 0, 0))
     assert (to_train[to_id[: classes.num_classes]] == np.arange(classes.num_classes)).all()
 
@@ -79,7 +89,6 @@ def test_dict_round_trip_through_json(classes: ClassSet) -> None:
         ({"ids": [0, [1]]}, r"ids\[1\]"),
         ({"ids": [3, 3]}, r"ids\[1\] repeats id 3"),
         ({"ignored_ids": [1]}, r"ignored_ids\[0\] repeats id 1 of ids\[1\]"),
-        ({"ignored_ids": []}, "at least one"),
         ({"palette": [[0, 0, 0], [0, 0, 300]]}, r"palette\[1\]"),
         ({"palette": [[0, 0, 0], [0, 0]]}, r"palette\[1\]"),
         ({"name": ""}, "needs a name"),
@@ -127,7 +136,20 @@ def test_class_file_with_everything() -> None:
         ('names = ["a", "b"]\nids = [1]', "ids has 1 entries for 2 names"),
         ('names = ["a"]\npalette = [[1, 2]]', r"palette\.0"),
         ('names = ["a"]\nids = [1.5]', r"ids\.0"),
-        ('names = ["a"]\nids = [255]', "repeats id 255"),
+        ('names = ["a"]\nids = [255]\nignored_ids = [255]', "id 255 stands for two classes, or for a class and for no"),
+        ('names = ["a", "b"]\nids = [[1, 2], 2]', "id 2 stands for two classes"),
+        ('names = ["a"]\nids = [[]]', r"ids\[0\] is an empty list"),
+        ('names = ["a"]\nids = [65536]', "number from 0 to 65535, not 65536"),
+        ('names = ["a"]\nids = [-1]', "number from 0 to 65535, not -1"),
+        ('names = ["a"]\npalette = "vok"', "no published palette is named 'vok'"),
+        ('names = ["lawn"]\npalette = "cityscapes"', "Cityscapes has no class 'lawn'"),
+        ('names = ["a", "b"]\npalette = [[1, 1, 1], [1, 1, 1]]\nmerge = { c = "a" }', "merge: no class is named 'c'"),
+        ('names = ["a", "b"]\ndrop = ["c"]', "drop: no class is named 'c'"),
+        ('names = ["a", "b"]\ndrop = ["a", "b"]', "1 to 255 classes are possible, not 0"),
+        ('names = ["a", "b"]\ndrop = ["a"]\nmerge = { a = "b" }', "'a' is merged and dropped"),
+        ('names = ["a", "b"]\nmerge = { a = "b", b = "a" }', "a -> b -> a leads back"),
+        ('names = ["a"]\nignored_ids = [0]', "id 0 stands for"),
+        ('names = ["a"]\npalette = [[1, 1, 1]]\nignored_colours = [[1, 1, 1]]', r"colour \(1, 1, 1\) stands for"),
     ],
 )
 def test_wrong_class_files_are_refused(text: str, message: str) -> None:
@@ -141,6 +163,71 @@ def test_wrong_class_files_are_refused(text: str, message: str) -> None:
 def test_any_text_parses_or_is_refused(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert parse_class_file(text, "f").num_classes >= 1
+
+
+MERGED = """
+names = ["road", "person", "rider", "car", "truck", "sky"]
+ids = [7, 24, 25, 26, [27, 300], 23]
+palette = "cityscapes"
+ignored_ids = [0]
+merge = { rider = "person", car = "vehicle", truck = "vehicle" }
+drop = ["sky"]
+"""
+
+
+def test_merged_and_dropped_classes() -> None:
+    masks = parse_mask_classes(MERGED, "f")
+    assert masks.classes.names == ("road", "person", "vehicle")
+    assert masks.classes.ids == (7, 24, 26)
+    assert masks.classes.ignored_ids == (0, 23)
+    assert masks.classes.palette == ((128, 64, 128), (220, 20, 60), (0, 0, 142))
+    assert masks.ids == {7: 0, 24: 1, 25: 1, 26: 2, 27: 2, 300: 2, 23: IGNORE, 0: IGNORE}
+    assert masks.colours[(255, 0, 0)] == masks.colours[(220, 20, 60)] == 1  # rider and person
+    assert masks.colours[(0, 0, 70)] == 2
+    assert masks.colours[(70, 130, 180)] == masks.colours[(0, 0, 0)] == masks.colours[(0, 60, 100)] == IGNORE
+    assert not masks.in_place
+
+
+@pytest.mark.parametrize(
+    ("text", "in_place"),
+    [
+        ("", True),
+        ("ids = [0, 255]", True),
+        ("ids = [3, 4]\nignored_ids = [0, 255]", True),
+        ("ids = [3, [4, 5]]", False),
+        ('drop = ["b"]', True),
+        ('merge = { b = "a" }', False),
+        ("ids = [3, 300]", False),
+    ],
+)
+def test_masks_that_the_class_set_alone_reads(text: str, in_place: bool) -> None:
+    assert parse_mask_classes(f'names = ["a", "b"]\n{text}', "f").in_place is in_place
+
+
+def test_an_object_of_id_255_is_a_class_and_nothing_is_ignored() -> None:
+    classes = parse_class_file('names = ["background", "car"]\nids = [0, 255]', "f")
+    assert (classes.ids, classes.ignored_ids) == ((0, 255), ())
+    assert classes.to_train()[[0, 255, 7]].tolist() == [0, 1, IGNORE]
+    assert np.flatnonzero(classes.legal()).tolist() == [0, 255]
+
+
+def test_ids_of_16_bits_give_label_files_of_train_ids() -> None:
+    masks = parse_mask_classes('names = ["a", "b"]\nids = [1000, 3]\nignored_ids = [65535]', "f")
+    assert (masks.classes.ids, masks.classes.ignored_ids) == ((0, 1), (255,))
+    assert masks.ids == {1000: 0, 3: 1, 65535: IGNORE}
+
+
+def test_the_voc_palette_follows_the_ids() -> None:
+    masks = parse_mask_classes('names = ["background", "bird", "cat"]\nids = [0, 3, 8]\npalette = "voc"', "f")
+    assert masks.colours == {(0, 0, 0): 0, (128, 128, 0): 1, (64, 0, 0): 2, (224, 224, 192): IGNORE}
+    assert masks.classes.palette == ((0, 0, 0), (128, 128, 0), (64, 0, 0))
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert parse_class_file('\ufeffnames = ["a"]', "f").names == ("a",)
+    assert read_class_set('\ufeff{"labels": [{"name": "a", "color": [1, 2, 3], "evaluate": true}]}', "f").names == (
+        "a",
+    )
 
 
 def mapillary_config(flags: list[bool]) -> dict:

@@ -26,6 +26,7 @@ LAYERS = [
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {
+    ("classes", "user_files"),  # class files are TOML that anyone may have written
     ("stages", "flow"),  # a stage declares itself with flow's types; flow knows no stage
     ("losses", "models"),  # the loss of what a network returns
     ("data", "labels"),  # synthetic labels are written by the label codec

@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("fp32", "bf16")
 _LOWEST, _HIGHEST = 0.001, 0.999999  # of a threshold
-_EDGES = (
-    *(round(0.05 * i, 2) for i in range(2, 20)),
-    0.98,
-    0.99,
-    0.995,
-)  # finer than those of a run: codes are not kept
+# Finer than those of a run, whose codes are kept on disk.
+_EDGES = (*(round(0.05 * i, 2) for i in range(2, 20)), 0.98, 0.99, 0.995)
 _EDGE_DISTANCE = 1e-3  # a bin edge nearer to the threshold may be the same in float32
 _SCALES: TypeAdapter[tuple[float, ...]] = TypeAdapter(Scales)
 

@@ -15,6 +15,7 @@ from autolabel.store import Artefact, Draft
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
+    from autolabel.data.survey import ValueRow
 
 RETRY = "retry.txt"
 
@@ -23,6 +24,14 @@ class ManifestMeta(TypedDict):
     images: dict[str, int]  # number of images by split
     labels: dict[str, int]  # number of labels by role
     classes: list[str]
+    findings: list[str]  # codes of what `autolabel check-data` shows
+
+
+class DataCheck(TypedDict):
+    """The findings of the scan, for people; in the manifest's provenance."""
+
+    findings: list[str]
+    values: list[ValueRow]
 
 
 class FusedMeta(TypedDict):

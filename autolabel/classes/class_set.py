@@ -51,8 +51,12 @@ class ClassSet:
         return table
 
     def to_id(self) -> NDArray[np.uint8]:
-        """(256,) table from train id to the data set's id; values that are no class give the first ignored id."""
-        table = np.full(256, self.ignored_ids[0], np.uint8)
+        """(256,) table from train id to the data set's id.
+
+        Values that are no class give the first ignored id, or if there is none, the largest id that no class has.
+        """
+        unused = max(set(range(256)) - set(self.ids))
+        table = np.full(256, self.ignored_ids[0] if self.ignored_ids else unused, np.uint8)
         table[: self.num_classes] = self.ids
         return table
 
@@ -112,8 +116,6 @@ def _problems(classes: ClassSet) -> Iterator[str]:
 
 
 def _id_problems(classes: ClassSet) -> Iterator[str]:
-    if not classes.ignored_ids:
-        yield "ignored_ids needs at least one id, the one that means 'no class'"
     seen: dict[int, str] = {}
     for field in ("ids", "ignored_ids"):
         for index, value in enumerate(getattr(classes, field)):

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autolabel.classes.class_set import IGNORE, ClassSet, Colour
+from autolabel.classes.class_set import IGNORE, ClassSet
+from autolabel.classes.mask_classes import MAX_ID, MaskClasses, SourceClass, merged, targets_of
+from autolabel.classes.palettes import default_palette, mask_colours
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
 from autolabel.user_files import parse_toml
@@ -22,42 +24,89 @@ def id_of_name(name: str, names: Sequence[str], *, where: str) -> int:
     return names.index(name)
 
 
+_Rgb = Annotated[list[int], Field(min_length=3, max_length=3)]
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: str = "folder"
     names: list[str]
-    ids: list[int] | None = None  # id of each class in the masks; default 0, 1, 2, ...
-    palette: list[Annotated[list[int], Field(min_length=3, max_length=3)]] | None = None
-    ignored_ids: list[int] = [IGNORE]  # other ids in a mask that mean "no class"
+    ids: list[int | list[int]] | None = None  # id or ids of each class in the masks; default 0, 1, 2, ...
+    palette: list[_Rgb] | str | None = None  # colour of each class, or the name of a published palette
+    ignored_ids: list[int] | None = None  # other ids in a mask that mean "no class"
+    ignored_colours: list[_Rgb] | None = None  # other colours in a mask that mean "no class"
+    merge: dict[str, str] = {}  # class -> the class that it counts as
+    drop: list[str] = []  # classes that count as "no class"
 
 
 def parse_class_file(text: str, where: object) -> ClassSet:
+    """The classes of `parse_mask_classes`."""
+    return parse_mask_classes(text, where).classes
+
+
+def parse_mask_classes(text: str, where: object) -> MaskClasses:
     """Parse a TOML class file; only `names` is required. Raises ConfigError.
 
-    names = ["lawn", "path", "shed"]
-    ids = [1, 2, 3]                    # default 0, 1, 2, ...
-    palette = [[0, 160, 0], [200, 180, 120], [120, 60, 20]]
-    ignored_ids = [0, 255]             # default [255]
+    names = ["lawn", "path", "shed", "barn"]
+    ids = [1, 2, 3, [4, 5]]            # default 0, 1, 2, ...
+    palette = [[0, 160, 0], [200, 180, 120], [120, 60, 20], [90, 40, 10]]    # or "voc" or "cityscapes"
+    ignored_ids = [0, 255]             # default [255], or none if 255 is the id of a class
+    ignored_colours = [[0, 0, 0]]      # default none
+    merge = { barn = "shed" }
+    drop = ["path"]
     """
     try:
-        table = parse_toml(text)
+        table = parse_toml(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"not valid TOML: {error}") from error
     try:
-        file = _File.model_validate(table)
-        count = len(file.names)
-        return ClassSet(
-            name=file.name,
-            names=tuple(file.names),
-            palette=default_palette(count) if file.palette is None else tuple((r, g, b) for r, g, b in file.palette),
-            ids=tuple(range(count)) if file.ids is None else tuple(file.ids),
-            ignored_ids=tuple(file.ignored_ids),
-        )
+        return _mask_classes(_File.model_validate(table))
     except ValidationError as error:
         raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
     except ValueError as error:
         raise ConfigError(where, str(error)) from error
+
+
+def _mask_classes(file: _File) -> MaskClasses:
+    ids = _ids(file)
+    colours, ignored_colours = mask_colours(file.palette, file.names, ids)
+    shown = default_palette(len(file.names)) if colours is None else colours
+    ClassSet(file.name, tuple(file.names), shown, tuple(range(len(file.names))), ())  # checks names and colours
+    listed = [] if file.ignored_colours is None else [(r, g, b) for r, g, b in file.ignored_colours]
+    return merged(
+        [
+            SourceClass(name, own, () if colours is None else (colours[index],))
+            for index, (name, own) in enumerate(zip(file.names, ids, strict=True))
+        ],
+        targets_of(file.names, file.merge, file.drop),
+        name=file.name,
+        palette=shown,
+        ignored_ids=_ignored_ids(file, ids),
+        ignored_colours=[*listed, *ignored_colours],
+    )
+
+
+def _ids(file: _File) -> list[tuple[int, ...]]:
+    count = len(file.names)
+    ids = [(x,) if isinstance(x, int) else tuple(x) for x in (range(count) if file.ids is None else file.ids)]
+    if len(ids) != count:
+        raise ValueError(f"ids has {len(ids)} entries for {count} names")
+    empty = next((index for index, own in enumerate(ids) if not own), None)
+    if empty is not None:
+        raise ValueError(f"ids[{empty}] is an empty list")
+    return ids
+
+
+def _ignored_ids(file: _File, ids: list[tuple[int, ...]]) -> list[int]:
+    used = [x for own in ids for x in own]
+    ignored = file.ignored_ids
+    if ignored is None:
+        ignored = [] if IGNORE in used else [IGNORE]
+    wrong = next((x for x in (*used, *ignored) if not 0 <= x <= MAX_ID), None)
+    if wrong is not None:
+        raise ValueError(f"an id must be a number from 0 to {MAX_ID}, not {wrong}")
+    return ignored
 
 
 def read_class_set(text: str, where: object) -> ClassSet:
@@ -65,6 +114,7 @@ def read_class_set(text: str, where: object) -> ClassSet:
 
     Raises ConfigError and ManifestError.
     """
+    text = text.removeprefix("\ufeff")
     if not text.lstrip().startswith("{"):
         return parse_class_file(text, where)
     try:
@@ -76,28 +126,11 @@ def read_class_set(text: str, where: object) -> ClassSet:
 def _first_problem(error: ValidationError) -> str:
     # Unknown keys first: `nmaes` explains why `names` is missing.
     first = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    key = ".".join(str(part) for part in first["loc"])
+    union = ("int", "str")  # pydantic also names the member of a union: list[list[int]], int
+    key = ".".join(text for text in map(str, first["loc"]) if "[" not in text and text not in union)
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']}"
     return ", ".join(filter(None, (f"unknown key {key!r}", did_you_mean(key, _File.model_fields))))
-
-
-def default_palette(count: int) -> tuple[Colour, ...]:
-    """`count` distinct colours: the bits of an index are spread over R, G and B (PASCAL VOC devkit, VOClabelcolormap).
-
-    The first index is 1, because VOC's index 0 is black, which means "no class" here.
-    """
-    return tuple(_spread(index) for index in range(1, count + 1))
-
-
-def _spread(index: int) -> Colour:
-    red = green = blue = 0
-    for shift in range(7, -1, -1):
-        red |= (index & 1) << shift
-        green |= (index >> 1 & 1) << shift
-        blue |= (index >> 2 & 1) << shift
-        index >>= 3
-    return red, green, blue
 
 
 def mapillary_classes(config: Any, where: object) -> ClassSet:

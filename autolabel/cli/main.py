@@ -17,6 +17,7 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    check_data,
     corrections,
     cost,
     cut,
@@ -27,6 +28,7 @@ from autolabel.cli import (
     import_labels,
     import_weights,
     init,
+    open_report,
     predict,
     run,
     schema,
@@ -136,21 +138,23 @@ def cli() -> None:
 for family in (
     setup,
     init,
+    check_data,
     run,
     status,
+    open_report,
     predict,
     cut,
+    thresholds,
+    why,
+    diff,
+    fetch,
     import_weights,
     import_labels,
     export,
     export_labels,
-    fetch,
     corrections,
     cost,
     schema,
-    thresholds,
-    why,
-    diff,
 ):
     for command in family.COMMANDS:
         cli.add_command(command)

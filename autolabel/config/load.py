@@ -31,7 +31,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(raw: bytes, *, where: object, base: Path, overrides: Sequence[str] = ()) -> Experiment:
     """Parse TOML bytes; relative paths in them start at `base`. Raises ConfigError."""
     try:
-        document = parse_toml(raw.decode("utf-8"))
+        document = parse_toml(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ConfigError(where, "is not UTF-8 text", "give the path of a TOML file") from error
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
@@ -122,6 +122,17 @@ def _value(text: str) -> Any:
     except (ValueError, RecursionError):
         return text.strip()
     return table["value"] if len(table) == 1 else text.strip()  # after a line break there may be a second setting
+
+
+def toml_string(text: str) -> str:
+    """A TOML basic string: a JSON one, except for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def toml_literal(text: str) -> str:
+    """The value of a `--set` as TOML, for a line of an experiment file."""
+    value = _value(text)
+    return toml_string(value) if isinstance(value, str) else text.strip()
 
 
 def _explain(error: ValidationError, where: object) -> ConfigError:

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from autolabel.config.base import Config, Fraction, NonNegativeInt, PositiveInt
 
+Doubt = Literal["binary_masks", "shifted_ids", "mostly_ignored", "void_class", "smoothed_masks"]
+
 
 class SourceConfig(Config):
     """Settings of every data source."""
@@ -18,6 +20,11 @@ class SourceConfig(Config):
     max_pixels: PositiveInt = 64_000_000  # Images with more pixels are refused before they are decoded.
     # Up to this many unusable images are quarantined; with more, no manifest is written.
     max_bad: NonNegativeInt = 0
+    # Pixels that masks are drawn on where an image has an EXIF orientation: "shown", as viewers turn it, or "stored".
+    # By default the sizes decide; where they cannot, the run ends and asks.
+    mask_orientation: Literal["shown", "stored"] | None = None
+    # Doubtful findings of `autolabel check-data` that are right for this data; others end a run.
+    confirmed: tuple[Doubt, ...] = ()
 
 
 class SyntheticConfig(SourceConfig):
@@ -61,18 +68,26 @@ class MapillaryConfig(SourceConfig):
 
 
 class FolderConfig(SourceConfig):
-    """Your own data: images, masks of class ids, optional coarse masks, and a class file.
+    """Your own data: images, masks of class ids or colours, optional coarse masks, and a class file.
 
-    If the image folder has folders `train` and `val`, these are the splits. Otherwise every image belongs to train,
-    and a fraction of the images with a mask is held out for validation.
+    Folders of images named train, val or test (training, valid, validation, testing) are the splits. Without a val
+    folder, a fraction of the training images with a mask is held out for validation.
     """
 
     source: Literal["folder"]
     root: Path  # The folder that the other paths are relative to.
     images: str = "images"  # The folder of the images; those without a mask are labelled by the teacher.
-    masks: str = "masks"  # The folder of the masks, each named like its image.
+    masks: str = "masks"  # The folder of the masks.
     coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
     classes: str = "classes.toml"  # The class file.
+    # Path of an image below `images`; `mask_name` is that of a mask below `masks` and `coarse`. {stem} is what names
+    # have in common, {path} the folders; the suffix may be left out. Examples: "{path}/{stem}_mask.png", "{stem}_gt".
+    image_name: str = "{path}/{stem}"
+    mask_name: str = "{path}/{stem}"  # The same for masks.
+    # Values in masks: "ids" in grey masks, "indices" of palette masks, or "colours" of the class file.
+    mask_values: Literal["ids", "indices", "colours"] = "ids"
+    # Splits of folders below `images` that no name tells: { "batch 1" = "train", "holdout" = "test" }; "." is `images`.
+    splits: dict[str, Literal["train", "val", "test"]] = Field(default_factory=dict)
     val_share: Fraction = 0.2  # Fraction of the images with a mask that is held out, chosen by a digest of their names.
 
 

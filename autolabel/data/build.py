@@ -1,88 +1,42 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
 `plan` lists the source and opens no image. `fingerprint` identifies its content for the stage key, by the digests of
-its files. `build` then reads every file once. An image with an unusable file is quarantined with the reason; more than
-`max_bad` of them end the build.
+its files. `scan` then reads every file once and says what it sees. `build` also ends with an error for findings that
+nobody confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autolabel.classes import IGNORE, ClassSet
 from autolabel.config.sources import Data, SyntheticConfig
-from autolabel.data.decode import decode_image, decode_label
+from autolabel.data.decode import decode_image
+from autolabel.data.findings import Finding, findings, raise_findings
+from autolabel.data.loaders import label_from
+from autolabel.data.scan import ScannedImage, ScanRules, mask_table, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
-from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing
-from autolabel.errors import DataError, LabelError
+from autolabel.data.sources.base import SourceImage, SourceListing
+from autolabel.data.survey import Survey
+from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
+from autolabel.store import mirror_names
 from autolabel.store.files import digest_json, sha256_bytes, sha256_file
 from autolabel.store.input_digests import InputDigests
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
-
-
-@dataclass(frozen=True)
-class ScanRules:
-    """The rules that every file of a source is checked by, and the values that its rows have in common."""
-
-    classes: ClassSet
-    root: str  # name of the root in the rows
-    provenance: str
-    max_pixels: int
-
-
-def scan_image(
-    image: SourceImage, read: Callable[[str], bytes], rules: ScanRules
-) -> tuple[ImageRow, tuple[LabelRow, ...]]:
-    """Read each file once, decode it, and count. Raises DataError for files that training cannot use."""
-    data = read(image.path)
-    height, width, _ = decode_image(data, where=image.path, max_pixels=rules.max_pixels).shape
-    row = ImageRow(
-        id=image.id,
-        split=image.split,
-        group=image.group,
-        root=rules.root,
-        path=image.path,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        width=width,
-        height=height,
-    )
-    return row, tuple(_label_row(row, label, read(label.path), rules) for label in image.labels)
-
-
-def _label_row(image: ImageRow, label: SourceLabel, data: bytes, rules: ScanRules) -> LabelRow:
-    train_ids = decode_label(
-        data, where=label.path, classes=rules.classes, encoding=label.encoding, max_pixels=rules.max_pixels
-    )
-    height, width = train_ids.shape
-    if (width, height) != (image.width, image.height):
-        what = f"is {width} x {height}, its image {image.path} is {image.width} x {image.height}"
-        raise LabelError(label.path, what, "label maps must have the size of their image")
-    counts = np.bincount(train_ids.ravel(), minlength=256)
-    return LabelRow(
-        image_id=image.id,
-        role=label.role,
-        encoding=label.encoding,
-        root=rules.root,
-        path=label.path,
-        sha256=sha256_bytes(data),
-        bytes=len(data),
-        counts=(*counts[: rules.classes.num_classes].tolist(), int(counts[IGNORE])),
-        provenance=rules.provenance,
-    )
 
 
 PLANS: dict[str, Callable[[Any], SourceListing]] = {
@@ -94,6 +48,7 @@ PLANS: dict[str, Callable[[Any], SourceListing]] = {
 }
 _RENDERED = 2  # increases when the same settings render other bytes
 _WRITE_BATCH = 64  # images whose rendered files are written at once
+_SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
 
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
@@ -106,25 +61,34 @@ UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the imag
 class ScanResult:
     """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel.
 
-    `fingerprint` is the one of the bytes that were read.
+    `causes` are the reasons of quarantined images without names and numbers. Synthetic scenes have no findings.
     """
 
-    manifest: Manifest
+    listing: SourceListing
+    rows: tuple[_Rows, ...]
     quarantined: UnreadableItem
-    excluded: Reasons
-    fingerprint: str
+    causes: tuple[str, ...]
+    survey: Survey
+    findings: tuple[Finding, ...]
     digests: Mapping[str, str | None]  # of every file by its path; None: it cannot be read
+
+    @property
+    def manifest(self) -> Manifest:
+        return _manifest(self.listing, self.rows)
+
+    @property
+    def excluded(self) -> Reasons:
+        return self.listing.excluded
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The rows of one image, or the reason why there are none, and its files if they were rendered."""
+    """An image as it was scanned, and its files that the manifest artefact gets: rendered ones and converted masks."""
 
     image: SourceImage
-    rows: _Rows | None
-    reason: str
-    files: dict[str, bytes]
-    digests: dict[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
+    scanned: ScannedImage
+    files: Mapping[str, bytes]
+    digests: Mapping[str, str | None]  # sha256 of every file by its path; None: it cannot be read
 
 
 def plan(settings: Data) -> SourceListing:
@@ -143,6 +107,13 @@ def fingerprint(settings: Data, files: InputDigests) -> str:
     return listing.fingerprint(listing.digests(files))
 
 
+def content_of(settings: Data, found: ScanResult) -> str:
+    """The fingerprint of the bytes that a scan of all files has read."""
+    if isinstance(settings, SyntheticConfig):
+        return fingerprint(settings, InputDigests())
+    return found.listing.fingerprint(found.digests)
+
+
 def build(
     settings: Data,
     *,
@@ -151,79 +122,143 @@ def build(
     quiet: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> ScanResult:
+    """As `scan`. Raises DataError for a finding that is wrong or not confirmed, and for more than `settings.max_bad`
+    unusable images."""
+    found = scan(
+        settings, write_many=write_many, jobs=jobs, quiet=quiet, check=check, give_up=settings.max_bad + _SHOWN
+    )
+    raise_findings([finding for finding in found.findings if finding.level == "error"])
+    _check_bad(found, settings.max_bad)
+    raise_findings(found.findings)
+    return found
+
+
+def scan(
+    settings: Data,
+    *,
+    write_many: WriteMany = lambda files: None,
+    jobs: int = 0,
+    quiet: bool = False,
+    check: Callable[[], None] = lambda: None,
+    give_up: int | None = None,
+    labelled_only: int | None = None,
+) -> ScanResult:
     """Open every file of the source and describe it.
 
-    `write_many` gets the files that the manifest artefact itself holds (rendered scenes, root "data") as (name, bytes),
-    in batches. `jobs` threads work at once, 0 = one per usable core; an outer `joblib.parallel_config` may choose
-    another back-end. `check` is called after every image and may raise to end the build. Raises DataError if more than
-    `settings.max_bad` images cannot be used.
+    `write_many` gets the files that the manifest artefact itself holds (rendered scenes and converted masks, root
+    "data") as (name, bytes), in batches. `jobs` threads work at once, 0 = one per usable core; an outer
+    `joblib.parallel_config` may choose another back-end. `check` is called after every image and may raise to end the
+    scan. It ends early at more than `give_up` unusable images. With `labelled_only`, a sample of about so many
+    images with labels is opened instead of all.
     """
     from joblib import Parallel, delayed
 
     listing = plan(settings)
-    work = list(_tasks(settings, listing))
+    work = list(_tasks(settings, listing, labelled_only))
     results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
-    good: list[_Rows] = []
-    bad: list[tuple[str, str, str]] = []
-    digests: dict[str, str | None] = {}
+    outcomes: list[_Outcome] = []
+    num_bad = 0
     with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
-            if outcome.rows is None:
-                bad.append((outcome.image.id, outcome.image.path, outcome.reason))
-            else:
-                good.append(outcome.rows)
-            digests |= outcome.digests
+            outcomes.append(replace(outcome, files={}))
+            num_bad += outcome.scanned.rows is None
             bar.update()
             check()
-            if len(bad) > settings.max_bad + _SHOWN:
+            if give_up is not None and num_bad > give_up:
                 break
-    _check_bad(bad, settings.max_bad)
-    content = fingerprint(settings, InputDigests()) if isinstance(settings, SyntheticConfig) else None
-    content = content or listing.fingerprint(digests)
-    return ScanResult(_manifest(listing, good), tuple(bad), listing.excluded, content, digests)
+    return _result(settings, listing, outcomes)
+
+
+def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]) -> ScanResult:
+    facts = [mask for outcome in outcomes for mask in outcome.scanned.masks]
+    rules = listing.masks
+    survey = Survey.of(
+        facts, listing.classes, mask_table(listing.classes, rules), "ids" if rules is None else rules.values
+    )
+    images = [(outcome.image.path, outcome.image.split, outcome.scanned.thumbnail) for outcome in outcomes]
+    synthetic = isinstance(settings, SyntheticConfig)
+    bad = [outcome for outcome in outcomes if outcome.scanned.rows is None]
+    return ScanResult(
+        listing=listing,
+        rows=tuple(outcome.scanned.rows for outcome in outcomes if outcome.scanned.rows is not None),
+        quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
+        causes=tuple(x.scanned.cause for x in bad),
+        survey=survey,
+        digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
+        findings=() if synthetic else tuple(findings(survey, images, settings.confirmed)),
+    )
 
 
 def any_readable(settings: Data, ids: Set[str]) -> bool:
     """Open these images of the source again; tell whether at least one of them can be used now."""
     listing = plan(settings)
     rules = _rules(settings, listing)
-    return any(_open(image, listing.root, rules).rows for image in listing.images if image.id in ids)
+    return any(_open(image, listing.root, rules, "").scanned.rows for image in listing.images if image.id in ids)
+
+
+def read_pair(
+    settings: Data, listing: SourceListing, image: SourceImage
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The pixels of an image and the train ids of its first label, as training reads them. Raises DataError."""
+    scanned = scan_image(image, partial(_read, listing.root), _rules(settings, listing), "label.png")
+    if scanned.rows is None:
+        raise DataError(image.path, scanned.reason)
+    row = scanned.rows[1][0]
+    data = scanned.files[row.path] if row.path in scanned.files else _read(listing.root, row.path)
+    pixels = decode_image(_read(listing.root, image.path), where=image.path, max_pixels=settings.max_pixels)
+    return pixels, label_from(data, row, listing.classes)
 
 
 def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     root = "data" if isinstance(settings, SyntheticConfig) else "source"
-    return ScanRules(listing.classes, root, settings.source, settings.max_pixels)
+    return ScanRules(
+        listing.classes, root, settings.source, settings.max_pixels, listing.masks, settings.mask_orientation
+    )
 
 
-def _tasks(settings: Data, listing: SourceListing) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, listing)
     if isinstance(settings, SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
-        for image in listing.images:
-            yield partial(_open, image, listing.root, rules)
+        names = mirror_names({image.id: image.id for image in listing.images}, ".png")
+        images: Sequence[SourceImage] = listing.images
+        if labelled_only is not None:
+            images = _sample(images, labelled_only)
+        for image in images:
+            yield partial(_open, image, listing.root, rules, names[image.id])
 
 
-def _open(image: SourceImage, root: Path, rules: ScanRules) -> _Outcome:
+def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:
+    """Up to `count` images with fine labels and a quarter as many with other labels, spread over the source."""
+    fine = [image for image in images if any(label.role == "fine" for label in image.labels)]
+    others = [image for image in images if image.labels and not any(label.role == "fine" for label in image.labels)]
+    return [
+        image
+        for group, most in ((fine, count), (others, count // 4))
+        for image in group[:: max(1, -(-len(group) // most))]
+    ]
+
+
+def _open(image: SourceImage, root: Path, rules: ScanRules, name: str) -> _Outcome:
     read: dict[str, bytes | None] = {}
 
     def read_once(path: str) -> bytes:
         read[path] = None
-        data = read[path] = read_user_file(root / path, DataError, where=path)
+        data = read[path] = _read(root, path)
         return data
 
-    try:
-        rows = scan_image(image, read_once, rules)
-    except DataError as error:
-        return _Outcome(image, None, str(error), {}, _digests(image, root, read))
-    digests: dict[str, str | None] = {rows[0].path: rows[0].sha256}
-    digests.update({row.path: row.sha256 for row in rows[1]})
-    return _Outcome(image, rows, "", {}, digests)
+    scanned = scan_image(image, read_once, rules, name)
+    return _Outcome(image, scanned, scanned.files, _digests(image, root, read))
+
+
+def _read(root: Path, path: str) -> bytes:
+    return read_user_file(root / path, DataError, where=path)
 
 
 def _digests(image: SourceImage, root: Path, read: Mapping[str, bytes | None]) -> dict[str, str | None]:
-    """The digests of the files of an image that cannot be used: of the bytes that were read, if they were."""
+    """The digests of the files of an image: of the bytes that were read, if they were."""
     digests = {path: None if data is None else sha256_bytes(data) for path, data in read.items()}
     for path in {image.path, *(label.path for label in image.labels)} - digests.keys():
         with suppress(OSError):
@@ -233,7 +268,7 @@ def _digests(image: SourceImage, root: Path, read: Mapping[str, bytes | None]) -
 
 def _render(settings: SyntheticConfig, number: int, image: SourceImage, rules: ScanRules) -> _Outcome:
     files = synthetic.files(settings, number, image)
-    return _Outcome(image, scan_image(image, files.__getitem__, rules), "", files, {})
+    return _Outcome(image, scan_image(image, files.__getitem__, rules, ""), files, {})
 
 
 def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Outcome]:
@@ -249,15 +284,21 @@ def _written(results: Iterable[_Outcome], write_many: WriteMany) -> Iterator[_Ou
         write_many(files.items())
 
 
-def _check_bad(bad: list[tuple[str, str, str]], limit: int) -> None:
-    if len(bad) > limit:
-        first = " | ".join(reason for *_, reason in bad[:3])
-        more = " or more" if len(bad) > limit + _SHOWN else ""
-        what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
-        raise DataError("manifest", what, "repair them or raise data.max_bad")
+def _check_bad(found: ScanResult, limit: int) -> None:
+    bad, causes = found.quarantined, Counter(found.causes)
+    if len(bad) <= limit:
+        return
+    first = " | ".join(reason for *_, reason in bad[:3])
+    more = " or more" if len(bad) > limit + _SHOWN else ""
+    what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
+    remedy = "repair them or raise data.max_bad"
+    (_, most), *_ = causes.most_common(1)
+    if most >= _SYSTEMATIC and 2 * most > len(bad) + len(found.rows):  # no use to leave them out
+        remedy = "most images have this fault: correct the data or the settings"
+    raise DataError("manifest", what, remedy)
 
 
-def _manifest(listing: SourceListing, rows: list[_Rows]) -> Manifest:
+def _manifest(listing: SourceListing, rows: Sequence[_Rows]) -> Manifest:
     from autolabel.data.manifest import Manifest
 
     return Manifest(listing.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

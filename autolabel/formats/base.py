@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.classes.class_set import Colour
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.errors import DataError, LabelError
 
 LabelMap = NDArray[np.uint8]  # (H, W) train ids, 255 = ignore

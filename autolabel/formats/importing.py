@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.data.decode import image_size
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem
 from autolabel.errors import DataError, LabelError

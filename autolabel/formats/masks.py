@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.classes.class_set import Colour
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.data.decode import decode_label
 from autolabel.data.sources.listing import by_stem
 from autolabel.errors import ConfigError, DataError, LabelError

@@ -16,7 +16,7 @@ from PIL import Image
 
 from autolabel.classes import IGNORE
 from autolabel.classes.class_set import Colour
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.data.decode import decode_image
 from autolabel.data.sources.listing import by_stem
 from autolabel.errors import DataError, LabelError

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,7 @@ class SegformerDecoder(nn.Module):
         self.projections = nn.ModuleList(
             nn.Linear(b.proj.in_features, fused.out_channels, bias=False) for b in branches
         )
+        assert fused.bias is not None
         bias = fused.bias.detach().double()
         for projection, part, branch in zip(self.projections, parts, branches, strict=True):
             projection.weight = _constant((part.double() @ branch.proj.weight.double()).to(part.dtype))
@@ -58,7 +59,9 @@ class SegformerDecoder(nn.Module):
         self.classifier = head.classifier
 
     def forward(self, maps: Sequence[Tensor], **_: Any) -> Tensor:
-        total, *coarse = (_pointwise(x, layer.weight) for x, layer in zip(maps, self.projections, strict=True))
+        total, *coarse = (
+            _pointwise(x, cast(Tensor, layer.weight)) for x, layer in zip(maps, self.projections, strict=True)
+        )
         for x in coarse:
             total += resize(x, (total.shape[-2], total.shape[-1]))
         total += self.bias[:, None, None]

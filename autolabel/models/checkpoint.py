@@ -15,6 +15,7 @@ from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface import HuggingFaceModel, huggingface_from_bytes, huggingface_to_bytes
 from autolabel.models.layers import ClassifierConv
 from autolabel.models.model import SegmentationModel, build_model, to_channels_last
+from autolabel.models.skeleton import on_meta
 from autolabel.models.weights_file import (
     HuggingFaceCard,
     NetworkCard,
@@ -62,7 +63,7 @@ def weights_from_bytes(data: bytes, where: object) -> tuple[SegmentationModel, W
 def _skeleton(card: WeightsCard, where: object) -> SegmentationModel:
     """The network on the meta device, without memory for its weights."""
     try:
-        with torch.device("meta"):
+        with on_meta():
             return build_model(card.table, card.num_classes)
     except (ConfigError, RuntimeError, OverflowError, TypeError) as error:
         raise WeightsError(

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from autolabel.config.networks import ModelConfig
 from autolabel.models.model import MultiscaleWrapper, SegmentationModel, build_model
 from autolabel.models.resize import resize, scaled_size
+from autolabel.models.skeleton import on_meta
 
 PARTS = ("trunk", "head", "attention")  # the children of a `SegmentationModel`
 
@@ -71,7 +72,7 @@ def _on_meta(
     table: dict[str, Any] | ModelConfig, num_classes: int, size: tuple[int, int]
 ) -> tuple[SegmentationModel, torch.Tensor]:
     """A network and an image on the meta device. Eval mode, because some heads cannot train on one image."""
-    with torch.device("meta"):
+    with on_meta():
         return build_model(table, num_classes).eval(), torch.empty(1, 3, *size)
 
 

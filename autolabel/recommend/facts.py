@@ -10,16 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from autolabel.classes import IGNORE
-from autolabel.config.sources import Data
-from autolabel.data.build import plan
-from autolabel.data.decode import decode_label
+from autolabel.data.build import ScanResult
 from autolabel.data.sources.base import SourceImage, SourceListing
 from autolabel.errors import DataError
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.user_files import read_user_file
 
-NUM_SAMPLES = 64  # images whose size is read, and masks whose classes are counted: spread evenly over the data
+NUM_SAMPLES = 64  # images whose size is read, spread evenly over the data
 
 
 @dataclass(frozen=True)
@@ -59,20 +56,19 @@ def machine_facts() -> MachineFacts:
     return MachineFacts(device, usable_cores(), gpu_bytes)
 
 
-def data_facts(settings: Data) -> DataFacts:
-    """List the source, and open some of its images and masks. Raises DataError for a source that cannot be read."""
-    listing = plan(settings)
+def data_facts(seen: ScanResult) -> DataFacts:
+    """The facts about a source of which some images and masks were opened. Raises DataError if no image can be read."""
+    listing = seen.listing
     train = [image for image in listing.images if image.split == "train"]
     roles = [{label.role for label in image.labels} for image in train]
-    masks = [(image, "fine") for image, of in zip(train, roles, strict=True) if "fine" in of]
     return DataFacts(
         class_names=listing.classes.names,
         size=_median_size(listing),
-        num_fine=len(masks),
+        num_fine=sum("fine" in of for of in roles),
         num_coarse=sum("coarse" in of and "fine" not in of for of in roles),
         num_unlabelled=sum(not of & {"fine", "coarse"} for of in roles),
         num_val=sum(image.split == "val" for image in listing.images),
-        frequencies=_frequencies(listing, [image for image, _ in masks], settings.max_pixels),
+        frequencies=_frequencies(seen),
     )
 
 
@@ -96,18 +92,12 @@ def _median_size(listing: SourceListing) -> tuple[int, int]:
     return round(statistics.median(h for _, h in sizes)), round(statistics.median(w for w, _ in sizes))
 
 
-def _frequencies(listing: SourceListing, images: Sequence[SourceImage], max_pixels: int) -> tuple[float, ...]:
-    num_classes = listing.classes.num_classes
-    counts = np.zeros(num_classes)
-    for image in _spread(images):
-        label = next(label for label in image.labels if label.role == "fine")
-        try:
-            data = read_user_file(listing.root / label.path, DataError)
-            ids = decode_label(
-                data, where=label.path, classes=listing.classes, encoding=label.encoding, max_pixels=max_pixels
-            )
-        except DataError:
-            continue  # the manifest stage names it
-        counts += np.bincount(ids[ids != IGNORE], minlength=num_classes)[:num_classes]
+def _frequencies(seen: ScanResult) -> tuple[float, ...]:
+    """Fractions of the classes in the fine masks of training images."""
+    counts = np.zeros(seen.listing.classes.num_classes)
+    for image, labels in seen.rows:
+        for label in labels:
+            if image.split == "train" and label.role == "fine":
+                counts += label.counts[:-1]
     total = counts.sum()
     return tuple((counts / total if total else counts).tolist())

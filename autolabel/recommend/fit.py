@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from autolabel.config.load import is_utf8, parse_experiment
+from autolabel.config.load import is_utf8, parse_experiment, toml_string
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError, SettingError
-from autolabel.recommend.choose import recommend, within
+from autolabel.recommend.choose import Recommendation, recommend, within
+from autolabel.recommend.data_settings import data_settings, look_at, with_settings
 from autolabel.recommend.facts import DataFacts, data_facts, machine_facts
-from autolabel.recommend.timing import measure
-from autolabel.recommend.write import experiment_text, quoted
+from autolabel.recommend.timing import Timing, measure
+from autolabel.recommend.write import experiment_text
 from autolabel.resources import resource
+
+if TYPE_CHECKING:
+    from autolabel.data.build import ScanResult
 
 FITTED = ("folder", "camvid")  # sources whose settings are chosen from the data; the others have published recipes
 PUBLISHED = ("cityscapes", "mapillary")
@@ -23,6 +26,7 @@ PUBLISHED = ("cityscapes", "mapillary")
 class NewExperiment(NamedTuple):
     text: str  # TOML
     summary: str  # of the data and the choices, for people
+    seen: ScanResult  # the look at some of the masks
 
 
 def experiment_name(root: Path, source: str) -> str:
@@ -31,9 +35,18 @@ def experiment_name(root: Path, source: str) -> str:
 
 
 def new_experiment(
-    source: str, root: Path, name: str, *, where: Path, minutes: float | None, weights: str
+    source: str,
+    root: Path,
+    name: str,
+    *,
+    where: Path,
+    minutes: float | None,
+    weights: str,
+    overrides: tuple[str, ...] = (),
 ) -> NewExperiment:
     """Choose the settings. `minutes` is the time for a run on this machine, `weights` "imagenet" or "random".
+
+    `overrides` are settings of the data as `data.KEY=VALUE`, which are written into the file.
 
     Errors in the text name `where`, the file it is for. Raises ConfigError, and DataError for data that cannot be used.
     """
@@ -46,41 +59,46 @@ def new_experiment(
     if source in PUBLISHED:
         if minutes is not None:
             raise SettingError("minutes", f"the recipe of {source} is the published one", "leave it out")
-        return _published(source, root, name, where)
-    return _fitted(source, root, name, where, minutes, weights)
+        return _published(source, root, name, where, data_settings(source, root, overrides))
+    return _fitted(source, root, name, where, minutes, weights, data_settings(source, root, overrides))
 
 
-def _fitted(source: str, root: Path, name: str, where: Path, minutes: float | None, weights: str) -> NewExperiment:
+def _fitted(
+    source: str, root: Path, name: str, where: Path, minutes: float | None, weights: str, lines: list[str]
+) -> NewExperiment:
     from autolabel.models.pretrained import imagenet_weights
 
     table = {"source": source, "root": str(root.resolve())}
-    empty = f"name = {quoted(name)}\n[data]\n" + "\n".join(f"{key} = {quoted(v)}" for key, v in table.items())
-    data = data_facts(_parsed(empty, where).data)
-    machine = machine_facts()
+    empty = f"name = {toml_string(name)}\n[data]\n" + "\n".join(f"{key} = {toml_string(v)}" for key, v in table.items())
+    seen = look_at(_parsed(with_settings(empty, lines), where).data)
+    data, machine = data_facts(seen), machine_facts()
     choice = recommend(data, machine)
     if weights == "imagenet":  # says how to get them, before anything is written
         try:
             imagenet_weights(choice.trunk, "weights")
         except ConfigError as error:
             raise SettingError("weights", error.what, error.remedy) from error
-    text = partial(experiment_text, name, table, weights=weights, data=data, machine=machine)
+
+    def text(choice: Recommendation, timing: Timing | None = None) -> str:
+        whole = experiment_text(name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing)
+        return with_settings(whole, lines)
+
     if minutes is None:
-        return NewExperiment(text(choice=choice), _counts(data))
-    timing = measure(_parsed(text(choice=choice), where), data.size, len(data.class_names))
+        return NewExperiment(text(choice), _counts(data), seen)
+    timing = measure(_parsed(text(choice), where), data.size, len(data.class_names))
     choice = within(minutes, choice, timing, data)
     steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
-    return NewExperiment(text(choice=choice, timing=timing), f"{_counts(data)}; {steps}")
+    return NewExperiment(text(choice, timing), f"{_counts(data)}; {steps}", seen)
 
 
-def _published(source: str, root: Path, name: str, where: Path) -> NewExperiment:
-    from autolabel.data.build import plan
-
+def _published(source: str, root: Path, name: str, where: Path, lines: list[str]) -> NewExperiment:
     text = resource("configs", f"{source}.toml").decode()
     for key, value in (("name", name), ("root", str(root.resolve()))):
-        line = f"{key} = {quoted(value)}"
+        line = f"{key} = {toml_string(value)}"
         text = re.sub(rf'^{key} = ".*"$', line.replace("\\", r"\\"), text, count=1, flags=re.MULTILINE)
-    listing = plan(_parsed(text, where).data)
-    return NewExperiment(text, f"{len(listing.images)} images")
+    text = with_settings(text, lines)
+    seen = look_at(_parsed(text, where).data)
+    return NewExperiment(text, f"{len(seen.listing.images)} images", seen)
 
 
 def _parsed(text: str, where: Path) -> Experiment:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 
+from autolabel.config.load import toml_string
 from autolabel.recommend.choose import Recommendation
 from autolabel.recommend.facts import DataFacts, MachineFacts
 from autolabel.recommend.timing import Timing
@@ -26,20 +26,15 @@ def experiment_text(
     template = files(__package__).joinpath("experiment.toml.j2").read_text()
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)  # no HTML
     return environment.from_string(template).render(
-        name=quoted(name),
-        data_table="\n".join(f"{key} = {quoted(value)}" for key, value in data_table.items()),
-        weights=quoted(weights),
+        name=toml_string(name),
+        data_table="\n".join(f"{key} = {toml_string(value)}" for key, value in data_table.items()),
+        weights=toml_string(weights),
         choice=choice,
         data=data,
-        unseen=", ".join(quoted(name) for name in data.unseen),
+        unseen=", ".join(toml_string(name) for name in data.unseen),
         machine=_machine(machine),
         timing=timing,
     )
-
-
-def quoted(value: str) -> str:
-    """A TOML basic string: JSON's, except that DEL needs an escape."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _machine(machine: MachineFacts) -> str:

@@ -78,11 +78,10 @@ def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
         return sum(_size(folder / name) for name in weight_files(folder))
     if isinstance(settings.weights, Path) and settings.model == ModelConfig():
         return _size(settings.weights)
-    import torch
-
     from autolabel.models import build_model
+    from autolabel.models.skeleton import on_meta
 
-    with torch.device("meta"):
+    with on_meta():
         state = build_model(settings.model, num_classes).state_dict()
     return sum(value.numel() * value.element_size() for value in state.values())
 

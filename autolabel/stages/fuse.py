@@ -11,6 +11,7 @@ from autolabel.artifacts import CORRECTED_FILE, CorrectedLabel, FusedMeta, read_
 from autolabel.config.schema import FuseConfig
 from autolabel.errors import DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
+from autolabel.store import InputDigests, digest_json
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import ImageRow, LabelRow, Manifest
@@ -23,13 +24,15 @@ _REMEDY = "import the corrections of this experiment's labels"
 def key_settings(settings: FuseConfig, files: InputDigests) -> dict[str, Any]:
     """The content of the corrections counts, not their place."""
     from autolabel.formats.corrections import read_document
-    from autolabel.store import digest_json
 
     key = settings.model_dump(mode="json", exclude={"corrections"})
     if settings.corrections is None:
         return key
-    document = read_document(settings.corrections)
-    return {**key, "corrections": digest_json([document.classes, [image.model_dump() for image in document.images]])}
+    return {**key, "corrections": _digest(read_document(settings.corrections))}
+
+
+def _digest(document: Document) -> str:
+    return digest_json([document.classes, [image.model_dump() for image in document.images]])
 
 
 def check(ahead: PreflightContext[FuseConfig]) -> None:
@@ -81,6 +84,8 @@ def _with_corrections(
     from autolabel.formats.corrections import check_classes, read_document
 
     document = read_document(folder)
+    if _digest(document) != ctx.identity["corrections"]:
+        raise DataError(folder, "changed since the run began", "run the same command again")
     check_classes(document, manifest.classes.names, folder)
     known = {image.id: image for image in manifest.split("train")}
     _check_ids(document, set(known), ctx.settings)

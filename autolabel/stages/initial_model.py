@@ -206,6 +206,8 @@ def _read_initial(settings: TrainConfig, weights: Path | str, identity: Mapping[
         return _same(read_weights(weights), weights, identity.get("weights"))
     if weights.startswith(HUB):
         record = _fetched_trunk(settings, weights)
+        if identity and identity["weights"] != digest_json(record.remarks()):
+            raise _changed(weights)
         return _import_fetched(record, settings.model.trunk, settings.place("weights"))
     from autolabel.models.pretrained import imagenet_weights
 

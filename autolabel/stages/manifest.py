@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
+    DataCheck,
     ExcludedImage,
     ManifestMeta,
     QuarantinedImage,
@@ -19,6 +20,7 @@ from autolabel.config.schema import Experiment
 from autolabel.config.sources import Data
 from autolabel.errors import DataError
 from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.store import Artefact, InputDigests
 
@@ -34,7 +36,7 @@ def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
 
 
 def run(ctx: Context[Data]) -> StageResult:
-    """Open every file once; unreadable ones are quarantined with the reason, within `data.max_bad`."""
+    """Open every file once and check it; unreadable ones are quarantined with the reason, within `data.max_bad`."""
     from autolabel.data.build import build
 
     built = build(
@@ -45,21 +47,29 @@ def run(ctx: Context[Data]) -> StageResult:
         check=ctx.stop.check,
     )
     _check_content(ctx, built)
-    write_manifest(ctx.draft, built.manifest)
+    manifest = built.manifest
+    write_manifest(ctx.draft, manifest)
     write_excluded(ctx.draft, [ExcludedImage(id=id_, reason=reason) for id_, reason in sorted(built.excluded)])
     bad = [QuarantinedImage(id=id_, path=path, reason=reason) for id_, path, reason in sorted(built.quarantined)]
     write_quarantine(ctx.draft, bad)
     meta = ManifestMeta(
-        images=dict(sorted(Counter(row.split for row in built.manifest.images).items())),
-        labels=dict(sorted(Counter(row.role for row in built.manifest.labels).items())),
-        classes=list(built.manifest.classes.names),
+        images=dict(sorted(Counter(row.split for row in manifest.images).items())),
+        labels=dict(sorted(Counter(row.role for row in manifest.labels).items())),
+        classes=list(manifest.classes.names),
+        findings=[finding.code for finding in built.findings],
     )
-    return StageResult(meta=meta, bad_items=len(built.quarantined))
+    notes = [*map(str, built.findings), *map(str, built.listing.skipped)]
+    for note in () if ctx.quiet else notes:
+        print_err(f"{ctx.node}: {note}")
+    data_check = DataCheck(findings=notes, values=built.survey.rows())
+    return StageResult(meta=meta, bad_items=len(built.quarantined), provenance={"data_check": data_check})
 
 
 def _check_content(ctx: Context[Data], built: ScanResult) -> None:
     """DataError unless the files that were read are those of the key."""
-    if built.fingerprint == ctx.identity["content"]:
+    from autolabel.data.build import content_of
+
+    if content_of(ctx.settings, built) == ctx.identity["content"]:
         return
     root = getattr(ctx.settings, "root", None)
     known = {} if root is None else ctx.files.used(root)
@@ -81,7 +91,7 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
 
 MANIFEST: Stage[Data] = Stage(
     name="manifest",
-    version=1,
+    version=2,
     output="manifest",
     inputs={},
     run=run,

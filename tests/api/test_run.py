@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 import autolabel
 from autolabel import errors
+from tests.cli.test_init import call
 from tests.helpers.experiments import NARROW, ONE_CORE
 from tests.stages.tiny_pipeline import call_json
 
@@ -204,11 +205,17 @@ def test_wrong_experiments(experiment: autolabel.Experiment, data: Path, tmp_pat
             autolabel.Experiment.from_source("folder", data, **options)
 
 
+def test_open_names_the_report(experiment: autolabel.Experiment, result: autolabel.RunResult, data: Path) -> None:
+    file = data.parent / "open.toml"
+    file.write_text(f"name = 'api'\n[data]\nsource = 'folder'\nroot = '{data}'\n")
+    refused = call("open", file, "--work", result.work, "--print")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "holds no report of these settings; run `autolabel run" in refused.stderr
+
+
 def test_from_source_is_what_init_writes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     made = autolabel.Experiment.from_source("folder", "../" * 20 + str(data).lstrip("/"), weights="random")
-    from tests.cli.test_init import call
-
     assert call("init", "--source", "folder", "--root", data, "--weights", "random", "--out", "e.toml").exit_code == 0
     assert made == autolabel.Experiment.from_file("e.toml")
     assert made.name == "my-data"

@@ -15,6 +15,7 @@ from autolabel.config.sources import FolderConfig
 from autolabel.errors import ConfigError
 from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, recommend
 from autolabel.recommend.choose import FEWEST_STEPS, within
+from autolabel.recommend.data_settings import look_at
 from tests.cli.test_init import call
 
 LAPTOP, GPU = MachineFacts("cpu", 4), MachineFacts("cuda", 16, 80 * 2**30)
@@ -42,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_facts_are_counted_from_the_files(folder: Path) -> None:
-    facts = data_facts(FolderConfig(source="folder", root=folder, val_share=0.25))
+    facts = data_facts(look_at(FolderConfig(source="folder", root=folder, val_share=0.25)))
     assert (facts.size, facts.num_fine, facts.num_coarse, facts.num_unlabelled, facts.num_val) == ((40, 64), 3, 2, 3, 1)
     assert facts.frequencies == pytest.approx((28 / 38, 10 / 38, 0))
     assert facts.unseen == ("bus",)
@@ -50,7 +51,7 @@ def test_facts_are_counted_from_the_files(folder: Path) -> None:
 
 def test_a_broken_mask_is_left_to_the_manifest(folder: Path) -> None:
     (folder / "masks" / "0.png").write_bytes(b"no image")
-    assert sum(data_facts(FolderConfig(source="folder", root=folder)).frequencies) == pytest.approx(1)
+    assert sum(data_facts(look_at(FolderConfig(source="folder", root=folder))).frequencies) == pytest.approx(1)
 
 
 def test_choices_follow_the_data_and_the_machine() -> None:

@@ -59,10 +59,10 @@ FAULTS = {
     "is 12 x 9, its image images/1.png is 12 x 8": ("masks/1.png", encoded(ids(0, height=9))),
     "is 8 x 12, its image": ("masks/1.png", encoded(ids(0, height=12, width=8))),
     r"id 2, 7 \(first at row 0, column 1\) is not in 'folder'": ("masks/1.png", encoded(ids(0, 2, 7))),
-    "8-bit RGB PNG": ("masks/1.png", encoded(noise_image(1))),
-    "16-bit greyscale PNG": ("masks/1.png", encoded(ids(1).astype(np.uint16))),
-    "8-bit palette PNG": ("masks/1.png", palette_png(ids(1))),
-    "masks/1.png: is no PNG": ("masks/1.png", encoded(ids(1), "JPEG")),
+    "is a colour mask; set data.mask_values = .colours.": ("masks/1.png", encoded(noise_image(1))),
+    r"id 700 \(first at row 0, column 0\) is not in": ("masks/1.png", encoded(ids(1).astype(np.uint16) * 700)),
+    "is a palette mask; set data.mask_values = .indices.": ("masks/1.png", palette_png(ids(1))),
+    "masks/1.png: is a JPEG of a lossy kind": ("masks/1.png", encoded(ids(1), "JPEG")),
     "masks/1.png: cannot be decoded": ("masks/1.png", encoded(ids(1))[:-14]),
 }
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from autolabel.classes import CLASS_SETS
 from autolabel.data.decode import decode_image, decode_label, image_size
+from autolabel.data.media import decode_frames
 from autolabel.errors import DataError, ImageError, LabelError
 from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png
 
@@ -72,13 +75,81 @@ def test_pixels_without_an_agreed_range_are_refused(pixels: np.ndarray) -> None:
         image(encoded(pixels, "TIFF"))
 
 
-def test_exif_orientation_is_not_applied() -> None:
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("PNG", {}), ("JPEG", {"quality": 95}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("AVIF", {})],
+)
+def test_images_are_turned_as_a_viewer_shows_them(kind: str, options: dict, number: int) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # rotated by 90 degrees
-    assert image(encoded(noise_image(), "JPEG", exif=exif)).shape == (8, 12, 3)
+    exif[0x0112] = number
+    smooth = np.linspace(0, 255, 8 * 12 * 3).reshape(8, 12, 3).astype(np.uint8)
+    data = encoded(smooth, kind, exif=exif, **options)
+    expected = np.array(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+    found = image(data)
+    np.testing.assert_array_equal(found, expected)
+    assert found.flags.writeable
+    assert found.shape == ((12, 8, 3) if number >= 5 else (8, 12, 3))
+    np.testing.assert_array_equal(next(decode_frames(data, where="x", max_pixels=LIMIT).frames), expected)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_broken_metadata_leave_the_image_as_it_is_stored() -> None:
+    data = encoded(noise_image(), "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    np.testing.assert_array_equal(image(data), noise_image())
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    np.testing.assert_array_equal(image(encoded(noise_image(), exif=exif)), noise_image())
+
+
+def test_a_bigtiff_is_read() -> None:
+    np.testing.assert_array_equal(image(encoded(noise_image(), "TIFF", big_tiff=True)), noise_image())
+
+
+def test_bands_that_are_not_read_are_named() -> None:
+    """Four bands, one after the other, as remote sensing stores them."""
+    with pytest.raises(ImageError, match=r"x\.png: is a TIFF whose 4 bands .* convert it to 8-bit RGB"):
+        image(planar_tiff(noise_image(), {338: 0}))
+    np.testing.assert_array_equal(image(planar_tiff(noise_image(), {})), noise_image())  # the fourth counts as alpha
+
+
+def planar_tiff(pixels: np.ndarray, more: dict[int, int]) -> bytes:
+    height, width, _ = pixels.shape
+    bands = [pixels[..., 0], pixels[..., 1], pixels[..., 2], pixels[..., 0]]
+    offsets = [8 + k * height * width for k in range(4)]
+    start = offsets[-1] + height * width
+    lists = {258: ("H", [8] * 4), 273: ("I", offsets), 279: ("I", [height * width] * 4)}
+    single = {256: width, 257: height, 259: 1, 262: 2, 277: 4, 278: height, 284: 2, **more}
+    count = len(lists) + len(single)
+    place, tail, entries = start + 2 + 12 * count + 4, b"", []
+    for tag in sorted([*lists, *single]):
+        if tag in single:
+            entries.append(struct.pack("<HHII", tag, 4, 1, single[tag]))
+            continue
+        kind, values = lists[tag]
+        entries.append(struct.pack("<HHII", tag, 3 if kind == "H" else 4, 4, place + len(tail)))
+        tail += struct.pack(f"<4{kind}", *values)
+    directory = struct.pack("<H", count) + b"".join(entries) + struct.pack("<I", 0)
+    return struct.pack("<2sHI", b"II", 42, start) + b"".join(band.tobytes() for band in bands) + directory + tail
+
+
+def png_16_bit(values: np.ndarray) -> bytes:
+    """An RGB PNG of 16 bits, which Pillow does not write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def test_16_bit_rgb_keeps_its_high_bytes_and_12_bits_in_16_are_refused() -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (8, 12, 3))
+    np.testing.assert_array_equal(image(png_16_bit(values)), values >> 8)
+    with pytest.raises(ImageError, match="uses less than 13 of them"):
+        image(png_16_bit(values >> 4))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF"])
 def test_size_is_read_from_the_header(kind: str) -> None:
     data = encoded(noise_image(), kind)
     assert image_size(data, where="x", max_pixels=LIMIT) == (12, 8)
@@ -106,7 +177,7 @@ def test_images_without_pixels_are_refused(size: tuple[int, int]) -> None:
         label(header_only_png(*size))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
 def test_truncated_files_are_refused(kind: str, share: float) -> None:
     data = encoded(noise_image(), kind)
@@ -123,7 +194,7 @@ def test_other_files_are_refused(data: bytes) -> None:
 
 
 def test_gif_is_refused_though_pillow_reads_it() -> None:
-    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, BMP or TIFF"):
+    with pytest.raises(ImageError, match="no PNG, JPEG, WebP, BMP, TIFF or AVIF"):
         image(encoded(noise_image(), "GIF"))
 
 

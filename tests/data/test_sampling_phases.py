@@ -82,7 +82,11 @@ def test_a_later_phase_does_not_restart_its_walk() -> None:
 
 def test_without_class_uniform_draws_no_classes_are_needed() -> None:
     sampling_phases = plan_phases(table(phases=(FINE,)), layers=LAYERS, names=NAMES, images_by_class=())
-    assert (list(sampling_phases[0].images), sampling_phases[0].epochs, sampling_phases[0].images_by_class) == (
+    assert (
+        list(sampling_phases[0].groups[0].images),
+        sampling_phases[0].epochs,
+        sampling_phases[0].groups[0].images_by_class,
+    ) == (
         [0, 2, 6],
         6,
         (),

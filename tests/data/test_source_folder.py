@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from autolabel.config.sources import FolderConfig
 from autolabel.data.build import build, plan
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources.base import SourceListing
-from autolabel.data.sources.folder import _held_out
+from autolabel.data.sources.splits import held_out
 from autolabel.errors import ConfigError, DataError, LabelError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask
 
@@ -67,9 +69,9 @@ def test_build_and_selection(tree: Path) -> None:
 
 @given(st.lists(st.text(max_size=8), unique=True), st.floats(0, 1))
 def test_held_out_share(names: list[str], share: float) -> None:
-    held = _held_out(names, share)
+    held = held_out(names, share)
     assert held <= set(names)
-    assert held == _held_out(names[::-1], share)  # order says nothing
+    assert held == held_out(names[::-1], share)  # order says nothing
     assert len(held) < max(len(names), 1)
     if share == 0:
         assert not held
@@ -83,14 +85,48 @@ def test_train_and_val_folders_are_the_splits(tmp_path: Path) -> None:
         put_image(tmp_path / "images" / f"{name}.png")
     for name in ("train/a", "val/a"):
         put_mask(tmp_path / "masks" / f"{name}.png", 0)
-    found = planned(tmp_path)
+    with pytest.raises(DataError, match=r"in '\.' and 1 more; say which split they are: data\.splits = { \"\.\" = "):
+        planned(tmp_path)
+    found = planned(tmp_path, splits={".": "train"})
     splits = {image.id: image.split for image in found.images}
     assert splits == {
         "train/a": "train", "train/b": "train", "val/a": "val", "test/a": "test", "more/a": "train", "top": "train"
     }  # fmt: skip
     (tmp_path / "masks/val/a.png").unlink()
     with pytest.raises(DataError, match="images: val images without a mask: val/a; add the masks"):
-        planned(tmp_path)
+        planned(tmp_path, splits={".": "train"})
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "valid", "test"),
+        ("training", "validation", "testing"),
+        ("Train", "Val", "TEST"),
+        ("train2017", "val2017", "test_a"),
+    ],
+)
+def test_split_folders_of_published_layouts(tmp_path: Path, train: str, val: str, test: str) -> None:
+    put(tmp_path / "classes.toml", b'names = ["x"]')
+    for folder in (train, val, test):
+        for number in range(3):
+            put_image(tmp_path / "images/10k" / folder / f"{number}.png")
+            put_mask(tmp_path / "masks/10k" / folder / f"{number}.png", 0)
+    splits = {image.id: image.split for image in planned(tmp_path).images}
+    wanted = {train: "train", val: "val", test: "test"}
+    assert splits == {f"10k/{folder}/{number}": wanted[folder] for folder in wanted for number in range(3)}
+
+
+def test_nothing_named_test_is_trained_on_or_held_out(tmp_path: Path) -> None:
+    """Without a val folder too: the validation images come from the others."""
+    put(tmp_path / "classes.toml", b'names = ["x"]')
+    for name in ("a/0", "a/1", "b/2", "b/test/3", "Test/4", "Test/5", "contest/6"):
+        put_image(tmp_path / "images" / f"{name}.png")
+        put_mask(tmp_path / "masks" / f"{name}.png", 0)
+    for share in (0.2, 1.0):
+        splits = {image.id: image.split for image in planned(tmp_path, val_share=share).images}
+        assert {name for name, split in splits.items() if split == "test"} == {"b/test/3", "Test/4", "Test/5"}
+        assert {"train", "val"} == {splits[name] for name in ("a/0", "a/1", "b/2", "contest/6")}
 
 
 def test_fine_masks_everywhere_leave_nothing_to_label_and_are_valid(tree: Path) -> None:
@@ -162,7 +198,7 @@ def test_a_mask_without_its_image_is_named(tree: Path) -> None:
 
 def test_masks_that_are_not_png_are_refused(tree: Path) -> None:
     put_image(tree / "masks" / "f.jpg")
-    with pytest.raises(LabelError, match=r"masks/f\.jpg: is no PNG"):
+    with pytest.raises(LabelError, match=r"masks/f\.jpg: is no PNG.* \.jpg compression changes ids"):
         planned(tree)
 
 
@@ -205,5 +241,114 @@ def test_a_wrong_class_file_is_named_with_its_position(tree: Path) -> None:
 
 def test_a_palette_mask_is_refused_with_the_remedy(tree: Path) -> None:
     put(tree / "masks" / "a.png", palette_png(ids(1, 2)))
-    with pytest.raises(DataError, match=r"masks/a\.png: is a 8-bit palette PNG.*turns indices into ids"):
+    with pytest.raises(DataError, match=r"masks/a\.png: is a palette mask; set data\.mask_values = \"indices\""):
         build(FolderConfig(source="folder", root=tree), write_many=pytest.fail, jobs=1, quiet=True)
+
+
+def pairs(found: SourceListing) -> dict[str, str]:
+    return {image.path: label.path for image in found.images for label in image.labels}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "settings"),
+    [
+        ("images/x/a.jpg", "masks/x/a_mask.png", {"mask_name": "{path}/{stem}_mask.png"}),
+        ("images/x/a.jpg", "masks/a_mask.png", {"mask_name": "{stem}_mask.png"}),
+        ("images/a.jpg", "images/a_mask.png", {"mask_name": "{path}/{stem}_mask", "masks": "images"}),
+        ("images/x/a.png", "images/gt/x/a_gt.png", {"mask_name": "{path}/{stem}_gt", "masks": "images/gt"}),
+        (
+            "leftImg8bit/train/ulm/ulm_1_leftImg8bit.png",
+            "gtFine/train/ulm/ulm_1_gtFine_labelIds.png",
+            {
+                "images": "leftImg8bit",
+                "masks": "gtFine",
+                "image_name": "{path}/{stem}_leftImg8bit",
+                "mask_name": "{path}/{stem}_gtFine_labelIds",
+            },
+        ),
+        (
+            "all/train/images/a.jpg",
+            "all/train/labels/a.png",
+            {
+                "images": "all",
+                "masks": "all",
+                "image_name": "{path}/images/{stem}",
+                "mask_name": "{path}/labels/{stem}",
+            },
+        ),
+        ("images/a[1].jpg", "masks/mask.a[1].tif", {"mask_name": "mask.{stem}"}),
+    ],
+)
+def test_templates_of_names(tmp_path: Path, image: str, mask: str, settings: dict) -> None:
+    put(tmp_path / "classes.toml", b'names = ["x"]')
+    put_image(tmp_path / image)
+    put(tmp_path / mask, encoded(ids(0), "TIFF" if mask.endswith("tif") else "PNG"))
+    found = planned(tmp_path, **settings)
+    assert pairs(found) == {image: mask}
+    assert found.skipped == ()
+
+
+def test_files_that_are_not_used_are_counted_and_named(tree: Path) -> None:
+    for name in ("u.jp2", "u.gif", "v.gif", "w.heic", "README"):
+        put(tree / "images" / name, b"")
+    for name in ("a_color.png", "b_color.png"):
+        put_mask(tree / "masks" / name, 1)
+    for old in sorted((tree / "masks").rglob("?.png")):
+        old.rename(old.with_name(f"{old.stem}_mask.png"))
+    (tree / "coarse/e.png").rename(tree / "coarse/e_mask.png")
+    assert [str(item) for item in planned(tree, mask_name="{path}/{stem}_mask.png").skipped] == [
+        "2 file(s) in images/ are left out because .gif is not read: u.gif, v.gif",
+        "1 file(s) in images/ are left out because .heic is not read: w.heic",
+        "1 file(s) in images/ are left out because .jp2 is not read: u.jp2",
+        "1 file(s) in images/ are left out because no suffix is not read: README",
+        "2 file(s) in masks/ do not fit the name '{path}/{stem}_mask.png': a_color.png, b_color.png",
+    ]
+
+
+def test_masks_of_other_names_are_refused_with_the_remedy(tree: Path) -> None:
+    for old in sorted((tree / "masks").rglob("*.png")):
+        old.rename(old.with_name(f"{old.stem}_gt.png"))
+    with pytest.raises(DataError, match=r"no mask fits an image: a_gt\.png.*set data\.mask_name and data\.image_name"):
+        planned(tree)
+    assert roles(planned(tree, mask_name="{path}/{stem}_gt", coarse="masks"))["a"] == ["fine", "coarse"]
+
+
+def test_two_masks_of_one_image_are_refused(tree: Path) -> None:
+    put(tree / "masks" / "a.tif", encoded(ids(1), "TIFF"))
+    with pytest.raises(DataError, match=r"masks: 'a\.png' and 'a\.tif' have the same name; keep one of them"):
+        planned(tree)
+
+
+def test_one_mask_of_two_images_is_refused(tree: Path) -> None:
+    put_image(tree / "images/deep/a.jpg")
+    shutil.rmtree(tree / "masks/deep")
+    with pytest.raises(DataError, match=r"'a\.png' belongs to two images, 'a\.jpg' and 'deep/a\.jpg'; put the masks"):
+        planned(tree, mask_name="{stem}")
+
+
+@pytest.mark.parametrize("name", ["{path}", "{stem}{stem}", "{name}_x", "{stem", "/{stem}", "../{stem}", "a"])
+def test_wrong_templates_are_refused(tree: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.mask_name: .* (must hold|leaves its folder)"):
+        planned(tree, mask_name=name)
+    with pytest.raises(ConfigError, match=r"data\.mask_name: \.jpg files change ids"):
+        planned(tree, mask_name="{stem}.jpg")
+
+
+def test_two_unicode_forms_of_a_name_are_one_word(tree: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    put_image(tree / "images" / f"{decomposed}.png")
+    put_mask(tree / "masks" / f"{composed}.png", 1)
+    assert pairs(planned(tree))[f"images/{decomposed}.png"] == f"masks/{composed}.png"
+    put_image(tree / "images" / f"{composed}.png")
+    with pytest.raises(DataError, match="are the same name in two Unicode forms"):
+        planned(tree)
+
+
+def test_a_class_file_with_a_byte_order_mark(tree: Path) -> None:
+    put(tree / "classes.toml", b"\xef\xbb\xbf" + (tree / "classes.toml").read_bytes())
+    assert planned(tree).classes.names == ("lawn", "path")
+
+
+def test_colours_must_be_stated(tree: Path) -> None:
+    with pytest.raises(ConfigError, match=r"classes\.toml: states no colours.*palette = "):
+        planned(tree, mask_values="colours")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from autolabel.classes import ClassSet
-from autolabel.classes.files import default_palette
+from autolabel.classes.palettes import default_palette
 from autolabel.config.sources import FolderConfig
-from autolabel.data.build import build, plan
+from autolabel.data.build import build, fingerprint, plan
 from autolabel.data.decode import decode_label
 from autolabel.data.loaders import load_label
 from autolabel.data.manifest import Manifest
@@ -23,6 +23,7 @@ from autolabel.data.sources.label_sets import encoding_of
 from autolabel.errors import DataError, LabelError
 from autolabel.labels import png
 from autolabel.labels.label_set import LabelIds, LabelSummary, Statement, describe
+from autolabel.store import InputDigests
 from tests.data.image_files import put
 
 NAMES = ("road", "car", "sky")
@@ -176,9 +177,10 @@ def test_a_whole_label_set_as_masks_names_the_folder_to_take(tree: Path) -> None
 
 def test_the_statement_enters_the_key_of_the_manifest(tree: Path) -> None:
     put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"})
-    keys = {plan(FolderConfig(source="folder", root=tree)).fingerprint()}
+    settings = FolderConfig(source="folder", root=tree)
+    keys = {fingerprint(settings, InputDigests())}
     (tree / "masks" / "classes.json").unlink()
-    keys.add(plan(FolderConfig(source="folder", root=tree)).fingerprint())
+    keys.add(fingerprint(settings, InputDigests()))
     assert len(keys) == 2
 
 

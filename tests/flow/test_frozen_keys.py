@@ -28,10 +28,10 @@ ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.
 FROZEN: dict[str, tuple[Config, str]] = {
     "manifest": (
         sources.SyntheticConfig(source="synthetic"),
-        "41ba5b77bfc0808890c1301aab9b20f4922df21192705474ff2b67d3d3ce17a0",
+        "c34a943d287f8d38f534c6f3cdcf5b99ef757a0f2da4469509ab15cef84c0622",
     ),
     "teacher": (networks.TeacherConfig(), "c6269f659f37305fdb9f26ea40b97921dbe7d3ee22cedd1a7f1470dd224aebd7"),
-    "infer": (schema.InferConfig(), "e88dcfec4d46222ade26d65f70a10c030f35c3e864ac00f9d7669594ed51423e"),
+    "infer": (schema.InferConfig(), "6e228527ab585ebac61577f411ba924f0618875ac8157a35bda1dea23001f8b7"),
     "label": (schema.LabelConfig(), "f1a6d8616b3e8522d8264aa4c3e87048247cdc53827669ce3e5db0c9b4151a02"),
     "audit": (Config(), "4d8af0e86fa7cb5d4b572ad4849cd6ca8d77db95d771b3168b4904f857f3359a"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
@@ -45,19 +45,19 @@ FROZEN: dict[str, tuple[Config, str]] = {
 SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
     "camvid": (
         sources.CamVidConfig(source="camvid", root=Path("data")),
-        "2e98d321e9dcba1e17be462669abecc1d8b78c15dfca67a6b6d3019e7605bbfe",
+        "9289360c908d7a09fa5fe9fefc49c47fe171551336c05695a50554a17a14789c",
     ),
     "cityscapes": (
         sources.CityscapesConfig(source="cityscapes", root=Path("data")),
-        "55c5eb5812f520f9dce865686f242503aa14c9dc2f85a07fa75d9a3a2301798c",
+        "57c2fedaf4a8584f469903a5d69cf9094a30924e485102faa4d7853a2ca459fc",
     ),
     "mapillary": (
         sources.MapillaryConfig(source="mapillary", root=Path("data")),
-        "832cd15e34918a5034d5977999e4bc47c891707517913d08c1b2b5f57631f0f8",
+        "fbb724db2224f1e3e1920dc99bc0c8fb2e8561d38d60f8b994d9255b737caad9",
     ),
     "folder": (
         sources.FolderConfig(source="folder", root=Path("data")),
-        "3fd7ba3d3131356741816691c6d622e188c39b2e576092553c5b8267870253bc",
+        "89ec5aa2ba5e365d6686a324a35bf83b6d19136dbe438355df24333832c02ccc",
     ),
 }
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
@@ -108,7 +108,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.write_text('names = ["road", "car"]\n')
     check(
         document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
-        "24e2c94db51750fcc6ced7fdcdf88edc9aa99e0ad9ac08a30eeda4d1706f320e",
+        "1a936b6ba71537d0566b93f1daa073608d15114143ce5a291f5347fe32290f44",
     )
 
 

@@ -35,13 +35,42 @@ class SourceImage:
 
 
 @dataclass(frozen=True)
+class MaskRules:
+    """How the masks of a source are read: what their values are, and the train id of each value (255: no class).
+
+    A colour is the number 0xRRGGBB. `in_place`: ids lead to the same train ids by the class set alone.
+    """
+
+    values: str  # "ids", "indices" or "colours"
+    table: Mapping[int, int]
+    in_place: bool
+
+
+@dataclass(frozen=True)
+class SkippedFiles:
+    """Files that lie among the images or masks and are not used, for one reason."""
+
+    folder: str
+    reason: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} file(s) in {self.folder}/ {self.reason}: {first_three(self.names)}"
+
+
+@dataclass(frozen=True)
 class SourceListing:
-    """The images of a source, checked on creation. `excluded` holds (id, reason). Raises DataError."""
+    """The images of a source, checked on creation. `excluded` holds (id, reason). Raises DataError.
+
+    Without `masks`, label files are read by the class set and their encoding.
+    """
 
     root: Path  # the user's folder
     classes: ClassSet
     images: tuple[SourceImage, ...]
     excluded: tuple[tuple[str, str], ...] = ()
+    masks: MaskRules | None = None
+    skipped: tuple[SkippedFiles, ...] = ()
 
     def __post_init__(self) -> None:
         _check_ids(self.images, self.root)
@@ -57,7 +86,9 @@ class SourceListing:
         members = sorted(
             (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
         )
-        content = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
+        content: list[object] = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
+        if self.masks is not None and not self.masks.in_place:
+            content.append([self.masks.values, sorted(self.masks.table.items())])
         return digest_json(content)
 
     def digests(self, files: InputDigests) -> dict[str, str | None]:
@@ -77,8 +108,13 @@ def raise_if_any(names: Iterable[str], where: object, what: str, remedy: str) ->
     """Raise DataError if there are any names; it shows the first three and the number of the others."""
     ordered = sorted(names)
     if ordered:
-        more = f" and {len(ordered) - 3} more" if len(ordered) > 3 else ""
-        raise DataError(where, f"{what}: {', '.join(ordered[:3])}{more}", remedy)
+        raise DataError(where, f"{what}: {first_three(ordered)}", remedy)
+
+
+def first_three(names: Sequence[str]) -> str:
+    """The first three names and the number of the others."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _check_ids(images: Sequence[SourceImage], root: Path) -> None:

@@ -1,27 +1,40 @@
-"""Your own data: a folder of images, one of masks of the same names, and a class file.
+"""Your own data: a folder of images, one of masks, and a class file.
 
     images/**/NAME.jpg   masks/**/NAME.png   coarse/**/NAME.png (optional)   classes.toml
 
-Masks are 8-bit greyscale PNGs of class ids. The teacher labels the images without a mask. An image's id is its path
-below the image folder without the suffix. Labels of autolabel may be masks too: `label_sets` says how they are read.
+`masks.read_mask` says which mask files are read, and `pairing` how names of images and masks belong together. The
+teacher labels the images without a mask. An image's id is its path below the image folder without the suffix. Labels of
+autolabel may be masks too: `label_sets` says how they are read.
 """
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import PurePosixPath
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
-from autolabel.classes import ClassSet, parse_class_file
+from autolabel.classes import MaskClasses, parse_mask_classes
 from autolabel.config.sources import FolderConfig
+from autolabel.data.masks import pack
 from autolabel.data.schema import unsafe_path
-from autolabel.data.sources.base import SourceImage, SourceLabel, SourceListing, raise_if_any
+from autolabel.data.sources.base import (
+    MaskRules,
+    SkippedFiles,
+    SourceImage,
+    SourceLabel,
+    SourceListing,
+    first_three,
+    raise_if_any,
+)
 from autolabel.data.sources.label_sets import Mask, with_statements
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, files_below, require_folder
+from autolabel.data.sources.pairing import Key, Template, by_key, pair, template
+from autolabel.data.sources.splits import folder_splits, held_out
 from autolabel.errors import ConfigError, DataError, LabelError
-from autolabel.labels.label_set import CLASSES, FOLDER
+from autolabel.labels.label_set import CLASSES, FOLDER, TABLE
 from autolabel.user_files import read_text
 
-_SPLITS = ("train", "val", "test")
+_LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
 
 
 def plan(settings: FolderConfig) -> SourceListing:
@@ -31,25 +44,36 @@ def plan(settings: FolderConfig) -> SourceListing:
     """
     root = settings.root
     _check_folders(settings)
-    image_folder = require_folder(root / settings.images, "put the images there or set data.images")
-    files = by_stem(image_folder, IMAGE_SUFFIXES)
+    image_names, mask_names = template(settings.image_name, "data.image_name"), _mask_template(settings)
+    images, skipped = _images(settings, image_names, mask_names)
     require_folder(root / settings.masks, "put the masks there or set data.masks")
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
     classes = _classes(settings)
-    masks, coarse = (_masks(settings, folder, files, classes) for folder in (settings.masks, settings.coarse))
-    splits = _splits(files, masks, settings)
-    images = tuple(
+    layers = {}
+    for role, folder in (("fine", settings.masks), ("coarse", settings.coarse)):
+        layers[role], left = _masks(settings, folder, images, mask_names, classes)
+        skipped += left
+    splits = _splits(list(images.values()), layers["fine"], settings)
+    listed = tuple(
         SourceImage(
-            id=name,
-            split=splits[name],
-            group=_group(name),
+            id=_stem(path),
+            split=splits[path],
+            group=path.rpartition("/")[0],
             path=f"{settings.images}/{path}",
-            labels=_labels(name, {"fine": masks, "coarse": coarse}),
+            labels=tuple(
+                SourceLabel(role, masks[path].encoding, masks[path].path)
+                for role, masks in layers.items()
+                if path in masks
+            ),
         )
-        for name, path in files.items()
+        for path in images.values()
     )
-    return SourceListing(root, classes, images)
+    return SourceListing(root, classes.classes, listed, masks=_mask_rules(classes, settings), skipped=tuple(skipped))
+
+
+def _stem(path: str) -> str:
+    return path.removesuffix(PurePosixPath(path).suffix)
 
 
 def _check_folders(settings: FolderConfig) -> None:
@@ -58,65 +82,129 @@ def _check_folders(settings: FolderConfig) -> None:
         unsafe = unsafe_path(folder)
         if unsafe is not None:
             raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", "name a folder below data.root, such as 'images'")
+    own_names = settings.mask_name != FolderConfig.model_fields["mask_name"].default
     for key in ("masks", "coarse"):
-        if PurePosixPath(folders[key]).is_relative_to(settings.images):
-            raise ConfigError(
-                f"data.{key}", "lies inside data.images", "masks would be taken for images: move them out"
-            )
+        if PurePosixPath(folders[key]).is_relative_to(settings.images) and not own_names:
+            remedy = "masks would be taken for images: move them out, or set data.mask_name if their names differ"
+            raise ConfigError(f"data.{key}", "lies inside data.images", remedy)
 
 
-def _classes(settings: FolderConfig) -> ClassSet:
-    file = settings.root / settings.classes
-    return parse_class_file(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
+def _mask_template(settings: FolderConfig) -> Template:
+    names = template(settings.mask_name, "data.mask_name")
+    suffix = PurePosixPath(settings.mask_name).suffix.lower()
+    if suffix in _LOSSY:
+        raise ConfigError("data.mask_name", f"{suffix} files change ids at borders", "export the masks as PNG")
+    return names
 
 
-def _masks(settings: FolderConfig, folder: str, files: dict[str, str], classes: ClassSet) -> dict[str, Mask]:
-    """Image id -> mask."""
-    root = settings.root
-    if not (root / folder).is_dir():
-        return {}
-    masks = by_stem(root / folder, IMAGE_SUFFIXES)
-    other = next((path for path in masks.values() if not path.lower().endswith(".png")), None)
-    if other is not None:
-        raise LabelError(
-            root / folder / other, "is no PNG, so it cannot be a mask", "store class ids as 8-bit greyscale PNG"
+def _images(
+    settings: FolderConfig, image_names: Template, mask_names: Template
+) -> tuple[dict[Key, str], list[SkippedFiles]]:
+    """Key -> path below the image folder, without the masks that lie there too; and the files that are not images."""
+    folder = require_folder(settings.root / settings.images, "put the images there or set data.images")
+    paths = list(files_below(folder))
+    for inside in (settings.masks, settings.coarse):
+        if PurePosixPath(inside).is_relative_to(settings.images):
+            prefix = inside.removeprefix(settings.images).lstrip("/")
+            below = f"{prefix}/" if prefix else ""
+            paths = [x for x in paths if not (x.startswith(below) and mask_names.key(x.removeprefix(below)))]
+    images = by_key(paths, image_names, folder)
+    used = set(images.values())
+    return images, _skipped(settings.images, [path for path in paths if path not in used], image_names)
+
+
+def _skipped(folder: str, paths: Iterable[str], names: Template) -> list[SkippedFiles]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        suffix = PurePosixPath(path).suffix.lower()
+        readable = suffix in IMAGE_SUFFIXES
+        reason = (
+            f"do not fit the name {names.text!r}"
+            if readable
+            else f"are left out because {suffix or 'no suffix'} is not read"
         )
-    read = with_statements(root, folder, masks, classes, root / settings.classes)
-    remedy = "a mask is named as its image"
-    if (root / folder / FOLDER / CLASSES).is_file():
+        reasons[reason].append(path)
+    return [SkippedFiles(folder, reason, tuple(sorted(paths))) for reason, paths in sorted(reasons.items())]
+
+
+def _masks(
+    settings: FolderConfig, folder: str, images: Mapping[Key, str], names: Template, classes: MaskClasses
+) -> tuple[dict[str, Mask], list[SkippedFiles]]:
+    """Path of an image -> its mask; and the files that are not masks."""
+    place = settings.root / folder
+    if not place.is_dir():
+        return {}, []
+    paths = [path for path in files_below(place) if path.rpartition("/")[2] not in (CLASSES, TABLE)]
+    stated = _stated(settings, folder, paths, classes)
+    of_sets = {mask.path.removeprefix(f"{folder}/") for mask in stated.values()}
+    masks = by_key((path for path in paths if path not in of_sets), names, place)
+    _refuse_lossy(place, masks.values())
+    pairs, alone = pair(images, masks, names, place)
+    if alone and len(alone) == len(masks):
+        example = next(iter(images.values()), "none")
+        what = f"no mask fits an image: {first_three(sorted(alone))}; the first image is {example}"
+        raise DataError(place, what, "set data.mask_name and data.image_name to the templates of the names")
+    raise_if_any(
+        map(_stem, alone), place, "masks without an image", "a mask is named as its image, or set data.mask_name"
+    )
+    by_id = {_stem(path): path for path in images.values()}
+    remedy = f"correct {TABLE}, or remove them"
+    if (place / FOLDER / CLASSES).is_file():
         remedy = f"this is a whole label set, and its masks are in {FOLDER}/: name {folder}/{FOLDER} instead"
-    raise_if_any(set(read) - set(files), root / folder, "masks without an image", remedy)
-    return read
+    raise_if_any(set(stated) - set(by_id), place, "masks without an image", remedy)
+    twice = {name for name in stated if by_id[name] in pairs}
+    raise_if_any(twice, place, "images that two masks claim", "keep one mask of each")
+    used = {*masks.values(), *of_sets, *(images.values() if folder == settings.images else ())}
+    left = _skipped(folder, [path for path in paths if path not in used], names)
+    found = {image: Mask(f"{folder}/{mask}", "ids") for image, mask in pairs.items()}
+    return found | {by_id[name]: mask for name, mask in stated.items()}, left
 
 
-def _labels(name: str, layers: dict[str, dict[str, Mask]]) -> tuple[SourceLabel, ...]:
-    found = ((role, masks[name]) for role, masks in layers.items() if name in masks)
-    return tuple(SourceLabel(role, mask.encoding, mask.path) for role, mask in found)
+def _stated(settings: FolderConfig, folder: str, paths: Iterable[str], classes: MaskClasses) -> dict[str, Mask]:
+    """Image id -> mask, of the masks that are labels of autolabel and say themselves how to read them."""
+    masks = {_stem(path): path for path in paths if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES}
+    found = with_statements(
+        settings.root,
+        folder,
+        masks,
+        classes.classes,
+        settings.root / settings.classes,
+        plain=settings.mask_values == "ids",
+    )
+    return {name: mask for name, mask in found.items() if mask.stated}
 
 
-def _splits(files: dict[str, str], masks: dict[str, Mask], settings: FolderConfig) -> dict[str, str]:
-    """Id -> split: by the folders train/ and val/ if both exist, else a fraction of the images with masks is val."""
-    tops = {name: name.split("/")[0] for name in files if "/" in name}
-    if {"train", "val"} <= set(tops.values()):
-        splits = {name: tops[name] if tops.get(name) in _SPLITS else "train" for name in files}
-        no_mask = {name for name, split in splits.items() if split == "val" and name not in masks}
-        raise_if_any(
-            no_mask, settings.root / settings.images, "val images without a mask", "add the masks or move them to train"
+def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:
+    lossy = next((path for path in masks if PurePosixPath(path).suffix.lower() in _LOSSY), None)
+    if lossy is not None:
+        what = f"is no PNG, so it cannot be a mask: {PurePosixPath(lossy).suffix} compression changes ids at borders"
+        raise LabelError(place / lossy, what, "export the masks as PNG")
+
+
+def _splits(paths: list[str], masks: Mapping[str, Mask], settings: FolderConfig) -> dict[str, str]:
+    """Path of an image -> split. Without a val folder, a fraction of the training images with masks is val."""
+    place = settings.root / settings.images
+    told = folder_splits(paths, settings.splits, place)
+    if "val" in told.values():
+        no_mask = {_stem(path) for path, split in told.items() if split == "val" and path not in masks}
+        raise_if_any(no_mask, place, "val images without a mask", "add the masks or move them to train")
+        return {path: split or "train" for path, split in told.items()}
+    names = {_stem(path): path for path in masks if told[path] != "test"}
+    val = {names[name] for name in held_out(names, settings.val_share)}
+    return {path: "val" if path in val else split or "train" for path, split in told.items()}
+
+
+def _classes(settings: FolderConfig) -> MaskClasses:
+    file = settings.root / settings.classes
+    return parse_mask_classes(read_text(file, DataError, 'write one: names = ["road", "car", ...]'), file)
+
+
+def _mask_rules(classes: MaskClasses, settings: FolderConfig) -> MaskRules:
+    if settings.mask_values != "colours":
+        return MaskRules(settings.mask_values, classes.ids, classes.in_place)
+    if not classes.colours:
+        remedy = 'write palette = [[128, 64, 128], ...] there, or palette = "voc"'
+        raise ConfigError(
+            settings.root / settings.classes, "states no colours, and data.mask_values is colours", remedy
         )
-        return splits
-    held_out = _held_out(list(masks), settings.val_share)
-    return {name: "val" if name in held_out else "train" for name in files}
-
-
-def _held_out(names: list[str], fraction: float) -> set[str]:
-    """The names whose digests come first: this order is the same everywhere and unrelated to the images.
-
-    A positive fraction holds out at least one name, and at least one is left for training.
-    """
-    ordered = sorted(names, key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
-    count = max(1, round(fraction * len(names))) if fraction > 0 else 0
-    return set(ordered[: min(count, len(names) - 1)]) if names else set()
-
-
-def _group(name: str) -> str:
-    return name.rpartition("/")[0]
+    return MaskRules("colours", {pack(colour): k for colour, k in classes.colours.items()}, False)

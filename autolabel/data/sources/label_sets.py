@@ -23,12 +23,16 @@ from autolabel.user_files import read_user_file
 class Mask(NamedTuple):
     path: str  # below data.root
     encoding: str  # as in `schema.LabelRow`
+    stated: bool = False  # by a label set, not by the settings of the source
 
 
 def with_statements(
-    root: Path, folder: str, masks: Mapping[str, str], classes: ClassSet, class_file: Path
+    root: Path, folder: str, masks: Mapping[str, str], classes: ClassSet, class_file: Path, *, plain: bool = True
 ) -> dict[str, Mask]:
-    """Image id -> mask, of masks as path without suffix -> path below `folder`. Raises DataError."""
+    """Image id -> mask, of masks as path without suffix -> path below `folder`. Raises DataError.
+
+    `plain`: the encoding "ids" means the ids of `classes`, as label sets mean it.
+    """
     found = {name: Mask(f"{folder}/{path}", "ids") for name, path in masks.items()}
     sets = [path for path in by_stem(root / folder, (".json",)).values() if path.rpartition("/")[2] == CLASSES]
     for path in sorted(sets, key=lambda path: path.count("/")):  # the statement nearest to a mask comes last
@@ -38,11 +42,13 @@ def with_statements(
             prefix = path.removesuffix(CLASSES)
             inside = {name: mask for name, mask in found.items() if mask.path.startswith(f"{folder}/{prefix}")}
             encoding = _encoding(statement, classes, file, class_file)
-            read = _images(file.parent, prefix, inside, folder, doubtful=encoding != "ids")
+            read = _images(file.parent, prefix, inside, folder, doubtful=encoding != "ids" or not plain)
+            if encoding == "ids" and not plain:
+                encoding = values_encoding(classes.ids, statement.ignored())
             found = {name: mask for name, mask in found.items() if name not in inside}
             twice = set(found) & set(read)
             raise_if_any(twice, file.parent / TABLE, "images that another mask claims too", "keep one mask of each")
-            found |= {name: Mask(path, encoding) for name, path in read.items()}
+            found |= {name: Mask(path, encoding, stated=True) for name, path in read.items()}
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from autolabel.errors import DataError
 from autolabel.user_files import read_text
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff")
 
 
 def require_folder(folder: Path, remedy: str) -> Path:
@@ -41,7 +41,7 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     DataError if two files differ only in their suffix.
     """
     by_name: dict[str, str] = {}
-    for path in sorted(_walk(folder)):
+    for path in sorted(files_below(folder)):
         suffix = posixpath.splitext(path)[1]
         stem = path.removesuffix(suffix)
         if suffix.lower() not in suffixes:
@@ -52,8 +52,11 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     return by_name
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below `folder`, with dangling links, so that reading these fails with an error."""
+def files_below(folder: Path) -> Iterator[str]:
+    """Relative paths of the files below `folder`, with dangling links, so that reading these fails with an error.
+
+    Links to folders are followed, each folder once. Raises DataError if a folder cannot be listed.
+    """
     waiting, visited = [""], set()
     while waiting:
         here = waiting.pop()

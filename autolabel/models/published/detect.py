@@ -22,6 +22,7 @@ from autolabel.models.published.keymaps import OCR_CONTEXT, AnyRow
 from autolabel.models.published.layout import TRUNK_NAME, TRUNKS, names_of
 from autolabel.models.published.read import Shapes
 from autolabel.models.registry import choose
+from autolabel.models.skeleton import on_meta
 from autolabel.models.trunks import TRUNKS as BUILDERS
 from autolabel.models.trunks.efficientnet import EfficientNet
 from autolabel.models.trunks.hrnet import HRNet
@@ -73,7 +74,7 @@ class TrunkLayout(NamedTuple):
 @cache
 def trunk_layouts(name: str) -> tuple[TrunkLayout, ...]:
     """All layouts of a trunk, first the one inside a published network; empty if none is published."""
-    with torch.device("meta"):
+    with on_meta():
         trunk = BUILDERS[name]()
     family = type(trunk)
     if family not in TRUNKS:

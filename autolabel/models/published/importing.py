@@ -26,6 +26,7 @@ from autolabel.models.published.detect import (
 )
 from autolabel.models.published.layout import absent_counters, published_keys, published_names, to_state_dict
 from autolabel.models.published.read import Entries, Shapes, entries_of, read_checkpoint, shapes_of, without_prefixes
+from autolabel.models.skeleton import on_meta
 from autolabel.models.trunks import TRUNKS
 from autolabel.models.weights_file import TrunkCard, WeightsCard, listed
 from autolabel.store import sha256_bytes
@@ -156,7 +157,7 @@ def _check_similarity(weights: Mapping[str, object], shapes: Shapes, where: obje
 def _skeleton(network: Network, where: object) -> SegmentationModel:
     """The network without memory for its weights."""
     try:
-        with torch.device("meta"):
+        with on_meta():
             return build_model(network.table, network.num_classes)
     except (RuntimeError, OverflowError, TypeError) as error:
         raise WeightsError(where, f"its shapes describe no network: {error}".splitlines()[0]) from None

@@ -132,7 +132,7 @@ def test_a_killed_command_leaves_no_label_that_the_table_does_not_know(weights: 
     first, second, out = write_image(tmp_path / "a.png"), write_image(tmp_path / "b.png"), tmp_path / "out"
     assert predict(weights, first, "--out", out).exit_code == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autolabel.cli.predict.LabelFolder.finish", lambda self: 1 / 0)
+        patch.setattr("autolabel.cli.predict.LabelFolder.finish", lambda self, output: 1 / 0)
         with pytest.raises(AssertionError, match="division by zero"):
             predict(weights, second, "--out", out)
     assert {path.name for path in (out / "labels").iterdir()} == {"a.png", "b.png", "classes.json"}

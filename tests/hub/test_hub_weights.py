@@ -18,7 +18,8 @@ from autolabel.models import network_from_bytes, weights_from_bytes
 from autolabel.models.pretrained import origin
 from autolabel.models.published.detect import trunk_layouts
 from autolabel.stages.initial_model import InitialModel, load_initial_model
-from autolabel.stages.train import identity
+from autolabel.stages.train import identity as key_of
+from autolabel.store import InputDigests
 from tests.helpers.experiments import NARROW, experiment_toml
 from tests.helpers.hf_folders import NAMES, save
 from tests.helpers.hub import Hub
@@ -61,6 +62,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise AssertionError("a connection")
 
     return lambda: monkeypatch.setattr("socket.socket.connect", connect)
+
+
+def identity(settings: TeacherConfig) -> dict[str, Any]:
+    return key_of(settings, InputDigests())
 
 
 def refused(settings: TeacherConfig, load: Callable[[TeacherConfig], object] = identity) -> str:

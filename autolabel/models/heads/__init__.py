@@ -10,7 +10,7 @@ from autolabel.config.networks import ModelConfig
 from autolabel.errors import SettingError
 from autolabel.models.heads.conv import ConvHead
 from autolabel.models.heads.deeplabv3plus import LOW_STRIDE, DeeperHead, DeeperLabHead, DeepLabV3PlusHead
-from autolabel.models.heads.fpn import FINEST, FineFPNHead, FPNHead
+from autolabel.models.heads.fpn import FINEST, FPNHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.registry import choose
@@ -39,9 +39,9 @@ def _ocr(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
     return OCRHead(trunk, num_classes, **widths, dropout=table.dropout)
 
 
-def _fpn(head: Callable[..., Head], trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
+def _fpn(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
     """Half of `key_channels`: the published semantic branch has 128 channels, where a pyramid level has 256."""
-    return head(trunk, num_classes, width=max(1, table.key_channels // 2))
+    return FPNHead(trunk, num_classes, width=max(1, table.key_channels // 2))
 
 
 def _plain(head: Callable[..., Head], trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
@@ -52,8 +52,7 @@ HEADS: dict[str, HeadSpec] = {
     "ocr": HeadSpec(_ocr),
     "conv": HeadSpec(partial(_plain, ConvHead)),
     "deeplabv3plus": HeadSpec(partial(_plain, DeepLabV3PlusHead), lambda trunk: (trunk.low_level_stride,)),
-    "fpn": HeadSpec(partial(_fpn, FPNHead), lambda trunk: (FINEST,)),
-    "fpn_fine": HeadSpec(partial(_fpn, FineFPNHead), lambda trunk: (2, FINEST)),
+    "fpn": HeadSpec(_fpn, lambda trunk: (FINEST,)),
     "deeper": HeadSpec(partial(_plain, DeeperHead), lambda trunk: (2, 4)),
     # A pixel of the trunk becomes a block at stride 4, and the channels grow by the area of the block: 64 at stride 32.
     "deeperlab": HeadSpec(partial(_plain, DeeperLabHead), lambda trunk: (LOW_STRIDE,), max_stride=16),

@@ -35,40 +35,9 @@ class FPNHead(Head):
         self.classifier = ClassifierConv(self.channels, num_classes)
 
     def forward(self, features: Features) -> HeadOutput:
-        x = self.features(features)
-        return HeadOutput(x, self.classifier(x), None)
-
-    def features(self, features: Features) -> torch.Tensor:
-        """(B, channels, h, w) at stride 4."""
         x = self.top(features.high)
         for level, lateral in zip(self.levels, self.lateral, strict=True):
             low = lateral(features.skips[level])
             x = torch.relu_(low + resize(x, (low.shape[-2], low.shape[-1])))
-        smoothed: torch.Tensor = self.smooth(x)
-        return smoothed
-
-
-class FineFPNHead(Head):
-    """`FPNHead` with one more level at stride 2, for things that are a few pixels wide.
-
-    The level adds a lateral 1x1 of the features of stride 2 to the resized ones of stride 4, and smooths the
-    sum with a 3x3 to `width` / 4 channels, which logits and attention read.
-    """
-
-    def __init__(self, trunk: Trunk, num_classes: int, *, width: int = 128) -> None:
-        super().__init__()
-        self.coarse = FPNHead(trunk, num_classes, width=width)
-        self.size_divisor = self.coarse.size_divisor
-        self.stride = 2
-        self.channels = max(1, width // 4)
-        inner = self.coarse.channels
-        del self.coarse.classifier
-        self.lateral = ConvNorm(trunk.skip_channels[2], inner, relu=False)
-        self.smooth = ConvNorm(inner, self.channels, 3)
-        self.classifier = ClassifierConv(self.channels, num_classes)
-
-    def forward(self, features: Features) -> HeadOutput:
-        low = self.lateral(features.skips[2])
-        x = resize(self.coarse.features(features), (low.shape[-2], low.shape[-1]))
-        x = self.smooth(torch.relu_(low + x))
+        x = self.smooth(x)
         return HeadOutput(x, self.classifier(x), None)

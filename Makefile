@@ -58,7 +58,8 @@ bench: $(READY)
 gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py $(GPU)
 
-# Every table of docs/proof.md, up to eight CPU hours, and it goes on where it was stopped: make proof CAMVID=PATH.
+# The method on real images, up to eight CPU hours; goes on where it was stopped and writes docs/proof.md:
+# make proof CAMVID=PATH.
 # PROOF takes tables and options, as in PROOF='students --seeds 3'.
 proof: $(READY)
 	$(BIN)/python benchmarks/proof.py "$(CAMVID)" $(PROOF)

@@ -1,4 +1,4 @@
-"""Choose trunk, crop, scales, steps and label policy from the facts. docs/proof.md measures these choices."""
+"""Choose trunk, crop, scales, steps and label policy from the facts; `make proof` measures these choices."""
 
 from __future__ import annotations
 

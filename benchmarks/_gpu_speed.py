@@ -39,11 +39,21 @@ def decision(device: str, sizes: Sizes) -> dict[str, object]:
     }
 
 
+def _half(device: str) -> str:
+    """bf16 where it is fast; a CPU without its instructions takes twenty times as long."""
+    return "bf16" if device == "cuda" else "fp32"
+
+
 def labelling(device: str, sizes: Sizes) -> dict[str, object]:
     """Three scales with OCR, not compiled, against the published order in plain torch: see `_dense.py`."""
     return dict(
         _dense.measure(
-            device, trunk=sizes.trunk, precision="bf16", size=sizes.image, images=sizes.images, memory=device == "cuda"
+            device,
+            trunk=sizes.trunk,
+            precision=_half(device),
+            size=sizes.image,
+            images=sizes.images,
+            memory=device == "cuda",
         )
     )
 
@@ -53,7 +63,7 @@ def compiled(device: str, sizes: Sizes) -> dict[str, object]:
     images = random_images(sizes, sizes.images)
     found: dict[str, object] = {}
     for name in ("eager", "compiled"):
-        model = teacher(sizes, device, "bf16", static=name == "compiled")
+        model = teacher(sizes, device, _half(device), static=name == "compiled")
         work = partial(_finish, model, images, device)
         (first, _), *_ = seconds_in_turn(partial(_repeat, work), work, device=device, rounds=1)
         times = [b for _, b in seconds_in_turn(lambda: None, work, device=device, rounds=sizes.rounds)]

@@ -13,6 +13,7 @@ from autolabel.config.networks import TeacherConfig
 from autolabel.models import weights_from_bytes
 from autolabel.models.pretrained import PACKAGES
 from autolabel.stages.train import identity
+from autolabel.store import InputDigests
 from tests.helpers.experiments import experiment_toml
 from tests.stages.tiny_pipeline import TINY, call
 
@@ -32,7 +33,7 @@ def test_the_digest_enters_the_key_and_random_is_the_default(tmp_path: Path) -> 
         file.write_text(experiment_toml(TINY, teacher={**model, "weights": weights}, student=model))
         teacher = load_experiment(file).teacher
         assert isinstance(teacher, TeacherConfig)
-        return identity(teacher)
+        return identity(teacher, InputDigests())
 
     assert key("imagenet")["weights"] == LITE0.sha256
     assert key("random") == key(None)

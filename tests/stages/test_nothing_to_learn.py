@@ -39,6 +39,7 @@ def test_labels_without_a_class(tmp_path: Path) -> None:
 
 def test_a_class_without_a_pixel_is_named(tmp_path: Path) -> None:
     file = experiment(tmp_path, (0, 1, 255))
+    file.write_text(file.read_text().replace("[data]\n", '[data]\nconfirmed = ["shifted_ids"]\n'))
     result = call("run", file, "--work", tmp_path / "work", "--until", "teacher")
     assert result.exit_code == 0, result.stderr
     assert "teacher: no training pixel has the class shed: it cannot be learnt" in result.stderr

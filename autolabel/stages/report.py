@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from autolabel import __version__
 from autolabel.artifacts import (
     AUDIT_FILE,
     COMPARISON_FILE,
@@ -61,7 +62,7 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             warnings=_warnings(audit),
             stages=_stages(ctx),
             settings=_settings(ctx),
-            versions={name: version(name) for name in ("autolabel", "torch", "numpy")},
+            versions={"autolabel": __version__, **{name: version(name) for name in ("torch", "numpy")}},
         )
     )
     ctx.draft.write(REPORT_PAGE, page)

@@ -11,7 +11,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from autolabel.cli.status import gc
-from autolabel.store import digest_json, scan, set_aside
+from autolabel.store import digest_json, ensure_mark, scan, set_aside
 from tests.faults import harness, minute
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally
@@ -111,6 +111,7 @@ def _collecting(made: minute.Minute) -> tuple[str, harness.Target, Check]:
     """`autolabel gc` among stale and damaged artefacts, a draft of other settings, and a file of somebody else."""
     template = made.folder / "templates" / "gc"
     shutil.copytree(made.whole / "artefacts", template / "artefacts")
+    ensure_mark(template)
     for node in ("audit", "fuse"):  # stale by the keys of another experiment
         (old,) = (template / "artefacts" / node).iterdir()
         shutil.copytree(old, old.with_name("0" * 16))

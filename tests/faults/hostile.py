@@ -55,6 +55,10 @@ def meet(case: Hostile, where: Path) -> list[str]:
     return [f"{case.title}: {problem}" for problem in problems]
 
 
+# Of a work folder: they hold no result.
+BOOKKEEPING = tuple(f"{OUT}/{name}" for name in ("lock", "autolabel-work.json", "input-digests.json"))
+
+
 def _changed(before: dict[str, object], after: dict[str, object], *, refused: bool) -> list[str]:
     if any(Path(name).name == CANARY for name in after):
         return ["its code was run"]
@@ -63,7 +67,7 @@ def _changed(before: dict[str, object], after: dict[str, object], *, refused: bo
     if elsewhere:
         return [f"changed {elsewhere[:3]}"]
     written = [
-        name for name in changed if Path(name).parts[:2] != (OUT, "artefacts") and name not in (OUT, f"{OUT}/lock")
+        name for name in changed if Path(name).parts[:2] != (OUT, "artefacts") and name not in (OUT, *BOOKKEEPING)
     ]
     committed = [name for name in changed if Path(name).name == "COMMIT"]
     if refused and (committed or [name for name in written if name != f"{OUT}/artefacts"]):

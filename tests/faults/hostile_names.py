@@ -13,7 +13,7 @@ from tests.helpers.experiments import ONE_CORE, experiment_toml
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = (
-    "plain", "a\nb", "\x1b[31mred\x1b[0m", "<script>alert(1)<", "<img src=x onerror=alert(1)>", "é", "e\u0301", "Case",
+    "plain", "a\nb", "\x1b[31mred\x1b[0m", "<script>alert(1)<", "<img src=x onerror=alert(1)>", "é", "Case",
     "case", "x" * 240, "-rf", " ", "a b", "'; touch canary; '", "$(touch canary)", "`touch canary`",
     "%2e%2e", "con", "\u202egnp", "a\\..\\b", "{{7*7}}", "{% raw %}", "&lt;", '"quoted"', "#", "?x=1", "~",
     "a\tb", "\x7f", "😀", "_" + "0" * 40,

@@ -97,6 +97,9 @@ class InputDigests:
             return
         tables = {root: _only(table, self._used.get(root)) for root, table in self._tables.items()}
         body = canonical_json({"format": _FORMAT, "roots": tables})
+        for left in self._file.parent.glob(durable.TEMPORARY + "*"):  # of a run that was killed as it wrote
+            if left.is_file():
+                durable.remove_file(left)
         durable.write_file(self._file, sha256_bytes(body).encode() + b"\n", body)
         self._changed = False
 

@@ -103,7 +103,8 @@ class Site:
 
     def _contents(self) -> tuple[object, ...]:
         """Names and digests; of what is cut outside of a work folder, the bytes."""
-        cut = {name: (self.out / name).read_bytes() for name in names(self.out)} if self.out.is_dir() else {}
+        files = [path for path in self.out.rglob("*") if path.is_file()]
+        cut = {path.relative_to(self.out).as_posix(): path.read_bytes() for path in files}
         return [*self.shop.differences(self.work)], names(self.folder), cut
 
 

@@ -109,7 +109,7 @@ def _texts() -> list[Config]:
     found = [Config(title, text.encode()) for title, text in texts.items()]
     raws = {
         "noise": bytes(range(256)), "UTF-16": GOOD.encode("utf-16"), "UTF-32": GOOD.encode("utf-32"),
-        "Latin 1": "name = 'é'".encode("latin1"), "a BOM": b"\xef\xbb\xbf" + GOOD.encode(),
+        "Latin 1": "name = 'é'".encode("latin1"),
         "a PNG": b"\x89PNG\r\n\x1a\n",
         "a surrogate": b"name = '\xed\xa0\x80'\n", "a megabyte": b"# " + b"x" * 1_000_000, "gzip": b"\x1f\x8b\x08" * 9,
     }  # fmt: skip

@@ -75,7 +75,7 @@ def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
         raise DataError(path, "no such file or folder", "give image files, videos or folders")
     if not path.is_dir():
         return [path]
-    inside = sorted(_images_below(path, out.resolve()))
+    inside = sorted(_images_below(path, Path(os.path.realpath(out))))
     if not inside:
         raise DataError(path, "holds no images", f"files must end in one of {', '.join(IMAGE_SUFFIXES)}")
     return inside[take.slice]
@@ -127,7 +127,7 @@ def check_out(out: Path, sources: list[MediaFile], kinds: Collection[str]) -> No
     """Raise ConfigError if the results cannot lie in `out`, or one of them would replace a source."""
     if out.exists() and not out.is_dir():
         raise ConfigError(out, "is not a folder", "give another --out")
-    folder = out.resolve()
+    folder = Path(os.path.realpath(out))
     results = {folder / kind / f"{source.name}.png" for source in sources for kind in kinds}
     results |= {folder / kind / source.folder for source in sources for kind in kinds}
     results |= {folder / name for name in (ANIMATION, LEGEND, CLASSES)}

@@ -11,6 +11,7 @@ theirs. Nothing is ever written into an artefact or a draft.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 def check_place(out: Path) -> None:
     """ConfigError if `out` lies in an artefact or a draft, also by a symbolic link."""
-    real = out.resolve()
+    real = Path(os.path.realpath(out))  # a ring of links has no end, and is no error here
     for folder in (real, *real.parents):
         if _DRAFT.fullmatch(folder.name) or ((folder / COMMIT).is_file() and (folder / MANIFEST).is_file()):
             raise ConfigError(out, f"lies in the artefact {folder.name}, which never changes", "give another --out")

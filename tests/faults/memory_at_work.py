@@ -59,6 +59,9 @@ class SmallGpu:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return torch.cat([self._teacher(image[None]) for image in images])
 
+    def check_finite(self, image: torch.Tensor, codes: Any) -> None:
+        self._teacher.check_finite(image, codes)
+
 
 class Tries:
     def __init__(self, work: Path, folder: Path, seed: int) -> None:
@@ -121,7 +124,7 @@ class Tries:
 
         def broken(trainer: Trainer, *args: Any) -> float:
             loss = backward(trainer, *args)
-            return math.nan if first <= trainer.step < first + length else loss
+            return loss * math.nan if first <= trainer.step < first + length else loss
 
         with mock.patch.object(Trainer, "_backward", broken):
             code, said = self._call("teacher", *TRAINING)

@@ -55,7 +55,7 @@ def meet(case: Hostile, where: Path) -> list[str]:
     return [f"{case.title}: {problem}" for problem in problems]
 
 
-# Of a work folder: they hold no result.
+# Files of a work folder that hold no result.
 BOOKKEEPING = tuple(f"{OUT}/{name}" for name in ("lock", "autolabel-work.json", "input-digests.json"))
 
 

@@ -40,8 +40,8 @@ def _ocr(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
 
 
 def _fpn(trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:
-    """Half of `key_channels`: the published semantic branch has 128 channels, where a pyramid level has 256."""
-    return FPNHead(trunk, num_classes, width=max(1, table.key_channels // 2))
+    """The published pyramid has 256 channels, its semantic branch 128."""
+    return FPNHead(trunk, num_classes, width=table.key_channels)
 
 
 def _plain(head: Callable[..., Head], trunk: Trunk, num_classes: int, table: ModelConfig) -> Head:

@@ -68,7 +68,7 @@ def pin_threads(threads: int) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next step of a training, instead of returning it to the system.
 
-    A step on a CPU allocates and frees the same large tensors again and again, and clearing new pages for them takes much
+    A step on a CPU allocates and frees the same large tensors again and again. Clearing new pages for them takes much
     of its time. Other C libraries are left as they are.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -140,7 +140,7 @@ TABLES = {
             changed("scale 0.5 to 2", "augment.scale=[0.5, 2.0]"),
             changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
             changed("twice the steps", "epochs=10"),
-            changed("half the steps", "epochs=2"),
+            changed("two fifths of the steps", "epochs=2"),
         ),
         against=COARSE.title,
         classes=RARE,

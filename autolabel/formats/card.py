@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from autolabel.errors import printable
 from autolabel.formats.base import FileItem
 from autolabel.formats.exporting import ExportFile, ExportSummary
+from autolabel.markdown import markdown_environment
 
 _HERE = Path(__file__).parent
-_MARKDOWN = str.maketrans({character: "\\" + character for character in "\\`*_{}[]()<>#|~"})
 _MIME = {
     ".json": "application/json",
     ".xml": "application/xml",
@@ -57,24 +54,11 @@ def card_files(
         "ignored": summary.ignored,
         "remarks": list(remarks),
     }
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=False,  # Markdown, not HTML: names go through `plain`
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["plain"] = _plain
+    environment = markdown_environment(_HERE)
     environment.filters["yaml"] = json.dumps  # a JSON string is a YAML string
     environment.filters["percent"] = _percent
     text = environment.get_template("data_card.md.j2").render(card)
     return [("README.md", text.encode()), ("croissant.json", croissant(licence, text, summary.files))]
-
-
-def _plain(value: object) -> str:
-    """The text on one line, with all Markdown characters escaped."""
-    return printable(str(value)).translate(_MARKDOWN)
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Stage label: codes -> label PNGs, by tables and masks only; no GPU, and the same bytes whenever it is cut again."""
+"""Stage label: codes -> label PNGs by table look-up. It needs no GPU; the same settings give the same bytes."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from autolabel.inference.engine import ChunkCodes, Stats
     from autolabel.inference.model import InferenceModel
     from autolabel.labels.codebook import Codebook
+    from autolabel.models import Network, NetworkCard
 
 PATIENCE = 10.0  # seconds that a stop waits for the end of a chunk; the caller may allow no more than 30 in all
 
@@ -60,7 +61,9 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     manifest = read_manifest(ctx.inputs["data"])
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
-    teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
+    model, card = read_network(ctx.inputs["model"])
+    jobs = _parallel_images(ctx, manifest, model, ctx.runtime.jobs or usable_cores())
+    teacher = _teacher(ctx, book, model, card)
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
     queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
     bar = _Bar(ctx, shared, queues)
@@ -126,10 +129,9 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
     return False
 
 
-def _teacher(ctx: Context[InferConfig], book: Codebook) -> InferenceModel:
+def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: NetworkCard) -> InferenceModel:
     from autolabel.inference.model import InferenceModel
 
-    model, card = read_network(ctx.inputs["model"])
     return InferenceModel(
         model,
         card,
@@ -140,6 +142,23 @@ def _teacher(ctx: Context[InferConfig], book: Codebook) -> InferenceModel:
         precision=ctx.settings.precision,
         static=ctx.runtime.compile,
     )
+
+
+def _parallel_images(ctx: Context[InferConfig], manifest: Manifest, model: Network, jobs: int) -> int:
+    """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
+
+    The codes do not depend on it. AutolabelError if memory does not suffice for the largest image.
+    """
+    from autolabel.hardware import free_memory
+    from autolabel.inference.memory import WindowChooser
+
+    rows = [row for chunk in _chunks(manifest, ctx.settings.chunk) for row in chunk.images]
+    if not rows or resolve_device(ctx.runtime.device) != "cpu":
+        return jobs
+    fit = WindowChooser(model, ctx.settings.scales, flip=ctx.settings.flip, free=free_memory)
+    largest = max(rows, key=lambda row: row.width * row.height)
+    height, width = ctx.settings.window or (largest.height, largest.width)
+    return fit.parallel(min(height, largest.height), min(width, largest.width), jobs)
 
 
 class _Bar:

@@ -49,6 +49,16 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def device_kind(name: str) -> str:
+    """The device by what its arithmetic depends on: the instructions of a CPU, the model of a GPU."""
+    import torch
+
+    device = torch.device(resolve_device(name))
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
 def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Make a CUDA device the current one of this thread; nothing for a CPU.
 
@@ -103,7 +113,7 @@ def _system_memory() -> int:
 
 
 def _container_memory() -> Iterator[int]:
-    """Of the cgroup, versions 2 and 1; files in the page cache can be dropped."""
+    """The free bytes of the cgroup, versions 2 and 1. Files in the page cache can be dropped."""
     old = "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"
     for limit, used in (("memory.max", "memory.current"), old):
         with suppress(OSError, ValueError):

@@ -238,6 +238,7 @@ INFER = Stage(
     inputs={"data": "manifest", "model": "weights"},
     run=run,
     check=check,
+    depends_on=frozenset({"versions", "device"}),
     parallel=True,
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,

@@ -224,6 +224,8 @@ def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None
     TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(digests), complete=is_from_scratch(ctx.settings)))
 
 
+# Sums over pixels and samples are split by threads and processes, so their last bits depend on both.
+ENVIRONMENT = frozenset({"versions", "device", "threads", "processes"})
 TEACHER = Stage(
     name="teacher",
     version=2,
@@ -232,6 +234,7 @@ TEACHER = Stage(
     run=run_teacher,
     key_settings=identity,
     check=check_teacher,
+    depends_on=ENVIRONMENT,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,
@@ -244,6 +247,7 @@ STUDENT = Stage(
     run=run_student,
     key_settings=identity,
     check=check_student,
+    depends_on=ENVIRONMENT,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,

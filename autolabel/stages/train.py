@@ -60,7 +60,18 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
         raise ConfigError(
             "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
         )
-    _check(ahead, ahead.input_settings("fused", FuseConfig).layers)
+    layers = ahead.input_settings("fused", FuseConfig).layers
+    if ahead.settings.method == "weak_to_strong":
+        _check_online(ahead.settings, layers)
+    _check(ahead, layers)
+
+
+def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
+    if "auto" not in layers:
+        raise ConfigError("student.method", "no image is auto-labelled for it", "add auto to fuse.layers")
+    if settings.label_weights != "none":
+        what = "weights belong to labels that this method does not use"
+        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')
 
 
 def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:

@@ -158,7 +158,7 @@ TABLES = {
     ),
     "methods": Table(
         heading="Offline and online labels",
-        text="Students of one budget: labels made once by the teacher, a second round of them, and weak-to-strong training.",
+        text="Students of one budget: labels of the teacher, a second round of them, and weak-to-strong.",
         arms=(
             FILLED,
             Arm("filled, with strong changes", ('label.coarse="fill"', STRONG), "evaluate-student"),

@@ -49,7 +49,7 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
 
     from autolabel.labels.codebook import Codebook
     from autolabel.labels.png import require_codec
-    from autolabel.labels.threshold_rules import quantile_thresholds
+    from autolabel.labels.threshold_rules import quantile_thresholds, require_reachable
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
@@ -57,6 +57,7 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
     thresholds = fixed_thresholds(settings, names)
     if settings.threshold_on == "calibrated":
         ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
+        require_reachable(thresholds)
     else:
         book.lut(thresholds)
     if settings.threshold == "quantile":

@@ -20,6 +20,7 @@ from autolabel.artifacts import (
 )
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
+from autolabel.data.parts import CLASSES, label_part
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
@@ -43,6 +44,18 @@ def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     document = all_settings(settings)
     document.pop("checkpoint_every")
     return document | initial_identity(settings, files)
+
+
+def teacher_reads(settings: TeacherConfig) -> Mapping[str, tuple[str, ...]]:
+    """The layers it trains on and the labels it is validated on; the classes alone where it is not trained."""
+    if not settings.epochs:
+        return {"data": (CLASSES,)}
+    return {"data": (CLASSES, *(label_part("train", layer) for layer in settings.labels), label_part("val", "fine"))}
+
+
+def student_reads(settings: StudentConfig) -> Mapping[str, tuple[str, ...]]:
+    """Its training labels are in the manifest of the fuse stage."""
+    return {"data": (CLASSES, label_part("val", "fine"))}
 
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
@@ -242,6 +255,8 @@ TEACHER = Stage(
     inputs={"data": "manifest"},
     run=run_teacher,
     key_settings=identity,
+    reads=teacher_reads,
+    remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
     parallel=True,
     memory_setting="runtime.micro_batch",
@@ -254,6 +269,7 @@ STUDENT = Stage(
     inputs={"data": "manifest", "fused": "fused", "labels?": "labels"},
     run=run_student,
     key_settings=identity,
+    reads=student_reads,
     check=check_student,
     parallel=True,
     memory_setting="runtime.micro_batch",

@@ -15,6 +15,7 @@ LAYERS = [
     {"cli"},
     {"recommend"},
     {"flow", "stages"},
+    {"review"},
     {"training", "inference", "report", "export", "formats"},
     {"artifacts"},
     {"audit"},

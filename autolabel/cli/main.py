@@ -17,6 +17,7 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    audit,
     check_data,
     corrections,
     cost,
@@ -30,6 +31,7 @@ from autolabel.cli import (
     init,
     open_report,
     predict,
+    review,
     run,
     schema,
     setup,
@@ -147,6 +149,8 @@ for family in (
     thresholds,
     why,
     diff,
+    review,
+    audit,
     fetch,
     import_weights,
     import_labels,

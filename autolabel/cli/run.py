@@ -264,4 +264,5 @@ STAGE_HELP = {
     "table": "Set the evaluations of the pipeline `fusions` side by side.",
 }
 
-COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items())]
+# `audit` has options of its own: cli/audit.py.
+COMMANDS = [run, *(stage_command(stage, text) for stage, text in STAGE_HELP.items() if stage != "audit")]

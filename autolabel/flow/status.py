@@ -5,7 +5,8 @@ Garbage collection: what this experiment no longer refers to, deleted only on re
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def _one(
     others = list(committed(folder.parent, folder.name))
     if not others:
         return step("missing", None, "never made")
-    changes = min((_changes(node, other, document) for other in others), key=len)
+    changes = min((_changes(node, other, document, current) for other in others), key=len)
     return step("stale", None, *changes)
 
 
@@ -91,18 +92,38 @@ def committed(root: Path, step: str | None = None) -> Iterator[Artefact]:
                 yield Artefact.open(found.path)
 
 
-def _changes(node: Node, other: Artefact, document: dict[str, Any]) -> list[str]:
+def _changes(node: Node, other: Artefact, document: dict[str, Any], current: Mapping[str, Artefact]) -> list[str]:
+    """The differences to another artefact, by the settings they come from; no digests, which tell people nothing."""
     old = other.provenance.get("key", {})
-    return [f"{_readable(node, key)}: {before!r} -> {after!r}" for key, before, after in differences(old, document)]
+    lines: list[str] = []
+    for key, before, after in differences(old, document):
+        source = node.inputs.get(key.removeprefix("inputs.")) if key.startswith("inputs.") else None
+        if source is not None:
+            lines += _input_changes(source, before, other.path.parents[1], current)
+        elif _is_digest(before) or _is_digest(after):
+            lines.append(f"{_readable(node, key)}: other bytes")
+        else:
+            lines.append(f"{_readable(node, key)}: {before!r} -> {after!r}")
+    return list(dict.fromkeys(lines))
+
+
+def _input_changes(source: Node, digest: object, root: Path, current: Mapping[str, Artefact]) -> list[str]:
+    """The settings that make an input differ from the earlier one with this digest, as far as that is still there."""
+    earlier = next((made for made in committed(root, source.name) if made.digest == digest), None)
+    document = current[source.name].provenance.get("key", {})
+    changes = [] if earlier is None else _changes(source, earlier, document, current)
+    return changes or [f"{source.name}: made again, with other content"]
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _readable(node: Node, key: str) -> str:
-    """`settings.threshold` of step label -> `label.threshold`; an input's digest by the step that makes it."""
+    """`settings.threshold` of step label -> `label.threshold`."""
     head, _, rest = key.partition(".")
     if head == "settings":
         return f"{node.name}.{rest}"
-    if head == "inputs" and rest in node.inputs:
-        return f"input {node.inputs[rest].name}"
     return f"{node.name} {key}"
 
 

@@ -170,7 +170,8 @@ class TrainConfig(Config):
     freeze: FreezeConfig = FreezeConfig()
     sync_norms: bool = True  # Batch norm computes its statistics over all processes, on GPUs only.
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # Decay of the exponential moving average of the weights; 0 = off.
-    validate_every: NonNegativeInt = 0  # Number of epochs between validations; 0 = only at the end.
+    # Number of epochs between validations. 0 = the one at the end decides; up to three before it only show progress.
+    validate_every: NonNegativeInt = 0
     validate_images: PositiveInt | None = None  # Number of validation images; all by default.
     keep_best: bool = False  # The weights with the best validation mIoU are kept, instead of the last ones.
     patience: NonNegativeInt = 0  # Training stops after this many validations without a better mIoU; 0 = never.

@@ -21,6 +21,7 @@ from autolabel.errors import AutolabelError, SettingError, TrainingDiverged
 from autolabel.losses import LossNormalizer, class_weights, loss_normalizer, pixel_weights
 from autolabel.models.layers import normalise
 from autolabel.training.activation_checkpointing import checkpoint_activations
+from autolabel.training.curve import Curve
 from autolabel.training.freeze import freeze
 from autolabel.training.online_labels import online_labels
 from autolabel.training.optim import (
@@ -74,6 +75,7 @@ class Trainer:
     best: dict[str, torch.Tensor] | None = None  # the weights of the best validation, if they are kept
 
     def __post_init__(self) -> None:
+        self.curve = Curve(self.total_steps)
         self._type = weight_type(self.settings.precision)
         self.model.to(self.device, self._type).train()
         freeze(self.model, self.settings.freeze)

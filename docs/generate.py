@@ -67,7 +67,7 @@ def _sections(name: str, table: dict[str, Any], tables: dict[str, Any]) -> list[
     lines = [f"## [{name}]", "", _paragraph(table["description"]), ""]
     if name == "teacher":
         lines[2] = "Training of the teacher. The table `[student]` has the same settings, except `labels`."
-    return lines + [*_rows(table), "", *_inner_tables(name, table["properties"], tables)]
+    return [*lines, *_rows(table), "", *_inner_tables(name, table["properties"], tables)]
 
 
 def _inner_tables(name: str, fields: dict[str, Any], tables: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ LAYERS = [
     {"cli"},
     {"recommend"},
     {"flow", "stages"},
+    {"review"},
     {"training", "inference", "report", "model_export", "formats"},
     {"artifacts"},
     {"audit"},

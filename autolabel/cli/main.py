@@ -17,6 +17,7 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    audit,
     check_data,
     corrections,
     cost,
@@ -32,6 +33,7 @@ from autolabel.cli import (
     init,
     open_report,
     predict,
+    review,
     run,
     schema,
     status,
@@ -149,6 +151,8 @@ for family in (
     thresholds,
     why,
     diff,
+    review,
+    audit,
     fetch,
     import_weights,
     import_labels,

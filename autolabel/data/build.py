@@ -213,12 +213,12 @@ def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) ->
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
-        names = mirror_names({image.id: image.id for image in listing.images}, ".png")
+        names = mirror_names({image.id: image.id for image in listing.images if image.labels}, ".png")
         images: Sequence[SourceImage] = listing.images
         if labelled_only is not None:
             images = _sample(images, labelled_only)
         for image in images:
-            yield partial(_open, image, listing.root, rules, names[image.id])
+            yield partial(_open, image, listing.root, rules, names.get(image.id, ""))
 
 
 def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
@@ -16,6 +17,7 @@ from autolabel.artifacts import (
     write_ledger,
 )
 from autolabel.config.schema import InferConfig, LabelConfig
+from autolabel.data.parts import CLASSES, UNLABELLED, label_part
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
 from autolabel.stages.label_thresholds import choose_thresholds, fixed_thresholds
@@ -41,6 +43,13 @@ class _LabelFile(TypedDict):
     mean_confidence: float | None  # of the labelled pixels
     reasons: dict[str, int]  # pixels by reason
     weights: ConfidenceFile | None
+
+
+def reads(settings: LabelConfig) -> Mapping[str, tuple[str, ...]]:
+    """Coarse labels, and the labels to calibrate on, only where the settings ask for them."""
+    coarse = (label_part("train", "coarse"),) if settings.coarse != "off" else ()
+    calibration = (label_part("val", "fine"),) if settings.threshold_on == "calibrated" else ()
+    return {"data": (CLASSES, UNLABELLED, *coarse, *calibration)}
 
 
 def check(ahead: PreflightContext[LabelConfig]) -> None:
@@ -208,6 +217,7 @@ LABEL = Stage(
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,
+    reads=reads,
     check=check,
     disk_estimate=disk_estimates.label,
 )

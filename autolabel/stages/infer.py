@@ -73,15 +73,11 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     if ctx.world.is_rank0:
         remember_document(ctx.draft, ctx.document)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
-<<<<<<< HEAD
+    _say_known(ctx, shared, known)
+    parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
     model, card = read_network(ctx.inputs["model"])
     jobs = _parallel_images(ctx, manifest, model, ctx.runtime.jobs or usable_cores())
     teacher = _teacher(ctx, book, model, card)
-=======
-    _say_known(ctx, shared, known)
-    parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
-    teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
->>>>>>> main
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
     queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
     bar = _Bar(ctx, shared, queues)

@@ -33,11 +33,13 @@ from autolabel.cli import (
     init,
     open_report,
     predict,
+    repair,
     review,
     run,
     schema,
     status,
     thresholds,
+    verify,
     why,
 )
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
@@ -145,6 +147,8 @@ for family in (
     check_data,
     run,
     status,
+    verify,
+    repair,
     open_report,
     predict,
     cut,

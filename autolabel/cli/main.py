@@ -17,11 +17,14 @@ import click
 
 from autolabel import __version__
 from autolabel.cli import (
+    audit,
     check_data,
     corrections,
     cost,
     cut,
+    demo,
     diff,
+    doctor,
     export,
     export_labels,
     fetch,
@@ -30,9 +33,9 @@ from autolabel.cli import (
     init,
     open_report,
     predict,
+    review,
     run,
     schema,
-    setup,
     status,
     thresholds,
     why,
@@ -136,7 +139,8 @@ def cli() -> None:
 
 
 for family in (
-    setup,
+    demo,
+    doctor,
     init,
     check_data,
     run,
@@ -147,6 +151,8 @@ for family in (
     thresholds,
     why,
     diff,
+    review,
+    audit,
     fetch,
     import_weights,
     import_labels,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from autolabel.cli.options import Project
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, DataError
+from autolabel.flow.changes import committed
 from autolabel.flow.graph import Node
+from autolabel.flow.keys import is_input
 from autolabel.flow.status import status
 from autolabel.store import Artefact
 
@@ -28,3 +30,42 @@ def open_fresh(project: Project, *nodes: Node) -> list[Artefact]:
             raise ConfigError(f"step {node.name!r}", f"is not up to date ({step.state})", remedy)
         opened.append(Artefact.open(step.path))
     return opened
+
+
+def open_labels(project: Project) -> tuple[Artefact, Artefact, Artefact]:
+    """The label set of the last round, the manifest of its data and its codes; the teacher may be gone."""
+    node = last_labels(project)
+    labels = _label_set(project, node)
+    return labels, _input(project, labels, node, "data"), _input(project, labels, node, "codes")
+
+
+def last_audit(project: Project, labels: Artefact) -> Artefact | None:
+    """The audit of this label set; None where there is none."""
+    for node in project.pipeline.of_stage("audit"):
+        for audit in committed(project.work / "artefacts", node.name):
+            if is_input(labels, audit, "labels"):
+                return audit
+    return None
+
+
+def _label_set(project: Project, node: Node) -> Artefact:
+    """The label set of these settings; where a step before it is gone, the only one that is there."""
+    step = next(step for step in status(project.pipeline, project.work) if step.name == node.name)
+    if step.state == "fresh" and step.path is not None:
+        return Artefact.open(step.path)
+    found = list(committed(project.work / "artefacts", node.name))
+    if len(found) != 1 or step.state not in ("waiting", "missing"):
+        what = (
+            f"is not up to date ({step.state})" if len(found) < 2 else f"has {len(found)} label sets, none up to date"
+        )
+        raise ConfigError(f"step {node.name!r}", what, f"run `autolabel run EXPERIMENT --until {node.name}` first")
+    return found[0]
+
+
+def _input(project: Project, labels: Artefact, node: Node, name: str) -> Artefact:
+    """The artefact that the label set was made from, found by its digest. Raises DataError if it is gone."""
+    source = node.inputs[name].name
+    for artefact in committed(project.work / "artefacts", source):
+        if is_input(artefact, labels, name):
+            return artefact
+    raise DataError(labels.path, f"the artefact of step {source!r} that it was made from is gone", "run again")

@@ -11,14 +11,10 @@ import numpy as np
 from autolabel.artifacts import ShardIndex, labels_meta, read_manifest, read_shard_index
 from autolabel.classes import IGNORE
 from autolabel.cli.options import Project, echo, experiment_options, json_option, open_project, print_json
-from autolabel.cli.steps import last_labels
+from autolabel.cli.steps import open_labels
 from autolabel.data.loaders import load_label
-from autolabel.errors import ConfigError, DataError
-from autolabel.flow.changes import committed
-from autolabel.flow.graph import Node
-from autolabel.flow.keys import is_input
+from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
-from autolabel.flow.status import status
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import apply_threshold, pixel_outcomes
@@ -63,9 +59,7 @@ def _position(text: str) -> tuple[int, int]:
 
 def pixel_life(project: Project, image: str, x: int, y: int) -> dict[str, Any]:
     """The facts of one pixel, from the codes, the coarse label and the settings that the label set was cut with."""
-    node = last_labels(project)
-    labels = _label_set(project, node)
-    data, codes = (_input(project, labels, node, name) for name in ("data", "codes"))
+    labels, data, codes = open_labels(project)
     manifest, index, meta = read_manifest(data), read_shard_index(codes), labels_meta(labels)
     names = manifest.classes.names
     code = _code(codes, index, image, x, y)
@@ -138,29 +132,6 @@ def _code(codes: Artefact, index: ShardIndex, image: str, x: int, y: int) -> np.
     if x >= width or y >= height:
         raise ConfigError("X,Y", f"{x},{y} lies outside of {image!r}", f"x is below {width} and y below {height}")
     return whole[y : y + 1, x : x + 1]
-
-
-def _label_set(project: Project, node: Node) -> Artefact:
-    """The label set of these settings; where a step before it is gone, the only one that is there."""
-    step = next(step for step in status(project.pipeline, project.work) if step.name == node.name)
-    if step.state == "fresh" and step.path is not None:
-        return Artefact.open(step.path)
-    found = list(committed(project.work / "artefacts", node.name))
-    if len(found) != 1 or step.state not in ("waiting", "missing"):
-        what = (
-            f"is not up to date ({step.state})" if len(found) < 2 else f"has {len(found)} label sets, none up to date"
-        )
-        raise ConfigError(f"step {node.name!r}", what, f"run `autolabel run EXPERIMENT --until {node.name}` first")
-    return found[0]
-
-
-def _input(project: Project, labels: Artefact, node: Node, name: str) -> Artefact:
-    """The artefact that the label set was made from, found by its digest. Raises DataError if it is gone."""
-    source = node.inputs[name].name
-    for artefact in committed(project.work / "artefacts", source):
-        if is_input(artefact, labels, name):
-            return artefact
-    raise DataError(labels.path, f"the artefact of step {source!r} that it was made from is gone", "run again")
 
 
 def _lines(life: dict[str, Any]) -> list[str]:

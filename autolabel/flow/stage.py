@@ -162,7 +162,7 @@ def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Ar
 
 def all_settings(settings: Config, files: InputDigests | None = None) -> dict[str, Any]:
     """The settings as they enter the stage key, for a stage whose settings name no files."""
-    return settings.model_dump(mode="json")
+    return settings.for_key()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Stage label: codes -> label PNGs, by tables and masks only; no GPU, and the same bytes whenever it is cut again."""
+"""Stage label: codes -> label PNGs by table look-up. It needs no GPU; the same settings give the same bytes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
 
     from autolabel.labels.codebook import Codebook
     from autolabel.labels.png import require_codec
-    from autolabel.labels.threshold_rules import quantile_thresholds
+    from autolabel.labels.threshold_rules import quantile_thresholds, require_reachable
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
@@ -66,6 +66,7 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
     thresholds = fixed_thresholds(settings, names)
     if settings.threshold_on == "calibrated":
         ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
+        require_reachable(thresholds)
     else:
         book.lut(thresholds)
     if settings.threshold == "quantile":

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import Manifest
+    from autolabel.training.tracking import Tracking
 
 CHECKPOINT = "checkpoint.pt"
+TRACK_FOLDER = "track"  # in the work folder: what trackers write
 
 
 def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
@@ -84,12 +86,25 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
         raise ConfigError(
             "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
         )
-    _check(ahead, ahead.input_settings("fused", FuseConfig).layers)
+    layers = ahead.input_settings("fused", FuseConfig).layers
+    if ahead.settings.method == "weak_to_strong":
+        _check_online(ahead.settings, layers)
+    _check(ahead, layers)
+
+
+def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
+    if "auto" not in layers:
+        raise ConfigError("student.method", "no image is auto-labelled for it", "add auto to fuse.layers")
+    if settings.label_weights != "none":
+        what = "weights belong to labels that this method does not use"
+        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')
 
 
 def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:
     from autolabel.data.sampling import check_phases
+    from autolabel.training.trackers import check_trackers
 
+    check_trackers(ahead.runtime.track)
     check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
     _check_batch(ahead, layers)
     check_network(ahead)
@@ -174,20 +189,21 @@ def _train(
         layers=layers,
         counts=counts[:, :-1],
     )
-    result = fit(
-        model,
-        data,
-        settings=settings,
-        seed=ctx.seed,
-        runtime=ctx.runtime,
-        save=partial(ctx.draft.state_write, CHECKPOINT),
-        log=partial(append_training_log, ctx.draft),
-        stop=ctx.stop,
-        resume=ctx.world.broadcast_bytes(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_rank0 else None),
-        world=ctx.world,
-        desc=ctx.node,
-        quiet=ctx.quiet,
-    )
+    with _tracking(ctx) as tracking:
+        result = fit(
+            model,
+            data,
+            settings=settings,
+            seed=ctx.seed,
+            runtime=ctx.runtime,
+            save=tracking.save,
+            log=tracking.log,
+            stop=ctx.stop,
+            resume=ctx.world.broadcast_bytes(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_rank0 else None),
+            world=ctx.world,
+            desc=ctx.node,
+            quiet=ctx.quiet,
+        )
     if not ctx.world.is_rank0:
         return StageResult(meta={})
     write_network(ctx.draft, model.cpu(), card)
@@ -200,7 +216,23 @@ def _train(
         "miou": result.metrics.get("miou"),
         **origin_of(card.extra),
     }
-    return StageResult(meta=meta, provenance={"history": result.history})
+    return StageResult(meta=meta, provenance={"history": result.history, "curve": result.curve})
+
+
+def _tracking(ctx: Context[TrainConfig]) -> Tracking:
+    """The trackers of rank 0. A tracker gets settings that are single values."""
+    from autolabel.training.tracking import Tracking
+
+    plain = {key: value for key, value in all_settings(ctx.settings).items() if isinstance(value, str | int | float)}
+    return Tracking(
+        ctx.draft,
+        ctx.runtime.track if ctx.world.is_rank0 else (),
+        step=ctx.node,
+        project=ctx.experiment.name,
+        folder=ctx.draft.folder.parent.parent / TRACK_FOLDER,
+        settings=plain | {"seed": ctx.seed},
+        save=partial(ctx.draft.state_write, CHECKPOINT),
+    )
 
 
 def _check_pixels(ctx: Context[TrainConfig], totals: NDArray[np.int64], names: tuple[str, ...]) -> None:

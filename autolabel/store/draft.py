@@ -20,6 +20,7 @@ from autolabel.store.artefact import (
     STATE,
     Artefact,
     final_path,
+    log_lines,
     partial_path,
     publish,
 )
@@ -100,6 +101,10 @@ class Draft:
         """Adds a line to `log/<name>`: outside the root digest, kept with the artefact, durable from the commit on."""
         assert "\n" not in line
         durable.append_log(self.path / LOG / check_name(name), line.encode() + b"\n")
+
+    def log_lines(self, name: str) -> list[str]:
+        """Lines of a log that is being written."""
+        return log_lines(self.path / LOG / check_name(name))
 
     def commit(
         self,

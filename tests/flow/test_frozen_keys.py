@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,4 +124,25 @@ def test_every_setting_enters_the_key(name: str) -> None:
     found = document(STAGES[name], settings)["settings"]
     added = {"content"} if name == "manifest" else set()
     assert isinstance(found, dict)
-    assert set(found) == set(type(settings).model_fields) - NOT_IN_THE_KEY.get(name, set()) | added
+    later = {field for field in settings.added_later if getattr(settings, field) == default_of(settings, field)}
+    assert set(found) == set(type(settings).model_fields) - NOT_IN_THE_KEY.get(name, set()) - later | added
+
+
+def default_of(settings: Config, field: str) -> Any:
+    return type(settings).model_fields[field].default
+
+
+OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
+    "loss_over": "all",
+    "strong": networks.StrongConfig(colour=0.5),
+    "method": "weak_to_strong",
+    "online_threshold": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_later_setting_enters_the_key_once_it_is_used(name: str) -> None:
+    settings, _ = FROZEN[name]
+    for field in settings.added_later:
+        changed = settings.model_copy(update={field: OTHER_VALUES[field]})
+        assert set(changed.for_key()) == {*settings.for_key(), field}

@@ -26,6 +26,7 @@ from autolabel.flow.advice import FEW_IMAGES, few_images
 from autolabel.flow.stage import Context, Stage, StageResult, input_group
 from autolabel.hardware import pin_threads, resolve_device
 from autolabel.stages import disk_estimates
+from autolabel.stages.foreign import is_foreign
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
@@ -209,6 +210,8 @@ def _attention(ctx: Context[ReportConfig], rows: list[ImageRow]) -> tuple[Attent
     from autolabel.inference.predictor import Predictor
     from autolabel.report.data import AttentionExample, ScaleView
 
+    if is_foreign(ctx.inputs["model"]):
+        return ()
     model, card = read_network(ctx.inputs["model"])
     pin_threads(ctx.runtime.threads)
     scales = ctx.experiment.infer.scales

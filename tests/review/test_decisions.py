@@ -1,4 +1,4 @@
-"""What decisions make of a label map, against loops over pixels."""
+"""Decisions applied to a label map, against loops over pixels."""
 
 from __future__ import annotations
 

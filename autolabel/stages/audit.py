@@ -234,7 +234,7 @@ def _shift(evidence: _Evidence, confidence: _Confidence) -> ShiftResult | None:
 
     from autolabel.audit.shift import shift_result
 
-    if evidence.counts is None or not confidence.values:
+    if evidence.counts is None or evidence.probabilities is None or not confidence.values:
         return None
     pixels, right = evidence.counts.sum(axis=(2, 3)).T
     used = pixels > 0

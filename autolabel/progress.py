@@ -28,6 +28,19 @@ def print_err(line: str) -> None:
         pass
 
 
+def print_progress(line: str) -> None:
+    """Print a line that says how far a run is. In a log, which is no terminal, it begins with the time."""
+    print_err(line if sys.stderr.isatty() else f"{time.strftime('%H:%M:%S')} {line}")
+
+
+def duration(seconds: float) -> str:
+    """A duration as people say it: "40 s", "12 min", "3 h 05 min"."""
+    minutes = round(seconds / 60)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class Progress:
     """Counts finished items; `fields` (loss, mIoU, queue depths) are shown after the count.
 
@@ -67,9 +80,8 @@ class Progress:
         seconds_left = (self.total - self.done) / rate if rate > 0 else 0.0
         extra = "".join(f", {k} {v}" for k, v in self._fields.items())
         percent = 100 * self.done / max(self.total, 1)
-        print_err(
-            f"{self.desc}: {self.done}/{self.total} {self.unit} ({percent:.0f} %), {seconds_left:.0f} s left{extra}"
-        )
+        left = f", {duration(seconds_left)} left" if self.done < self.total else ""
+        print_progress(f"{self.desc}: {self.done}/{self.total} {self.unit} ({percent:.0f} %){left}{extra}")
         self._last_time, self._last_done = now, self.done
 
     def __enter__(self) -> Progress:

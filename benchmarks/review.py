@@ -31,6 +31,7 @@ from autolabel.classes import CLASS_SETS
 from autolabel.cli.options import open_project
 from autolabel.config.sources import SyntheticConfig
 from autolabel.data.manifest import ImageRow, LabelRow, Manifest, unlabelled_images
+from autolabel.data.parts import part_digests
 from autolabel.data.sources.synthetic import scenes
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import write_shard
@@ -71,7 +72,8 @@ def make(file: Path, work: Path, number: int) -> None:
 
     def listed(draft: Draft) -> dict:
         write_manifest(draft, manifest)
-        return {"images": {}, "labels": {}, "classes": list(manifest.classes.names), "findings": []}
+        classes = list(manifest.classes.names)
+        return {"images": {}, "labels": {}, "classes": classes, "findings": [], "parts": part_digests(manifest)}
 
     def teacher(draft: Draft) -> dict:
         draft.write(WEIGHTS, b"none")

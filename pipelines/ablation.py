@@ -32,10 +32,12 @@ def build(experiment: Experiment) -> Pipeline:
             "fine-auto-filled": (("fine", "auto"), {"labels": filled}),
         }
 
+    models, fused_sets = {"teacher": teacher}, {}
     evaluations = {"teacher": p.add("evaluate-teacher", stages.EVALUATE, exp.evaluate, data=data, model=teacher)}
     for name, (layers, auto) in sets.items():
         fused = p.add(f"fuse-{name}", stages.FUSE, FuseConfig(layers=layers), data=data, **auto)
         student = p.add(f"student-{name}", stages.STUDENT, exp.student, seed=exp.seed, data=data, fused=fused, **auto)
+        models[name], fused_sets[name] = student, fused
         evaluations[name] = p.add(f"evaluate-{name}", stages.EVALUATE, exp.evaluate, data=data, model=student)
     p.headline = evaluations["fine-auto"]
     p.add(
@@ -47,6 +49,8 @@ def build(experiment: Experiment) -> Pipeline:
         codes=codes,
         labels=labels,
         audit=audit,
+        fused=fused_sets,
+        models=models,
         evaluations=evaluations,
     )
     return p

@@ -50,6 +50,8 @@ def build(experiment: Experiment) -> Pipeline:
         codes=last.codes,
         labels=last.labels,
         audit=last.audit,
+        fused={each.student.name: each.student.inputs["fused"] for each in rounds},
+        models={model.name: model for model in (teacher, *(each.student for each in rounds))},
         evaluations=evaluations,
         comparisons=add_comparisons(p, rounds, data=data),
     )

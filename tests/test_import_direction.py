@@ -16,7 +16,7 @@ LAYERS = [
     {"recommend"},
     {"flow", "stages"},
     {"review"},
-    {"training", "inference", "report", "export", "formats"},
+    {"training", "inference", "report", "model_export", "formats"},
     {"artifacts"},
     {"audit"},
     {"data", "hub", "models", "labels", "losses", "evaluation"},

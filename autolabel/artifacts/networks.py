@@ -39,6 +39,26 @@ class UntrainedMeta(TrainingMeta):
     never_predicted: list[str]  # classes
 
 
+class CurvePoint(TypedDict):
+    """Some steps of a training: the last of them, their mean loss (None: none was finite), the last learning rate."""
+
+    step: int
+    loss: float | None
+    lr: float
+
+
+class ValidationPoint(TypedDict):
+    step: int
+    miou: float | None
+    accuracy: float | None
+    iou: dict[str, float | None]  # by class
+
+
+class TrainingCurve(TypedDict):
+    steps: list[CurvePoint]
+    validations: list[ValidationPoint]
+
+
 class TrainedOn(TypedDict):
     """For the leak guard, which compares digests: a copy of an image under another name has the same one."""
 
@@ -71,6 +91,11 @@ def training_meta(artefact: Artefact) -> TrainingMeta:
     return cast(TrainingMeta, artefact.meta)
 
 
+def training_curve(artefact: Artefact) -> TrainingCurve | None:
+    """The curve of a trained network; None for one that was taken as it is, or was made before there were curves."""
+    return cast("TrainingCurve | None", artefact.provenance.get("curve"))
+
+
 def origin_of(remarks: Mapping[str, Any]) -> Origin:
     """The origin among the remarks of a card or in an artefact's meta."""
     return Origin(pretrained=remarks["pretrained"]) if "pretrained" in remarks else Origin()
@@ -81,10 +106,13 @@ def append_training_log(draft: Draft, row: Mapping[str, object]) -> None:
     draft.log_append(TRAINING_LOG, json.dumps(row))
 
 
-def step_seconds(artefact: Artefact) -> Iterator[float]:
-    """The duration of each training step that the log holds."""
+def training_log(artefact: Artefact | Draft) -> Iterator[dict[str, Any]]:
+    """The rows of a log; steps that were done again after a kill are in it again."""
     for line in artefact.log_lines(TRAINING_LOG):
         with suppress(ValueError):  # a power cut may tear a line of a log
-            row = json.loads(line)
-            if row["kind"] == "step":
-                yield row["seconds"]
+            yield json.loads(line)
+
+
+def step_seconds(artefact: Artefact) -> Iterator[float]:
+    """The duration of each training step that the log holds."""
+    return (row["seconds"] for row in training_log(artefact) if row["kind"] == "step")

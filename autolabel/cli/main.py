@@ -22,7 +22,9 @@ from autolabel.cli import (
     corrections,
     cost,
     cut,
+    demo,
     diff,
+    doctor,
     export,
     export_labels,
     fetch,
@@ -35,7 +37,6 @@ from autolabel.cli import (
     review,
     run,
     schema,
-    setup,
     status,
     thresholds,
     why,
@@ -139,7 +140,8 @@ def cli() -> None:
 
 
 for family in (
-    setup,
+    demo,
+    doctor,
     init,
     check_data,
     run,

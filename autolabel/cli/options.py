@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError, printable
 from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
-from autolabel.progress import print_err
+from autolabel.progress import print_progress
 from autolabel.signals import StopFlag
 from autolabel.store import ensure_mark, hold_lock
 
@@ -100,12 +100,15 @@ class Project:
     experiment: Experiment
     pipeline: Pipeline
     work: Path
+    arguments: tuple[str, ...] | None = None  # that name it in other commands; None: no file does
 
 
 def open_project(path: Path, *, work: Path | None, overrides: tuple[str, ...]) -> Project:
     """Read and check everything before any work begins."""
     experiment = load_experiment(path, overrides)
-    return load_project(experiment, work)
+    options = [] if work is None else ["--work", str(work)]
+    arguments = (str(path), *options, *(part for override in overrides for part in ("--set", override)))
+    return replace(load_project(experiment, work), arguments=arguments)
 
 
 def load_project(experiment: Experiment, work: Path | None) -> Project:
@@ -166,8 +169,8 @@ def running(
             project.work,
             how.runtime(project.experiment.runtime),
             stop,
-            say=silent if how.quiet else print_err,
-            note=print_err if how.verbose and not how.quiet else silent,
+            say=silent if how.quiet else print_progress,
+            note=print_progress if how.verbose and not how.quiet else silent,
             quiet=how.quiet,
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from autolabel.config.schema import MAX_JOBS
 from autolabel.distributed import ProcessGroup, from_env, init
 from autolabel.errors import ConfigError, ItemsFailed, QualityGateFailed
 from autolabel.flow.disk_space import estimates
+from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.runner import StepResult
 from autolabel.flow.stage import DiskEstimate
 from autolabel.flow.status import StepStatus, status
@@ -92,6 +94,8 @@ def finish(project: Project, done: list[StepResult], *, as_json: bool) -> None:
         print_json({"name": project.experiment.name, "work": str(project.work), "made": made, **summary})
     else:
         print_summary(summary, made)
+        for line in next_commands(project, artefacts):
+            echo(f"{'next':14} {line}")
     gates = failed_gates(project.pipeline, artefacts)
     if gates:
         raise QualityGateFailed("quality gate", gates[0], "train longer, or lower the gate")
@@ -130,6 +134,25 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         echo(f"{'report':14} {summary['report']}")
     for line in summary.get("advice", ()):
         echo(f"{'note':14} {line}")
+
+
+def next_commands(project: Project, artefacts: Mapping[str, Artefact]) -> list[str]:
+    """The commands to go on with, ready for a shell."""
+    done = {node.stage.name for node in project.pipeline.nodes.values() if node.name in artefacts}
+    commands: list[list[str]] = []
+    if project.arguments is not None:
+        file, *options = project.arguments
+        commands += [["open", file, *options]] if done & {"report", "table"} else [["run", file, *options]]
+    network = next((artefacts[node.name] for node in _networks(project.pipeline) if node.name in artefacts), None)
+    if network is not None and done & {"report", "table"}:
+        commands.append(["predict", "--teacher", str(network.path), "NEW_IMAGES", "--out", "new-labels"])
+    return [shlex.join(["autolabel", *command]) for command in commands]
+
+
+def _networks(pipeline: Pipeline) -> list[Node]:
+    """The network of the headline, then the teachers."""
+    headline = [pipeline.headline.inputs["model"]] if pipeline.headline else []
+    return [*headline, *pipeline.of_stage("teacher")]
 
 
 def print_quality(labels: dict[str, Any]) -> None:

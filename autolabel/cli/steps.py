@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from autolabel.cli.options import Project
 from autolabel.errors import ConfigError, DataError
+from autolabel.flow.changes import committed
 from autolabel.flow.graph import Node
-from autolabel.flow.status import committed, status
+from autolabel.flow.keys import is_input
+from autolabel.flow.status import status
 from autolabel.store import Artefact
 
 
@@ -41,7 +43,7 @@ def last_audit(project: Project, labels: Artefact) -> Artefact | None:
     """The audit of this label set; None where there is none."""
     for node in project.pipeline.of_stage("audit"):
         for audit in committed(project.work / "artefacts", node.name):
-            if audit.provenance.get("key", {}).get("inputs", {}).get("labels") == labels.digest:
+            if is_input(labels, audit, "labels"):
                 return audit
     return None
 
@@ -62,9 +64,8 @@ def _label_set(project: Project, node: Node) -> Artefact:
 
 def _input(project: Project, labels: Artefact, node: Node, name: str) -> Artefact:
     """The artefact that the label set was made from, found by its digest. Raises DataError if it is gone."""
-    digest = labels.provenance.get("key", {}).get("inputs", {}).get(name)
     source = node.inputs[name].name
     for artefact in committed(project.work / "artefacts", source):
-        if artefact.digest == digest:
+        if is_input(artefact, labels, name):
             return artefact
     raise DataError(labels.path, f"the artefact of step {source!r} that it was made from is gone", "run again")

@@ -128,6 +128,9 @@ class RuntimeConfig(Config):
     compile: bool = False  # torch.compile in training and, on CUDA, in inference: a slow start, then faster.
     infer_batch: PositiveInt = 4  # Number of images per batch in inference.
     workers: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of threads that load training samples; 0 = `jobs`.
+    # Tools that show the curves of a training: "tensorboard", "wandb", "mlflow", "trackio". Each needs the extra of its
+    # name. They write below work/NAME/track unless their own environment variables name a server.
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

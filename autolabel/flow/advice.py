@@ -95,7 +95,11 @@ def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator
 
 
 def _too_few(evaluated: list[_Evaluated]) -> str | None:
-    images = min((one.meta["images"] for one in evaluated), default=FEW_IMAGES)
+    return few_images(min((one.meta["images"] for one in evaluated), default=FEW_IMAGES))
+
+
+def few_images(images: int) -> str | None:
+    """The advice for a number of val images that is too small; None for one that is not."""
     if images >= FEW_IMAGES:
         return None
     return f"{images} val image{'s are' if images > 1 else ' is'} too few to conclude anything from a mIoU; {_FEW}"

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from autolabel.report.svg import chart, decades, line, linear, logarithmic, mark, rect, swatch, tag, text
+from autolabel.report.svg import chart, decades, line, linear, logarithmic, mark, rect, swatch, tag, text, ticks
 from autolabel.report.text import percent
 
 _WIDTH = 540.0  # about the width of a column of the page, so that text keeps its size
 _NAMES = 130.0  # left column: swatch and name
+_FEW_POINTS = 30  # a curve with fewer points shows each
 _MAX_TICKS = 7  # more size labels do not fit side by side
 _BASELINE = 4.0  # from the middle of a text line to its baseline
 
@@ -99,8 +100,8 @@ def size_chart(bars: Sequence[Bar], *, title: str) -> Markup:
     low = 10.0 ** max(0, len(str(int(min(bar.value for bar in bars)))) - 2)  # a decade below the smallest
     high = max(low * 10, *(bar.value for bar in bars))
     x = logarithmic(low, high, names + 10, _WIDTH - 122)
-    ticks = decades(low, high)
-    labelled = ticks if len(ticks) <= _MAX_TICKS else [t for t in ticks if _power(t) % 3 == 0]
+    powers = decades(low, high)
+    labelled = powers if len(powers) <= _MAX_TICKS else [t for t in powers if _power(t) % 3 == 0]
     parts = _columns({x(t): _size_tick(t) for t in labelled}, top, bottom)
     for index, bar in enumerate(bars):
         y = top + pitch * (index + 0.5)
@@ -119,9 +120,11 @@ def curve_chart(curves: Sequence[Curve], *, marked: float | None, x_name: str, t
     values = [y for curve in curves for _, y in curve.points if y is not None]
     low = max(0.0, int(10 * min(values, default=0.0)) / 10)
     x, y = linear(0.0, 1.0, left, right), linear(low, 1.0, bottom, top)
-    ticks = [low + (1 - low) * k / 4 for k in range(5)]
-    parts = [line(left, y(t), right, y(t), class_="grid") for t in ticks]
-    parts += [text(left - 7, y(t) + _BASELINE, percent(t, 0), class_="tick", text_anchor="end") for t in ticks]
+    parts = [line(left, y(t), right, y(t), class_="grid") for t in ticks(low, 1.0)]
+    parts += [
+        text(left - 7, y(t) + _BASELINE, _hundredfold(t, " %"), class_="tick", text_anchor="end")
+        for t in ticks(low, 1.0)
+    ]
     parts += [text(x(t), bottom + 18, f"{t:g}", class_="tick", text_anchor="middle") for t in (0, 0.25, 0.5, 0.75, 1)]
     parts += [text((left + right) / 2, bottom + 37, x_name, class_="tick", text_anchor="middle")]
     if marked is not None:
@@ -137,15 +140,45 @@ def curve_chart(curves: Sequence[Curve], *, marked: float | None, x_name: str, t
     return chart(width, height, *parts, title=title)
 
 
-def small_curves(curves: Sequence[Curve], *, marked: float | None, title: str) -> Markup:
-    """`curve_chart` without words, for one class among many; the vertical axis is always 0..1."""
-    width, height = 180.0, 84.0
-    x, y = linear(0.0, 1.0, 4, width - 4), linear(0.0, 1.0, height - 5, 5)
-    parts = [line(4, y(t), width - 4, y(t), class_="grid") for t in (0.0, 0.5, 1.0)]
+def small_curves(curves: Sequence[Curve], *, marked: float | None, title: str, x_end: float = 1.0) -> Markup:
+    """A small chart for one class among many: fractions (0..1) over 0..`x_end`."""
+    width, height, left, bottom = 180.0, 104.0, 26.0, 86.0
+    x, y = linear(0.0, x_end, left, width - 6), linear(0.0, 1.0, bottom, 6)
+    parts = [line(left, y(t), width - 6, y(t), class_="grid") for t in (0.0, 0.5, 1.0)]
+    parts += [text(left - 5, y(t) + 3, _hundredfold(t), class_="tiny", text_anchor="end") for t in (0.0, 0.5, 1.0)]
+    ends = {0.0: "start", x_end / 2: "middle", x_end: "end"}
+    parts += [text(x(t), height - 4, f"{t:g}", class_="tiny", text_anchor=anchor) for t, anchor in ends.items()]
     if marked is not None:
-        parts.append(line(x(marked), 5, x(marked), height - 5, class_="marked"))
+        parts.append(line(x(marked), 6, x(marked), bottom, class_="marked"))
     for s, curve in enumerate(curves):
-        parts.append(_path([(x(px), y(py)) for px, py in curve.points if py is not None], series(s)))
+        drawn = [(x(px), y(py)) for px, py in curve.points if py is not None]
+        parts.append(_path(drawn, series(s)))
+        parts += [tag("circle", cx=px, cy=py, r=1.8, class_=series(s)) for px, py in drawn if len(drawn) < _FEW_POINTS]
+    return chart(width, height, *parts, title=title)
+
+
+def step_chart(curves: Sequence[Curve], *, last_step: int, title: str, percent: bool = False) -> Markup:
+    """Values over the steps of a training; with `percent` they are fractions, times 100."""
+    width, height, left, top = 360.0, 220.0, 52.0, 10.0
+    right, bottom = width - 14, height - 40
+    values = [value for curve in curves for _, value in curve.points if value is not None]
+    low = min(0.0, *values) if values else 0.0
+    high = 1.0 if percent else max(values, default=1.0)
+    high = high if high > low else low + 1.0
+    x, y = linear(0, last_step, left, right), linear(low, high, bottom, top)
+    parts = [line(left, y(t), right, y(t), class_="grid") for t in ticks(low, high)]
+    words = {t: _hundredfold(t) if percent else _number(t) for t in ticks(low, high)}
+    parts += [text(left - 7, y(t) + _BASELINE, word, class_="tick", text_anchor="end") for t, word in words.items()]
+    parts += [
+        text(x(t), bottom + 17, f"{t:,.0f}", class_="tick", text_anchor="middle")
+        for t in ticks(0, last_step, 4)
+        if t == round(t)
+    ]
+    parts.append(text((left + right) / 2, height - 5, "step", class_="tick", text_anchor="middle"))
+    for s, curve in enumerate(curves):
+        drawn = [(x(px), y(py)) for px, py in curve.points if py is not None]
+        parts.append(_path(drawn, series(s)))
+        parts += [tag("circle", cx=px, cy=py, r=2.6, class_=series(s)) for px, py in drawn if len(drawn) < _FEW_POINTS]
     return chart(width, height, *parts, title=title)
 
 
@@ -168,6 +201,15 @@ def _columns(ticks: Mapping[float, str], top: float, bottom: float) -> list[Mark
 
 def _class_name(row: ClassRow, y: float) -> list[Markup]:
     return [swatch(0, y - 5.5, row.colour), text(19, y + _BASELINE, _short(row.name, 18), class_="name")]
+
+
+def _hundredfold(value: float, unit: str = "") -> str:
+    return f"{round(100 * value, 1):g}{unit}"
+
+
+def _number(value: float) -> str:
+    """A tick without the digits of rounding: 0.0003, 0.25, 12, -1.5."""
+    return f"{value:.4g}" if value else "0"
 
 
 def _short(name: str, limit: int) -> str:

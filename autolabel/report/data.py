@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.artifacts import TrainingCurve
 from autolabel.audit.calibration import CalibrationResult
 from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
@@ -61,10 +62,26 @@ class AttentionExample:
 
 
 @dataclass(frozen=True)
-class StageRecord:
-    """One committed stage, as provenance of the report."""
+class WorstImage:
+    """A validation image that a network gets wrong; maps are train ids (H, W)."""
 
-    stage: str
+    id: str
+    right: float  # fraction of the labelled pixels
+    image: NDArray[np.uint8]  # (H, W, 3)
+    fine: NDArray[np.uint8]
+    prediction: NDArray[np.uint8]
+
+
+class NextStep(NamedTuple):
+    why: str
+    command: str
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One committed step, as provenance of the report."""
+
+    stage: str  # the step's name
     key: str
     digest: str
     note: str = ""
@@ -94,6 +111,12 @@ class ReportData:
     threshold: float | None = None  # of the label set
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # only classes with a threshold of their own
     footprint: FootprintResult | None = None
+    curves: Mapping[str, TrainingCurve] = field(default_factory=dict)  # by network
+    worst: tuple[WorstImage, ...] = ()
+    worst_network: str = ""
+    labels_link: str = ""  # from the page to the folder of the labels
+    labels_folder: str = ""  # the same folder, below the work folder
+    next_steps: tuple[NextStep, ...] = ()
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()

@@ -16,7 +16,7 @@ from PIL import Image
 from autolabel.labels.visualize import grayscale, overlay
 
 WIDTH = 640  # pixels: about twice the width of an image on a wide page
-_HATCH = ((38, 39, 43), (62, 64, 70))  # ignored pixels: dark diagonal stripes, which no class palette uses
+_HATCH = ((24, 25, 29), (134, 139, 148))  # ignored pixels: stripes that differ from flat dark classes such as building
 _PERIOD, _STRIPE = 10, 3  # of the stripes, in pixels
 VERDICT_COLOURS = {"right": (196, 219, 208), "wrong": (217, 72, 47), "unjudged": (232, 234, 237)}
 _IGNORE = 255

@@ -76,6 +76,15 @@ def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: scale(math.log10(max(value, low)))
 
 
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from `low` to `high`, about `count` of them: steps of 1, 2, 2.5 or 5 times a power of ten."""
+    raw = (high - low) / count or 1.0
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [step * number for number in range(first, last + 1)]
+
+
 def decades(low: float, high: float) -> list[float]:
     """The powers of ten from low to high."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)

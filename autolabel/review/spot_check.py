@@ -95,8 +95,8 @@ class SpotCheck:
         return estimate(self.pixels, self.right, asked, yes, self.strata, self.images.classes.names)
 
     def _is_of_these(self, answer: Answer) -> bool:
-        classes, sources = len(self.pixels), self.index.sources
-        return 0 <= answer.label < classes and 0 <= answer.source < sources
+        labels, sources = self.pixels.shape
+        return bool(0 <= answer.label < labels and 0 <= answer.source < sources)
 
     def questions(self, number: int) -> list[Question]:
         """Cells to ask about next, in random order; another start with the same answers draws the same ones."""

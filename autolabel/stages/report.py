@@ -12,13 +12,17 @@ from autolabel.artifacts import (
     EVALUATION_FILE,
     REPORT_PAGE,
     AuditResult,
+    TrainingCurve,
     evaluation_meta,
     labels_meta,
     manifest_meta,
+    read_image_counts,
     read_manifest,
     read_network,
+    training_curve,
 )
 from autolabel.config.schema import ReportConfig
+from autolabel.flow.advice import FEW_IMAGES, few_images
 from autolabel.flow.stage import Context, Stage, StageResult, input_group
 from autolabel.hardware import pin_threads, resolve_device
 from autolabel.stages import disk_estimates
@@ -26,8 +30,22 @@ from autolabel.stages import disk_estimates
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
     from autolabel.data.schema import ImageRow
-    from autolabel.report.data import AttentionExample, Example, Scores, StageRecord
+    from autolabel.report.data import AttentionExample, Example, NextStep, Scores, StageRecord
     from autolabel.store import Artefact
+
+
+_WORST_IMAGES = 3
+_ORDER = (
+    "data",
+    "model",
+    "codes",
+    "labels",
+    "audit",
+    "comparisons",
+    "fused",
+    "models",
+    "evaluations",
+)  # of "What was run"
 
 
 def run(ctx: Context[ReportConfig]) -> StageResult:
@@ -61,7 +79,12 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             **_thresholds(ctx.inputs["labels"]),
             footprint=audit["footprint"],
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
-            warnings=_warnings(audit),
+            curves=_curves(ctx),
+            **_worst(ctx, data),
+            labels_link=f"../../../{_labels_folder(ctx)}",
+            labels_folder=f"artefacts/{_labels_folder(ctx)}",
+            next_steps=_next_steps(ctx),
+            warnings=_warnings(audit, [evaluation_meta(made)["images"] for made in ctx.group("evaluations").values()]),
             stages=_stages(ctx),
             settings=_settings(ctx),
             versions={"autolabel": __version__, **{name: version(name) for name in ("torch", "numpy")}},
@@ -88,7 +111,7 @@ def _label_bytes(data: Manifest, labels: Manifest) -> dict[str, int]:
     return found
 
 
-def _warnings(audit: AuditResult) -> tuple[str, ...]:
+def _warnings(audit: AuditResult, val_images: list[int]) -> tuple[str, ...]:
     from autolabel.audit.coverage import never_labelled
     from autolabel.audit.shift import unknown_groups
 
@@ -96,7 +119,63 @@ def _warnings(audit: AuditResult) -> tuple[str, ...]:
     warning = f"The auto labels hold not one pixel of: {', '.join(missing)}." if missing else None
     unknown = unknown_groups(audit["shift"])
     shift = f"The teacher does not know images like those of: {', '.join(unknown)}." if unknown else None
-    return tuple(filter(None, [audit["leak"]["warning"], warning, shift]))
+    few = few_images(min(val_images, default=FEW_IMAGES))
+    return tuple(filter(None, [audit["leak"]["warning"], warning, few, shift]))
+
+
+def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:
+    """The curve of each network that was trained, in the order of the evaluations."""
+    curves = {name: training_curve(model) for name, model in ctx.group("models").items()}
+    return {name: curve for name, curve in curves.items() if curve is not None}
+
+
+def _labels_folder(ctx: Context[ReportConfig]) -> str:
+    labels = ctx.inputs["labels"]
+    return f"{labels.path.parent.name}/{labels.path.name}/data/"
+
+
+def _next_steps(ctx: Context[ReportConfig]) -> tuple[NextStep, ...]:
+    from autolabel.report.data import NextStep
+
+    network = list(ctx.group("models").values() or [ctx.inputs["model"]])[-1].path
+    teacher = f"WORK/artefacts/{network.parent.name}/{network.name}"
+    return (
+        NextStep("Label new images", f"autolabel predict --teacher {teacher} IMAGES --out new-labels"),
+        NextStep("See what other thresholds keep, and how much of it is right", "autolabel thresholds EXPERIMENT"),
+        NextStep("Ask why a pixel has its label", "autolabel why EXPERIMENT IMAGE X,Y"),
+    )
+
+
+def _worst(ctx: Context[ReportConfig], data: Manifest) -> dict[str, Any]:
+    """The val images on which the last network has the fewest pixels right, with its predictions."""
+    import numpy as np
+
+    from autolabel.data.loaders import load_image, load_label
+    from autolabel.data.manifest import val_rows
+    from autolabel.evaluation.intervals import accuracy_of
+    from autolabel.inference.predictor import Predictor
+    from autolabel.report.data import WorstImage
+
+    models = ctx.group("models")
+    if not models:
+        return {}
+    name = list(models)[-1]
+    rows = val_rows(data)
+    counts = read_image_counts(ctx.group("evaluations")[name])
+    right = accuracy_of(counts.astype(np.float64))  # NaN, which sorts last, without a labelled pixel
+    worst = [int(i) for i in np.argsort(right, kind="stable")[:_WORST_IMAGES] if right[i] < 1]
+    if not worst or len(counts) != len(rows):
+        return {}
+    model, card = read_network(models[name])
+    scales = ctx.experiment.evaluate.scales
+    predictor = Predictor(model, card, scales=scales, device=resolve_device(ctx.runtime.device))
+    found = []
+    for index in worst:
+        row, label = rows[index]
+        image = load_image(row, ctx.roots())
+        fine = load_label(label, ctx.roots(), data.classes)
+        found.append(WorstImage(row.id, float(right[index]), image, fine, predictor.train_ids(image)))
+    return {"worst": tuple(found), "worst_network": name}
 
 
 def _subtitle(ctx: Context[ReportConfig]) -> str:
@@ -183,9 +262,11 @@ def _scores(ctx: Context[ReportConfig]) -> tuple[Scores, ...]:
 def _stages(ctx: Context[ReportConfig]) -> tuple[StageRecord, ...]:
     from autolabel.report.data import StageRecord
 
+    place = {name: position for position, name in enumerate(_ORDER)}
+    ordered = sorted(ctx.inputs, key=lambda name: place[name.partition(".")[0]])
     return tuple(
         StageRecord(stage=name, key=artefact.path.name, digest=artefact.digest, note=_origin(artefact))
-        for name, artefact in sorted(ctx.inputs.items())
+        for name, artefact in {ctx.sources[name].name: ctx.inputs[name] for name in ordered}.items()
     )
 
 
@@ -199,7 +280,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=4,
+    version=5,
     output="report",
     inputs={
         "data": "manifest",
@@ -207,6 +288,8 @@ REPORT = Stage(
         "codes": "codes",
         "labels": "labels",
         "audit": "audit",
+        "fused.*": "fused",
+        "models.*": "weights",
         "evaluations.*": "evaluation",
         "comparisons.*": "comparison",
     },

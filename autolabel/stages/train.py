@@ -20,6 +20,7 @@ from autolabel.artifacts import (
 )
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
+from autolabel.data.parts import CLASSES, label_part
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import Manifest
+    from autolabel.training.tracking import Tracking
 
 CHECKPOINT = "checkpoint.pt"
+TRACK_FOLDER = "track"  # in the work folder: what trackers write
 
 
 def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
@@ -43,6 +46,18 @@ def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     document = all_settings(settings)
     document.pop("checkpoint_every")
     return document | initial_identity(settings, files)
+
+
+def teacher_reads(settings: TeacherConfig) -> Mapping[str, tuple[str, ...]]:
+    """The layers it trains on and the labels it is validated on; the classes alone where it is not trained."""
+    if not settings.epochs:
+        return {"data": (CLASSES,)}
+    return {"data": (CLASSES, *(label_part("train", layer) for layer in settings.labels), label_part("val", "fine"))}
+
+
+def student_reads(settings: StudentConfig) -> Mapping[str, tuple[str, ...]]:
+    """Its training labels are in the manifest of the fuse stage."""
+    return {"data": (CLASSES, label_part("val", "fine"))}
 
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
@@ -60,12 +75,25 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
         raise ConfigError(
             "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
         )
-    _check(ahead, ahead.input_settings("fused", FuseConfig).layers)
+    layers = ahead.input_settings("fused", FuseConfig).layers
+    if ahead.settings.method == "weak_to_strong":
+        _check_online(ahead.settings, layers)
+    _check(ahead, layers)
+
+
+def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
+    if "auto" not in layers:
+        raise ConfigError("student.method", "no image is auto-labelled for it", "add auto to fuse.layers")
+    if settings.label_weights != "none":
+        what = "weights belong to labels that this method does not use"
+        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')
 
 
 def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:
     from autolabel.data.sampling import check_phases
+    from autolabel.training.trackers import check_trackers
 
+    check_trackers(ahead.runtime.track)
     check_phases(ahead.settings, layers=layers, names=ahead.data.classes.names)
     _check_batch(ahead, layers)
     check_network(ahead)
@@ -148,20 +176,21 @@ def _train(
         layers=layers,
         counts=counts[:, :-1],
     )
-    result = fit(
-        model,
-        data,
-        settings=settings,
-        seed=ctx.seed,
-        runtime=ctx.runtime,
-        save=partial(ctx.draft.state_write, CHECKPOINT),
-        log=partial(append_training_log, ctx.draft),
-        stop=ctx.stop,
-        resume=ctx.world.broadcast_bytes(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_rank0 else None),
-        world=ctx.world,
-        desc=ctx.node,
-        quiet=ctx.quiet,
-    )
+    with _tracking(ctx) as tracking:
+        result = fit(
+            model,
+            data,
+            settings=settings,
+            seed=ctx.seed,
+            runtime=ctx.runtime,
+            save=tracking.save,
+            log=tracking.log,
+            stop=ctx.stop,
+            resume=ctx.world.broadcast_bytes(ctx.draft.state_read(CHECKPOINT) if ctx.world.is_rank0 else None),
+            world=ctx.world,
+            desc=ctx.node,
+            quiet=ctx.quiet,
+        )
     if not ctx.world.is_rank0:
         return StageResult(meta={})
     write_network(ctx.draft, model.cpu(), card)
@@ -174,7 +203,23 @@ def _train(
         "miou": result.metrics.get("miou"),
         **origin_of(card.extra),
     }
-    return StageResult(meta=meta, provenance={"history": result.history})
+    return StageResult(meta=meta, provenance={"history": result.history, "curve": result.curve})
+
+
+def _tracking(ctx: Context[TrainConfig]) -> Tracking:
+    """The trackers of rank 0. A tracker gets settings that are single values."""
+    from autolabel.training.tracking import Tracking
+
+    plain = {key: value for key, value in all_settings(ctx.settings).items() if isinstance(value, str | int | float)}
+    return Tracking(
+        ctx.draft,
+        ctx.runtime.track if ctx.world.is_rank0 else (),
+        step=ctx.node,
+        project=ctx.experiment.name,
+        folder=ctx.draft.folder.parent.parent / TRACK_FOLDER,
+        settings=plain | {"seed": ctx.seed},
+        save=partial(ctx.draft.state_write, CHECKPOINT),
+    )
 
 
 def _check_pixels(ctx: Context[TrainConfig], totals: NDArray[np.int64], names: tuple[str, ...]) -> None:
@@ -231,6 +276,8 @@ TEACHER = Stage(
     inputs={"data": "manifest"},
     run=run_teacher,
     key_settings=identity,
+    reads=teacher_reads,
+    remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
     parallel=True,
     memory_setting="runtime.micro_batch",
@@ -243,6 +290,7 @@ STUDENT = Stage(
     inputs={"data": "manifest", "fused": "fused", "labels?": "labels"},
     run=run_student,
     key_settings=identity,
+    reads=student_reads,
     check=check_student,
     parallel=True,
     memory_setting="runtime.micro_batch",

@@ -104,8 +104,7 @@ class Artefact:
 
     def log_lines(self, name: str) -> list[str]:
         """Lines of a log; none if there is no such log. A resumed stage may have written one step's line twice."""
-        path = self.path / LOG / name
-        return read_regular(path).decode("utf-8", "replace").split("\n")[:-1] if path.is_file() else []
+        return log_lines(self.path / LOG / name)
 
     def verify(self, full: bool = False, *, jobs: int = 4) -> list[str]:
         """Every problem, one line each; an empty list means that the artefact is intact.
@@ -173,6 +172,11 @@ class Artefact:
         if name not in self._index:
             raise StoreError(self.path, f"has no file {name!r}", "it may come from another version; make it again")
         return self._index[name]
+
+
+def log_lines(path: Path) -> list[str]:
+    """The complete lines of a log; none if there is no such file."""
+    return read_regular(path).decode("utf-8", "replace").split("\n")[:-1] if path.is_file() else []
 
 
 def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:

@@ -20,6 +20,7 @@ def training_state(trainer: Trainer) -> dict[str, Any]:
         "step": trainer.step,  # also the position in the data and in the schedule, and the seed of dropout
         "num_skipped": trainer.num_skipped,
         "history": trainer.history,
+        "curve": trainer.curve.state_dict(),
         "best": trainer.best,
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
@@ -44,6 +45,8 @@ def restore_checkpoint(trainer: Trainer, data: bytes) -> None:
         raise CorruptArtefact("checkpoint", "it belongs to another training", "remove it to start over")
     trainer.step, trainer.num_skipped = state["step"], state["num_skipped"]
     trainer.history, trainer.best = state["history"], state["best"]
+    if "curve" in state:  # a checkpoint of an earlier version has none
+        trainer.curve.load_state_dict(state["curve"])
     trainer.model.load_state_dict(state["model"])
     trainer.optimizer.load_state_dict(state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])

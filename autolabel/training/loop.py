@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from autolabel.config.networks import TrainConfig
+from autolabel.artifacts import TrainingCurve
+from autolabel.config.networks import StudentConfig, TrainConfig
 from autolabel.config.schema import RuntimeConfig
-from autolabel.data.crops import CropDataset, batches
+from autolabel.data.crops import AutoCrops, CropDataset, batches
 from autolabel.data.loaders import CachedDataset, SegmentationDataset, count_classes
 from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
@@ -24,13 +25,15 @@ from autolabel.evaluation.iou import EvaluationResult
 from autolabel.hardware import keep_freed_memory, on_device, pin_threads, resolve_device, usable_cores
 from autolabel.losses import training_loss
 from autolabel.models.layers import MEAN, STD
-from autolabel.progress import Progress, print_err
+from autolabel.progress import Progress, print_err, print_progress
 from autolabel.signals import StopFlag, Stopped
 from autolabel.training.checkpoint import checkpoint_to_bytes, restore_checkpoint
 from autolabel.training.optim import check_precision
 from autolabel.training.trainer import Trainer
 from autolabel.training.validate import validate
 
+_QUARTERS = (1, 2, 3)
+_OBSERVED_FRACTION = 0.2  # of the images of a training: validations that decide nothing see no more of them
 _OWN_STATISTICS = "batch norm sees the images of one process only; the statistics of rank 0 are kept"
 
 
@@ -50,7 +53,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """`history` holds every validation: step, epoch, miou, accuracy, iou by class name, matrix.
+    """`history` holds every validation that decides: step, epoch, miou, accuracy, iou by class name, matrix.
 
     `metrics` is the validation of the weights that are kept; empty without validation images.
     """
@@ -58,6 +61,7 @@ class FitResult:
     steps: int
     history: list[dict[str, Any]]
     metrics: dict[str, Any]
+    curve: TrainingCurve
 
 
 def fit(
@@ -93,6 +97,10 @@ def fit(
     trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
     if resume is not None:
         restore_checkpoint(trainer, resume)
+        if world.is_rank0:
+            log({"kind": "resume", "step": trainer.step})
+            if not quiet:
+                print_progress(f"{desc}: goes on after step {trainer.step} of {trainer.total_steps}")
     crops = _crops(data, settings, seed=seed, epoch_images=epoch_images)
     progress = Progress(total=trainer.total_steps, desc=desc, unit="step", initial=trainer.step, quiet=quiet)
     if trainer.statistics_differ and world.is_rank0:
@@ -107,7 +115,7 @@ def fit(
     elif trainer.ema is not None:
         model.load_state_dict(trainer.ema.average)
     model.float().eval()
-    return FitResult(trainer.step, trainer.history, _metrics(trainer.history, settings))
+    return FitResult(trainer.step, trainer.history, _metrics(trainer.history, settings), trainer.curve.result())
 
 
 def _metrics(history: list[dict[str, Any]], settings: TrainConfig) -> dict[str, Any]:
@@ -140,6 +148,18 @@ def validation_due(step: int, *, settings: TrainConfig, epoch_images: int, total
         return False
     period = settings.validate_every * epoch_images
     return step * settings.batch // period > (step - 1) * settings.batch // period
+
+
+def observed_steps(settings: TrainConfig, *, total_steps: int, val_images: int) -> frozenset[int]:
+    """Steps after which a training without `validate_every` validates too, only for people to see.
+
+    At the quarters, as long as they see few images beside those that are trained on. They decide nothing: `keep_best`
+    and `patience` do not count them, so that weights and stage keys do not depend on them.
+    """
+    images = min(val_images, settings.validate_images or val_images)
+    if settings.validate_every or len(_QUARTERS) * images > _OBSERVED_FRACTION * total_steps * settings.batch:
+        return frozenset()
+    return frozenset(total_steps * quarter // 4 for quarter in _QUARTERS) - {0, total_steps}
 
 
 def _trainer(
@@ -176,6 +196,7 @@ def _trainer(
         micro_batch=runtime.micro_batch,
         activation_checkpointing=runtime.activation_checkpointing,
         compile=runtime.compile,
+        online_threshold=settings.online_threshold if isinstance(settings, StudentConfig) else 1.0,
     )
 
 
@@ -204,7 +225,16 @@ def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images
         crop=settings.crop,
         tile=settings.tile,
         fill=(red, green, blue),
+        auto=_auto_crops(settings, layers),
     )
+
+
+def _auto_crops(settings: TrainConfig, layers: Sequence[str]) -> AutoCrops | None:
+    """How a student treats auto-labelled images apart from the others; None = alike."""
+    if not isinstance(settings, StudentConfig) or not settings.strong.is_any:
+        return None
+    is_auto = [layer == "auto" for layer in layers]
+    return AutoCrops(is_auto, settings.strong, online=settings.method == "weak_to_strong")
 
 
 def _loss_text(loss: float | None) -> str:
@@ -226,6 +256,8 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._val = None if self.data.val is None else CachedDataset(self.data.val)
+        total, images = self.trainer.total_steps, 0 if self.data.val is None else len(self.data.val)
+        self._observed = observed_steps(self.trainer.settings, total_steps=total, val_images=images)
 
     def run(self, crops: CropDataset, *, workers: int) -> None:
         trainer, batch = self.trainer, self.trainer.settings.batch
@@ -252,6 +284,7 @@ class _Run:
 
     def _report(self, row: dict[str, Any], *, seconds: float) -> None:
         epoch = (row["step"] * self.trainer.settings.batch - 1) // self.epoch_images
+        self.trainer.curve.add_step(row)
         self._log({"kind": "step", "epoch": epoch, **row, "seconds": round(seconds, 4)})
         self.bar.update(1, loss=_loss_text(row["loss"]))
 
@@ -273,11 +306,12 @@ class _Run:
 
     def _validate_if_due(self) -> None:
         trainer, settings = self.trainer, self.trainer.settings
-        due = validation_due(
+        decides = validation_due(
             trainer.step, settings=settings, epoch_images=self.epoch_images, total_steps=trainer.total_steps
         )
-        is_done = bool(trainer.history) and trainer.history[-1]["step"] == trainer.step
-        if self._val is None or not due or is_done:
+        done = trainer.history if decides else trainer.curve.validations
+        is_done = bool(done) and done[-1]["step"] == trainer.step
+        if self._val is None or is_done or not (decides or trainer.step in self._observed):
             return
         try:
             result = self._validate(self._val)
@@ -285,8 +319,10 @@ class _Run:
             self._save()
             raise
         row = {"step": trainer.step, "epoch": trainer.step * settings.batch // self.epoch_images, **result}
-        trainer.history.append(row)
-        if settings.keep_best and best_of(trainer.history) == len(trainer.history) - 1:
+        if decides:
+            trainer.history.append(row)
+        trainer.curve.add_validation(row)
+        if decides and settings.keep_best and best_of(trainer.history) == len(trainer.history) - 1:
             averaged = trainer.model.state_dict() if trainer.ema is None else trainer.ema.average
             trainer.best = {name: value.detach().clone() for name, value in averaged.items()}
         self._log({"kind": "validation", **row})

@@ -1,4 +1,4 @@
-"""Decisions applied to a label map, against loops over pixels."""
+"""Label maps after decisions, against loops over pixels."""
 
 from __future__ import annotations
 

@@ -99,11 +99,11 @@ def prepare(folder: Path, *, kills: int, workers: int) -> None:
     (folder / "killed.toml").write_text(text)
 
 
-def outcome(folder: Path) -> tuple[str, list[dict]]:
-    """Digest of weights and figures, and all validations."""
+def outcome(folder: Path) -> tuple[str, list[dict], dict]:
+    """Digest of weights and figures, all validations, and the curve."""
     (path,) = folder.glob("work/artefacts/teacher/*")
     teacher = Artefact.open(path)
-    return teacher.digest, teacher.provenance["history"]
+    return teacher.digest, teacher.provenance["history"], teacher.provenance["curve"]
 
 
 def main(base: Path, *, kills: int, seed: int) -> None:

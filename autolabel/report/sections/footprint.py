@@ -38,7 +38,6 @@ def footprint(data: ReportData) -> Section:
             for g in ledger["groups"]
         ],
         "many": _many(ledger["extrapolations"]),
-        "note": ledger["note"],
     }
 
 

@@ -73,6 +73,29 @@ def _judged(labels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> str:
     return f"{covered} labelled, {percent(right / count, 1) if count else '–'} of that right"
 
 
+def worst(data: ReportData) -> Section:
+    """Validation images with the fewest right pixels: image, fine label, prediction, and the errors."""
+    if not data.worst:
+        return None
+    colours = palette_table(data)
+    return {
+        "network": data.worst_network,
+        "rows": [
+            {
+                "id": row.id,
+                "right": percent(row.right),
+                "cells": [
+                    _cell("Image", photo(row.image)),
+                    _cell("Fine label", label_map(row.fine, colours)),
+                    _cell("Prediction", label_map(row.prediction, colours)),
+                    _cell("Errors", verdict(row.prediction, row.fine)),
+                ],
+            }
+            for row in data.worst
+        ],
+    }
+
+
 def attention(data: ReportData) -> Section:
     """Figure 5 of the method; left out with a single scale."""
     shown = [a for a in data.attention if len(a.scales) > 1]

@@ -20,6 +20,18 @@ def run(data: ReportData) -> Section:
     }
 
 
+def next_steps(data: ReportData) -> Section:
+    """The labels, and commands to go on with."""
+    if not (data.next_steps or data.labels_link):
+        return None
+    return {
+        "name": data.title,
+        "labels": data.labels_link,
+        "folder": data.labels_folder,
+        "rows": [{"why": step.why, "command": step.command} for step in data.next_steps],
+    }
+
+
 def pretty(settings: Mapping[str, object]) -> str:
     """Settings as indented JSON, in the order of their keys."""
     return json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False, default=str)

@@ -8,7 +8,8 @@ from typing import Any
 
 # A string or comment, to its end on the line; possessive, so that the search takes linear time.
 _STRING = re.compile(r""""(?:\\.|[^"\\\n])*+"?|'[^'\n]*+'?|#[^\n]*+""")
-_DOTTED = re.compile(r"[A-Za-z0-9_-]++(?:[ \t]*+\.[ \t]*+[A-Za-z0-9_-]++)++")
+# A key starts where no letter is before it: a search from every letter of a long word would take quadratic time.
+_DOTTED = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:[ \t]*+\.[ \t]*+[A-Za-z0-9_-]++)++")
 _MAX_PARTS = 16
 
 

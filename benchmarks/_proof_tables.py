@@ -91,6 +91,7 @@ TRUE = Arm(
 LABELLER = Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true"))
 STUDENTS = (COARSE, FILLED, TRUE, FINE, AUTO, LABELLER)
 
+STRONG = "student.strong={ colour = 0.5, grey = 0.2, blur = 0.5 }"
 HIERARCHICAL = 'teacher.model.fusion="hierarchical"'
 THREE = "evaluate.scales=[0.5, 1.0, 2.0]"
 
@@ -153,6 +154,22 @@ TABLES = {
             for p in (0.0, 0.5, 0.7, 0.9)
         ),
         against="p > 0.5",
+        classes=RARE,
+    ),
+    "methods": Table(
+        heading="Offline and online labels",
+        text="Students of one budget: labels of the teacher, a second round of them, and weak-to-strong.",
+        arms=(
+            FILLED,
+            Arm("filled, with strong changes", ('label.coarse="fill"', STRONG), "evaluate-student"),
+            Arm("filled, a second round", ('label.coarse="fill"', "rounds=2"), "evaluate-student-2"),
+            Arm(
+                "weak-to-strong",
+                (STRONG, 'student.method="weak_to_strong"', 'student.loss_over="all"'),
+                "evaluate-student",
+            ),
+        ),
+        against=FILLED.title,
         classes=RARE,
     ),
     "images": Table(

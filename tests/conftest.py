@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -39,18 +39,35 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def encode_video() -> Callable[..., bytes]:
-    """(frames (H, W, 3), container, codec) -> the bytes of a small video of ten frames a second."""
+    """(frames (H, W, 3), container, codec) -> the bytes of a small video of ten frames a second.
+
+    `gop`: frames from one keyframe to the next; further names are options of the encoder.
+    """
     import av
 
-    def encode(frames: Sequence[np.ndarray], container: str = "mov", codec: str = "png") -> bytes:
-        buffer = io.BytesIO()
-        with av.open(buffer, "w", format=container) as box:
-            stream = box.add_stream(codec, rate=10)
+    def encode(
+        frames: Sequence[np.ndarray],
+        container: str = "mov",
+        codec: str = "png",
+        *,
+        gop: int = 12,
+        index_first: bool = False,
+        **options: str,
+    ) -> bytes:
+        name = {"mkv": "matroska"}.get(container, container)
+        layout = {"movflags": "faststart"} if index_first else {}
+        with (
+            tempfile.NamedTemporaryFile() as file,
+            av.open(file.name, "w", format=name, container_options=layout) as box,
+        ):
+            stream = box.add_stream(codec, rate=10, options=options)
+            stream.codec_context.gop_size = gop
             stream.height, stream.width = frames[0].shape[:2]
             stream.pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(codec, "yuv420p")
             for frame in frames:
                 box.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             box.mux(stream.encode())
-        return buffer.getvalue()
+            box.close()
+            return Path(file.name).read_bytes()
 
     return encode

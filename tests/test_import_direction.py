@@ -15,7 +15,7 @@ LAYERS = [
     {"cli"},
     {"recommend"},
     {"flow", "stages"},
-    {"training", "inference", "report", "export", "formats"},
+    {"training", "inference", "report", "model_export", "formats"},
     {"artifacts"},
     {"audit"},
     {"data", "hub", "models", "labels", "losses", "evaluation"},

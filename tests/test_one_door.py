@@ -46,9 +46,10 @@ OPENERS = {"h5py.File": "r", "zipfile.ZipFile": "r", "tarfile.open": "r", "gzip.
 
 EXCEPTIONS = {
     ("cli/__init__.py", "open"),  # standard streams that the caller closed: a descriptor, not a path
-    ("cli/doctor.py", "tempfile.TemporaryDirectory"),  # the doctor's scratch folder, where it tries what the store does
-    ("cli/doctor.py", "os.open"),
-    ("cli/doctor.py", "link.symlink_to"),
+    # A scratch folder, where the doctor tries what the store does.
+    ("cli/machine_checks.py", "tempfile.TemporaryDirectory"),
+    ("cli/machine_checks.py", "os.open"),
+    ("cli/machine_checks.py", "link.symlink_to"),
 }
 
 BUFFERS = {"io.BytesIO", "io.StringIO", "pyarrow.BufferOutputStream"}

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from autolabel.api.codes import Codes
 from autolabel.artifacts import labels_meta, read_manifest
@@ -14,7 +14,8 @@ from autolabel.classes import ClassSet
 from autolabel.data.decode import decode_label
 from autolabel.data.schema import unsafe_path
 from autolabel.errors import ConfigError, DataError
-from autolabel.flow.status import committed
+from autolabel.flow.changes import committed
+from autolabel.flow.keys import is_input
 from autolabel.labels.label_set import CLASSES, FOLDER, TABLE, images_of_labels, read_statement
 from autolabel.store import Artefact
 from autolabel.user_files import read_user_file
@@ -165,9 +166,7 @@ class LabelSet:
     def _input(self, name: str) -> Artefact:
         """The artefact that the label step read, among those of the same work folder."""
         artefact = self._run(f"the {name}")
-        key: dict[str, Any] = artefact.provenance.get("key", {})
-        digest = key.get("inputs", {}).get(name)
-        found = (other for other in committed(artefact.path.parent.parent) if other.digest == digest)
+        found = (other for other in committed(artefact.path.parent.parent) if is_input(other, artefact, name))
         if (made := next(found, None)) is None:
             raise DataError(self.path, f"its {name} are no longer in the work folder", "run the experiment again")
         return made

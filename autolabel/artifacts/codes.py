@@ -22,11 +22,12 @@ class CodesMeta(TypedDict):
 
 
 class ShardEntry(NamedTuple):
-    """One shard: its file, the split of its images and their ids in order."""
+    """One shard: its file, the split of its images, their ids in order and the sha256 of their files."""
 
     name: str
     split: str
     ids: tuple[str, ...]
+    inputs: tuple[str, ...] = ()  # empty: not known
 
 
 class ShardIndex(NamedTuple):
@@ -41,6 +42,7 @@ class _Entry(BaseModel, extra="forbid", strict=True):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
     split: str
     ids: list[str]
+    inputs: list[str] = []
 
 
 class _Document(BaseModel, extra="forbid", strict=True):
@@ -70,7 +72,7 @@ def parse_shard_index(data: bytes, where: object) -> ShardIndex:
         place = ".".join(map(str, first["loc"]))
         what = f"is no index of shards: {place}: {first['msg']}" if place else "is no index of shards"
         raise DataError(where, what, "infer again") from error
-    shards = (ShardEntry(row.name, row.split, tuple(row.ids)) for row in document.shards)
+    shards = (ShardEntry(row.name, row.split, tuple(row.ids), tuple(row.inputs)) for row in document.shards)
     return ShardIndex(Codebook.from_dict(document.book, where), tuple(shards))
 
 

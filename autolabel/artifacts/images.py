@@ -25,6 +25,7 @@ class ManifestMeta(TypedDict):
     labels: dict[str, int]  # number of labels by role
     classes: list[str]
     findings: list[str]  # codes of what `autolabel check-data` shows
+    parts: dict[str, str]  # digest of each part that stages read (`data/parts.py`)
 
 
 class DataCheck(TypedDict):

@@ -1,4 +1,4 @@
-"""Thresholds with a promise: the error of the kept pixels is at most so much, with so much confidence.
+"""Thresholds with a promise: the error of the kept pixels is at most `max_error`, with probability `confidence`.
 
 Learn then Test (Angelopoulos et al., 2021): a threshold is promised once the hypothesis "its error is too large" is
 rejected on held-out images. The units are images, or groups of images that are alike. Nothing is assumed but that they
@@ -54,10 +54,10 @@ def p_values(excess: Floats, max_error: float) -> Floats:
 
 
 def promised(p: Sequence[float], confidence: float) -> int | None:
-    """The lowest index that is promised together with its confidence; None if none is.
+    """The lowest index whose promise holds with probability `confidence`; None if none does.
 
     `p` belongs to rising thresholds. From each of a few starts, fixed before any data is seen, the search goes down
-    until a hypothesis stands: so all that were rejected hold at once, with the error split over the starts.
+    until a hypothesis is not rejected. All thresholds that it passed hold jointly; the error is split over the starts.
     """
     size = len(p)
     starts = sorted({(size - 1) * step // _STARTS for step in range(1, _STARTS + 1)}, reverse=True)

@@ -88,7 +88,7 @@ def cost(
 
 def _of_names(named: dict[str, str]) -> CostQuery:
     from autolabel.models.fusion import FUSIONS
-    from autolabel.models.registry import choose
+    from autolabel.models.lookup import choose
 
     table = ModelConfig.model_validate(named)
     choose("fusion", table.fusion, FUSIONS)  # before anything is counted

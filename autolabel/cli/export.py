@@ -14,7 +14,7 @@ from autolabel.stages.initial_model import CONFIG
 from autolabel.store import Artefact, check_place, write_folder
 
 if TYPE_CHECKING:
-    from autolabel.export.model import ExportedForm
+    from autolabel.model_export.model import ExportedForm
     from autolabel.models import Network, NetworkCard
 
 
@@ -61,8 +61,8 @@ def _export(
     quiet: bool,
 ) -> dict[str, Any]:
     """Check everything before the first form is made; return what `--json` prints."""
-    from autolabel.export.model import ExportInput, check_formats, describe, folder, make
-    from autolabel.export.network import exportable
+    from autolabel.model_export.model import ExportInput, check_formats, describe, folder, make
+    from autolabel.model_export.network import exportable
 
     if out.exists() or out.is_symlink():
         raise ConfigError(out, "exists already", "give a new folder with --out")

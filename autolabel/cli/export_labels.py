@@ -124,7 +124,7 @@ def _files(
 
 def _remarks(format_: str, ignore: str, summary: ExportSummary) -> list[str]:
     """Lines about what the format cannot hold."""
-    from autolabel.formats.table import FORMATS
+    from autolabel.formats.registry import FORMATS
 
     remarks = [FORMATS[format_].remark] if FORMATS[format_].remark else []
     if not FORMATS[format_].has_ignore:

@@ -100,7 +100,7 @@ def import_labels(
 def read_foreign(labels: Path, format_: str, class_path: Path | None, crossing: str | None) -> ForeignLabels:
     """The labels in a file or folder. Raises DataError."""
     from autolabel.formats.base import ImportOptions
-    from autolabel.formats.table import FORMATS
+    from autolabel.formats.registry import FORMATS
 
     if not labels.exists():
         raise DataError(labels, "no such file or folder", "give what the tool exported")

@@ -21,7 +21,9 @@ from autolabel.cli import (
     corrections,
     cost,
     cut,
+    demo,
     diff,
+    doctor,
     export,
     export_labels,
     fetch,
@@ -32,7 +34,6 @@ from autolabel.cli import (
     predict,
     run,
     schema,
-    setup,
     status,
     thresholds,
     why,
@@ -136,7 +137,8 @@ def cli() -> None:
 
 
 for family in (
-    setup,
+    demo,
+    doctor,
     init,
     check_data,
     run,

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from autolabel.config.sources import SourceConfig
-from autolabel.data.media import CONTAINERS, decode_frames, decode_video, expected_frames
+from autolabel.data.media import decode_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
+from autolabel.data.video import CONTAINERS, decode_video, expected_frames
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.label_set import CLASSES, LEGEND
 from autolabel.store import mirror_names
@@ -156,15 +156,18 @@ def expected_images(source: MediaFile, take: FrameSelection) -> int:
     return len(range(count)[take.slice])
 
 
-def read_images(source: MediaFile, take: FrameSelection) -> Iterator[Frame]:
-    """The images of a source, one by one. Raises DataError at a damaged frame."""
+def read_images(source: MediaFile, take: FrameSelection, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
+    """The images of a source, one by one. Raises DataError, after the last image where some of them are damaged."""
+    limits = {"where": source.file, "max_pixels": max_pixels, "stop": take.slice.stop}
     with _opened(source.file) as file:
         if source.container is not None:
-            several, frames = True, decode_video(file, source.container, where=source.file, max_pixels=MAX_PIXELS)
+            several, frames = True, decode_video(file, source.container, **limits)
         else:
-            several, frames = decode_frames(file.read(), where=source.file, max_pixels=MAX_PIXELS)
+            several, frames = decode_frames(file.read(), **limits)
         with closing(frames):
-            for number, pixels in islice(enumerate(frames), 0, take.slice.stop, take.every):
+            for number, pixels in frames:
+                if number % take.every:
+                    continue
                 if several:
                     yield Frame(f"{source.image}/{number:06}", f"{source.folder}/{number:06}", pixels)
                 else:

@@ -14,9 +14,11 @@ from autolabel.cli.options import Project, echo, experiment_options, json_option
 from autolabel.cli.steps import last_labels
 from autolabel.data.loaders import load_label
 from autolabel.errors import ConfigError, DataError
+from autolabel.flow.changes import committed
 from autolabel.flow.graph import Node
+from autolabel.flow.keys import is_input
 from autolabel.flow.stage import roots_of
-from autolabel.flow.status import committed, status
+from autolabel.flow.status import status
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import apply_threshold, pixel_outcomes
@@ -154,10 +156,9 @@ def _label_set(project: Project, node: Node) -> Artefact:
 
 def _input(project: Project, labels: Artefact, node: Node, name: str) -> Artefact:
     """The artefact that the label set was made from, found by its digest. Raises DataError if it is gone."""
-    digest = labels.provenance.get("key", {}).get("inputs", {}).get(name)
     source = node.inputs[name].name
     for artefact in committed(project.work / "artefacts", source):
-        if artefact.digest == digest:
+        if is_input(artefact, labels, name):
             return artefact
     raise DataError(labels.path, f"the artefact of step {source!r} that it was made from is gone", "run again")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -28,7 +28,18 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     toml_table: ClassVar[str] = ""  # the table's name in the experiment file
+    # Settings that came after artefacts were made in the field: at their default they stay out of the stage keys, so
+    # that a new version finds the old artefacts.
+    added_later: ClassVar[frozenset[str]] = frozenset()
 
     def place(self, name: str) -> str:
         """The full name of a setting as errors give it: "teacher.batch"."""
         return f"{self.toml_table}.{name}" if self.toml_table else name
+
+    def for_key(self) -> dict[str, Any]:
+        """The settings as JSON, as they enter a stage key."""
+        document = self.model_dump(mode="json")
+        for name in self.added_later:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del document[name]
+        return document

@@ -113,6 +113,8 @@ ClassWeightPower = Annotated[float, Field(ge=0, le=2)]
 class TrainConfig(Config):
     """How a network is trained; teacher and student share it."""
 
+    added_later = frozenset({"loss_over"})
+
     model: ModelConfig = ModelConfig()
     # The initial weights: a weights file, "imagenet" (the trunk's weights from the extra `pretrained`), "hf:OWNER/NAME"
     # (a trunk that `autolabel fetch` brought) or "random". The digest of the file enters the stage key, not its path.
@@ -140,6 +142,8 @@ class TrainConfig(Config):
     # The main loss: cross-entropy ("ce"), binary cross-entropy per class ("bce"), or that with region mutual
     # information ("rmi"), which also compares neighbouring pixels and costs time.
     loss: Literal["rmi", "bce", "ce"] = "rmi"
+    # The loss is divided by the number of labelled pixels, or by that of all pixels: few sure pixels then count little.
+    loss_over: Literal["labelled", "all"] = "labelled"
     # Power p of the class weights frequency^-p in the loss, at the first and the last step; 0 = equal weights. The
     # frequencies are those of the fine labels.
     class_weights: tuple[ClassWeightPower, ClassWeightPower] = (0.0, 0.0)
@@ -184,10 +188,47 @@ class TeacherConfig(TrainConfig):
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
 
 
+class StrongConfig(Config):
+    """Strong changes of auto-labelled crops alone, after `augment`; all off by default."""
+
+    # Strength of the random changes of brightness, contrast, saturation and hue.
+    colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    grey: Fraction = 0.0  # Probability that a crop loses its colours.
+    blur: Fraction = 0.0  # Probability of a Gaussian blur, with a sigma of `augment.blur_sigma`.
+
+    @property
+    def is_any(self) -> bool:
+        return bool(self.colour or self.grey or self.blur)
+
+
+def _check_method(method: str, info: ValidationInfo) -> str:
+    if method == "offline":
+        return method
+    if not info.data.get("ema", 1):
+        raise ValueError("the averaged weights are the teacher here: set student.ema, as in 0.99")
+    augment = info.data.get("augment")
+    if augment is not None and (augment.cutmix or augment.classmix):
+        raise ValueError("it does not go with cutmix and classmix, which mix labels before there are any")
+    strong = info.data.get("strong")
+    if strong is not None and not strong.is_any:
+        raise ValueError("both views would be the same: set student.strong, as in { colour = 0.5, blur = 0.5 }")
+    return method
+
+
+StudentMethod = Annotated[Literal["offline", "weak_to_strong"], AfterValidator(_check_method)]
+
+
 class StudentConfig(TrainConfig):
     """Training of the student."""
 
     toml_table = "student"
+    added_later = TrainConfig.added_later | {"strong", "method", "online_threshold"}
 
     # Weight of an auto-labelled pixel in the loss: 1, or the teacher's probability (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
+    strong: StrongConfig = StrongConfig()
+    # Source of the labels of auto-labelled images: the label set ("offline"), or the student's own averaged weights,
+    # which label each crop before its strong changes ("weak_to_strong"); these use no label of the set.
+    method: StudentMethod = "offline"
+    # "weak_to_strong" ignores a pixel unless its class has a higher probability than this.
+    online_threshold: Fraction = 0.95

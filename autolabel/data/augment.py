@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from autolabel.classes import IGNORE
-from autolabel.config.networks import AugmentConfig
+from autolabel.config.networks import AugmentConfig, StrongConfig
 from autolabel.data.loaders import Sample
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -141,6 +141,10 @@ def _render(image: np.ndarray, rows: _Span, columns: _Span, params: AugmentParam
     view = Image.fromarray(image).resize(
         (columns.size, rows.size), Image.Resampling.BICUBIC, box=(columns.low, rows.low, columns.high, rows.high)
     )
+    return _recoloured(view, params)
+
+
+def _recoloured(view: Image.Image, params: AugmentParams) -> Image.Image:
     if (params.brightness, params.contrast, params.saturation, params.hue) != (1, 1, 1, 0):
         mean = _LUMA @ np.asarray(view.reduce(4) if min(view.size) > 4 else view).mean(axis=(0, 1))
         view = view.convert("RGB", colour_matrix(params, mean))
@@ -162,6 +166,28 @@ def colour_matrix(params: AugmentParams, mean: float) -> tuple[float, ...]:
     matrix = params.brightness * params.contrast * hue @ saturation
     offset = np.full((3, 1), params.brightness * (1 - params.contrast) * mean)
     return tuple(np.hstack([matrix, offset]).ravel().tolist())
+
+
+def strong_view(
+    image: np.ndarray, *, settings: StrongConfig, blur_sigma: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """The image (h, w, 3) uint8 with strong changes of colour and sharpness; the pixels stay where they are.
+
+    The kinds of changes are those of UniMatch (Yang et al., arXiv 2208.09910, section 3.1).
+    """
+    u = rng.random(7).tolist()
+    jitter = [settings.colour * (2 * x - 1) for x in u[:4]]
+    params = AugmentParams(
+        scale=1.0,
+        position=(0.0, 0.0),
+        flip=False,
+        brightness=1 + jitter[0],
+        contrast=1 + jitter[1],
+        saturation=0.0 if u[4] < settings.grey else 1 + jitter[2],
+        hue=jitter[3] / 2,
+        blur_sigma=blur_sigma[0] + (blur_sigma[1] - blur_sigma[0]) * u[6] if u[5] < settings.blur else 0.0,
+    )
+    return np.array(_recoloured(Image.fromarray(image), params))
 
 
 def cutmix(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-`plan` lists the source and opens no image. `fingerprint` identifies its content for the stage key, by the digests of
-its files. `scan` reads every file once and says what it sees. `build` also ends with an error for findings that nobody
-confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the reason.
+The source lists its files first (`data.sources.registry`), which opens none. `fingerprint` identifies their content for
+the stage key, by the digests. `scan` reads every file once and says what it sees. `build` also ends with an error for
+findings that nobody confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the
+reason.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,9 @@ from autolabel.data.findings import Finding, findings, raise_findings
 from autolabel.data.loaders import label_from
 from autolabel.data.scan import ScannedImage, ScanRules, mask_table, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
-from autolabel.data.sources import camvid, cityscapes, folder, mapillary, synthetic
+from autolabel.data.sources import synthetic
 from autolabel.data.sources.base import SourceImage, SourceListing
+from autolabel.data.sources.registry import plan
 from autolabel.data.survey import Survey
 from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
@@ -38,13 +40,6 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
 
 
-PLANS: dict[str, Callable[[Any], SourceListing]] = {
-    "synthetic": synthetic.plan,
-    "camvid": camvid.plan,
-    "cityscapes": cityscapes.plan,
-    "mapillary": mapillary.plan,
-    "folder": folder.plan,
-}
 _RENDERED = 2  # increases when the same settings render other bytes
 _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
@@ -96,11 +91,6 @@ class _Outcome:
     scanned: ScannedImage
     files: Mapping[str, bytes]
     digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
-
-
-def plan(settings: Data) -> SourceListing:
-    """List the files of the source and check their names. Raises DataError."""
-    return PLANS[settings.source](settings)
 
 
 def fingerprint(settings: Data, files: InputDigests) -> str:
@@ -223,12 +213,12 @@ def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) ->
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
-        names = mirror_names({image.id: image.id for image in listing.images}, ".png")
+        names = mirror_names({image.id: image.id for image in listing.images if image.labels}, ".png")
         images: Sequence[SourceImage] = listing.images
         if labelled_only is not None:
             images = _sample(images, labelled_only)
         for image in images:
-            yield partial(_open, image, listing.root, rules, names[image.id])
+            yield partial(_open, image, listing.root, rules, names.get(image.id, ""))
 
 
 def _sample(images: Sequence[SourceImage], count: int) -> list[SourceImage]:

@@ -11,7 +11,7 @@ between processes, and all threads use one cache (`benchmarks/training.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from autolabel.config.networks import AugmentConfig
-from autolabel.data.augment import augment, draw_mix
+from autolabel.config.networks import AugmentConfig, StrongConfig
+from autolabel.data.augment import augment, draw_mix, strong_view
 from autolabel.data.loaders import Sample, SegmentationDataset
 from autolabel.data.sampling import EpochSampler, SampleSpec, class_centroid
 from autolabel.data.streams import Stream
@@ -33,6 +33,30 @@ class Batch(NamedTuple):
     images: torch.Tensor  # (B, h, w, 3)
     labels: torch.Tensor  # (B, h, w)
     confidence: torch.Tensor | None  # (B, h, w)
+    weak: torch.Tensor | None = None  # (B, h, w, 3)
+    is_online: torch.Tensor | None = None  # (B,)
+
+
+@dataclass(frozen=True)
+class AutoCrops:
+    """Strong changes of the crops of auto-labelled images, and whether their labels are made online."""
+
+    is_auto: Sequence[bool]  # of each training image
+    strong: StrongConfig
+    online: bool
+
+    def before_crop(self, sample: Sample, index: int) -> Sample:
+        return sample._replace(label=np.zeros_like(sample.label)) if self.online and self.is_auto[index] else sample
+
+    def after_crop(
+        self, view: Sample, index: int, *, blur_sigma: tuple[float, float], rng: np.random.Generator
+    ) -> Sample:
+        image = view.image
+        if self.is_auto[index]:
+            image = strong_view(image, settings=self.strong, blur_sigma=blur_sigma, rng=rng)
+        if not self.online:
+            return view._replace(image=image)
+        return view._replace(image=image, weak=view.image, is_online=np.array(self.is_auto[index]))
 
 
 @dataclass
@@ -45,6 +69,7 @@ class CropDataset:
     crop: tuple[int, int]
     tile: int  # px, for class-uniform draws; see `data.sampling`
     fill: tuple[int, int, int]
+    auto: AutoCrops | None = None  # how crops of auto-labelled images differ
 
     def __post_init__(self) -> None:
         self._items = lru_cache(maxsize=2)(self.sampler.items)  # threads may be in two epochs at once
@@ -54,13 +79,18 @@ class CropDataset:
         items = self._items(epoch)
         view = self._view(items[position], np.random.default_rng([self.sampler.seed, Stream.AUGMENT, epoch, position]))
         self._mix(view, items, np.random.default_rng([self.sampler.seed, Stream.MIX, epoch, position]))
-        return view
+        if self.auto is None:
+            return view
+        rng = np.random.default_rng([self.sampler.seed, Stream.STRONG, epoch, position])
+        return self.auto.after_crop(view, items[position].index, blur_sigma=self.augment.blur_sigma, rng=rng)
 
     def _view(self, item: SampleSpec, rng: np.random.Generator) -> Sample:
         sample = self.pairs[item.index]
         centre = None
         if item.class_id is not None:
             centre = class_centroid(sample.label, item.class_id, tile=self.tile, position=item.tile_position)
+        if self.auto is not None:
+            sample = self.auto.before_crop(sample, item.index)
         return augment(sample, settings=self.augment, crop=self.crop, centre=centre, rng=rng, fill=self.fill)
 
     def _mix(self, view: Sample, items: list[SampleSpec], rng: np.random.Generator) -> None:
@@ -105,7 +135,11 @@ def batches(
     def empty(count: int) -> Batch:
         layer = partial(torch.empty, dtype=torch.uint8, pin_memory=pin)
         size = count, *crops.crop
-        return Batch(layer((*size, 3)), layer(size), layer(size) if crops.pairs.has_confidence else None)
+        confidence = layer(size) if crops.pairs.has_confidence else None
+        if crops.auto is None or not crops.auto.online:
+            return Batch(layer((*size, 3)), layer(size), confidence)
+        online = torch.empty(count, dtype=torch.bool)
+        return Batch(layer((*size, 3)), layer(size), confidence, layer((*size, 3)), online)
 
     places = _places(range(start, stop, step), batch, empty)
     with OrderedMap(make, places, workers=workers, ahead=batch + workers) as made:

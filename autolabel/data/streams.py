@@ -16,3 +16,4 @@ class Stream(IntEnum):
     AUGMENT = 3  # crop and jitter of a sample
     STEP = 4  # torch's generators in a training step: dropout
     MIX = 5  # CutMix and ClassMix of a sample
+    STRONG = 6  # strong changes of a sample

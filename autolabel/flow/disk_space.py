@@ -77,7 +77,7 @@ def check_disk_space(name: str, estimate: DiskEstimate, draft: Path) -> None:
 
 def estimates(pipeline: Pipeline, experiment: Experiment, manifest: Artefact | None) -> dict[str, DiskEstimate]:
     """The items and the disk space of each step, by name; steps without an estimate are missing."""
-    from autolabel.data.build import plan
+    from autolabel.data.sources.registry import plan
 
     by_step: dict[str, DiskEstimate] = {}
     with suppress(AutolabelError):  # a run would say what is wrong with the data

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from autolabel.artifacts import read_manifest
 from autolabel.config.schema import Experiment
+from autolabel.flow.changes import committed
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.status import committed, status
+from autolabel.flow.status import status
 from autolabel.store import Artefact, InputDigests
 
 

@@ -20,7 +20,7 @@ def preflight(experiment: Experiment, nodes: Iterable[Node], *, num_processes: i
 
     Raises ConfigError and DataError.
     """
-    from autolabel.data.build import plan
+    from autolabel.data.sources.registry import plan
 
     data = plan(experiment.data)
     for node in nodes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
@@ -20,9 +21,10 @@ from autolabel.config.base import Config
 from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
+from autolabel.flow.changes import reasons
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
 from autolabel.flow.graph import Node, Pipeline
-from autolabel.flow.keys import key_document, stage_key
+from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.flow.preflight import preflight
 from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
@@ -110,11 +112,11 @@ class Runner:
         if node.name in self.done:
             return self.done[node.name].artefact
         if node.name not in self._current:  # many ways lead to the manifest, whose key lists a whole data set
-            inputs = {name: self.current(source) for name, source in node.inputs.items()}
-            if any(artefact is None for artefact in inputs.values()):
+            found = {name: self.current(source) for name, source in node.inputs.items()}
+            inputs = {name: artefact for name, artefact in found.items() if artefact is not None}
+            if len(inputs) < len(found):
                 return None
-            digests = {name: artefact.digest for name, artefact in inputs.items() if artefact is not None}
-            artefact = find(self.folder(node), stage_key(self._key_document(node, digests)))
+            artefact = find(self.folder(node), stage_key(self._key_document(node, inputs)))
             if artefact is None:
                 return None
             self._current[node.name] = artefact
@@ -129,7 +131,7 @@ class Runner:
             return self.done[node.name].artefact
         self.stop.check()
         inputs = {name: self.ensure(source) for name, source in node.inputs.items()}
-        document = self._key_document(node, {name: artefact.digest for name, artefact in inputs.items()})
+        document = self._key_document(node, inputs)
         artefact = self._committed(node, stage_key(document))
         if artefact is not None and not self._is_retryable(node, artefact, inputs):
             self.note(f"{node.name}: up to date ({artefact.path.name})")
@@ -140,9 +142,9 @@ class Runner:
             return self.ensure(node)  # an input was made again with other bytes: the key is another one
         return self._make(node, document, intact)
 
-    def _key_document(self, node: Node, digests: Mapping[str, str]) -> dict[str, Any]:
+    def _key_document(self, node: Node, inputs: Mapping[str, Artefact]) -> dict[str, Any]:
         try:
-            return key_document(node, digests, self._files)
+            return key_document(node, input_identities(node, inputs), self._files)
         finally:
             self._files.remember()  # after a stop too: what was read need not be read again
 
@@ -219,6 +221,10 @@ class Runner:
             return self._launched(self.launcher, node, key)
         self.check_lock()
         self.say(f"{node.name}: running ({key[:16]})")
+        with suppress(AutolabelError):  # an earlier artefact that is damaged must not end the run
+            why = reasons(node, document, inputs, self._files, self.work / "artefacts")
+            for line in () if why is None else why.lines:
+                self.say(f"{node.name}: {line}")
         start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
@@ -234,7 +240,7 @@ class Runner:
             stop=self.stop,
             quiet=self.quiet,
             world=world,
-            identity=document["settings"],
+            document=document,
             files=self._files,
         )
         self._broadcast_task(context, key)

@@ -15,6 +15,7 @@ from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft, InputDigests
 
 if TYPE_CHECKING:
+    from autolabel.data.parts import PartChange
     from autolabel.data.sources.base import SourceListing
     from autolabel.flow.graph import Node
 
@@ -51,9 +52,14 @@ class Context(Generic[S_co]):
     stop: StopFlag
     quiet: bool
     world: ProcessGroup = SINGLE_PROCESS
-    # The settings as they stand in the key. A file that they name must have its digest in there when it is used.
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)  # the key document (`flow.keys`)
     files: InputDigests = field(default_factory=InputDigests)  # those that the key was made with
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The settings as they stand in the key. A file that they name must have its digest in there when used."""
+        identity: Mapping[str, Any] = self.document.get("settings", {})
+        return identity
 
     def group(self, name: str) -> dict[str, Artefact]:
         """The inputs that Pipeline.add takes as a dict: {"fine": ..., "auto": ...}."""
@@ -139,6 +145,16 @@ def no_checks(ahead: PreflightContext[Any]) -> None:
     """For a stage that takes all settings their schema allows."""
 
 
+def whole_inputs(settings: Config) -> Mapping[str, tuple[str, ...]]:
+    """For a stage whose key holds the root digest of every input."""
+    return {}
+
+
+def no_input_changes(settings: Any, files: InputDigests, made: Artefact) -> list[PartChange]:
+    """For a stage that reads no files of the user's."""
+    return []
+
+
 def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
     """For a stage without a quarantine."""
     return False
@@ -146,7 +162,7 @@ def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Ar
 
 def all_settings(settings: Config, files: InputDigests | None = None) -> dict[str, Any]:
     """The settings as they enter the stage key, for a stage whose settings name no files."""
-    return settings.model_dump(mode="json")
+    return settings.for_key()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +178,12 @@ class Stage(Generic[S]):
     run: Callable[[Context[S]], StageResult]
     # The settings as they enter the key, with the digests of the files that they name.
     key_settings: Callable[[S, InputDigests], dict[str, Any]] = all_settings
+    # Input -> names of the parts of a manifest that the stage reads (`data/parts.py`): only these enter the key.
+    reads: Callable[[S], Mapping[str, tuple[str, ...]]] = whole_inputs
+    # How the user's files differ from those that an earlier artefact of the stage was made from.
+    input_changes: Callable[[S, InputDigests, Artefact], list[PartChange]] = no_input_changes
+    # Advice where the step is made again because its inputs have changed; {path} is the earlier artefact's.
+    remark: str = ""
     # Raises what `run` would raise of wrong settings; asked of all steps before the first one begins.
     check: Callable[[PreflightContext[S]], None] = no_checks
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`

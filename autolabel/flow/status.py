@@ -5,16 +5,13 @@ Garbage collection: what this experiment no longer refers to, deleted only on re
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autolabel.errors import AutolabelError, CorruptArtefact
+from autolabel.flow.changes import consequences, reasons
 from autolabel.flow.graph import Node, Pipeline
-from autolabel.flow.keys import differences, key_document, stage_key
+from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.store import INPUT_DIGESTS, Artefact, InputDigests, WorkFolderItem, find, scan
 from autolabel.store.artefact import partial_path
 
@@ -42,7 +39,7 @@ def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
     files = InputDigests(work / INPUT_DIGESTS)
     found = []
     for node in pipeline.nodes.values():
-        step, artefact = _one(node, work / "artefacts" / node.name, current, files)
+        step, artefact = _one(pipeline, node, work / "artefacts", current, files)
         if artefact is not None and step.state == "fresh":
             current[node.name] = artefact
         found.append(step)
@@ -50,8 +47,10 @@ def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
 
 
 def _one(
-    node: Node, folder: Path, current: dict[str, Artefact], files: InputDigests
+    pipeline: Pipeline, node: Node, artefacts: Path, current: dict[str, Artefact], files: InputDigests
 ) -> tuple[StepStatus, Artefact | None]:
+    folder = artefacts / node.name
+
     def step(state: str, artefact: Artefact | None, *why: str) -> tuple[StepStatus, Artefact | None]:
         path = artefact.path if artefact else None
         digest, bad = (artefact.digest, artefact.provenance.get("bad_items", 0)) if artefact else (None, 0)
@@ -63,8 +62,8 @@ def _one(
     if not folder.is_dir():
         files = InputDigests(read=False)  # never made: its key decides nothing, and may cost the reading of a data set
     try:
-        digests = {name: current[source.name].digest for name, source in node.inputs.items()}
-        document = key_document(node, digests, files)
+        inputs = {name: current[source.name] for name, source in node.inputs.items()}
+        document = key_document(node, input_identities(node, inputs), files)
     except AutolabelError as error:  # the source folder is gone, say: status still tells the rest
         return step("missing", None, str(error))
     key = stage_key(document)
@@ -77,60 +76,23 @@ def _one(
         return step("corrupt", artefact, *problems) if problems else step("fresh", artefact)
     if partial_path(folder, key).is_dir():
         return step("partial", None, "begun, not finished: run again to go on")
-    others = list(committed(folder.parent, folder.name))
-    if not others:
+    why = reasons(node, document, inputs, files, artefacts)
+    if why is None:
         return step("missing", None, "never made")
-    changes = min((_changes(node, other, document, current) for other in others), key=len)
-    return step("stale", None, *changes)
+    return step("stale", None, *why.lines, *([consequences(pipeline, node, why.parts)] if why.parts else []))
 
 
-def committed(root: Path, step: str | None = None) -> Iterator[Artefact]:
-    """Every artefact below `root`, or one step's, that opens; damaged ones are for `verify` to name."""
-    for found in scan(root):
-        if found.kind == "committed" and step in (None, found.node):
-            with suppress(CorruptArtefact):
-                yield Artefact.open(found.path)
-
-
-def _changes(node: Node, other: Artefact, document: dict[str, Any], current: Mapping[str, Artefact]) -> list[str]:
-    """The differences to another artefact, by the settings they come from; no digests, which tell people nothing."""
-    old = other.provenance.get("key", {})
-    lines: list[str] = []
-    for key, before, after in differences(old, document):
-        source = node.inputs.get(key.removeprefix("inputs.")) if key.startswith("inputs.") else None
-        if source is not None:
-            lines += _input_changes(source, before, other.path.parents[1], current)
-        elif _is_digest(before) or _is_digest(after):
-            lines.append(f"{_readable(node, key)}: other bytes")
-        else:
-            lines.append(f"{_readable(node, key)}: {before!r} -> {after!r}")
-    return list(dict.fromkeys(lines))
-
-
-def _input_changes(source: Node, digest: object, root: Path, current: Mapping[str, Artefact]) -> list[str]:
-    """The settings that make an input differ from the earlier one with this digest, as far as that is still there."""
-    earlier = next((made for made in committed(root, source.name) if made.digest == digest), None)
-    document = current[source.name].provenance.get("key", {})
-    changes = [] if earlier is None else _changes(source, earlier, document, current)
-    return changes or [f"{source.name}: made again, with other content"]
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-
-
-def _readable(node: Node, key: str) -> str:
-    """`settings.threshold` of step label -> `label.threshold`."""
-    head, _, rest = key.partition(".")
-    if head == "settings":
-        return f"{node.name}.{rest}"
-    return f"{node.name} {key}"
+def _start_from(pipeline: Pipeline) -> set[Path]:
+    """The folders in which initial weights may lie: `ARTEFACT/data/weights.safetensors`."""
+    files = (getattr(node.settings, "weights", None) for node in pipeline.nodes.values())
+    return {file.absolute().parent.parent for file in files if isinstance(file, Path)}
 
 
 def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
     """The items that gc may delete: all except artefacts of up-to-date steps and items of steps still to be done.
 
-    A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back.
+    A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back. An artefact
+    whose weights a training starts from stays, too.
     """
     steps = {step.name: step for step in status(pipeline, work)}
     wanted = {step.path for step in steps.values() if step.state == "fresh"}
@@ -138,6 +100,6 @@ def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
     for item in scan(work / "artefacts"):
         step = steps.get(item.node)
         settled = step is None or step.state == "fresh"
-        if item.kind in ("corrupt", "trash") or (settled and item.path not in wanted):
+        if item.kind in ("corrupt", "trash") or (settled and item.path not in wanted | _start_from(pipeline)):
             found.append(item)
     return found

@@ -26,7 +26,7 @@ def encode_task(context: Context[Config], *, runtime: RuntimeConfig, key: str) -
         "step": context.node,
         "folder": str(context.draft.folder),
         "key": key,
-        "identity": dict(context.identity),
+        "document": dict(context.document),
         "inputs": {name: str(artefact.path) for name, artefact in context.inputs.items()},
     }
     return json.dumps(document).encode()
@@ -55,7 +55,7 @@ def _run_task(document: Mapping[str, Any], world: ProcessGroup, stop: StopFlag) 
         stop=stop,
         quiet=True,
         world=world,
-        identity=document["identity"],
+        document=document["document"],
     )
     with naming_settings(partial(setting_name, node.settings)):
         node.stage.run(context)

@@ -17,7 +17,7 @@ from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_fold
 from autolabel.errors import ConfigError, DataError, LabelError
 from autolabel.formats.base import ExportItem, ExportOptions, FileItem
 from autolabel.formats.label_sets import MAX_PIXELS, LabelSet, LabelSetItem
-from autolabel.formats.table import FORMATS
+from autolabel.formats.registry import FORMATS
 from autolabel.store import mirror_names, sha256_bytes
 from autolabel.user_files import read_user_file
 

@@ -1,8 +1,8 @@
 """From codes to label maps: a table applies the threshold, a policy combines the result with the coarse label.
 
 This needs no GPU and always gives the same bytes. Each label map can have a confidence map: an 8-bit grey PNG with the
-weight of each labelled pixel in training, 255 = 1. It is an alternative to a hard threshold: keep pixels from a low
-threshold up, each weighted by the confidence of the teacher.
+weight of each labelled pixel in training, 255 = 1. It is an alternative to a hard threshold: use a
+low one, and weight each kept pixel by the confidence of the teacher.
 """
 
 from __future__ import annotations

@@ -42,6 +42,13 @@ def calibrated_bins(probabilities: NDArray[np.floating], thresholds: Sequence[fl
     return [kept.shape[1] - int(count) for count in kept.sum(axis=1)]
 
 
+def require_reachable(thresholds: Sequence[float]) -> None:
+    """SettingError if no probability exceeds any of them, so that every pixel would be ignored."""
+    if all(threshold >= 1 for threshold in thresholds):
+        what = "1 is exceeded by no probability, so every pixel would be ignored"
+        raise SettingError("threshold", what, "give a number below 1")
+
+
 def edge_of_bin(book: Codebook, lowest: int) -> float | None:
     """The threshold on the network's own number that keeps bins from `lowest` up; None where no bin is kept."""
     if lowest == book.bins:

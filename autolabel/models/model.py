@@ -16,7 +16,7 @@ from autolabel.errors import SettingError
 from autolabel.models.fusion import FUSIONS, ScaledOutput, StridedOutput
 from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
-from autolabel.models.registry import choose
+from autolabel.models.lookup import choose
 from autolabel.models.resize import crop_to_size, pad_to_multiple, resize, scaled_size
 from autolabel.models.trunks import build_trunk
 

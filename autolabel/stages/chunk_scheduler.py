@@ -11,12 +11,31 @@ from autolabel.artifacts import QuarantinedImage
 from autolabel.distributed import Counter, ProcessGroup
 from autolabel.errors import StoreError
 from autolabel.signals import StopFlag
-from autolabel.store import Draft
+from autolabel.stages.known_codes import JOURNAL
+from autolabel.store import Draft, sha256_bytes
 
 if TYPE_CHECKING:
     from autolabel.data.schema import ImageRow
 
-_JOURNAL = "shards"
+
+def split_rows(rows: Sequence[ImageRow], size: int) -> list[Sequence[ImageRow]]:
+    """Cut rows into chunks of half `size` to `size` images.
+
+    From half on, a chunk ends after an image whose id has a digest that allows it. So the borders depend on the ids
+    near them: an image that is added or removed changes a few chunks, and the others keep their images.
+    """
+    chunks, start = [], 0
+    smallest, one_in = -(-size // 2), max(2, size // 4)
+    for end, row in enumerate(rows, start=1):
+        length = end - start
+        if length == size or end == len(rows) or (length >= smallest and _may_end(row.id, one_in)):
+            chunks.append(rows[start:end])
+            start = end
+    return chunks
+
+
+def _may_end(image_id: str, one_in: int) -> bool:
+    return int(sha256_bytes(image_id.encode())[:8], 16) % one_in == 0
 
 
 class Chunk(NamedTuple):
@@ -33,6 +52,8 @@ class ChunkRow(TypedDict):
     name: str
     split: str
     ids: list[str]  # images whose codes its file holds
+    inputs: list[str]  # sha256 of their files
+    computed: int  # number of images whose codes were not known from earlier runs
     bytes: int  # size of its file
     sha256: str
     bad: list[QuarantinedImage]
@@ -72,7 +93,7 @@ class ChunkScheduler:
         self._num_bad = self.counter("bad")
         self.bad: list[QuarantinedImage] = []  # that this rank knows of
         self.num_bad = 0
-        self._journal = draft.journal(_JOURNAL + self.suffix)
+        self._journal = draft.journal(JOURNAL + self.suffix)
 
     @property
     def suffix(self) -> str:
@@ -88,11 +109,10 @@ class ChunkScheduler:
     def counter(self, name: str) -> Counter:
         return self.world.counter(f"{self._job}/{name}")
 
-    def take(self) -> Iterator[tuple[int, Sequence[ImageRow]]]:
-        """(index, images) of the chunks that are this rank's, taken one by one as they are asked for."""
+    def take(self) -> Iterator[int]:
+        """Indexes of the chunks that are this rank's, taken one by one as they are asked for."""
         while (number := self._next.add(1)) <= len(self.todo):
-            index = self.todo[number - 1]
-            yield index, self.chunks[index].images
+            yield self.todo[number - 1]
 
     def done(self, row: ChunkRow) -> None:
         """The chunk's files are written: nobody will make it again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
@@ -15,6 +16,7 @@ from autolabel.artifacts import (
     write_image_counts,
 )
 from autolabel.config.schema import EvaluateConfig
+from autolabel.data.parts import CLASSES, label_part
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
@@ -30,6 +32,10 @@ def identity(settings: EvaluateConfig, files: InputDigests) -> dict[str, Any]:
     document = all_settings(settings)
     document.pop("min_miou")
     return document
+
+
+def reads(settings: EvaluateConfig) -> Mapping[str, tuple[str, ...]]:
+    return {"data": (CLASSES, label_part("val", "fine"))}
 
 
 def check(ahead: PreflightContext[EvaluateConfig]) -> None:
@@ -115,6 +121,7 @@ EVALUATE = Stage(
     inputs={"data": "manifest", "model": "weights"},
     run=run,
     key_settings=identity,
+    reads=reads,
     check=check,
     parallel=True,
     disk_estimate=disk_estimates.evaluate,

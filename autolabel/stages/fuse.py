@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.artifacts import CORRECTED_FILE, CorrectedLabel, FusedMeta, read_manifest, write_manifest
 from autolabel.config.schema import FuseConfig
+from autolabel.data.parts import CLASSES, UNLABELLED, label_part
 from autolabel.errors import DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.store import InputDigests, digest_json
@@ -33,6 +34,14 @@ def key_settings(settings: FuseConfig, files: InputDigests) -> dict[str, Any]:
 
 def _digest(document: Document) -> str:
     return digest_json([document.classes, [image.model_dump() for image in document.images]])
+
+
+def reads(settings: FuseConfig) -> Mapping[str, tuple[str, ...]]:
+    """The train labels of its layers. Auto labels and corrections may be of any train image."""
+    layers = tuple(label_part("train", layer) for layer in settings.layers if layer != "auto")
+    any_image = (UNLABELLED,) if "auto" in settings.layers or settings.corrections is not None else ()
+    fine = () if "fine" in settings.layers or settings.corrections is None else (label_part("train", "fine"),)
+    return {"data": (CLASSES, *layers, *fine, *any_image)}
 
 
 def check(ahead: PreflightContext[FuseConfig]) -> None:
@@ -160,5 +169,6 @@ FUSE = Stage(
     inputs={"data": "manifest", "labels?": "labels"},
     run=run,
     key_settings=key_settings,
+    reads=reads,
     check=check,
 )

@@ -20,11 +20,14 @@ from autolabel.artifacts import (
     write_shard_index,
 )
 from autolabel.config.schema import Experiment, InferConfig
+from autolabel.data.parts import CLASSES, UNLABELLED, VAL_IMAGES
 from autolabel.errors import DataError, ImageError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
+from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
-from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler
+from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, split_rows
+from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes, remember_document
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
 
@@ -39,6 +42,11 @@ if TYPE_CHECKING:
     from autolabel.labels.codebook import Codebook
 
 PATIENCE = 10.0  # seconds that a stop waits for the end of a chunk; the caller may allow no more than 30 in all
+
+
+def reads(settings: InferConfig) -> Mapping[str, tuple[str, ...]]:
+    """The images to label and those to validate on, but no label of theirs."""
+    return {"data": (CLASSES, UNLABELLED, VAL_IMAGES)}
 
 
 def check(ahead: PreflightContext[InferConfig]) -> None:
@@ -59,7 +67,13 @@ def run(ctx: Context[InferConfig]) -> StageResult:
 
     manifest = read_manifest(ctx.inputs["data"])
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
+    names = manifest.classes.names
+    known = find_known_codes(ctx.draft, ctx.document, book, names)
+    if ctx.world.is_rank0:
+        remember_document(ctx.draft, ctx.document)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
+    _say_known(ctx, shared, known)
+    parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
     teacher, jobs = _teacher(ctx, book), ctx.runtime.jobs or usable_cores()
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
     queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
@@ -69,9 +83,14 @@ def run(ctx: Context[InferConfig]) -> StageResult:
         bar.count(stats)
         ctx.stop.check(after=PATIENCE)
 
+    def unknown() -> Iterator[tuple[int, Sequence[ImageRow]]]:
+        for index in shared.take():
+            parts[index] = known.of(shared.chunks[index])
+            yield index, parts[index].unknown
+
     results = infer_chunks(
         teacher,
-        shared.take(),
+        unknown(),
         load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
         decoders=jobs,
@@ -83,11 +102,13 @@ def run(ctx: Context[InferConfig]) -> StageResult:
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
-            shared.done(_write(ctx, shared.chunks[result.chunk], result, book, manifest.classes.names))
+            shared.done(_write(ctx, shared.chunks[result.chunk], result, parts.pop(result.chunk), book, names))
 
     def computed() -> Iterator[ChunkCodes]:
         for result in results:
-            queues.chunk(shared.chunks[result.chunk].name, to_write=kept.unfinished)
+            chunk = shared.chunks[result.chunk]
+            queues.chunk(chunk.name, to_write=kept.unfinished)
+            bar.known(len(chunk.images) - len(parts[result.chunk].unknown))
             yield result
 
     # One writer thread: shards are compressed and made durable while the next chunk is computed, in order.
@@ -157,6 +178,11 @@ class _Bar:
         self._queues.batch(stats)
         self._show(stats.images, waiting=f"{stats.ready}/{stats.ahead}")
 
+    def known(self, images: int) -> None:
+        """After a chunk: images that need not be computed."""
+        if images:
+            self._show(images)
+
     def refresh(self) -> None:
         """Show the progress of the other ranks."""
         self._show(0)
@@ -172,21 +198,48 @@ def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
 
     chunks = []
     for prefix, split, rows in (("codes", "train", unlabelled_images(manifest)), ("val", "val", manifest.split("val"))):
-        for number, start in enumerate(range(0, len(rows), size)):
-            chunks.append(Chunk(f"{prefix}-{number:05}.h5", split, rows[start : start + size]))
+        for number, members in enumerate(split_rows(rows, size)):
+            chunks.append(Chunk(f"{prefix}-{number:05}.h5", split, members))
     return chunks
 
 
+def _say_known(ctx: Context[InferConfig], shared: ChunkScheduler, known: KnownCodes) -> None:
+    """Tell how many images need not be computed, where there are some."""
+    rows = [row for index in shared.todo for row in shared.chunks[index].images]
+    number = known.count(rows)
+    if number and ctx.world.is_rank0 and not ctx.quiet:
+        print_err(f"{ctx.node}: {number} images are known from earlier runs, {len(rows) - number} are computed")
+
+
 def _write(
-    ctx: Context[InferConfig], chunk: Chunk, result: ChunkCodes, book: Codebook, class_names: Sequence[str]
+    ctx: Context[InferConfig],
+    chunk: Chunk,
+    result: ChunkCodes,
+    known: KnownChunk,
+    book: Codebook,
+    class_names: Sequence[str],
 ) -> ChunkRow:
     from autolabel.labels.shards import write_shard
 
-    entry = ctx.draft.write(chunk.name, write_shard(result.codes, book, class_names=class_names, split=chunk.split))
+    bad_ids = {id_ for id_, _ in result.bad}
+    held = [row for row in chunk.images if row.id not in bad_ids]
+    data = known.shard
+    if data is None:
+        codes = known.merged(chunk.images, result.codes)
+        data = write_shard(codes, book, class_names=class_names, split=chunk.split)
+    entry = ctx.draft.write(chunk.name, data)
     paths = {row.id: row.path for row in chunk.images}
     bad = [QuarantinedImage(id=id_, path=paths[id_], reason=str(error)) for id_, error in result.bad]
-    ids = [image_id for image_id, _ in result.codes]
-    return ChunkRow(name=chunk.name, split=chunk.split, ids=ids, bytes=entry.size, sha256=entry.sha256, bad=bad)
+    return ChunkRow(
+        name=chunk.name,
+        split=chunk.split,
+        ids=[row.id for row in held],
+        inputs=[row.sha256 for row in held],
+        computed=len(result.codes),
+        bytes=entry.size,
+        sha256=entry.sha256,
+        bad=bad,
+    )
 
 
 def _check_bad(ctx: Context[InferConfig], shared: ChunkScheduler) -> None:
@@ -199,25 +252,27 @@ def _check_bad(ctx: Context[InferConfig], shared: ChunkScheduler) -> None:
 
 
 def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], queues: ThroughputLog) -> StageResult:
-    shards = [ShardEntry(row["name"], row["split"], tuple(row["ids"])) for row in rows]
+    shards = [ShardEntry(row["name"], row["split"], tuple(row["ids"]), tuple(row["inputs"])) for row in rows]
     write_shard_index(ctx.draft, book, shards)
     bad = [item for row in rows for item in row["bad"]]
     write_quarantine(ctx.draft, bad)
+    images, computed = [id_ for row in rows for id_ in row["ids"]], sum(row["computed"] for row in rows)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return StageResult(
         meta=CodesMeta(to_label=counts["train"], val=counts["val"], edges=list(book.edges)),
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
-        provenance={"queues": queues.summary()},
+        provenance={"queues": queues.summary(), "images": {"computed": computed, "known": len(images) - computed}},
     )
 
 
 INFER = Stage(
     name="infer",
-    version=6,
+    version=7,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,
+    reads=reads,
     check=check,
     parallel=True,
     memory_setting="runtime.infer_batch",

@@ -1,7 +1,8 @@
-"""Stage label: codes -> label PNGs, by tables and masks only; no GPU, and the same bytes whenever it is cut again."""
+"""Stage label: codes -> label PNGs by table look-up. It needs no GPU; the same settings give the same bytes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
@@ -16,6 +17,7 @@ from autolabel.artifacts import (
     write_ledger,
 )
 from autolabel.config.schema import InferConfig, LabelConfig
+from autolabel.data.parts import CLASSES, UNLABELLED, label_part
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
 from autolabel.stages.label_thresholds import choose_thresholds, fixed_thresholds
@@ -43,13 +45,20 @@ class _LabelFile(TypedDict):
     weights: ConfidenceFile | None
 
 
+def reads(settings: LabelConfig) -> Mapping[str, tuple[str, ...]]:
+    """Coarse labels, and the labels to calibrate on, only where the settings ask for them."""
+    coarse = (label_part("train", "coarse"),) if settings.coarse != "off" else ()
+    calibration = (label_part("val", "fine"),) if settings.threshold_on == "calibrated" else ()
+    return {"data": (CLASSES, UNLABELLED, *coarse, *calibration)}
+
+
 def check(ahead: PreflightContext[LabelConfig]) -> None:
     """Thresholds must be bin edges, and name classes; the libraries of codec and back-end must be there."""
     import numpy as np
 
     from autolabel.labels.codebook import Codebook
     from autolabel.labels.png import require_codec
-    from autolabel.labels.threshold_rules import quantile_thresholds
+    from autolabel.labels.threshold_rules import quantile_thresholds, require_reachable
     from autolabel.parallel import require_backend
 
     names, settings = ahead.data.classes.names, ahead.settings
@@ -57,6 +66,7 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
     thresholds = fixed_thresholds(settings, names)
     if settings.threshold_on == "calibrated":
         ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
+        require_reachable(thresholds)
     else:
         book.lut(thresholds)
     if settings.threshold == "quantile":
@@ -207,6 +217,7 @@ LABEL = Stage(
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,
+    reads=reads,
     check=check,
     disk_estimate=disk_estimates.label,
 )

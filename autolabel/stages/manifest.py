@@ -11,6 +11,7 @@ from autolabel.artifacts import (
     ExcludedImage,
     ManifestMeta,
     QuarantinedImage,
+    read_manifest,
     read_quarantine,
     write_excluded,
     write_manifest,
@@ -26,6 +27,7 @@ from autolabel.store import Artefact, InputDigests
 
 if TYPE_CHECKING:
     from autolabel.data.build import ScanResult
+    from autolabel.data.parts import PartChange
 
 
 def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
 def run(ctx: Context[Data]) -> StageResult:
     """Open every file once and check it; unreadable ones are quarantined with the reason, within `data.max_bad`."""
     from autolabel.data.build import build
+    from autolabel.data.parts import part_digests
 
     built = build(
         ctx.settings,
@@ -57,6 +60,7 @@ def run(ctx: Context[Data]) -> StageResult:
         labels=dict(sorted(Counter(row.role for row in manifest.labels).items())),
         classes=list(manifest.classes.names),
         findings=[finding.code for finding in built.findings],
+        parts=part_digests(manifest),
     )
     notes = [*map(str, built.findings), *map(str, built.listing.skipped)]
     for note in () if ctx.quiet else notes:
@@ -87,13 +91,28 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
     return any_readable(experiment.data, {row["id"] for row in read_quarantine(made)})
 
 
+def input_changes(settings: Data, files: InputDigests, made: Artefact) -> list[PartChange]:
+    """How the source's images and masks differ from those that `made` describes. Rendered scenes have no files."""
+    from autolabel.data.build import plan
+    from autolabel.data.parts import listing_contents, manifest_contents, part_changes
+
+    if settings.source == "synthetic":
+        return []
+    listing = plan(settings)
+    unusable = {row["id"] for row in read_quarantine(made)}
+    now = listing_contents(listing, listing.digests(files))
+    usable = {part: {id_: x for id_, x in rows.items() if id_ not in unusable} for part, rows in now.items()}
+    return part_changes(manifest_contents(read_manifest(made)), usable)
+
+
 MANIFEST: Stage[Data] = Stage(
     name="manifest",
-    version=2,
+    version=3,
     output="manifest",
     inputs={},
     run=run,
     key_settings=identity,
     can_retry=can_retry,
+    input_changes=input_changes,
     disk_estimate=disk_estimates.manifest,
 )

@@ -20,6 +20,7 @@ from autolabel.artifacts import (
 )
 from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
+from autolabel.data.parts import CLASSES, label_part
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
@@ -47,6 +48,18 @@ def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     return document | initial_identity(settings, files)
 
 
+def teacher_reads(settings: TeacherConfig) -> Mapping[str, tuple[str, ...]]:
+    """The layers it trains on and the labels it is validated on; the classes alone where it is not trained."""
+    if not settings.epochs:
+        return {"data": (CLASSES,)}
+    return {"data": (CLASSES, *(label_part("train", layer) for layer in settings.labels), label_part("val", "fine"))}
+
+
+def student_reads(settings: StudentConfig) -> Mapping[str, tuple[str, ...]]:
+    """Its training labels are in the manifest of the fuse stage."""
+    return {"data": (CLASSES, label_part("val", "fine"))}
+
+
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
     """There must be labels to train on, if it is trained, and a network as the settings say."""
     if ahead.settings.epochs:
@@ -62,7 +75,18 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
         raise ConfigError(
             "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
         )
-    _check(ahead, ahead.input_settings("fused", FuseConfig).layers)
+    layers = ahead.input_settings("fused", FuseConfig).layers
+    if ahead.settings.method == "weak_to_strong":
+        _check_online(ahead.settings, layers)
+    _check(ahead, layers)
+
+
+def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
+    if "auto" not in layers:
+        raise ConfigError("student.method", "no image is auto-labelled for it", "add auto to fuse.layers")
+    if settings.label_weights != "none":
+        what = "weights belong to labels that this method does not use"
+        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')
 
 
 def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:
@@ -252,6 +276,8 @@ TEACHER = Stage(
     inputs={"data": "manifest"},
     run=run_teacher,
     key_settings=identity,
+    reads=teacher_reads,
+    remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
     parallel=True,
     memory_setting="runtime.micro_batch",
@@ -264,6 +290,7 @@ STUDENT = Stage(
     inputs={"data": "manifest", "fused": "fused", "labels?": "labels"},
     run=run_student,
     key_settings=identity,
+    reads=student_reads,
     check=check_student,
     parallel=True,
     memory_setting="runtime.micro_batch",

@@ -22,7 +22,7 @@ A stage uses it like this, under `hold_lock(work / ".lock")`:
 """
 
 from autolabel.store.artefact import Artefact, Unreadable, find, find_problems, recover
-from autolabel.store.draft import Draft, join_draft, open_draft
+from autolabel.store.draft import Draft, drafts, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
@@ -55,6 +55,7 @@ __all__ = [
     "check_place",
     "delete",
     "digest_json",
+    "drafts",
     "ensure_mark",
     "find",
     "find_problems",

@@ -25,8 +25,8 @@ from autolabel.store.artefact import (
     publish,
 )
 from autolabel.store.files import Bytes, canonical_json, list_files, read_regular, sha256_all, sha256_bytes
-from autolabel.store.gc import set_aside
-from autolabel.store.journal import Journal
+from autolabel.store.gc import scan, set_aside
+from autolabel.store.journal import Journal, Row, parse
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import refused_link
 from autolabel.store.record import FORMAT, Commit, Entry, encode_commit, encode_manifest
@@ -75,6 +75,10 @@ class Draft:
 
     def journal(self, name: str = "items") -> Journal:
         return Journal(self.path / JOURNAL / check_name(name))
+
+    def journal_rows(self, name: str) -> list[Row]:
+        """The rows of a journal, for a reader that must not change it."""
+        return parse(read_regular(self.path / JOURNAL / check_name(name))).rows
 
     def journal_names(self) -> list[str]:
         """Names of the journals of this and earlier runs, which may have had another number of ranks."""
@@ -203,6 +207,13 @@ def join_draft(folder: Path, key: str) -> Draft:
     draft = Draft(folder, key)
     assert draft.data.is_dir(), "rank 0 opens the draft first"
     return draft
+
+
+def drafts(folder: Path) -> list[Draft]:
+    """The unfinished drafts of a step, to be read: with a COMMIT they are artefacts. The caller holds the lock."""
+    items = scan(folder.parent)
+    found = (Draft(folder, item.key) for item in items if (item.kind, item.node) == ("draft", folder.name))
+    return [draft for draft in found if not os.path.lexists(draft.path / COMMIT)]
 
 
 def _repair_log(path: Path) -> None:

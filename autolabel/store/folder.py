@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -28,8 +29,19 @@ def _write_alone(path: Path, items: Iterable[tuple[str, Bytes]]) -> None:
     durable.remove_tree(temporary)
     try:
         durable.write_files(temporary, items)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+    try:
         durable.publish(temporary, path)
     except BaseException:
-        with suppress(StoreError):
-            durable.remove_tree(temporary)
+        if not os.path.lexists(temporary):  # it has its name, but not durably: take it back, so that a repetition works
+            with suppress(StoreError):
+                durable.publish(path, temporary)
+        _remove_quietly(temporary)
         raise
+
+
+def _remove_quietly(folder: Path) -> None:
+    with suppress(StoreError):  # the first error counts
+        durable.remove_tree(folder)

@@ -37,8 +37,9 @@ class HeldLock:
 def hold_lock(path: Path, *, remove: bool = False) -> Iterator[HeldLock]:
     """Hold the lock file `path` for the block. WorkFolderLocked, at once and naming the holder, if another run has it.
 
-    The file stays when the lock is free, unless `remove`: its existence means nothing. Whoever locks a file that is no
-    longer at its path tries again, so that two runs never hold two files of one name. A forked child (a loader worker)
+    The file stays when the lock is free, unless `remove`: its existence means nothing. StoreError if it cannot be
+    removed. Whoever locks a file that is no longer at its path tries again, so that two runs never hold two files of
+    one name. A forked child (a loader worker)
     gives its copy of the descriptor back at once and does not hold the lock: it could outlive a killed parent and shut
     out the next run. Programs started by exec never get it.
     """
@@ -53,15 +54,28 @@ def hold_lock(path: Path, *, remove: bool = False) -> Iterator[HeldLock]:
     try:
         durable.write_lock_file(fd, path, _about_us())
         yield HeldLock(fd, path)
+    except BaseException:
+        if descriptors and remove:
+            with suppress(StoreError):  # the first error counts
+                _remove(fd, path)
+        raise
+    else:
+        if descriptors and remove:
+            _remove(fd, path)
     finally:
-        try:
-            if descriptors and remove and _is_at(fd, path):
-                with suppress(StoreError):
-                    durable.remove_file(path)
-        finally:
-            if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            close()
+        if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        close()
+
+
+def _remove(fd: int, path: Path) -> None:
+    """Remove the lock file, unless it is another one by now. StoreError if it stays."""
+    if not _is_at(fd, path):
+        return
+    try:
+        durable.remove_file(path)
+    except StoreError as error:
+        raise StoreError(path, f"cannot be removed: {error.what}", "all else is done; delete this file") from error
 
 
 def _locked(path: Path) -> int:

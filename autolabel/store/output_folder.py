@@ -27,6 +27,7 @@ from autolabel.store.lock import hold_lock
 
 UNFINISHED = "unfinished.journal"
 LOCK = ".autolabel-lock"
+_WORK = "work_sha256"  # in the index: digest of the settings and inputs
 
 _DRAFT = re.compile(r"[0-9a-f]{16}\.(partial|corrupt-\d+)")
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -69,9 +70,9 @@ class OutputFolder:
                 raise ConfigError(file, what, "move it away, give another --out, or replace it with --overwrite")
 
     def require_new(self) -> None:
-        """ConfigError unless the folder is empty, or holds only files of the unfinished work."""
+        """ConfigError unless the folder is empty, or holds only files of the same work, unfinished or finished."""
         names = set(_names(self.path)) - {UNFINISHED}  # whose first row may be missing after a kill
-        if not all(map(self._is_ours, names)) or (names and not _unfinished(self.path)):
+        if not all(map(self._is_ours, names)) or (names and not _unfinished(self.path) and not self._is_finished()):
             raise ConfigError(self.path, "exists and is not an empty folder", "give a new folder with --out")
 
     def require_same_work(self) -> None:
@@ -119,8 +120,12 @@ class OutputFolder:
         return [{"file": name, "sha256": sha} for name, sha in sorted([*there, *self._written.items()])]
 
     def finish(self, document: Mapping[str, Any]) -> None:
-        """Write the index, whose rows in "files" and "labels" name the digests; the work is done."""
-        durable.write_file(self.path / self._index, json.dumps(document, indent=1, sort_keys=True).encode())
+        """Write the index, whose rows in "files" and "labels" name the digests; the work is done.
+
+        A command that is killed or fails after this may be repeated: `work_sha256` says that it is the same work.
+        """
+        text = json.dumps({**document, _WORK: self._work["work"]}, indent=1, sort_keys=True)
+        durable.write_file(self.path / self._index, text.encode())
         durable.remove_file(self.path / UNFINISHED)
         durable.sync_folder(self.path)
 
@@ -128,6 +133,12 @@ class OutputFolder:
         if name == self._index:
             return _indexed(self.path / name) is not None
         return name == UNFINISHED or self._digest(name) in self._ours.get(name, ())
+
+    def _is_finished(self) -> bool:
+        """Whether the index says that this very work is done."""
+        with suppress(CorruptArtefact, *_MALFORMED):
+            return bool(json.loads(read_regular(self.path / self._index))[_WORK] == self._work["work"])
+        return False
 
     def _digest(self, name: str) -> str | None:
         with suppress(CorruptArtefact, StoreError):
@@ -139,7 +150,7 @@ class OutputFolder:
 def open_output(
     out: Path, *, work: Mapping[str, Any], index: str, new: bool = False, overwrite: bool = False
 ) -> Iterator[OutputFolder]:
-    """Begin to fill `out`, alone. `new`: it must be empty, or hold the same work unfinished.
+    """Begin to fill `out`, alone. `new`: it must be empty, or hold the same work, unfinished or finished.
 
     Raises ConfigError and WorkFolderLocked, before anything is written.
     """

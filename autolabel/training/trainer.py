@@ -23,6 +23,7 @@ from autolabel.models.layers import normalise
 from autolabel.training.activation_checkpointing import checkpoint_activations
 from autolabel.training.curve import Curve
 from autolabel.training.freeze import freeze
+from autolabel.training.online_labels import online_labels
 from autolabel.training.optim import (
     Ema,
     autocast,
@@ -67,6 +68,7 @@ class Trainer:
     micro_batch: int = 0  # 0 = the whole part of this rank at once
     activation_checkpointing: bool = False
     compile: bool = False
+    online_threshold: float = 0.95  # probability that a class must exceed in an online label
     step: int = 0  # steps done
     num_skipped: int = 0  # non-finite steps in a row
     history: list[dict[str, Any]] = field(default_factory=list)  # validations so far
@@ -97,11 +99,17 @@ class Trainer:
         return torch.compile(wrapped) if self.compile else wrapped, wrapped.no_sync
 
     def train_step(
-        self, images: torch.Tensor, labels: torch.Tensor, confidence: torch.Tensor | None = None
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        confidence: torch.Tensor | None = None,
+        weak: torch.Tensor | None = None,
+        is_online: torch.Tensor | None = None,
     ) -> dict[str, Any]:
         """Learn from images (B, H, W, 3), labels (B, H, W) and confidence (B, H, W; 255 = 1), all uint8.
 
-        They are this rank's part of a batch; all parts have the same size. Returns the figures of the whole batch.
+        They are this rank's part of a batch; all parts have the same size. Samples with `is_online` (B,) get their
+        labels from the averaged weights, which see `weak` (B, H, W, 3). Returns the figures of the whole batch.
 
         A non-finite loss or gradient changes nothing: weights, buffers, optimizer and averages stay as they were.
         TrainingDiverged: it was the `max_nan`-th in a row. An RMI loss below zero is normal: an absent class
@@ -111,6 +119,8 @@ class Trainer:
         lr = self._set_lr()
         kept = [buffer.clone() for buffer in self._buffers]
         try:
+            if weak is not None and is_online is not None:
+                labels = self._online_labels(weak, labels, is_online)
             total = self._backward(images, labels, confidence)
         except torch.OutOfMemoryError:
             size = self.micro_batch or len(images)
@@ -154,7 +164,7 @@ class Trainer:
         weight_parts = weights.split(size) if weights is not None else repeat(None)
         parts = list(zip(images.split(size), labels.split(size), weight_parts, strict=False))
         for number, (image_part, label_part, weight_part) in enumerate(parts, start=1):
-            inputs = normalise(image_part.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
+            inputs = self._inputs(image_part)
             targets = label_part.to(self.device, non_blocking=True).long()
             if weight_part is not None:
                 weight_part = weight_part.to(self.device, non_blocking=True)
@@ -166,6 +176,22 @@ class Trainer:
             total += loss.detach()
         return total
 
+    def _online_labels(self, weak: torch.Tensor, labels: torch.Tensor, is_online: torch.Tensor) -> torch.Tensor:
+        assert self.ema is not None, "the settings ask for averaged weights"
+        with autocast(self.device, self.settings.precision):
+            return online_labels(
+                self.model,
+                self.ema.average,
+                self._inputs,
+                weak=weak,
+                labels=labels.to(self.device),
+                is_online=is_online.to(self.device),
+                threshold=self.online_threshold,
+            ).to(labels.device)
+
+    def _inputs(self, images: torch.Tensor) -> torch.Tensor:
+        return normalise(images.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)
+
     def _class_weights(self) -> torch.Tensor | None:
         """The weights of the classes at this step: their power changes linearly from the first step to the last."""
         first, last = self.settings.class_weights
@@ -176,6 +202,8 @@ class Trainer:
     def _counts(self, labels: torch.Tensor, weights: torch.Tensor | None) -> LossNormalizer:
         """The counts of the whole batch, of which these labels are the part of this rank."""
         own = loss_normalizer(labels, self.num_classes, weights)
+        if self.settings.loss_over == "all":
+            own = own._replace(valid=torch.tensor(float(labels.numel()), dtype=torch.float64))
         images, valid = self.world.all_reduce_sum(torch.tensor([own.images, own.valid], dtype=torch.float64))
         return LossNormalizer(int(images), valid)
 

@@ -16,6 +16,7 @@ from autolabel.evaluation.iou import EvaluationResult, evaluation_result
 from autolabel.models.layers import normalise
 from autolabel.parallel import OrderedMap
 from autolabel.signals import StopFlag
+from autolabel.training.online_labels import evaluating
 from autolabel.training.optim import autocast, weight_type
 
 _READERS = 2  # threads that read images while the network runs
@@ -47,23 +48,19 @@ def validate(
     """
     num_classes = len(class_names)
     matrix = np.zeros((num_classes, num_classes + 1), dtype=np.int64)
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
+    with evaluating(model):
         chosen = chosen_images(len(pairs), limit)
         mine = chosen[world.rank :: world.size]
         with OrderedMap(pairs.__getitem__, mine, workers=_READERS, ahead=_READERS) as read:
             samples = iter(read)
             for _ in range(0, len(chosen), world.size):
                 world.check(stop)  # on every rank, also one without images left
-                for image, label, _ in islice(samples, 1):
-                    inputs = normalise(torch.from_numpy(image)[None].to(device), mean, std).to(weight_type(precision))
+                for sample in islice(samples, 1):
+                    image = torch.from_numpy(sample.image)[None].to(device)
+                    inputs = normalise(image, mean, std).to(weight_type(precision))
                     with autocast(device, precision):
                         logits = model(inputs).fused  # (1, K, H, W)
                     prediction = logits[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
-                    matrix += confusion_matrix(prediction, label, num_classes)
+                    matrix += confusion_matrix(prediction, sample.label, num_classes)
         matrix = world.all_reduce_sum(torch.from_numpy(matrix)).numpy()
-    finally:
-        for module in training:
-            module.training = True
     return evaluation_result(matrix, class_names)

@@ -128,7 +128,9 @@ def test_a_cut_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     contents = [{name: (folder / name).read_bytes() for name in files(folder)} for folder in (out, whole)]
     assert contents[0] == contents[1]
     assert contents[0].keys() == {*SET, "labels/x.png", "labels/y.png"}
-    assert "not an empty folder" in cut(codes, "--out", out).stderr, "a finished one is left alone"
+    assert "not an empty folder" in cut(codes, "--out", out, "--threshold", 0.6).stderr, "a finished one is left alone"
+    assert cut(codes, "--out", out).exit_code == 0, "unless it is the same work"
+    assert {name: (out / name).read_bytes() for name in files(out)} == contents[1]
 
 
 def test_codecs_differ_in_bytes_only(tmp_path: Path) -> None:

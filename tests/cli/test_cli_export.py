@@ -15,7 +15,7 @@ from PIL import Image
 
 from autolabel.cli.main import cli
 from autolabel.config.networks import ModelConfig
-from autolabel.export import compare
+from autolabel.model_export import compare
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_to_bytes
 from autolabel.store import open_draft

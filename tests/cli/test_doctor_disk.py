@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from autolabel.cli import doctor
-from autolabel.cli.doctor import Check, check_disk, check_machine
+from autolabel.cli.machine_checks import Check, check_disk, check_machine
 from autolabel.cli.main import cli
 
 ALL = ["disk", "files", "lock", "rename", "sync", "links", "names"]

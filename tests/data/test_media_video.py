@@ -11,8 +11,11 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from autolabel.data.media import decode_video, expected_frames
+from autolabel.data.container_length import missing_bytes
+from autolabel.data.video import decode_video, expected_frames
 from autolabel.errors import ConfigError, ImageError
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 48, 64, 3), dtype=np.uint8)
@@ -22,7 +25,7 @@ Encode = Callable[..., bytes]
 
 
 def frames_of(data: bytes, container: str, *, limit: int = LIMIT) -> list[np.ndarray]:
-    return list(decode_video(io.BytesIO(data), container, where="x", max_pixels=limit))
+    return [frame.pixels for frame in decode_video(io.BytesIO(data), container, where="x", max_pixels=limit)]
 
 
 def test_every_frame_exactly(encode_video: Encode) -> None:
@@ -61,9 +64,91 @@ def test_a_damaged_frame_is_named_and_those_before_it_are_yielded(encode_video: 
     place = data.rindex(b"IDAT")
     data[place + 200 : place + 220] = bytes(20)
     frames = decode_video(io.BytesIO(bytes(data)), "mov", where="x", max_pixels=LIMIT)
-    np.testing.assert_array_equal(np.stack(list(islice(frames, 4))), FRAMES[:4])
+    np.testing.assert_array_equal(np.stack([frame.pixels for frame in islice(frames, 4)]), FRAMES[:4])
     with pytest.raises(ImageError, match=r"x, frame 4: cannot be decoded"):
         next(frames)
+
+
+_NOISE = np.random.default_rng(1).integers(0, 25, (48, 64))
+_TEXTURE = (100 + 80 * np.sin(np.arange(48)[:, None] / 5) * np.cos(np.arange(64) / 9) + _NOISE).astype(np.uint8)
+MOVING = np.stack([np.repeat(np.roll(_TEXTURE, 3 * i, 1)[..., None], 3, axis=-1) for i in range(40)])
+LAYOUTS = [
+    ("mp4", "libx264", "mov", {"bf": "0"}),
+    ("mp4", "libx264", "mov", {"bf": "2"}),
+    ("mkv", "libx264", "matroska", {"bf": "0"}),
+    ("avi", "mpeg4", "avi", {"b": "2000000"}),
+]
+
+
+@pytest.mark.parametrize(("container", "codec", "reader", "options"), LAYOUTS)
+def test_frames_after_a_damaged_packet_are_yielded_under_their_numbers(
+    encode_video: Encode, container: str, codec: str, reader: str, options: dict[str, str]
+) -> None:
+    """In groups of ten frames, one damaged packet costs the rest of its group at most."""
+    whole = encode_video(MOVING, container, codec, gop=10, **options)
+    data = with_damaged_packet(whole, 13, reader)
+    found, said = decoded(data, reader)
+    expected = frames_of(whole, reader)
+    assert len(found) >= 33
+    assert {*range(10), *range(20, 40)} <= found.keys()
+    assert all(np.array_equal(found[number], expected[number]) for number in (0, 9, 20, 39))
+    lost = sorted({*range(40)} - found.keys())
+    assert f"x, frame{'s' * (len(lost) > 1)} {lost[0]}" in said
+    assert "cannot be decoded" in said
+
+
+def decoded(data: bytes, reader: str) -> tuple[dict[int, np.ndarray], str]:
+    """Frames by number, and the error after them."""
+    found = {}
+    try:
+        for number, pixels in decode_video(io.BytesIO(data), reader, where="x", max_pixels=LIMIT):
+            found[number] = pixels
+    except ImageError as error:
+        return found, str(error)
+    return found, ""
+
+
+def with_damaged_packet(data: bytes, number: int, reader: str) -> bytes:
+    """The film with zero bytes in the middle of the largest of three packets."""
+    import av
+
+    with av.open(io.BytesIO(data), format=reader) as box:
+        packets = list(box.demux(box.streams.video[0]))[number : number + 3]
+        raw = max(map(bytes, packets), key=len)  # some packets are too small to be damaged
+    at = data.index(raw[4:])  # the first bytes of a packet may be its length
+    half = at + (len(raw) - 4) // 2
+    return data[:half] + bytes(15) + data[half + 15 :]
+
+
+def test_a_selection_names_only_its_own_frames(encode_video: Encode) -> None:
+    data = with_damaged_packet(encode_video(MOVING, "mp4", "libx264", gop=10, bf="0"), 13, "mov")
+    few = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=13)
+    assert [frame.number for frame in few] == [*range(13)]
+    some = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=15)
+    assert [frame.number for frame in islice(some, 13)] == [*range(13)]
+    with pytest.raises(ImageError, match="x, frames 13 to 19: cannot be decoded"):
+        next(some)
+
+
+@pytest.mark.parametrize(("container", "codec", "reader", "options"), LAYOUTS)
+@pytest.mark.parametrize("part", [0.5, 0.8, 0.99])
+def test_a_film_that_is_cut_short_says_so_after_its_frames(
+    encode_video: Encode, container: str, codec: str, reader: str, options: dict[str, str], part: float
+) -> None:
+    data = encode_video(MOVING, container, codec, index_first=reader == "mov", **options)
+    data = data[: int(part * len(data))]
+    found, said = decoded(data, reader)
+    assert "bytes are missing at its end" in said or "cannot be decoded" in said
+    assert max(found) > 40 * part * 0.4
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60), st.sampled_from(["mov", "avi", "matroska"]))
+def test_the_length_of_any_bytes(data: bytes, container: str) -> None:
+    file = io.BytesIO(data)
+    file.seek(3)
+    assert missing_bytes(file, container) >= 0
+    assert file.tell() == 3
 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx264", "png"])

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.sources import CityscapesConfig
-from autolabel.data.build import build, plan
+from autolabel.data.build import build
 from autolabel.data.sources.base import SourceListing
+from autolabel.data.sources.registry import plan
 from autolabel.errors import DataError
 from tests.data.image_files import put, put_image, put_mask
 

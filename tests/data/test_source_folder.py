@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.config.sources import FolderConfig
-from autolabel.data.build import build, plan
+from autolabel.data.build import build
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources.base import SourceListing
+from autolabel.data.sources.registry import plan
 from autolabel.data.sources.splits import held_out
 from autolabel.errors import ConfigError, DataError, LabelError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from autolabel.config.sources import MapillaryConfig
-from autolabel.data.build import build, plan
+from autolabel.data.build import build
 from autolabel.data.loaders import load_label
 from autolabel.data.sources.base import SourceListing
+from autolabel.data.sources.registry import plan
 from autolabel.errors import DataError, ManifestError
 from tests.data.image_files import encoded, ids, palette_png, put, put_image
 

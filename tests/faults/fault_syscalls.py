@@ -93,7 +93,7 @@ class Site:
         silenced = "write(2," in log.read_text(errors="replace")  # its line was hit too
         bad = list(_bad_end(code, said or ["autolabel: "] * silenced, killed=fault == "KILL"))
         bad += damage(self.work)
-        code, said = call(self.command()) if code or self.stage != "cut" else (0, [])
+        code, said = call(self.command())
         if code or said:
             bad.append(f"run again: exit code {code}, {said[-1:]}")
         elif self._contents() != self.clean:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from tests.helpers.experiments import experiment_toml
 
@@ -71,11 +71,20 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, type]]:
 
 
 def _kind(annotation: Any) -> type:
-    text = str(annotation)
-    for word, kind in (("tuple", tuple), ("bool", bool), ("float", float), ("int", int)):
-        if word in text and "Literal" not in text.split("tuple")[0]:
-            return kind
-    return str
+    """The key of `WRONG` for an annotation; for a number or a word, that of the number."""
+    found = _types(annotation)
+    return next((kind for kind in (tuple, bool, float, int) if kind in found), str)
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of, without what its Literals and the items of its tuples are."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return set()
+    if origin is None or origin is tuple:
+        return {origin or annotation}
+    parts = get_args(annotation)[:1] if origin is Annotated else get_args(annotation)
+    return set().union(*map(_types, parts))
 
 
 def _unknown(rng: random.Random) -> list[Config]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,16 +29,16 @@ ROWS = Rows(rows=(Row(title="Single", model="a", evaluation="b", eval_scales=(1.
 FROZEN: dict[str, tuple[Config, str]] = {
     "manifest": (
         sources.SyntheticConfig(source="synthetic"),
-        "c34a943d287f8d38f534c6f3cdcf5b99ef757a0f2da4469509ab15cef84c0622",
+        "9541a640c4f4bb3fad9279921ee87296d9bc2d24422dfb592d0db94f9473de29",
     ),
-    "teacher": (networks.TeacherConfig(), "c6269f659f37305fdb9f26ea40b97921dbe7d3ee22cedd1a7f1470dd224aebd7"),
-    "infer": (schema.InferConfig(), "6e228527ab585ebac61577f411ba924f0618875ac8157a35bda1dea23001f8b7"),
-    "label": (schema.LabelConfig(), "f1a6d8616b3e8522d8264aa4c3e87048247cdc53827669ce3e5db0c9b4151a02"),
+    "teacher": (networks.TeacherConfig(), "4b0bd25ce09ee483e0a7a8202e40fb8be4212bca9ffd764e8f98e618003b2b45"),
+    "infer": (schema.InferConfig(), "8c6660c078a37b8448e127b0f85e60bfa6245ac28609136500beff486581c9c7"),
+    "label": (schema.LabelConfig(), "a8f20ae5ce2a4f49285c02721e0390c4aa82d8ad6201ea4c8fa54141da40f84c"),
     "audit": (Config(), "4d8af0e86fa7cb5d4b572ad4849cd6ca8d77db95d771b3168b4904f857f3359a"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
-    "fuse": (schema.FuseConfig(), "65cfd4a8adb49d904436644633cf808198d75e2bf153a40ddfd39b8bf6e15509"),
-    "student": (networks.StudentConfig(), "a74542d237027e21a31b6b4c7ed5d0d7a5c1e2706c44e5b46f8cae088c0c86d3"),
-    "evaluate": (schema.EvaluateConfig(), "d23238e56d10b3b2b0d38f9f92e532a77a396f98bf02764cab711472c1300edd"),
+    "fuse": (schema.FuseConfig(), "c207ce4ee625f81feed30c901eea3bc9429ff41d28ee79d2db40ad6da341edfe"),
+    "student": (networks.StudentConfig(), "d0f7a65277e4b69643497ad65aa2a8f8ed738b5f2c861218e2f1f9db00540dc8"),
+    "evaluate": (schema.EvaluateConfig(), "ba86bab44863d594f10d674763cabd411f30fd4c54e8494dd9bafb6dc218786e"),
     "report": (schema.ReportConfig(), "3434220e251bad952ccce4176a48ff17576792bf7d91c89d029035562412ddc7"),
     "table": (ROWS, "1340e119733a61ee2183606a7b41c2d8c38a4bf71b8334d1e5c8dfe049296c3a"),
 }
@@ -45,19 +46,19 @@ FROZEN: dict[str, tuple[Config, str]] = {
 SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
     "camvid": (
         sources.CamVidConfig(source="camvid", root=Path("data")),
-        "9289360c908d7a09fa5fe9fefc49c47fe171551336c05695a50554a17a14789c",
+        "a61b588281d79aa1d8e9e3f74a925624cabe6a7ffdd6b24ca96298f7ec8d51d8",
     ),
     "cityscapes": (
         sources.CityscapesConfig(source="cityscapes", root=Path("data")),
-        "57c2fedaf4a8584f469903a5d69cf9094a30924e485102faa4d7853a2ca459fc",
+        "a0b37e804824ed360d3b236ea71fbf2d934e0f285a4c2df7c60f1183925d5747",
     ),
     "mapillary": (
         sources.MapillaryConfig(source="mapillary", root=Path("data")),
-        "fbb724db2224f1e3e1920dc99bc0c8fb2e8561d38d60f8b994d9255b737caad9",
+        "adf313e60d19f8f2e9b2b712047eab1bb7b43c1ed3fc06a6b2b79a43dbb6f7bb",
     ),
     "folder": (
         sources.FolderConfig(source="folder", root=Path("data")),
-        "89ec5aa2ba5e365d6686a324a35bf83b6d19136dbe438355df24333832c02ccc",
+        "7ef14ff8f872eb0024c328e1a07b0f835bc0f9e0e183e81a297eb2325158f359",
     ),
 }
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
@@ -72,10 +73,15 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in (getattr(stages, name
 
 
 def document(stage: Stage, settings: schema.Config) -> dict[str, object]:
-    """The key document with every input of the stage, whose digest is that of its name."""
+    """The key document with every input of the stage; the digest of an input, or of its part, is that of the name."""
     inputs = (name.rstrip("?").replace("*", "one") for name in stage.inputs)
-    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in inputs}
+    reads = stage.reads(settings)
+    digests = {name: digest(name) if name not in reads else {x: digest(x) for x in reads[name]} for name in inputs}
     return key_document(Node(stage.name, stage, settings, 7, {}), digests)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 def check(found: dict[str, object], key: str) -> None:
@@ -108,7 +114,7 @@ def test_the_fingerprint_of_files(tmp_path: Path) -> None:
         file.write_text('names = ["road", "car"]\n')
     check(
         document(stages.MANIFEST, sources.FolderConfig(source="folder", root=tmp_path)),
-        "1a936b6ba71537d0566b93f1daa073608d15114143ce5a291f5347fe32290f44",
+        "be3eb44fe25ec8781172cc2d8ca47d95c12b171c59135b165d591cfcb689ff8e",
     )
 
 
@@ -118,4 +124,25 @@ def test_every_setting_enters_the_key(name: str) -> None:
     found = document(STAGES[name], settings)["settings"]
     added = {"content"} if name == "manifest" else set()
     assert isinstance(found, dict)
-    assert set(found) == set(type(settings).model_fields) - NOT_IN_THE_KEY.get(name, set()) | added
+    later = {field for field in settings.added_later if getattr(settings, field) == default_of(settings, field)}
+    assert set(found) == set(type(settings).model_fields) - NOT_IN_THE_KEY.get(name, set()) - later | added
+
+
+def default_of(settings: Config, field: str) -> Any:
+    return type(settings).model_fields[field].default
+
+
+OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
+    "loss_over": "all",
+    "strong": networks.StrongConfig(colour=0.5),
+    "method": "weak_to_strong",
+    "online_threshold": 0.5,
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_a_later_setting_enters_the_key_once_it_is_used(name: str) -> None:
+    settings, _ = FROZEN[name]
+    for field in settings.added_later:
+        changed = settings.model_copy(update={field: OTHER_VALUES[field]})
+        assert set(changed.for_key()) == {*settings.for_key(), field}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from autolabel.config.schema import LabelConfig
-from autolabel.data.build import plan
+from autolabel.data.sources.registry import plan
 from autolabel.errors import StoreError
 from autolabel.flow.disk_space import check_disk_space, planned_sizes
 from autolabel.flow.stage import DiskEstimate

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.classes.palettes import default_palette
 from autolabel.formats.base import ExportItem, ExportOptions, ForeignLabels, ImportOptions
-from autolabel.formats.table import FORMATS
+from autolabel.formats.registry import FORMATS
 from tests.data.image_files import encoded
 
 LabelMap = NDArray[np.uint8]

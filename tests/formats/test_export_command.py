@@ -16,7 +16,7 @@ from autolabel.cli.main import cli
 from autolabel.config.sources import FolderConfig
 from autolabel.data.decode import decode_label
 from autolabel.data.sources import folder as folder_source
-from autolabel.formats import table
+from autolabel.formats import registry
 from autolabel.labels import png
 from tests.formats.label_sets import images_of, small_maps, write_label_set
 
@@ -31,8 +31,8 @@ def call(*arguments: object) -> Result:
 
 
 def test_the_commands_offer_the_formats_of_the_table() -> None:
-    assert WRITERS == table.WRITERS
-    assert READERS == table.READERS
+    assert WRITERS == registry.WRITERS
+    assert READERS == registry.READERS
 
 
 @pytest.mark.parametrize("label_ids", ["train", "dataset"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from autolabel.classes import ClassSet
 from autolabel.formats.base import ExportOptions, ImportOptions
-from autolabel.formats.table import FORMATS
+from autolabel.formats.registry import FORMATS
 from tests.formats.maps import LabelMap, adversarial, classes_of, export, in_classes, label_maps, read
 
 BOTH_WAYS = sorted(name for name, format in FORMATS.items() if format.writer and format.reader)

@@ -7,7 +7,14 @@ import pytest
 
 from autolabel.errors import SettingError
 from autolabel.labels.codebook import Codebook
-from autolabel.labels.threshold_rules import calibrated_bins, edge_of_bin, histogram_of, per_class, quantile_thresholds
+from autolabel.labels.threshold_rules import (
+    calibrated_bins,
+    edge_of_bin,
+    histogram_of,
+    per_class,
+    quantile_thresholds,
+    require_reachable,
+)
 
 BOOK = Codebook(3, (0.3, 0.4, 0.5, 0.7, 0.9))
 SECOND = Codebook(3, (0.3, 0.5), second_below=0.3)
@@ -59,6 +66,14 @@ def test_a_class_may_keep_nothing() -> None:
     assert calibrated_bins(np.full((3, BOOK.bins), 0.4), (0.5, 0.3, 0)) == [BOOK.bins, 0, 0]
     assert [edge_of_bin(BOOK, b) for b in (0, 1, 5, 6)] == [0.0, 0.3, 0.9, None]
     assert not np.isin(BOOK.lut_from_bins([6, 0, 0]), [0]).any()
+
+
+def test_a_threshold_that_no_probability_exceeds_is_refused() -> None:
+    require_reachable((1.0, 0.99))
+    with pytest.raises(SettingError, match="every pixel would be ignored"):
+        require_reachable((1.0, 1.0))
+    with pytest.raises(SettingError, match="no bin edge"):
+        BOOK.lut(1.0)
 
 
 def test_bins_and_edges_give_the_same_table() -> None:

@@ -66,7 +66,7 @@ def test_readers_use_public_libraries_only() -> None:
 @pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.99])
 def test_labels_of_shard(tiny: Tiny, threshold: float) -> None:
     files = sorted(tiny.data("infer").glob("*.h5"))
-    assert len(files) == 5
+    assert len(files) >= 5  # five images to label and three val images, two per shard at most
     for file in files:
         ours, shard = reader("labels_of_shard")(file, threshold), read_shard(file)
         assert tuple(ours) == shard.ids

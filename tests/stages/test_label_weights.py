@@ -24,16 +24,16 @@ def test_weights_reach_the_student(tiny: Tiny, tmp_path: Path) -> None:
     work = tmp_path / "work"
     shutil.copytree(tiny.work, work)
 
-    def student(*changes: str) -> bytes:
+    def run(*changes: str) -> dict[str, Path]:
         options = [word for change in (*WEIGHED, *changes) for word in ("--set", change)]
-        arguments = ("run", tiny.file, "--work", work, "-q", "--until", "student", *options)
-        path = next(s["path"] for s in _steps(tiny, work, options, *arguments) if s["name"] == "student")
-        return (Path(path) / "data/weights.safetensors").read_bytes()
+        call_json("run", tiny.file, "--work", work, "-q", "--until", "student", *options)
+        stages = call_json("status", tiny.file, "--work", work, *options)["stages"]
+        return {s["name"]: Path(s["path"]) / "data" for s in stages if s["path"]}
 
-    plain, weighed = student(), student("student.label_weights='probability'")
-    assert plain != weighed
-    labels = next(p for p in (work / "artefacts/label").iterdir() if (p / "data/weights.json").exists()) / "data"
-    codes = next((work / "artefacts/infer").iterdir()) / "data"
+    plain, weighed = run(), run("student.label_weights='probability'")
+    first, second = ((found["student"] / "weights.safetensors").read_bytes() for found in (plain, weighed))
+    assert first != second
+    labels, codes = weighed["label"], weighed["infer"]
     index = json.loads((labels / "weights.json").read_text())
     assert len(index) == 5
     book = Codebook.from_dict(json.loads((codes / "shards.json").read_text())["book"])
@@ -43,11 +43,6 @@ def test_weights_reach_the_student(tiny: Tiny, tmp_path: Path) -> None:
         for image_id in shard.ids:
             found = np.asarray(Image.open(labels / index[image_id]["path"]))
             np.testing.assert_array_equal(found, confidence_table(book)[shard.codes(image_id)])
-
-
-def _steps(tiny: Tiny, work: Path, options: list[str], *arguments: object) -> list[dict]:
-    call_json(*arguments)
-    return call_json("status", tiny.file, "--work", work, *options)["stages"]
 
 
 def test_weights_that_nobody_writes_are_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from autolabel.config.load import load_experiment
 from autolabel.flow.graph import load_pipeline
-from autolabel.flow.keys import key_document, stage_key
+from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.store import Artefact, Draft, find, open_draft
 from tests.stages.tiny_pipeline import Tiny, call
 
@@ -27,8 +27,8 @@ def work(tiny: Tiny, tmp_path: Path) -> Path:
 def infer_draft(tiny: Tiny, work: Path) -> Draft:
     node = load_pipeline(load_experiment(tiny.file)).nodes["infer"]
     made = {name: Path(tiny.states()[source.name]["path"]) for name, source in node.inputs.items()}
-    digests = {name: tiny.states()[source.name]["digest"] for name, source in node.inputs.items()}
-    key = stage_key(key_document(node, digests))
+    inputs = {name: Artefact.open(path) for name, path in made.items()}
+    key = stage_key(key_document(node, input_identities(node, inputs)))
     assert find(made["model"].parents[1] / "infer", key) is not None, "the key is that of the whole run"
     return open_draft(work / "artefacts" / "infer", key)
 

@@ -66,19 +66,19 @@ def test_a_second_round(tiny: Tiny, tmp_path: Path) -> None:
     assert result["student_miou"] == result["students"]["student-2"]
     assert Path(result["labels"]["path"]).parts[-3] == "label-2"
 
-    def data(step: str) -> Path:
-        return next((work / "artefacts" / step).iterdir()) / "data"
+    stages = call_json("status", tiny.file, "--work", work, "--set", "rounds=2")["stages"]
+    paths = {stage["name"]: Path(stage["path"]) / "data" for stage in stages}
 
-    found = json.loads((data("compare-2") / "comparison.json").read_text())
+    found = json.loads((paths["compare-2"] / "comparison.json").read_text())
     pairs = []
-    for file in sorted((data("label") / "labels").glob("*.png")):
-        pairs.append([np.asarray(Image.open(path)) for path in (file, data("label-2") / "labels" / file.name)])
+    for file in sorted((paths["label"] / "labels").glob("*.png")):
+        pairs.append([np.asarray(Image.open(path)) for path in (file, paths["label-2"] / "labels" / file.name)])
     before, after = (np.stack(maps) for maps in zip(*pairs, strict=True))
     assert len(before) == found["images"] == 5
     assert found["same"] == pytest.approx(np.mean(before == after))
     assert result["changes"]["compare-2"]["same"] == found["same"]
     assert found["coverage_after"] == pytest.approx(np.mean(after != 255))
-    truths = [json.loads((data(name) / "audit.json").read_text())["auto_truth"] for name in ("audit", "audit-2")]
+    truths = [json.loads((paths[name] / "audit.json").read_text())["auto_truth"] for name in ("audit", "audit-2")]
     assert found["truth"] == {"before": truths[0]["accuracy"], "after": truths[1]["accuracy"]}
     page = Path(result["report"]).read_text()
     assert "Round 1 to 2" in page

@@ -8,7 +8,7 @@ import pytest
 
 from autolabel.config.load import parse_experiment
 from autolabel.config.networks import TeacherConfig
-from autolabel.data.build import plan
+from autolabel.data.sources.registry import plan
 from autolabel.flow.disk_space import estimates, measured_sizes
 from autolabel.flow.graph import load_pipeline
 from autolabel.flow.stage import DatasetSizes, ImageCount, PreflightContext

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from autolabel.errors import ConfigError, WorkFolderLocked
-from autolabel.store import UNFINISHED, check_output, only_writer, open_draft, open_output, sha256_bytes
+from autolabel.errors import ConfigError, StoreError, WorkFolderLocked
+from autolabel.store import UNFINISHED, check_output, only_writer, open_draft, open_output, sha256_bytes, write_folder
 from autolabel.store.hooks import Effect, observe
 
 KEY = "0123456789abcdef" * 4
@@ -66,14 +67,61 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
         out = tmp_path / f"out{number}"
         if not kill_at(number, partial(make, out, files, new=True)):
             break
-        if not (out / INDEX).exists():
-            make(out, files, new=True)
-        else:  # killed after the index was written: the work may be repeated where the journal is left
-            with open_output(out, work=WORK, index=INDEX) as output:
-                output.write(files.items())
-                output.finish({"work": WORK, "files": output.rows()})
+        make(out, files, new=True)
         assert contents(out) == contents(tmp_path / "whole"), number
     assert number > 20
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_where_one_effect_fails_the_same_command_heals(tmp_path: Path, code: int) -> None:
+    """Every effect in turn; the last of them is the removal of the lock, which would stay in the user's folder."""
+    files = {"x.png": b"1", "y.png": b"2"}
+    make(tmp_path / "whole", files, new=True)
+    for number in range(1000):
+        out, count = tmp_path / f"out{number}", iter(range(number))
+        failed: list[Effect] = []
+
+        def observer(phase: str, effect: Effect, count: Iterator[int] = count, failed: list[Effect] = failed) -> None:
+            if phase == "before" and not failed and next(count, None) is None:
+                failed.append(effect)
+                raise OSError(code, os.strerror(code))
+
+        with observe(observer):
+            try:
+                make(out, files, new=True)
+            except StoreError:
+                pass
+            else:
+                assert not failed, f"nobody says that {failed} failed"
+        if not failed:
+            break
+        make(out, files, new=True)
+        assert contents(out) == contents(tmp_path / "whole"), failed
+    assert number > 20
+
+
+def test_a_new_folder_that_is_not_durable_is_taken_back(tmp_path: Path) -> None:
+    def observer(phase: str, effect: Effect) -> None:
+        if phase == "before" and effect.kind == "fsync_folder" and (tmp_path / "out").exists():
+            raise OSError(errno.EIO, "bad disk")
+
+    with pytest.raises(StoreError, match="bad disk"), observe(observer):
+        write_folder(tmp_path / "out", [("x", b"1")])
+    write_folder(tmp_path / "out", [("x", b"1")])
+    assert contents(tmp_path) == {"out/x": b"1"}
+
+
+def test_finished_work_is_repeated_only_if_it_is_the_same(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(out, {"x.png": b"1"}, new=True)
+    before = contents(out)
+    make(out, {"x.png": b"1"}, new=True)
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        make(out, {"x.png": b"1"}, new=True, work=OTHER)
+    assert contents(out) == before
+    (out / "x.png").write_bytes(b"corrected by hand")
+    with pytest.raises(ConfigError, match="not an empty folder"):
+        make(out, {"x.png": b"1"}, new=True)
 
 
 def test_unfinished_work_is_not_continued_by_other_work(tmp_path: Path) -> None:

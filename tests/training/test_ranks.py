@@ -135,6 +135,7 @@ def test_the_machine_is_shared_among_its_ranks() -> None:
 
 def test_what_torchrun_says() -> None:
     said = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
+    said |= {"MASTER_ADDR": "node-0", "MASTER_PORT": "29500"}
     assert from_env({**said, "TORCHELASTIC_RUN_ID": "x"}) == ProcessGroup(3, 4, 1, 2)
     assert from_env(said) == SINGLE_PROCESS, "another program's variables"
     assert from_env({**said, "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "x"}) == SINGLE_PROCESS

@@ -13,7 +13,7 @@ from autolabel.models.heads.deeplabv3plus import LOW_STRIDE, DeeperHead, DeeperL
 from autolabel.models.heads.fpn import FINEST, FPNHead
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
-from autolabel.models.registry import choose
+from autolabel.models.lookup import choose
 from autolabel.models.trunks import Trunk
 
 

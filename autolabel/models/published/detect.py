@@ -17,11 +17,11 @@ from autolabel.models.checkpoint import PREFIX
 from autolabel.models.fusion import FUSIONS as ALL_FUSIONS
 from autolabel.models.heads import HEADS as ALL_HEADS
 from autolabel.models.layers import MEAN, STD
+from autolabel.models.lookup import choose
 from autolabel.models.published import efficientnet, keymaps
 from autolabel.models.published.keymaps import OCR_CONTEXT, AnyRow
 from autolabel.models.published.layout import TRUNK_NAME, TRUNKS, names_of
 from autolabel.models.published.read import Shapes
-from autolabel.models.registry import choose
 from autolabel.models.skeleton import on_meta
 from autolabel.models.trunks import TRUNKS as BUILDERS
 from autolabel.models.trunks.efficientnet import EfficientNet

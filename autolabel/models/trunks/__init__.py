@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from autolabel.models.registry import choose
+from autolabel.models.lookup import choose
 from autolabel.models.trunks.efficientnet import TINY, EfficientNet, EfficientNetShape, efficientnets
 from autolabel.models.trunks.hrnet import HRNet, HRNetShape
 from autolabel.models.trunks.resnet import ResNet, ResNetShape

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from autolabel.errors import ConfigError
-from autolabel.export.program import smallest_side
+from autolabel.model_export.program import smallest_side
 from autolabel.models import Network, NetworkCard, WeightsCard
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.network import SMALLEST

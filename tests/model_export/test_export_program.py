@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, ExportError
-from autolabel.export.compare import Difference, check, compare
-from autolabel.export.onnx_model import load_onnx, onnx_model, require_onnx
-from autolabel.export.program import DEEPEST, load_program, smallest_side, torch_program
+from autolabel.model_export.compare import Difference, check, compare
+from autolabel.model_export.onnx_model import load_onnx, onnx_model, require_onnx
+from autolabel.model_export.program import DEEPEST, load_program, smallest_side, torch_program
 from autolabel.models import build_model
 from autolabel.models.model import MultiscaleWrapper
 

@@ -11,11 +11,11 @@ import torch
 
 from autolabel import __version__
 from autolabel.errors import ConfigError
-from autolabel.export.card import render_card
-from autolabel.export.compare import Difference, check, compare
-from autolabel.export.network import Exportable
-from autolabel.export.onnx_model import INPUT, OUTPUT, load_onnx, onnx_model, require_onnx
-from autolabel.export.program import load_program, torch_program
+from autolabel.model_export.card import render_card
+from autolabel.model_export.compare import Difference, check, compare
+from autolabel.model_export.network import Exportable
+from autolabel.model_export.onnx_model import INPUT, OUTPUT, load_onnx, onnx_model, require_onnx
+from autolabel.model_export.program import load_program, torch_program
 from autolabel.models import NetworkCard
 from autolabel.store import sha256_bytes
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, ExportError
-from autolabel.export.program import CARD, quiet
 from autolabel.hardware import usable_cores
+from autolabel.model_export.program import CARD, quiet
 
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

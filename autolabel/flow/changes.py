@@ -1,0 +1,139 @@
+"""Why a step has to be made again: the settings and inputs that differ from those of an earlier artefact, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from autolabel.artifacts import read_manifest
+from autolabel.errors import AutolabelError, CorruptArtefact
+from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.keys import differences
+from autolabel.store import Artefact, InputDigests, scan
+
+if TYPE_CHECKING:
+    from autolabel.data.parts import PartChange
+
+
+def committed(root: Path, step: str | None = None) -> Iterator[Artefact]:
+    """Every artefact below `root`, or one step's, that opens; damaged ones are for `verify` to name."""
+    for found in scan(root):
+        if found.kind == "committed" and step in (None, found.node):
+            with suppress(CorruptArtefact):
+                yield Artefact.open(found.path)
+
+
+class Why(NamedTuple):
+    """`lines` say how a key document differs from an earlier one; `parts` are those of a manifest that differ."""
+
+    lines: tuple[str, ...] = ()
+    parts: frozenset[str] = frozenset()
+
+
+def reasons(
+    node: Node, document: Mapping[str, Any], inputs: Mapping[str, Artefact], files: InputDigests, artefacts: Path
+) -> Why | None:
+    """None if the step was never made. `inputs` are the artefacts that it would read; `artefacts` holds all steps."""
+    nearest = _nearest(node, document, artefacts)
+    if nearest is None:
+        return None
+    other, changes = nearest
+    lines = [_setting(node, *change) for change in changes if not change[0].startswith("inputs.")]
+    by_input = [name for name in node.inputs if any(_is_of(name, key) for key, *_ in changes)]
+    for name in by_input:
+        lines += _input_reasons(node, name, changes, inputs.get(name), artefacts)
+    if by_input and node.stage.remark:
+        lines.append(node.stage.remark.format(path=other.path))
+    content: list[PartChange] = []
+    if any(key == "settings.content" for key, *_ in changes):
+        with suppress(AutolabelError):  # a run would say what is wrong with the data
+            content = node.stage.input_changes(node.settings, files, other)
+    if content:
+        lines = [line for line in lines if not line.startswith(f"{node.name}.content:")] + list(map(str, content))
+    return Why(tuple(lines), frozenset(change.part for change in content))
+
+
+def _nearest(
+    node: Node, document: Mapping[str, Any], artefacts: Path
+) -> tuple[Artefact, list[tuple[str, Any, Any]]] | None:
+    """The artefact with the fewest differences, the newest of several."""
+    others = [(one, _differences(one.provenance.get("key", {}), document)) for one in committed(artefacts, node.name)]
+    newest_first = sorted(others, key=lambda pair: -pair[0].provenance.get("started", 0))
+    return min(newest_first, key=lambda pair: len(pair[1]), default=None)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Without the parts that only one of the documents reads: other settings are the reason then."""
+    before, after = old.get("inputs", {}), new["inputs"]
+    odd = {f"inputs.{name}.{part}" for name in after for part in _parts(before.get(name)) ^ _parts(after[name])}
+    return [change for change in differences(old, new) if change[0] not in odd]
+
+
+def _parts(identity: Any) -> set[str]:
+    return set(identity) if isinstance(identity, Mapping) else set()
+
+
+def _is_of(name: str, key: str) -> bool:
+    return key == f"inputs.{name}" or key.startswith(f"inputs.{name}.")
+
+
+def _setting(node: Node, key: str, before: Any, after: Any) -> str:
+    """`settings.threshold` of step label -> `label.threshold`."""
+    head, _, rest = key.partition(".")
+    name = f"{node.name}.{rest}" if head == "settings" else f"{node.name} {key}"
+    return f"{name}: {before!r} -> {after!r}"
+
+
+def _input_reasons(
+    node: Node, name: str, changes: Sequence[tuple[str, Any, Any]], now: Artefact | None, artefacts: Path
+) -> list[str]:
+    """In images and masks where an input is a manifest of which both states are there; else in digests."""
+    source = node.inputs[name].name
+    parts = {key.removeprefix(f"inputs.{name}."): old for key, old, _ in changes if key.startswith(f"inputs.{name}.")}
+    if not parts:
+        old, new = next((old, new) for key, old, new in changes if key == f"inputs.{name}")
+        return [f"input {source}: {old!r} -> {new!r}" if isinstance(new, str) else f"input {source} has changed"]
+    if "classes" in parts:
+        return [f"input {source}: the classes have changed"]
+    found = [] if now is None else list(map(str, _manifest_changes(parts, now, committed(artefacts, source))))
+    return found or [f"input {source}: {', '.join(parts)} changed"]
+
+
+def _manifest_changes(parts: Mapping[str, str | None], now: Artefact, earlier: Iterable[Artefact]) -> list[PartChange]:
+    from autolabel.data.parts import manifest_contents, part_changes
+
+    before = next((made for made in earlier if _has(made, parts)), None)
+    if before is None:
+        return []
+    with suppress(AutolabelError):  # damaged: for `verify` to name
+        found = part_changes(manifest_contents(read_manifest(before)), manifest_contents(read_manifest(now)))
+        return [change for change in found if change.part in parts]
+    return []
+
+
+def _has(made: Artefact, parts: Mapping[str, str | None]) -> bool:
+    digests = made.meta.get("parts", {})
+    return all(digests.get(part) == digest for part, digest in parts.items())
+
+
+def consequences(pipeline: Pipeline, manifest: Node, parts: Collection[str]) -> str:
+    """The steps that changed parts of a manifest make run again, and those that stay."""
+    again = _affected(pipeline, manifest, set(parts))
+    after = list(pipeline.nodes)[list(pipeline.nodes).index(manifest.name) + 1 :]
+    stay = [name for name in after if name not in again]
+    said = f"these run again: {', '.join(name for name in after if name in again)}"
+    return f"{said}; these stay: {', '.join(stay)}" if stay else said
+
+
+def _affected(pipeline: Pipeline, manifest: Node, parts: set[str]) -> set[str]:
+    """Names of the steps that read one of the parts, and of those that read from such a step."""
+    again: set[str] = set()
+    for node in pipeline.nodes.values():
+        reads = node.stage.reads(node.settings)
+        for name, source in node.inputs.items():
+            own = source is manifest and (name not in reads or parts & set(reads[name]))
+            if own or source.name in again:
+                again.add(node.name)
+    return again

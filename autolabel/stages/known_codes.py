@@ -1,0 +1,173 @@
+"""Codes that earlier runs of the infer step found: an image is computed once, whatever is added beside it.
+
+Codes depend on the bytes of the image, the network and the settings, but not on the images beside it. An image counts
+as known if an earlier artefact or draft of the step, made with the same network and settings, holds the codes of a file
+with the same sha256. A shard of just the same images is copied as it is. The shards of a grown data set are therefore
+the bytes that a run from nothing writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from autolabel.artifacts import SHARD_INDEX_FILE, ShardEntry, read_shard_index
+from autolabel.errors import AutolabelError, StoreError
+from autolabel.flow.changes import committed
+from autolabel.store import Artefact, Draft, canonical_json, drafts, sha256_bytes
+from autolabel.store.files import read_regular
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from autolabel.data.schema import ImageRow
+    from autolabel.labels.codebook import Codebook
+    from autolabel.labels.shards import Shard
+    from autolabel.stages.chunk_scheduler import Chunk
+
+DOCUMENT = "key.json"  # state of a draft: the key document that it is made for
+JOURNAL = "shards"  # the journals of a draft, one per rank, begin with this
+_CACHED_SHARDS = 4
+
+
+class _StoredShard(NamedTuple):
+    """A shard of an earlier run, with the digests of the images whose codes it holds."""
+
+    path: Path
+    sha256: str
+    split: str
+    ids: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+class _OpenShard(NamedTuple):
+    data: bytes
+    shard: Shard
+
+
+class KnownChunk(NamedTuple):
+    """The part of a chunk that is known: its whole shard, or the codes of some images by id."""
+
+    shard: bytes | None
+    codes: Mapping[str, tuple[Shard, str]]  # an open shard, and the id in it
+    unknown: list[ImageRow]  # images to compute
+
+    def merged(
+        self, order: Sequence[ImageRow], computed: Sequence[tuple[str, NDArray[np.uint8]]]
+    ) -> list[tuple[str, NDArray[np.uint8]]]:
+        """(image id, codes) in the chunk's order; images without codes are left out."""
+        new = dict(computed)
+        found = []
+        for row in order:
+            if row.id in new:
+                found.append((row.id, new[row.id]))
+            elif row.id in self.codes:
+                shard, id_ = self.codes[row.id]
+                found.append((row.id, shard.codes(id_)))
+        return found
+
+
+class KnownCodes:
+    """Looks images up by digest. A shard that is damaged, or of other classes, is forgotten when it is met."""
+
+    def __init__(self, shards: Sequence[_StoredShard], book: Codebook, class_names: Sequence[str]) -> None:
+        self._book, self._class_names = book, tuple(class_names)
+        self._open = lru_cache(_CACHED_SHARDS)(self._opened)
+        self._whole = {(shard.split, shard.ids, shard.inputs): shard for shard in reversed(shards)}
+        self._images: dict[str, tuple[_StoredShard, str]] = {}
+        for shard in reversed(shards):
+            self._images |= {digest: (shard, id_) for id_, digest in zip(shard.ids, shard.inputs, strict=True)}
+
+    def count(self, rows: Sequence[ImageRow]) -> int:
+        """How many of the images seem to be known; nothing is opened."""
+        return sum(row.sha256 in self._images for row in rows)
+
+    def of(self, chunk: Chunk) -> KnownChunk:
+        """The part of the chunk that is known; the bytes of every shard it needs are checked."""
+        key = chunk.split, tuple(row.id for row in chunk.images), tuple(row.sha256 for row in chunk.images)
+        same = self._whole.get(key)
+        if same is not None and (opened := self._open(same)) is not None:
+            return KnownChunk(opened.data, {}, [])
+        codes = {row.id: place for row in chunk.images if (place := self._place(row)) is not None}
+        return KnownChunk(None, codes, [row for row in chunk.images if row.id not in codes])
+
+    def _place(self, row: ImageRow) -> tuple[Shard, str] | None:
+        stored, id_ = self._images.get(row.sha256, (None, ""))
+        opened = None if stored is None else self._open(stored)
+        return None if opened is None else (opened.shard, id_)
+
+    def _opened(self, stored: _StoredShard) -> _OpenShard | None:
+        from autolabel.labels.shards import read_shard
+
+        with suppress(AutolabelError):
+            data = read_regular(stored.path)
+            if sha256_bytes(data) == stored.sha256:
+                shard = read_shard(data, where=stored.path)
+                made_alike = (shard.book, shard.class_names) == (self._book, self._class_names)
+                return _OpenShard(data, shard) if made_alike and shard.ids == stored.ids else None
+        return None
+
+
+def find_known_codes(
+    draft: Draft, document: Mapping[str, Any], book: Codebook, class_names: Sequence[str]
+) -> KnownCodes:
+    """Search the earlier artefacts and drafts of the step that `draft` belongs to; the newest counts first."""
+    folder, found = draft.folder, []
+    made = sorted(committed(folder.parent, folder.name), key=lambda one: -one.provenance.get("started", 0))
+    for artefact in made:
+        if _same_work(artefact.provenance.get("key", {}), document):
+            found += list(_shards_of(artefact))
+    for other in drafts(folder):
+        if other.path != draft.path and _same_work(_document_of(other), document):
+            found += list(_shards_of_draft(other))
+    return KnownCodes(found, book, class_names)
+
+
+def remember_document(draft: Draft, document: Mapping[str, Any]) -> None:
+    """Let later runs of other keys take the chunks of this draft, should it be left unfinished."""
+    draft.state_write(DOCUMENT, canonical_json(dict(document)))
+
+
+def _same_work(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two key documents give an image the same codes: they differ in the images and in `chunk` alone."""
+    return bool(one) and _of_one_image(one) == _of_one_image(other)
+
+
+def _of_one_image(document: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in document.get("settings", {}).items() if name != "chunk"}
+    inputs = {name: digest for name, digest in document.get("inputs", {}).items() if name != "data"}
+    return {**document, "settings": settings, "inputs": inputs}
+
+
+def _shards_of(artefact: Artefact) -> Iterator[_StoredShard]:
+    if SHARD_INDEX_FILE.name not in artefact.names():
+        return
+    with suppress(AutolabelError):
+        digests = {entry.name: entry.sha256 for entry in artefact.entries}
+        for entry in read_shard_index(artefact).shards:
+            yield from _stored(artefact.file(entry.name), digests[entry.name], entry)
+
+
+def _shards_of_draft(draft: Draft) -> Iterator[_StoredShard]:
+    with suppress(StoreError, KeyError, TypeError):
+        for name in draft.journal_names():
+            for row in draft.journal_rows(name) if name.startswith(JOURNAL) else ():
+                entry = ShardEntry(row["name"], row["split"], tuple(row["ids"]), tuple(row["inputs"]))
+                yield from _stored(draft.data / entry.name, row["sha256"], entry)
+
+
+def _stored(path: Path, sha256: str, entry: ShardEntry) -> Iterator[_StoredShard]:
+    if len(entry.ids) == len(entry.inputs):
+        yield _StoredShard(path, sha256, entry.split, entry.ids, entry.inputs)
+
+
+def _document_of(draft: Draft) -> Mapping[str, Any]:
+    import json
+
+    with suppress(StoreError, ValueError):
+        return cast(Mapping[str, Any], json.loads(draft.state_read(DOCUMENT) or b"{}"))
+    return {}

@@ -1,0 +1,53 @@
+"""Labels that a training makes itself: the averaged weights label the weak view of a crop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from autolabel.classes import IGNORE
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model is in eval mode within this context; then each module is as it was."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@torch.no_grad()
+def online_labels(
+    model: nn.Module,
+    average: Mapping[str, torch.Tensor],
+    inputs: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    weak: torch.Tensor,
+    labels: torch.Tensor,
+    is_online: torch.Tensor,
+    threshold: float,
+) -> torch.Tensor:
+    """Labels (B, h, w) uint8 in which those of the online samples are the classes of the averaged weights.
+
+    `weak` (B, h, w, 3) uint8 are the crops before strong changes, and `inputs` makes the network's input of them.
+    `labels` (B, h, w) are kept where `is_online` (B,) is False; elsewhere 255 in them marks pixels outside the image. A
+    pixel whose class has no probability above `threshold` becomes 255 (FixMatch, Sohn et al., arXiv 2001.07685, eq. 4;
+    in segmentation UniMatch, Yang et al., arXiv 2208.09910, section 3.1, with averaged weights as in its version 2).
+    """
+    if not is_online.any():
+        return labels
+    with evaluating(model):
+        logits = functional_call(model, dict(average), (inputs(weak[is_online]),)).fused
+    best, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)
+    predicted = torch.where(best > threshold, predicted, IGNORE).to(labels)
+    result = labels.clone()
+    result[is_online] = torch.where(labels[is_online] == IGNORE, IGNORE, predicted)
+    return result

@@ -93,8 +93,8 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
 
 def input_changes(settings: Data, files: InputDigests, made: Artefact) -> list[PartChange]:
     """How the source's images and masks differ from those that `made` describes. Rendered scenes have no files."""
-    from autolabel.data.build import plan
     from autolabel.data.parts import listing_contents, manifest_contents, part_changes
+    from autolabel.data.sources.registry import plan
 
     if settings.source == "synthetic":
         return []

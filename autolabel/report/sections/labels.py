@@ -176,7 +176,7 @@ def thresholds(data: ReportData) -> Section:
         ],
         "classes": [_class_curves(data, data.evidence, index) for index in range(len(data.names))],
         "calibration": _calibration(data),
-        "keys": [charts.bar_key(0), charts.bar_key(1)],
+        "series": [charts.bar_key(0), charts.bar_key(1)],
         "unseen": [name for name in data.names if rows[0]["classes"][name]["kept"] is None],
     }
 

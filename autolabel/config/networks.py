@@ -107,6 +107,7 @@ def _check_smoothing(smoothing: float, info: ValidationInfo) -> float:
     return smoothing
 
 
+Spread = Annotated[float, Field(gt=0)]
 ClassWeightPower = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -179,13 +180,38 @@ class TrainConfig(Config):
     max_nan: PositiveInt = 10  # Training stops after this many non-finite losses in a row.
 
 
+Triple = tuple[float, float, float]
+
+
+class ForeignConfig(Config):
+    """A teacher of another framework, read from an ONNX file or from arrays that it wrote."""
+
+    kind: Literal["onnx", "arrays"]  # "onnx": a model; "arrays": a folder with an array per image, named as the image.
+    path: Path  # The ONNX file, or the folder of .npz and .npy files.
+    # The meaning of the numbers. "concepts" are masks with scores, one or more per prompt, such as those of SAM 3.
+    values: Literal["probabilities", "logits", "concepts"] | None = None
+    # The axis of the classes. It may be left out where the shape fits the image in one way only.
+    layout: Literal["CHW", "HWC"] | None = None
+    # Names of its classes (or prompts) in order; by default those of the experiment. `teacher.class_map` translates.
+    classes: tuple[str, ...] = ()
+    mean: Triple | None = None  # Mean of each channel that an ONNX model's images are normalised by.
+    std: tuple[Spread, Spread, Spread] | None = None  # Standard deviation of each channel.
+    pixel_range: Literal[1, 255] = 1  # Pixels count from 0 to this number before mean and std.
+    channel_order: Literal["RGB", "BGR"] = "RGB"  # Order of the colour channels.
+    # Height and width of the model's input; by default those of the file, or of each image.
+    size: tuple[PositiveInt, PositiveInt] | None = None
+
+
 class TeacherConfig(TrainConfig):
     """Training of the teacher."""
 
     toml_table = "teacher"
+    added_later = TrainConfig.added_later | {"foreign"}
 
     # Label layers the teacher trains on; an image uses the first one that it has.
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)
+    # Another framework's network in place of one of ours. It labels as it is: epochs must be 0.
+    foreign: ForeignConfig | None = None
 
 
 class StrongConfig(Config):

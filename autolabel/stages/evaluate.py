@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
@@ -20,6 +20,7 @@ from autolabel.data.parts import CLASSES, label_part
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
+from autolabel.stages.foreign import is_foreign, open_foreign
 from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
     from autolabel.evaluation.intervals import image_counts, intervals
     from autolabel.evaluation.iou import evaluation_result
     from autolabel.evaluation.submission import encode_submission, submission_name
-    from autolabel.inference.predictor import Predictor
     from autolabel.parallel import OrderedMap
     from autolabel.progress import Progress
 
@@ -64,10 +64,9 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
     if not rows:
         raise DataError("manifest", "no val image has a fine label", "nothing to evaluate on: label a few")
     pairs = ManifestDataset(rows, ctx.roots(), manifest.classes)
-    model, card = read_network(ctx.inputs["model"])
-    device = resolve_device(ctx.runtime.device)
-    predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
     names = manifest.classes.names
+    device = "cpu" if is_foreign(ctx.inputs["model"]) else resolve_device(ctx.runtime.device)
+    predict = _foreign_labels(ctx, len(names)) if is_foreign(ctx.inputs["model"]) else _labels(ctx, device)
     matrix = np.zeros((len(names), len(names) + 1), dtype=np.int64)
     counts = np.zeros((len(rows), len(names), 4), dtype=np.int64)
 
@@ -76,7 +75,7 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
             torch.set_num_threads(1)  # images side by side, one core each
         sample = pairs[index]
         try:
-            return predictor.train_ids(sample.image), sample.label
+            return predict(rows[index][0].id, sample.image), sample.label
         except DataError as error:
             raise DataError(rows[index][0].path, error.what, error.remedy) from error
 
@@ -112,6 +111,26 @@ def run(ctx: Context[EvaluateConfig]) -> StageResult:
         **origin_of(training),
     }
     return StageResult(meta=meta)
+
+
+def _labels(ctx: Context[EvaluateConfig], device: str) -> Callable[[str, NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Labels (H, W) of an image (H, W, 3), by the network."""
+    from autolabel.inference.predictor import Predictor
+
+    model, card = read_network(ctx.inputs["model"])
+    predictor = Predictor(model, card, scales=ctx.settings.scales, flip=ctx.settings.flip, device=device)
+    return lambda image_id, image: predictor.train_ids(image)
+
+
+def _foreign_labels(
+    ctx: Context[EvaluateConfig], num_classes: int
+) -> Callable[[str, NDArray[np.uint8]], NDArray[np.uint8]]:
+    """Labels by a foreign teacher, whatever `evaluate.scales` says."""
+    from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
+
+    teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
+    book = Codebook(num_classes, (REQUIRED_EDGE,))
+    return lambda image_id, image: book.lut(0.0)[teacher.codes(image_id, image, book)]
 
 
 EVALUATE = Stage(

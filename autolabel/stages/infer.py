@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,16 @@ from autolabel.artifacts import (
     write_quarantine,
     write_shard_index,
 )
+from autolabel.config.networks import TeacherConfig
 from autolabel.config.schema import Experiment, InferConfig
 from autolabel.data.parts import CLASSES, UNLABELLED, VAL_IMAGES
-from autolabel.errors import DataError, ImageError
+from autolabel.errors import ConfigError, DataError, ImageError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, split_rows
+from autolabel.stages.foreign import FOREIGN_FILE, foreign_chunks, is_foreign, open_foreign
 from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes, remember_document
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
@@ -51,10 +53,15 @@ def reads(settings: InferConfig) -> Mapping[str, tuple[str, ...]]:
 
 
 def check(ahead: PreflightContext[InferConfig]) -> None:
-    """The bins must fit the classes."""
+    """The bins must fit the classes. A foreign teacher sees an image once, as it is."""
     from autolabel.labels.codebook import Codebook
 
-    Codebook(ahead.data.classes.num_classes, ahead.settings.edges, second_below=ahead.settings.second_below)
+    settings, teacher = ahead.settings, ahead.inputs.get("model")
+    Codebook(ahead.data.classes.num_classes, settings.edges, second_below=settings.second_below)
+    foreign = isinstance(teacher, TeacherConfig) and teacher.foreign is not None
+    if foreign and (settings.scales != (1.0,) or settings.flip or settings.window is not None):
+        remedy = "set infer.scales = [1.0], and leave out infer.flip and infer.window"
+        raise ConfigError("infer.scales", "a foreign teacher labels each image once, as it is", remedy)
 
 
 def run(ctx: Context[InferConfig]) -> StageResult:
@@ -62,24 +69,22 @@ def run(ctx: Context[InferConfig]) -> StageResult:
 
     Ranks take the chunks one by one; each writes its own shards and journal, rank 0 what ties them together.
     """
-    from autolabel.inference.engine import infer_chunks
     from autolabel.labels.codebook import Codebook
     from autolabel.parallel import OrderedMap
 
     manifest = read_manifest(ctx.inputs["data"])
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     names = manifest.classes.names
-    known = find_known_codes(ctx.draft, ctx.document, book, names)
+    known = _known(ctx, book, names)
     if ctx.world.is_rank0:
         remember_document(ctx.draft, ctx.document)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     _say_known(ctx, shared, known)
     parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
-    model, card = read_network(ctx.inputs["model"])
-    jobs = _parallel_images(ctx, manifest, model, ctx.runtime.jobs or usable_cores())
-    teacher = _teacher(ctx, book, model, card)
+    jobs = ctx.runtime.jobs or usable_cores()
     log = partial(ctx.draft.log_append, f"queues{shared.suffix}.jsonl")
-    queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if teacher.device.type == "cpu" else 1))
+    on_cpu = is_foreign(ctx.inputs["model"]) or resolve_device(ctx.runtime.device) == "cpu"
+    queues = ThroughputLog(log, shared.counter, threads=(jobs, jobs if on_cpu else 1))
     bar = _Bar(ctx, shared, queues)
 
     def counted(stats: Stats) -> None:
@@ -91,17 +96,8 @@ def run(ctx: Context[InferConfig]) -> StageResult:
             parts[index] = known.of(shared.chunks[index])
             yield index, parts[index].unknown
 
-    results = infer_chunks(
-        teacher,
-        unknown(),
-        load=partial(_load, roots=ctx.roots()),
-        batch=ctx.runtime.infer_batch,
-        decoders=jobs,
-        window=ctx.settings.window,
-        overlap=ctx.settings.overlap,
-        on_stats=counted,
-        on_retry=lambda limit: ctx.draft.log_append(f"memory{shared.suffix}.jsonl", json.dumps({"batch": limit})),
-    )
+    compute = _compute_foreign if is_foreign(ctx.inputs["model"]) else _compute
+    results = compute(ctx, book, unknown(), counted, f"memory{shared.suffix}.jsonl")
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
@@ -124,6 +120,44 @@ def run(ctx: Context[InferConfig]) -> StageResult:
         rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
     _check_bad(ctx, shared)
     return _finish(ctx, book, rows, queues) if ctx.world.is_rank0 else StageResult(meta={})
+
+
+_Chunks = Iterator[tuple[int, "Sequence[ImageRow]"]]
+
+
+def _compute(
+    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+) -> Generator[ChunkCodes, None, None]:
+    """Codes of the images of each chunk, by the network."""
+    from autolabel.inference.engine import infer_chunks
+
+    model, card = read_network(ctx.inputs["model"])
+    return infer_chunks(
+        _teacher(ctx, book, model, card),
+        chunks,
+        load=partial(_load, roots=ctx.roots()),
+        batch=ctx.runtime.infer_batch,
+        decoders=_parallel_images(ctx, model, ctx.runtime.jobs or usable_cores()),
+        window=ctx.settings.window,
+        overlap=ctx.settings.overlap,
+        on_stats=on_stats,
+        on_retry=lambda limit: ctx.draft.log_append(memory_log, json.dumps({"batch": limit})),
+    )
+
+
+def _compute_foreign(
+    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+) -> Generator[ChunkCodes, None, None]:
+    teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
+    load, jobs = partial(_load, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
+    return foreign_chunks(teacher, book, chunks, load=load, on_stats=on_stats, jobs=jobs)
+
+
+def _known(ctx: Context[InferConfig], book: Codebook, names: Sequence[str]) -> KnownCodes:
+    """The codes of earlier runs. An array belongs to the name of an image, not to its bytes: it is read each time."""
+    if is_foreign(ctx.inputs["model"]) and FOREIGN_FILE.read(ctx.inputs["model"])["kind"] == "arrays":
+        return KnownCodes((), book, names)
+    return find_known_codes(ctx.draft, ctx.document, book, names)
 
 
 def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
@@ -165,7 +199,7 @@ def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: Ne
     )
 
 
-def _parallel_images(ctx: Context[InferConfig], manifest: Manifest, model: Network, jobs: int) -> int:
+def _parallel_images(ctx: Context[InferConfig], model: Network, jobs: int) -> int:
     """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
 
     The codes do not depend on it. AutolabelError if memory does not suffice for the largest image.
@@ -173,7 +207,7 @@ def _parallel_images(ctx: Context[InferConfig], manifest: Manifest, model: Netwo
     from autolabel.hardware import free_memory
     from autolabel.inference.memory import WindowChooser
 
-    rows = [row for chunk in _chunks(manifest, ctx.settings.chunk) for row in chunk.images]
+    rows = [row for chunk in _chunks(read_manifest(ctx.inputs["data"]), ctx.settings.chunk) for row in chunk.images]
     if not rows or resolve_device(ctx.runtime.device) != "cpu":
         return jobs
     fit = WindowChooser(model, ctx.settings.scales, flip=ctx.settings.flip, free=free_memory)
@@ -293,7 +327,6 @@ INFER = Stage(
     run=run,
     reads=reads,
     check=check,
-    depends_on=frozenset({"versions", "device"}),
     parallel=True,
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,

@@ -26,6 +26,7 @@ from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, all_settings
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
+from autolabel.stages.foreign import check_foreign, foreign_identity, run_foreign
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
 from autolabel.store import InputDigests
 
@@ -48,6 +49,13 @@ def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     return document | initial_identity(settings, files)
 
 
+def teacher_identity(settings: TeacherConfig, files: InputDigests) -> dict[str, Any]:
+    """As `identity`; a foreign teacher counts by its bytes, and enters only where there is one."""
+    document = identity(settings, files)
+    document.pop("foreign", None)
+    return document if settings.foreign is None else document | {"foreign": foreign_identity(settings.foreign, files)}
+
+
 def teacher_reads(settings: TeacherConfig) -> Mapping[str, tuple[str, ...]]:
     """The layers it trains on and the labels it is validated on; the classes alone where it is not trained."""
     if not settings.epochs:
@@ -62,6 +70,9 @@ def student_reads(settings: StudentConfig) -> Mapping[str, tuple[str, ...]]:
 
 def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
     """There must be labels to train on, if it is trained, and a network as the settings say."""
+    if ahead.settings.foreign is not None:
+        check_foreign(ahead)
+        return
     if ahead.settings.epochs:
         ahead.require_labels("train", ahead.settings.labels, "choose other layers for teacher.labels")
     _check(ahead, ahead.settings.labels)
@@ -120,7 +131,9 @@ def check_network(ahead: PreflightContext[TrainConfig]) -> None:
 
 
 def run_teacher(ctx: Context[TeacherConfig]) -> StageResult:
-    """Train on the label layers the experiment names."""
+    """Train on the label layers the experiment names, or take a foreign teacher as it is."""
+    if ctx.settings.foreign is not None:
+        return run_foreign(ctx, read_manifest(ctx.inputs["data"]).classes.names)
     return _train(ctx, read_manifest(ctx.inputs["data"]), ctx.settings.labels)
 
 
@@ -277,7 +290,7 @@ TEACHER = Stage(
     output="weights",
     inputs={"data": "manifest"},
     run=run_teacher,
-    key_settings=identity,
+    key_settings=teacher_identity,
     reads=teacher_reads,
     remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,

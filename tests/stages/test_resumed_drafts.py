@@ -50,7 +50,16 @@ def test_what_was_bad_is_tried_again(tiny: Tiny, work: Path) -> None:
     assert Artefact.open(artefact).digest == tiny.states()["infer"]["digest"]
 
 
-ROW = {"name": "codes-00000.h5", "split": "train", "ids": ["x"], "bytes": 9, "sha256": "0" * 64, "bad": []}
+ROW = {
+    "name": "codes-00000.h5",
+    "split": "train",
+    "ids": ["x"],
+    "inputs": ["0"],
+    "computed": 1,
+    "bytes": 9,
+    "sha256": "0" * 64,
+    "bad": [],
+}
 
 
 @pytest.mark.parametrize("left", [None, b"cut"])

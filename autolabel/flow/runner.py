@@ -271,7 +271,7 @@ class Runner:
         return artefact
 
     def _enter_environment(self, node: Node, draft: Draft, now: Environment) -> None:
-        """Record what a step runs on. ConfigError where its bytes would mix two environments."""
+        """Record the environment of a step. ConfigError where its bytes would mix two environments."""
         if not draft.is_started():
             draft.set_environments([now])
             return

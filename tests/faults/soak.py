@@ -16,13 +16,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.faults import (
+    fault_allocations,
     fault_copies,
     fault_flips,
+    fault_fuzz,
     fault_hostile_files,
     fault_kills,
     fault_malformed_input,
     fault_memory,
     fault_mutants,
+    fault_outputs,
     fault_power,
     fault_quarantine,
     fault_ranks,
@@ -53,6 +56,9 @@ FAULTS: dict[str, Fault] = {
     "malformed input": Fault(fault_malformed_input.run, 4000, least=500),
     "hostile files": Fault(fault_hostile_files.run, 500, least=200),
     "wrong calls": Fault(fault_wrong_calls.run, 1500, 300),
+    "fuzzed bytes": Fault(fault_fuzz.run, 20_000, least=20_000),
+    "allocation failures": Fault(fault_allocations.run, 500, least=500),
+    "concurrent outputs": Fault(fault_outputs.run, 200, least=200),
 }
 
 

@@ -7,52 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.store import Artefact, delete, digest_json, hold_lock, open_draft, recover, scan, set_aside, write_file
+from autolabel.store import Artefact, open_draft, recover, scan, write_file
 from autolabel.store.hooks import Effect, Phase, observe
 from tests.faults.harness import fail_with, run_fault_matrix, run_kill_matrix
-
-KEY, DAMAGED, OLD = "a" * 64, "b" * 64, "c" * 64
-ITEMS = {f"auto/{i}.png": bytes([i]) * (i + 1) for i in range(5)}
-BATCH = 2
-
-
-def build(folder: Path, key: str) -> Artefact:
-    """The routine of every stage: recover, verify, set aside, or draft, batches, commit."""
-    artefact = recover(folder, key)
-    if artefact is not None and artefact.verify(full=True):
-        set_aside(artefact.path)
-        artefact = None
-    if artefact is not None:
-        return artefact
-    draft = open_draft(folder, key)
-    journal = draft.journal()
-    digests = {row["name"]: row["sha256"] for row in journal.rows}
-    assert not digests or draft.state_read("step"), "state is replaced, never lost"
-    todo = sorted(ITEMS.keys() - digests.keys())
-    for i in range(0, len(todo), BATCH):
-        draft.state_write("step", str(i).encode())
-        entries = draft.write_many([(name, ITEMS[name]) for name in todo[i : i + BATCH]], threads=2)
-        journal.append([{"name": entry.name, "sha256": entry.sha256} for entry in entries])
-        digests |= {entry.name: entry.sha256 for entry in entries}
-        draft.log_append("metrics.jsonl", str(i))
-    return draft.commit(meta={"num": len(ITEMS)}, provenance={"by": "test"}, names=ITEMS, digests=digests)
-
-
-def prepare(root: Path) -> None:
-    build(root / "artefacts" / "label", OLD)
-    damaged = build(root / "artefacts" / "codes", DAMAGED)
-    damaged.file("auto/3.png").write_bytes(b"\0\3\3\3")
-
-
-def scenario(root: Path) -> str:
-    artefacts = root / "artefacts"
-    with hold_lock(root / ".lock"):
-        made = [build(artefacts / "label", KEY), build(artefacts / "codes", DAMAGED)]
-        for found in scan(artefacts):
-            if found.kind == "trash" or found.key == OLD[:16]:
-                delete(found.path)
-    assert not any(artefact.verify(full=True) for artefact in made)
-    return digest_json([artefact.digest for artefact in made])
+from tests.faults.small_stage import BATCH, ITEMS, KEY, prepare, scenario
 
 
 def check(root: Path) -> None:

@@ -113,12 +113,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--max-error", type=float, action="append")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     measured = Measured(open_project(options.experiment, work=options.work, overrides=tuple(options.overrides)))
     raw, ours = calibration(measured)
     print(f"calibration error {100 * raw:.2f} % stated, {100 * ours:.2f} % calibrated on the other half")
-    for max_error in (0.05, 0.1, 0.2):
+    for max_error in options.max_error or (0.05, 0.1, 0.2):
         for kind, by in (("groups", "groups"), ("runs", "runs"), ("images", "images"), ("groups", "images")):
             made, broken, number = promises(measured, kind, by, Aim(max_error=max_error))
             share = f"{100 * broken / made:.1f} % exceeded" if made else "none was made"

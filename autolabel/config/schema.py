@@ -47,6 +47,7 @@ class LabelConfig(Config):
     """From codes to label maps."""
 
     toml_table = "label"
+    added_later = frozenset({"coarse_classes", "coarse_sets", "coarse_border", "min_region", "ego_mask"})
 
     # A pixel keeps its class if its probability is above this; otherwise it is ignored. "quantile" chooses a threshold
     # per class from the teacher's own confidence.

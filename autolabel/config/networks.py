@@ -188,7 +188,7 @@ class ForeignConfig(Config):
 
     kind: Literal["onnx", "arrays"]  # "onnx": a model; "arrays": a folder with an array per image, named as the image.
     path: Path  # The ONNX file, or the folder of .npz and .npy files.
-    # What the numbers are. "concepts" are masks with scores, one or more per prompt, such as those of SAM 3.
+    # The meaning of the numbers. "concepts" are masks with scores, one or more per prompt, such as those of SAM 3.
     values: Literal["probabilities", "logits", "concepts"] | None = None
     # The axis of the classes. It may be left out where the shape fits the image in one way only.
     layout: Literal["CHW", "HWC"] | None = None

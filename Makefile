@@ -10,7 +10,10 @@ DOCS_READY := $(DOCS)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
 
-.PHONY: demo test quick test-timm test-formats overfit check reference docs bench gpu proof kills soak clean
+REVIEW := .venv-review
+REVIEW_READY := $(REVIEW)/.ready
+
+.PHONY: demo test quick test-timm test-formats test-review overfit check reference docs bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -30,6 +33,10 @@ test-timm: $(TIMM_READY)
 # Real readers of the formats that `export labels` writes. FiftyOne is tested where it is installed as well.
 test-formats: $(FORMATS_READY)
 	$(FORMATS)/bin/python -m pytest tests_formats
+
+# The review page in Chromium, which must be installed: CHROMIUM=PATH names another than `chromium`.
+test-review: $(REVIEW_READY)
+	$(REVIEW)/bin/python -m pytest tests_review
 
 # Every reduced network of the table of docs/models.md; `test` and `test-timm` train a part that covers all pairs.
 EVERY := -k twenty_steps -m "exhaustive or not exhaustive" --capture=no
@@ -88,6 +95,11 @@ $(FORMATS_READY): pyproject.toml constraints.txt
 	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1
 	touch $@
 
+$(REVIEW_READY): pyproject.toml constraints.txt
+	test -x $(REVIEW)/bin/python || $(PYTHON) -m venv $(REVIEW)
+	$(REVIEW)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[review]' 'pytest>=8.4' 'playwright>=1.50'
+	touch $@
+
 # The site's pages are made from the sources alone: nothing of autolabel's own needs is installed.
 $(DOCS_READY): pyproject.toml constraints.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
@@ -95,4 +107,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TIMM) $(DOCS) $(FORMATS) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TIMM) $(DOCS) $(FORMATS) $(REVIEW) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import AlreadyReported, AutolabelError, ConfigError, SettingError
 from autolabel.hardware import resolve_device, usable_cores
+from autolabel.platforms import PLATFORM
 from autolabel.signals import StopFlag, Stopped
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def init(stop: StopFlag) -> Iterator[ProcessGroup]:
     if world.size == 1:
         yield world
         return
-    _die_with_parent()
+    PLATFORM.die_with_parent()
     try:
         world = _connected(world)
         yield world
@@ -271,12 +271,3 @@ def _lost_peer(world: ProcessGroup, error: RuntimeError, stop: StopFlag) -> Exce
         return AlreadyReported(1)
     what = f"lost contact with another rank ({str(error).splitlines()[0]})"
     return AutolabelError(f"rank {world.rank}", what, "run the same command again")
-
-
-def _die_with_parent() -> None:
-    """Ask for SIGKILL when the launcher dies, because nothing else would end this process. Linux only."""
-    import ctypes
-
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +49,16 @@ def resolve_device(name: str) -> str:
     return name
 
 
+def device_kind(name: str) -> str:
+    """The device by what its arithmetic depends on: the instructions of a CPU, the model of a GPU."""
+    import torch
+
+    device = torch.device(resolve_device(name))
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
 def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Make a CUDA device the current one of this thread; nothing for a CPU.
 
@@ -85,3 +97,46 @@ def limit_openmp_spin() -> None:
     other processes need the cores, this takes over ten times as long as the work itself.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "500")
+
+
+def free_memory() -> int:
+    """Bytes that this process may still take: within the machine's, the container's and its own limits (`ulimit -v`).
+
+    Swap counts as memory. A huge number where the system tells nothing.
+    """
+    return max(0, min((_system_memory(), *_container_memory(), *_process_memory())))
+
+
+def _system_memory() -> int:
+    found = _numbers("/proc/meminfo")
+    return 1024 * (found["MemAvailable"] + found.get("SwapFree", 0)) if "MemAvailable" in found else sys.maxsize
+
+
+def _container_memory() -> Iterator[int]:
+    """The free bytes of the cgroup, versions 2 and 1. Files in the page cache can be dropped."""
+    old = "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"
+    for limit, used in (("memory.max", "memory.current"), old):
+        with suppress(OSError, ValueError):
+            root = Path("/sys/fs/cgroup")
+            stat = _numbers(str((root / limit).parent / "memory.stat"))
+            cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+            yield int((root / limit).read_text()) - int((root / used).read_text()) + cache
+
+
+def _process_memory() -> Iterator[int]:
+    used = _numbers("/proc/self/status")
+    for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY and name in used:
+            yield most - 1024 * used[name]
+
+
+def _numbers(file: str) -> dict[str, int]:
+    """The first number behind each word that starts a line; empty if there is no such file."""
+    found = {}
+    with suppress(OSError):
+        for line in Path(file).read_text(errors="replace").splitlines():
+            name, *values = line.replace(":", " ").split()
+            if values and values[0].isdecimal():
+                found[name] = int(values[0])
+    return found

@@ -11,6 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from autolabel.errors import AutolabelError
+from autolabel.platforms import BINARY, NO_WAITING, NOT_INHERITED
 
 MAX_TEXT = 64_000_000  # bytes of a list or a description: a million names
 
@@ -22,7 +23,7 @@ def open_regular(path: Path) -> BufferedReader:
     impossible file name.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | NOT_INHERITED | BINARY | NO_WAITING)
     except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, str(error), str(path)) from error
     mode = os.fstat(fd).st_mode

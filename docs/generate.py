@@ -48,7 +48,7 @@ def settings_page() -> str:
         elif "$ref" in field and name != "student":
             lines += _sections(name, tables[_target(field)], tables)
         elif name == "student":
-            lines += _student_section(tables[_target(field)], tables[_target(schema["properties"]["teacher"])])
+            lines += _student_section(tables[_target(field)], tables[_target(schema["properties"]["teacher"])], tables)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -67,8 +67,12 @@ def _sections(name: str, table: dict[str, Any], tables: dict[str, Any]) -> list[
     lines = [f"## [{name}]", "", _paragraph(table["description"]), ""]
     if name == "teacher":
         lines[2] = "Training of the teacher. The table `[student]` has the same settings, except `labels`."
-    lines += [*_rows(table), ""]
-    for key, field in table["properties"].items():
+    return [*lines, *_rows(table), "", *_inner_tables(name, table["properties"], tables)]
+
+
+def _inner_tables(name: str, fields: dict[str, Any], tables: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for key, field in fields.items():
         inner = field if "$ref" in field else field.get("items", {})
         if "$ref" in inner:
             below = tables[_target(inner)]
@@ -77,10 +81,11 @@ def _sections(name: str, table: dict[str, Any], tables: dict[str, Any]) -> list[
     return lines
 
 
-def _student_section(student: dict[str, Any], teacher: dict[str, Any]) -> list[str]:
+def _student_section(student: dict[str, Any], teacher: dict[str, Any], tables: dict[str, Any]) -> list[str]:
     own = set(student["properties"]) - set(teacher["properties"])
+    fields = {key: field for key, field in student["properties"].items() if key in own}
     text = "Training of the student: the settings of `[teacher]`, and:"
-    return ["## [student]", "", text, "", *_rows(student, own), ""]
+    return ["## [student]", "", text, "", *_rows(student, own), "", *_inner_tables("student", fields, tables)]
 
 
 def _rows(table: dict[str, Any], only: set[str] | None = None, *, only_values: bool = False) -> Iterator[str]:

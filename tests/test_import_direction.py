@@ -23,7 +23,7 @@ LAYERS = [
     {"distributed", "parallel"},
     {"store", "config"},
     {"classes", "user_files", "hardware", "markdown", "progress", "resources", "signals"},
-    {"errors", "suggest", "distribution", "toml_text"},
+    {"errors", "suggest", "distribution", "platforms", "toml_text"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 SIDEWAYS = {

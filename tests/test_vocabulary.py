@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("autolabel", "streetscenes", "pipelines", "benchmarks", "tests", "tests_timm", "tests_formats")
+FOLDERS = (
+    "autolabel",
+    "streetscenes",
+    "pipelines",
+    "benchmarks",
+    "tests",
+    "tests_timm",
+    "tests_formats",
+    "tests_review",
+)
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 WORDS = {"given", "taps", "holders", "lacking", "begun", "picture", "pictures"}  # not part of any identifier
 OPENINGS = ("Of ", "What ", "Whatever ")  # no docstring or comment begins so: it lacks a subject and a verb

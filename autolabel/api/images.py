@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from autolabel.data.decode import decode_image, decoding
+from autolabel.data.decode import decode_image, decoding, naming_limit
 from autolabel.errors import ImageError
 from autolabel.user_files import read_user_file
 
@@ -31,7 +31,8 @@ def read_image(image: ImageLike) -> NDArray[np.uint8]:
 
 def _file(path: Path) -> NDArray[np.uint8]:
     data = read_user_file(path, ImageError, "give the path of an image")
-    return decode_image(data, where=path, max_pixels=MAX_PIXELS)
+    with naming_limit(""):
+        return decode_image(data, where=path, max_pixels=MAX_PIXELS)
 
 
 def _pil(image: Image.Image) -> NDArray[np.uint8]:

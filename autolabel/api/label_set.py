@@ -123,8 +123,9 @@ class LabelSet:
         Raises ConfigError where coarse labels took part (`label.coarse`): a run with another label.threshold uses them.
         DataError where the codes are not known, or are deleted.
         """
-        policy = labels_meta(self._run("the codes"))["coarse"]
-        if policy != "off":
+        meta = labels_meta(self._run("the codes"))
+        policy = meta["coarse"]
+        if policy != "off" or "rules" in meta:
             remedy = "change label.threshold in the experiment, and run it"
             raise ConfigError("recut", f'these labels use coarse labels, too (label.coarse = "{policy}")', remedy)
         return self.codes().cut(out, threshold=threshold, class_thresholds=class_thresholds)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autolabel.audit.coverage import CoverageResult, IgnoredResult
     from autolabel.audit.footprint import FootprintResult
     from autolabel.audit.leaks import LeakResult
+    from autolabel.audit.shift import ShiftResult
     from autolabel.audit.threshold_curve import ThresholdCurveResult
     from autolabel.evaluation.intervals import Interval, Intervals
     from autolabel.evaluation.iou import EvaluationResult
@@ -47,6 +48,7 @@ class AuditResult(TypedDict):
     coarse_truth: ComparisonResult | None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None
     calibration: CalibrationResult | None  # both on held-out images with fine labels
+    shift: ShiftResult | None  # predicted accuracy of images and groups
 
 
 class AuditMeta(TypedDict):
@@ -57,6 +59,7 @@ class AuditMeta(TypedDict):
     own_coverage: float | None
     own_accuracy_interval: Interval | None
     never_labelled: list[str]  # classes that people labelled and no auto label holds
+    unknown_groups: list[str]  # groups of images that the teacher does not know
 
 
 class ComparisonMeta(TypedDict):

@@ -25,11 +25,12 @@ class HeldOutCounts(NamedTuple):
 
 
 class Aim(NamedTuple):
-    """At most this error with this confidence, or at least this fraction kept."""
+    """At most this error with this confidence; or at least this fraction kept; or every bin that is mostly right."""
 
     max_error: float | None = None
     confidence: float = 0.95
     keep: float | None = None
+    mostly_right: NDArray[np.float64] | None = None  # (K, B) calibrated probability that a pixel is right
 
 
 class ClassChoice(TypedDict):
@@ -52,7 +53,7 @@ def choose(
     fractions, precisions = ratio(total, total[:, :1]), ratio(right.sum(axis=0), total)
     choices = {}
     for k, name in enumerate(names):
-        index, note = _choice(counts, kept[:, k], right[:, k], fractions[k], aim)
+        index, note = _choice(counts, kept[:, k], right[:, k], fractions[k], aim, k)
         no_matter = "the threshold does not matter here" if _is_flat(fractions[k], precisions[k]) else ""
         choices[name] = ClassChoice(
             pixels=int(total[k, 0]),
@@ -70,12 +71,16 @@ def _choice(
     right: NDArray[np.float64],
     fractions: NDArray[np.float64],
     aim: Aim,
+    train_id: int,
 ) -> tuple[int | None, str]:
     """Index of the threshold for one class, and a note; kept and right pixels are (N, T), fractions kept (T,)."""
     if not kept.any():
         return None, "no held-out pixel is predicted as this class"
     if aim.keep is not None:
         return int(np.flatnonzero(fractions >= aim.keep).max()), ""
+    if aim.mostly_right is not None:
+        bins = np.flatnonzero(aim.mostly_right[train_id] > 0.5)
+        return (int(bins[0]), "") if bins.size else (None, "no bin of it is more often right than wrong")
     if aim.max_error is None:
         return None, ""
     excess = unit_means(image_excess(kept - right, kept, counts.pixels.astype(np.float64), aim.max_error), counts.units)

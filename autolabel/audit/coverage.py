@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.evaluation.numbers import by_name, fraction, ratio
+from autolabel.labels.label_rules import LABELLED
 
 _ALARM = 0.9  # fraction: a class that lost more of its pixels raises an alarm
 
@@ -88,8 +89,6 @@ class IgnoredResult(TypedDict):
 class IgnoredLedger:
     """Counts the reasons why pixels are ignored, in total and by the class that the teacher predicted."""
 
-    LABELLED = ("kept", "filled")  # outcomes of pixels that carry a class
-
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
         self._reasons: dict[str, int] = {}
@@ -117,7 +116,7 @@ class IgnoredLedger:
         lost = by_name(self._names, ratio(self._lost, self._won)[:-1])
         return IgnoredResult(
             pixels=pixels,
-            ignored=sum(count for reason, count in self._reasons.items() if reason not in self.LABELLED),
+            ignored=sum(count for reason, count in self._reasons.items() if reason not in LABELLED),
             reasons={name: Reason(pixels=n, share=fraction(n, pixels)) for name, n in self._reasons.items()},
             lost=lost,
             alarms=[

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
-from autolabel.artifacts import SHARD_INDEX_FILE, parse_shard_index, read_shard_index
+from autolabel.artifacts import AUDIT_FILE, SHARD_INDEX_FILE, parse_shard_index, read_shard_index
 from autolabel.classes import IGNORE
 from autolabel.cli.label_ids import label_id_options, statement_of
 from autolabel.cli.options import echo, jobs_option, json_option, print_json, quiet_option, size
+from autolabel.config.schema import LabelConfig
 from autolabel.errors import DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.label_set import CLASSES, FOLDER, LabelIds, LabelSummary, describe
 from autolabel.labels.png import require_codec
 from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import LabelledImage, threshold_shard
+from autolabel.labels.threshold_rules import calibrated_bins, histogram_of, per_class, quantile_thresholds
 from autolabel.parallel import ordered_results, require_backend
 from autolabel.progress import Progress
 from autolabel.store import Artefact, mirror_names, open_output, sha256_bytes
@@ -45,13 +49,14 @@ class _Checked(NamedTuple):
     book: Codebook
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
+    histogram: NDArray[np.int64]  # (K, B) pixels by predicted class and bin
 
 
 def cut_shards(
     codes: Path,
     out: Path,
     *,
-    threshold: float,
+    threshold: float | Literal["quantile"],
     class_thresholds: Mapping[str, float],
     codec: str,
     label_ids: LabelIds,
@@ -59,6 +64,7 @@ def cut_shards(
     backend: str,
     jobs: int,
     quiet: bool,
+    calibration: Path | None = None,
 ) -> dict[str, Any]:
     """Write the labels of every shard of `codes` to `out`; return what `--json` prints.
 
@@ -74,7 +80,7 @@ def cut_shards(
     sources, seen = [source for source, _ in chosen], [look for _, look in chosen]
     first, ids = seen[0], [image_id for look in seen for image_id in look.ids]
     class_names = _class_names(first, sources[0].where)
-    lut = first.book.lut(thresholds_per_class(class_names, threshold, class_thresholds))
+    lut = _table(seen, class_names, threshold, class_thresholds, calibration)
     statement = statement_of(class_names, label_ids, class_file)
     for look, source in zip(seen, sources, strict=True):
         _check_same_book(look, first, source.where)
@@ -82,6 +88,8 @@ def cut_shards(
         raise DataError(codes, "holds an image twice", "give the shards of one run")
     names = mirror_names({image_id: image_id for image_id in ids}, ".png")
     settings = {"threshold": threshold, "class_thresholds": dict(class_thresholds), "codec": codec, "ids": label_ids}
+    if calibration is not None:
+        settings["calibration"] = sha256_bytes(read_calibration(calibration))
     shards = [look.sha256 for look in seen]
     work = {"command": "cut", **settings, "shards": shards, "files": names, "statement": statement.to_json().decode()}
     rows: list[dict[str, Any]] = []
@@ -111,11 +119,55 @@ def cut_shards(
     return {"count": len(rows), "bytes": total, "ignored_share": ignored / max(pixels, 1), "out": str(out), **settings}
 
 
+def _table(
+    seen: Sequence[_Checked],
+    names: tuple[str, ...],
+    threshold: float | Literal["quantile"],
+    class_thresholds: Mapping[str, float],
+    calibration: Path | None,
+) -> NDArray[np.uint8]:
+    """Code -> train id, by a number, by the rule "quantile", or on calibrated probabilities."""
+    book = seen[0].book
+    if isinstance(threshold, str):
+        defaults = LabelConfig()
+        thresholds_per_class(names, 0.5, class_thresholds)
+        histogram = np.sum([look.histogram for look in seen], axis=0)
+        chosen = quantile_thresholds(histogram, book.edges, defaults.quantile, defaults.quantile_range)
+        return book.lut(per_class(names, chosen, class_thresholds))
+    thresholds = thresholds_per_class(names, threshold, class_thresholds)
+    if calibration is None:
+        return book.lut(thresholds)
+    probabilities = _probabilities(calibration, names, book)
+    return book.lut_from_bins(calibrated_bins(probabilities, thresholds))
+
+
+def read_calibration(path: Path) -> bytes:
+    """The bytes of an audit, from its artefact or as a file. Raises DataError."""
+    if (path / "COMMIT").is_file():
+        return Artefact.open(path).read(AUDIT_FILE.name)
+    return read_user_file(path, DataError, "give an audit artefact of a run, or its audit.json")
+
+
+def _probabilities(path: Path, names: tuple[str, ...], book: Codebook) -> NDArray[np.float64]:
+    """(K, B) calibrated probabilities of an audit. Raises DataError unless they fit the codes."""
+    try:
+        classes = json.loads(read_calibration(path))["calibration"]["classes"]
+        table = np.array([classes[name] for name in names], np.float64)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        what = "holds no calibration of these classes"
+        raise DataError(path, what, "give the audit of the run that made the codes") from error
+    if table.shape != (book.num_classes, book.bins) or len(classes) != len(names):
+        raise DataError(path, "is of other classes or bins", "give the audit of the run that made the codes")
+    return table
+
+
 def _look(source: ShardSource) -> _Checked:
     data = source.read()
     shard = read_shard(data, where=source.where)
-    shard.check()
-    return _Checked(shard.split, sha256_bytes(data), shard.book, shard.class_names, shard.ids)
+    histogram = np.zeros((shard.book.num_classes, shard.book.bins), np.int64)
+    for image_id in shard.ids:  # every image must decode
+        histogram += histogram_of(shard.book, shard.codes(image_id))
+    return _Checked(shard.split, sha256_bytes(data), shard.book, shard.class_names, shard.ids, histogram)
 
 
 def _is_to_label(source: ShardSource, shard: _Checked) -> bool:
@@ -176,9 +228,32 @@ def _row(item: LabelledImage, name: str, digests: Mapping[str, str]) -> dict[str
     return {"id": item.id, "file": name, **size, "pixels": pixels, "ignored": ignored}
 
 
+def _threshold(context: click.Context, parameter: click.Parameter, value: str) -> float | Literal["quantile"]:
+    if value == "quantile":
+        return "quantile"
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise click.BadParameter(f"{value!r} is not a number from 0 to 1, and not `quantile`")
+    return number
+
+
 @click.command()
 @click.argument("codes", type=click.Path(path_type=Path))
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="A bin edge.")
+@click.option(
+    "--threshold",
+    callback=_threshold,
+    default="0.5",
+    show_default=True,
+    help="A bin edge; or `quantile`, which chooses one per class from the confidence of its pixels.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="An audit: thresholds refer to its calibrated probabilities, and may be any number.",
+)
 @click.option("--class-threshold", "class_thresholds", multiple=True, metavar="CLASS=T", help="For one class.")
 @click.option(
     "--codec",
@@ -196,7 +271,8 @@ def _row(item: LabelledImage, name: str, digests: Mapping[str, str]) -> dict[str
 @quiet_option
 def cut(
     codes: Path,
-    threshold: float,
+    threshold: float | Literal["quantile"],
+    calibration: Path | None,
     class_thresholds: tuple[str, ...],
     codec: str,
     backend: str,
@@ -208,12 +284,15 @@ def cut(
     quiet: bool,
 ) -> None:
     """Write label PNGs from CODES (an infer artefact or a shard file) at another threshold."""
-    per_class = dict(_class_threshold(text) for text in class_thresholds)
+    if threshold == "quantile" and calibration is not None:
+        raise click.UsageError("--threshold quantile goes by the network's own number; leave --calibration out")
+    own = dict(_class_threshold(text) for text in class_thresholds)
     result = cut_shards(
         codes,
         out,
         threshold=threshold,
-        class_thresholds=per_class,
+        class_thresholds=own,
+        calibration=calibration,
         codec=codec,
         label_ids=label_ids,
         class_file=class_file,

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from autolabel.errors import AlreadyReported, AutolabelError
+from autolabel.platforms import PLATFORM
 from autolabel.progress import print_err
 from autolabel.signals import StopFlag, Stopped, announcement
 
@@ -45,7 +46,7 @@ def launch(
         local_addr=LOCALHOST,
         max_restarts=0,
         logs_specs=_streams(),
-        signals_to_handle="SIGHUP,SIGQUIT",
+        signals_to_handle=",".join(s.name for s in PLATFORM.stop_signals()[2:]),  # the first two are ours, see below
     )
     try:
         with _signals_raised(), _silent_logging():
@@ -90,8 +91,7 @@ def _signals_raised() -> Iterator[None]:
         print_err(announcement(signum))
         raise SignalException(f"received {signum}", signal.Signals(signum))
 
-    caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-    previous = {s: signal.getsignal(s) for s in caught}
+    previous = {s: signal.getsignal(s) for s in PLATFORM.stop_signals()}
     try:
         for s in (signal.SIGINT, signal.SIGTERM):
             signal.signal(s, handler)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from autolabel.errors import AutolabelError
 from autolabel.hardware import usable_cores
+from autolabel.platforms import NO_LINKS, PLATFORM
 from autolabel.store import hold_lock, make_folder, open_draft, write_file
 
 
@@ -110,9 +111,10 @@ LOW_FILE_COUNT = 10_000  # files
 OTHER_PLACE = "use another --work, on a local disk"
 KEY = "0" * 64
 LOCK_SCRIPT = """
-import fcntl, os, sys
+import os, sys
+from autolabel.platforms import PLATFORM
 try:
-    fcntl.flock(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    PLATFORM.lock(os.open(sys.argv[1], os.O_RDWR))
 except BlockingIOError:
     sys.exit(75)
 """
@@ -149,6 +151,8 @@ def _disk_space(base: Path) -> Check:
 
 def _files(base: Path) -> Check:
     """Some file systems (ext4) hold a fixed number of files; the others report 0."""
+    if not hasattr(os, "statvfs"):  # Windows
+        return Check("files", True, "no fixed number")
     try:
         about = os.statvfs(base)
     except OSError as error:
@@ -195,18 +199,21 @@ def _rename(folder: Path) -> Check:
 
 def _fsync_works(folder: Path) -> Check:
     """Sync a file, and the folder that holds its name."""
-    for path, flags in ((folder / "file", os.O_RDWR), (folder, os.O_RDONLY | os.O_DIRECTORY)):
-        if path != folder:
-            write_file(path, b"x")
-        fd = os.open(path, flags)
+    write_file(folder / "file", b"x")
+    for kind, sync in (("files", _sync_file), ("folders", lambda path: PLATFORM.sync_folder(path.parent))):
         try:
-            os.fsync(fd)
+            sync(folder / "file")
         except OSError as error:
-            kind = "folders" if path == folder else "files"
             return Check("sync", False, f"{kind} cannot be made safe (fsync): {error.strerror}", OTHER_PLACE)
-        finally:
-            os.close(fd)
     return Check("sync", True, "files and folders can be made safe against a power cut (fsync)")
+
+
+def _sync_file(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _links(folder: Path) -> Check:
@@ -221,7 +228,7 @@ def _links(folder: Path) -> Check:
     except OSError:
         return Check("links", True, "there are no symbolic links here")
     with suppress(OSError):
-        os.close(os.open(link, os.O_RDONLY | os.O_NOFOLLOW))
+        os.close(os.open(link, os.O_RDONLY | NO_LINKS))
         return Check("links", False, "a symbolic link is followed where it must not be (O_NOFOLLOW)", OTHER_PLACE)
     return Check("links", True, "taken names and symbolic links are refused")
 

@@ -55,6 +55,11 @@ quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress on 
 overwrite_option = click.option(
     "--overwrite", is_flag=True, help="Replace files in --out that this command did not write, or that were changed."
 )
+environment_option = click.option(
+    "--allow-other-environment",
+    is_flag=True,
+    help="Go on with a step that was begun on other versions, device, threads or processes, and depends on them.",
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
 
 
@@ -71,6 +76,7 @@ class RunOptions:
     jobs: int | None
     quiet: bool
     verbose: bool
+    allow_other_environment: bool = False
 
     def runtime(self, runtime: RuntimeConfig) -> RuntimeConfig:
         """The experiment's runtime settings with those of the command line on top."""
@@ -80,17 +86,25 @@ class RunOptions:
     def options(self) -> list[str]:
         """The same as options, for a command that runs one of many steps."""
         options = [f"--{key}={value}" for key in ("device", "jobs") if (value := getattr(self, key)) is not None]
-        return options + ["--quiet"] * self.quiet
+        return options + ["--quiet"] * self.quiet + ["--allow-other-environment"] * self.allow_other_environment
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add --device, --jobs, --quiet and --verbose, passed as `how`. It must be the innermost decorator."""
+    """Add the options of `RunOptions`, passed as `how`. It must be the innermost decorator."""
 
     @wraps(function)
-    def gathered(*, device: str | None, jobs: int | None, quiet: bool, verbose: bool, **rest: Any) -> None:
-        function(how=RunOptions(device, jobs, quiet, verbose), **rest)
+    def gathered(
+        *,
+        device: str | None,
+        jobs: int | None,
+        quiet: bool,
+        verbose: bool,
+        allow_other_environment: bool,
+        **rest: Any,
+    ) -> None:
+        function(how=RunOptions(device, jobs, quiet, verbose, allow_other_environment), **rest)
 
-    return device_option(jobs_option(quiet_option(verbose_option(gathered))))
+    return device_option(jobs_option(quiet_option(verbose_option(environment_option(gathered)))))
 
 
 @dataclass(frozen=True)
@@ -175,6 +189,7 @@ def running(
             world=world,
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
             check_lock=lambda: held[0].check(),
+            allow_other_environment=how.allow_other_environment,
             rehash=rehash,
         )
 

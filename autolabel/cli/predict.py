@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from autolabel.cli.options import (
 )
 from autolabel.cli.predict_inputs import (
     ANIMATION,
+    MAX_PIXELS,
     Frame,
     FrameSelection,
     MediaFile,
@@ -35,6 +36,7 @@ from autolabel.cli.predict_inputs import (
     result_names,
 )
 from autolabel.cli.predict_labels import LabelFolder
+from autolabel.cli.predict_windows import WindowOptions, Windows, window_options
 from autolabel.errors import DataError, ItemsFailed
 from autolabel.hardware import resolve_device
 from autolabel.labels import png
@@ -79,6 +81,8 @@ class PredictOptions:
     device: str
     quiet: bool
     overwrite: bool = False
+    windows: WindowOptions = field(default_factory=WindowOptions)
+    max_pixels: int = MAX_PIXELS
 
     def work(self) -> dict[str, Any]:
         """The settings that results depend on."""
@@ -92,6 +96,7 @@ class PredictOptions:
             "every": self.take.every,
             "max_frames": self.take.most,
             "animation": film,
+            **({"window": list(self.windows.size), "overlap": self.windows.overlap} if self.windows.size else {}),
         }
 
     def kinds(self) -> list[str]:
@@ -118,7 +123,7 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
 
     sources = find_sources(paths, out, request.take)
     check_out(out, sources, request.kinds())
-    expected = sum(expected_images(source, request.take) for source in sources)
+    expected = sum(expected_images(source, request.take, request.max_pixels) for source in sources)
     model, card, digest = open_with_digest(weights)
     folder = LabelFolder(out.absolute(), statement_of(card.class_names, request.label_ids, request.class_file))
     predictor = Predictor(
@@ -130,12 +135,13 @@ def predict_files(weights: Path, paths: tuple[Path, ...], out: Path, request: Pr
         edges=[edge for edge in default_edges(model.num_classes) if abs(edge - request.threshold) > _EDGE_DISTANCE],
         device=resolve_device(request.device),
     )
+    windows = Windows(model, request.windows, scales=request.scales, flip=request.flip, device=predictor.device)
     work = request.work() | {"weights": digest, "statement": folder.statement.to_json().decode()}
     opening = partial(open_output, out, work=work, index=INDEX, overwrite=request.overwrite)
     names = result_names(out, sources, request.kinds(), animated=request.film is not None)
     check_output(out, work=work, index=INDEX, names=names, overwrite=request.overwrite)
     with (
-        _LabelWriter(predictor, folder, out, request, opening) as labeller,
+        _LabelWriter(predictor, windows, folder, out, request, opening) as labeller,
         Progress(total=expected, desc="predict", unit="image", quiet=request.quiet) as bar,
     ):
         for source in sources:
@@ -149,6 +155,7 @@ class _LabelWriter(ExitStack):
     def __init__(
         self,
         predictor: Predictor,
+        windows: Windows,
         folder: LabelFolder,
         out: Path,
         request: PredictOptions,
@@ -156,6 +163,7 @@ class _LabelWriter(ExitStack):
     ) -> None:
         super().__init__()
         self._opening, self._opened = opening, list[OutputFolder]()
+        self._windows = windows
         self._predictor, self._folder, self._out, self._request = predictor, folder, out, request
         self._colours, self._values = folder.statement.classes.colours(), folder.statement.values()
         self._written: list[list[Path]] = []
@@ -165,7 +173,7 @@ class _LabelWriter(ExitStack):
 
     def label(self, source: MediaFile, bar: Progress) -> None:
         try:
-            for frame in read_images(source, self._request.take):
+            for frame in read_images(source, self._request.take, self._request.max_pixels):
                 self._label(frame)
                 bar.update()
         except DataError as error:
@@ -179,7 +187,8 @@ class _LabelWriter(ExitStack):
 
     def _label(self, frame: Frame) -> None:
         try:
-            labels, confidence = self._predictor.predict(frame.pixels)
+            window, overlap = self._windows.of(frame.image, frame.pixels, whole=self._request.details)
+            labels, confidence = self._predictor.predict(frame.pixels, window=window, overlap=overlap)
         except DataError as error:
             raise DataError(frame.image, error.what, error.remedy) from error
         shown = overlay(frame.pixels, labels, self._colours)
@@ -203,7 +212,7 @@ class _LabelWriter(ExitStack):
         if self._animation is not None:
             film = self._out / ANIMATION
             output.write([(ANIMATION, b"".join(self._animation.chunks()))])
-        output.finish({"work": work, "files": output.rows()})
+        output.finish({"work": work, "windows": self._windows.chosen, "files": output.rows()})
         return PredictSummary(self._written, film, self._failed)
 
 
@@ -254,6 +263,14 @@ def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colour
 @click.option(
     "--width", type=click.IntRange(1, 16383), default=640, show_default=True, help="Pixels, at most, of --animate."
 )
+@window_options
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=MAX_PIXELS,
+    show_default=True,
+    help="Larger images are refused before they are decoded.",
+)
 @overwrite_option
 @device_option
 @json_option
@@ -273,6 +290,8 @@ def predict(
     animate: bool,
     fps: float,
     width: int,
+    windows: WindowOptions,
+    max_pixels: int,
     overwrite: bool,
     device: str | None,
     as_json: bool,
@@ -295,6 +314,8 @@ def predict(
         device=device or "auto",
         quiet=quiet,
         overwrite=overwrite,
+        windows=windows,
+        max_pixels=max_pixels,
     )
     _print_summary(predict_files(weights, images, out, request), out, as_json=as_json)
 

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from autolabel.config.sources import SourceConfig
+from autolabel.data.decode import naming_limit
 from autolabel.data.media import decode_frames
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.data.video import CONTAINERS, decode_video, expected_frames
@@ -147,19 +148,19 @@ def result_names(out: Path, sources: list[MediaFile], kinds: Collection[str], *,
     return [*names, LEGEND, CLASSES, *([ANIMATION] if animated else [])]
 
 
-def expected_images(source: MediaFile, take: FrameSelection) -> int:
+def expected_images(source: MediaFile, take: FrameSelection, max_pixels: int = MAX_PIXELS) -> int:
     """Approximate number of images in a source. Raises DataError for a video with a bad header."""
     if source.container is None:
         return 1
-    with _opened(source.file) as file:
-        count = expected_frames(file, source.container, where=source.file, max_pixels=MAX_PIXELS)
+    with _opened(source.file) as file, naming_limit("--max-pixels"):
+        count = expected_frames(file, source.container, where=source.file, max_pixels=max_pixels)
     return len(range(count)[take.slice])
 
 
 def read_images(source: MediaFile, take: FrameSelection, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
     """The images of a source, one by one. Raises DataError, after the last image where some of them are damaged."""
     limits = {"where": source.file, "max_pixels": max_pixels, "stop": take.slice.stop}
-    with _opened(source.file) as file:
+    with _opened(source.file) as file, naming_limit("--max-pixels"):
         if source.container is not None:
             several, frames = True, decode_video(file, source.container, **limits)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from autolabel.flow.stage import roots_of
 from autolabel.hardware import usable_cores
 from autolabel.store import write_file
 from autolabel.user_files import read_user_file
+
+if TYPE_CHECKING:
+    from autolabel.audit.choose_thresholds import Aim
 
 
 class Fraction(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -38,6 +41,11 @@ class Fraction(click.ParamType):  # type: ignore[type-arg]  # generic since clic
 @click.option("--confidence", type=Fraction(), default="95%", show_default=True, help="Confidence of that promise.")
 @click.option("--keep", type=Fraction(), help="Keep at least this fraction of each class, e.g. 90%.")
 @click.option(
+    "--best-student",
+    is_flag=True,
+    help="Keep every bin of a class that is, calibrated, more often right than wrong. No training chose this rule.",
+)
+@click.option(
     "--over",
     type=click.Choice(["groups", "images"]),
     default="groups",
@@ -54,6 +62,7 @@ def thresholds(
     max_error: float | None,
     confidence: float,
     keep: float | None,
+    best_student: bool,
     over: str,
     write: bool,
     jobs: int | None,
@@ -62,33 +71,38 @@ def thresholds(
     """Show per class what thresholds keep and how much of it is right on held-out images, and choose by an aim."""
     from autolabel.audit.choose_thresholds import Aim
 
-    if max_error is not None and keep is not None:
-        raise click.UsageError("--max-error and --keep are two aims; give one of them")
-    if write and max_error is None and keep is None:
-        raise click.UsageError("--write needs an aim: --max-error 5% or --keep 90%")
+    aims = (max_error is not None) + (keep is not None) + best_student
+    if aims > 1:
+        raise click.UsageError("--max-error, --keep and --best-student are different aims; give one of them")
+    if write and not aims:
+        raise click.UsageError("--write needs an aim: --max-error 5%, --keep 90% or --best-student")
     project = open_project(experiment, work=work, overrides=overrides)
     if write and project.experiment.label.threshold_on != "network":
         what = 'is "calibrated"; the thresholds here are on the network\'s own number'
         raise ConfigError("label.threshold_on", what, 'set it to "network", or leave out --write')
-    result = held_out_choice(project, Aim(max_error, confidence, keep), over=over, jobs=jobs or usable_cores())
+    aim = Aim(max_error, confidence, keep)
+    result = held_out_choice(project, aim, best_student=best_student, over=over, jobs=jobs or usable_cores())
     chosen = {name: row["threshold"] for name, row in result["classes"].items() if row["threshold"] is not None}
     result["written"] = _write(experiment, chosen) if write else False
     if as_json:
         print_json(result)
         return
     print_curves(result)
-    if max_error is not None or keep is not None:
+    if aims:
         print_choice(result)
     if result["written"]:
         echo(f"label.class_thresholds of {len(chosen)} classes written to {experiment}")
 
 
-def held_out_choice(project: Project, aim: Any, *, over: str, jobs: int) -> dict[str, Any]:
-    """Curves and choices, from the codes of the last round's teacher; what `--json` prints."""
+def held_out_choice(project: Project, aim: Aim, *, best_student: bool, over: str, jobs: int) -> dict[str, Any]:
+    """Curves and choices, from the codes of the last round's teacher; what `--json` prints.
+
+    `best_student` replaces the aim by one that the calibration of the same images gives.
+    """
     import numpy as np
 
     from autolabel.audit.choose_thresholds import HeldOutCounts, choose
-    from autolabel.labels.calibration import count_cells
+    from autolabel.labels.calibration import CellCounts, calibrate, count_cells
     from autolabel.stages.held_out import held_out_images
 
     labels = last_labels(project)
@@ -96,8 +110,10 @@ def held_out_choice(project: Project, aim: Any, *, over: str, jobs: int) -> dict
     data, index = read_manifest(artefact), read_shard_index(codes)
     roots = roots_of(project.experiment, {"data": artefact})
     rows, groups, ids = [], [], []
+    cells = CellCounts(index.book)
     for image in held_out_images(codes, index, data, roots, jobs=jobs, check=lambda: None):
         rows.append(count_cells(index.book, image.classes, image.bins, image.fine))
+        cells.add(image.classes, image.bins, image.fine)
         groups.append(image.group)
         ids.append(image.id)
     if not rows:
@@ -106,6 +122,8 @@ def held_out_choice(project: Project, aim: Any, *, over: str, jobs: int) -> dict
     units, named = (groups, "groups") if over == "groups" and len(set(groups)) > 1 else (ids, "images")
     steps = [0.0, *index.book.edges]
     counts = HeldOutCounts(kept, right, kept.sum(axis=(1, 2), dtype=np.int64), units)
+    if best_student:
+        aim = aim._replace(mostly_right=calibrate(cells))
     choices = choose(counts, data.classes.names, steps, aim)
     number = len(set(units))
     classes = {name: {**row, "note": row["note"].format(units=f"{number} {named}")} for name, row in choices.items()}

@@ -8,7 +8,14 @@ from typing import Any
 import click
 import numpy as np
 
-from autolabel.artifacts import ShardIndex, labels_meta, read_manifest, read_shard_index
+from autolabel.artifacts import (
+    ShardIndex,
+    coarse_policies,
+    labels_meta,
+    read_label_rules,
+    read_manifest,
+    read_shard_index,
+)
 from autolabel.classes import IGNORE
 from autolabel.cli.options import Project, echo, experiment_options, json_option, open_project, print_json
 from autolabel.cli.steps import open_labels
@@ -17,16 +24,21 @@ from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.shards import read_shard
-from autolabel.labels.threshold import apply_threshold, pixel_outcomes
+from autolabel.labels.threshold import apply_label_rules, apply_threshold, pixel_outcomes
 from autolabel.store import Artefact
 from autolabel.suggest import did_you_mean
 
 _OUTCOMES = {
     "kept": "kept: the teacher's class, above its threshold",
-    "filled": 'filled: a person drew this class, and label.coarse = "fill" takes it',
+    "filled": 'filled: a person drew this class, and the policy "fill" takes it',
     "low_confidence": "ignored: the probability is not above the threshold of the class",
-    "veto": 'ignored: a person drew another class, and label.coarse = "veto" ignores such pixels',
+    "veto": "ignored: a person drew another class, and the policy ignores such pixels",
     "no_prediction": "ignored: the teacher made no prediction here",
+    "confirmed": "kept: the teacher's class below its threshold, confirmed by what a person drew",
+    "unconfirmed": 'ignored: its class has the policy "agree", and no person drew it here',
+    "border": "ignored: it lies along the border of a coarse polygon (label.coarse_border)",
+    "small": "ignored: its region is smaller than label.min_region allows",
+    "ego": "ignored: the camera sees its own carrier here (label.ego_mask)",
 }
 
 
@@ -62,15 +74,22 @@ def pixel_life(project: Project, image: str, x: int, y: int) -> dict[str, Any]:
     labels, data, codes = open_labels(project)
     manifest, index, meta = read_manifest(data), read_shard_index(codes), labels_meta(labels)
     names = manifest.classes.names
-    code = _code(codes, index, image, x, y)
-    row = manifest.label(image, "coarse") if meta["coarse"] != "off" else None
-    coarse = None
-    if row is not None:
-        drawn = load_label(row, roots_of(project.experiment, {"data": data}), manifest.classes)
-        coarse = drawn[y : y + 1, x : x + 1]
+    codes_of_image = _codes(codes, index, image, x, y)
+    code = codes_of_image[y : y + 1, x : x + 1]
+    policies, rules = coarse_policies(meta, len(names)), read_label_rules(labels)
+    row = manifest.label(image, "coarse") if set(policies) != {"off"} else None
+    roots = roots_of(project.experiment, {"data": data})
+    drawn = None if row is None else load_label(row, roots, manifest.classes)
+    here = np.s_[y : y + 1, x : x + 1]
+    coarse = None if drawn is None else drawn[here]
     used = [meta["thresholds"][name] for name in names]
     lowest = [index.book.bins if value is None else index.book.lowest_bin(value) for value in used]
-    result = apply_threshold(code, index.book.lut_from_bins(lowest), coarse=coarse, policy=meta["coarse"])
+    lut = index.book.lut_from_bins(lowest)
+    if rules is None:
+        result = apply_threshold(code, lut, coarse=coarse, policy=meta["coarse"])
+    else:  # borders and regions need the whole image
+        whole = apply_label_rules(codes_of_image, lut, index.book, coarse=drawn, rules=rules)
+        result = whole.part(here)
     outcomes = pixel_outcomes(code, result, index.book.num_codes)
     outcome = next(name for name, count in outcomes.items() if count)
     return {
@@ -79,7 +98,7 @@ def pixel_life(project: Project, image: str, x: int, y: int) -> dict[str, Any]:
         "y": y,
         **_predicted(index.book, code, names),
         "coarse": None if coarse is None else _name(names, coarse),
-        "policy": meta["coarse"],
+        "policy": meta["coarse"] if coarse is None or coarse.item() == IGNORE else policies[int(coarse.item())],
         "threshold_on": meta["threshold_on"],
         "outcome": outcome,
         "label": _name(names, result.labels),
@@ -120,8 +139,8 @@ def _name(names: tuple[str, ...], value: np.ndarray) -> str | None:
     return names[index] if index < len(names) else None
 
 
-def _code(codes: Artefact, index: ShardIndex, image: str, x: int, y: int) -> np.ndarray:
-    """(1, 1) code. Raises ConfigError for an image without codes and a pixel outside of it."""
+def _codes(codes: Artefact, index: ShardIndex, image: str, x: int, y: int) -> np.ndarray:
+    """(H, W) codes. Raises ConfigError for an image without codes and a pixel outside of it."""
     entry = next((shard for shard in index.of_split("train") if image in shard.ids), None)
     if entry is None:
         ids = [image_id for shard in index.of_split("train") for image_id in shard.ids]
@@ -131,7 +150,7 @@ def _code(codes: Artefact, index: ShardIndex, image: str, x: int, y: int) -> np.
     height, width = whole.shape
     if x >= width or y >= height:
         raise ConfigError("X,Y", f"{x},{y} lies outside of {image!r}", f"x is below {width} and y below {height}")
-    return whole[y : y + 1, x : x + 1]
+    return whole
 
 
 def _lines(life: dict[str, Any]) -> list[str]:
@@ -144,7 +163,7 @@ def _lines(life: dict[str, Any]) -> list[str]:
         lines.append(f"teacher     {life['class']}, with a probability {above}{at_most}")
     if life["second"] is not None:
         lines.append(f"second      {life['second']}")
-    lines.append(f'coarse      {life["coarse"] or "nothing drawn here"} (label.coarse = "{life["policy"]}")')
+    lines.append(f'coarse      {life["coarse"] or "nothing drawn here"} (policy "{life["policy"]}")')
     if life["class"] is not None:
         lines.append(f"threshold   {_threshold_text(life)}")
     lines.append(f"label       {life['label'] or 'ignored'}")

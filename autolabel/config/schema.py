@@ -16,6 +16,7 @@ from autolabel.config.networks import StudentConfig, TeacherConfig
 from autolabel.config.sources import Data
 
 MAX_JOBS = 4096
+Policy = Literal["off", "veto", "fill", "agree", "trust"]
 
 
 class InferConfig(Config):
@@ -57,8 +58,17 @@ class LabelConfig(Config):
     quantile_range: tuple[Fraction, Fraction] = (0.35, 0.9)  # Lowest and highest threshold that "quantile" chooses.
     class_thresholds: dict[str, Fraction] = Field(default_factory=dict)  # Thresholds of single classes, by name.
     # Use of coarse labels: "veto" ignores pixels where teacher and coarse label disagree; "fill" takes the coarse label
-    # inside its polygons and the teacher's class around them.
-    coarse: Literal["off", "veto", "fill"] = "off"
+    # inside its polygons and the teacher's class around them; "agree" keeps only what both say; "trust" keeps the
+    # teacher's class at any probability where the coarse label says the same.
+    coarse: Policy = "off"
+    coarse_classes: dict[str, Policy] = Field(default_factory=dict)  # The use of single coarse classes, by name.
+    # Classes that a coarse class may stand for: { car = ["car", "truck", "bus"] }; by default itself alone.
+    coarse_sets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    # Width in pixels of a band along the borders of coarse polygons, inside them, that is ignored.
+    coarse_border: Annotated[int, Field(ge=0, le=256)] = 0
+    min_region: dict[str, PositiveInt] = Field(default_factory=dict)  # Smaller regions are ignored: pixels, by class.
+    # A PNG of the size of the images; where it is not 0, the camera sees its own carrier, and pixels are ignored.
+    ego_mask: Path | None = None
     # PNG compression; "archive" files are a sixth to a quarter smaller and take about a second per image.
     codec: Literal["default", "archive"] = "default"
     # Ids in the label files: "train" counts the classes 0, 1, 2, ...; "dataset" takes those of the data set's masks.

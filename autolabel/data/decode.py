@@ -63,6 +63,9 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
+_RAISE_LIMIT = ", or raise data.max_pixels"
+
+
 def image_size(data: bytes, *, where: object, max_pixels: int) -> tuple[int, int]:
     """(width, height) from the header alone. Raises ImageError."""
     return open_image(data, where, max_pixels, ImageError).size
@@ -213,7 +216,19 @@ def check_size(size: tuple[int, int], where: object, max_pixels: int, error_type
         raise error_type(where, f"has no pixels ({width} x {height})", "replace or remove it")
     if width * height > max_pixels:
         what = f"{width} x {height} pixels are more than the limit of {max_pixels}"
-        raise error_type(where, what, "shrink it, or raise data.max_pixels")
+        raise error_type(where, what, f"shrink it{_RAISE_LIMIT}")
+
+
+@contextmanager
+def naming_limit(setting: str) -> Iterator[None]:
+    """Where an image is too large, the remedy names this setting in place of `data.max_pixels`; empty: none."""
+    try:
+        yield
+    except DataError as error:
+        if _RAISE_LIMIT not in error.remedy:
+            raise
+        remedy = error.remedy.replace(_RAISE_LIMIT, f", or raise {setting}" if setting else "")
+        raise type(error)(error.where, error.what, remedy) from error
 
 
 def rgb_pixels(image: ImageFile.ImageFile, where: object) -> NDArray[np.uint8]:

@@ -44,12 +44,24 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[s
             f"{100 * ignored:.1f} % of the pixels are ignored; lower label.threshold "
             "(`autolabel thresholds EXPERIMENT` shows what is kept and right), or train the teacher longer"
         )
-    missing = audit_meta(artefacts[audits[-1].name])["never_labelled"]
+    meta = audit_meta(artefacts[audits[-1].name])
+    unknown = meta.get("unknown_groups", [])
+    if unknown:
+        yield (
+            f"the teacher does not know images like those of {_some(unknown)}: it is far less sure there than on "
+            "held-out images; label some of them by hand (`autolabel next EXPERIMENT`), or look at them "
+            "(`autolabel review EXPERIMENT`)"
+        )
+    missing = meta["never_labelled"]
     if missing:
         yield (
             f"no label holds a pixel of {', '.join(missing)}; give these classes a lower threshold "
             "in label.class_thresholds, or label images of them by hand"
         )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[str]:

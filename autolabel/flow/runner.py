@@ -23,13 +23,14 @@ from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
 from autolabel.flow.changes import reasons
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
+from autolabel.flow.environment import Environment, changes, environment_of, require_same
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.flow.preflight import preflight
 from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
 from autolabel.signals import StopFlag
-from autolabel.store import INPUT_DIGESTS, Artefact, InputDigests, find, open_draft, recover, set_aside
+from autolabel.store import INPUT_DIGESTS, Artefact, Draft, InputDigests, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path, partial_path
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Runner:
     world: ProcessGroup = SINGLE_PROCESS
     launcher: Launcher | None = None
     check_lock: Callable[[], None] = lambda: None  # raises if the lock was lost
+    allow_other_environment: bool = False  # go on where a step's bytes depend on what changed since it was begun
     rehash: bool = False  # read every input file, also those that look unchanged
     done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
@@ -228,6 +230,8 @@ class Runner:
         start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
+        runtime = world.runtime_for_rank(self.runtime)
+        self._enter_environment(node, draft, environment_of(runtime, world.size, node.stage.depends_on))
         context = Context(
             node=node.name,
             settings=node.settings,
@@ -236,7 +240,7 @@ class Runner:
             inputs=inputs,
             sources=node.inputs,
             draft=draft,
-            runtime=world.runtime_for_rank(self.runtime),
+            runtime=runtime,
             stop=self.stop,
             quiet=self.quiet,
             world=world,
@@ -256,6 +260,7 @@ class Runner:
             "started": start_time,
             "seconds": time.time() - start_time,
             "processes": world.size,
+            "environments": draft.environments,
             **_environment(),
             **outcome.provenance,
         }
@@ -264,6 +269,19 @@ class Runner:
         self.done[node.name] = StepResult(node, artefact, fresh=False)
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
         return artefact
+
+    def _enter_environment(self, node: Node, draft: Draft, now: Environment) -> None:
+        """Record what a step runs on. ConfigError where its bytes would mix two environments."""
+        if not draft.is_begun():
+            draft.set_environments([now])
+            return
+        if not self.allow_other_environment:
+            require_same(node.name, draft.environments, now, node.stage.depends_on)
+        changed = changes(draft.environments[-1], now, now) if draft.environments else []
+        if changed:
+            self.say(f"{node.name}: goes on under another environment: {', '.join(changed)}")
+        if changed or not draft.environments:
+            draft.set_environments([*draft.environments, now])
 
     def _broadcast_task(self, context: Context[Config], key: str) -> None:
         if context.world.size > 1:

@@ -100,7 +100,7 @@ def _quality(pipeline: Pipeline, artefacts: Mapping[str, Artefact], labels: Node
     meta = next((audit_meta(made) for made in audits), None)
     if meta is None or meta["accuracy"] is None:
         return {}
-    return {key: value for key, value in meta.items() if key != "never_labelled"}
+    return {key: value for key, value in meta.items() if key not in ("never_labelled", "unknown_groups")}
 
 
 def _table(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE
-from autolabel.data.decode import image_size
+from autolabel.data.decode import image_size, naming_limit
 from autolabel.data.sources.base import raise_if_any
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, require_folder
 from autolabel.errors import ConfigError, DataError, LabelError
@@ -123,7 +123,8 @@ def export_files(
 def _image(file: Path, shape: tuple[int, ...]) -> bytes:
     """The bytes of an image of this height and width. Raises DataError."""
     data = read_user_file(file, DataError)
-    width, height = image_size(data, where=file, max_pixels=MAX_PIXELS)
+    with naming_limit(""):
+        width, height = image_size(data, where=file, max_pixels=MAX_PIXELS)
     if (height, width) != shape:
         what = f"is {width} x {height}, its label is {shape[1]} x {shape[0]}"
         raise LabelError(file, what, "name the images that were labelled")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from autolabel.classes import IGNORE
 from autolabel.classes.palettes import default_palette
-from autolabel.data.decode import image_size
+from autolabel.data.decode import image_size, naming_limit
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem
 from autolabel.errors import DataError, LabelError
 from autolabel.formats.base import IGNORE_CLASS, FileItem, ForeignImage, ForeignLabels, LabelMap, first_of
@@ -215,7 +215,8 @@ def import_files(
 
 def drawn(image: ForeignImage, data: bytes, path: str, table: ClassTable) -> LabelMap:
     """The mask (H, W) of an image. Raises DataError."""
-    width, height = image_size(data, where=path, max_pixels=MAX_PIXELS)
+    with naming_limit(""):
+        width, height = image_size(data, where=path, max_pixels=MAX_PIXELS)
     if image.size is not None and image.size != (height, width):
         stated = f"{image.size[1]} x {image.size[0]}"
         raise LabelError(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from autolabel.hardware import on_device
 from autolabel.inference.model import InferenceModel, SplitOnOutOfMemory
+from autolabel.inference.sliding_window import encode_by_windows
 from autolabel.labels.codebook import REQUIRED_EDGE, Codebook
 from autolabel.labels.threshold import mean_confidence
 from autolabel.models import Network, NetworkCard, normalise
@@ -55,6 +56,10 @@ class Predictor:
             model, card, self.book, scales=scales, flip=flip, device=device, precision=precision
         )
 
+    @property
+    def device(self) -> torch.device:
+        return self._teacher.device
+
     def train_ids(self, image: np.ndarray) -> np.ndarray:
         """(H, W) uint8 train ids of a (H, W, 3) uint8 RGB image; 255 where unsure.
 
@@ -62,18 +67,22 @@ class Predictor:
         """
         return self.labels(self.codes(image[None])[0])
 
-    def predict(self, image: np.ndarray) -> Prediction:
-        """Train ids, as `train_ids`, and their mean confidence."""
-        codes = self.codes(image[None])[0]
+    def predict(self, image: np.ndarray, *, window: tuple[int, int] | None = None, overlap: int = 0) -> Prediction:
+        """Train ids, as `train_ids`, and their mean confidence. `window`, `overlap`: as in `codes`."""
+        codes = self.codes(image[None], window=window, overlap=overlap)[0]
         labels = self.labels(codes)
         return Prediction(labels, mean_confidence(codes, labels, self.book))
 
-    def codes(self, images: np.ndarray) -> np.ndarray:
+    def codes(self, images: np.ndarray, *, window: tuple[int, int] | None = None, overlap: int = 0) -> np.ndarray:
         """Codes (B, H, W) by `book` of (B, H, W, 3) uint8 RGB images.
 
-        Raises ImageError where the network's numbers are not finite.
+        Images larger than `window` (height, width) are processed in windows with an `overlap`. Raises ImageError where
+        the network's numbers are not finite.
         """
-        codes: np.ndarray = SplitOnOutOfMemory(self._teacher)(torch.from_numpy(images)).cpu().numpy()
+        encode = SplitOnOutOfMemory(self._teacher)
+        tensor = torch.from_numpy(images)
+        found = encode(tensor) if window is None else encode_by_windows(encode, tensor, size=window, overlap=overlap)
+        codes: np.ndarray = found.cpu().numpy()
         for image, of_image in zip(torch.from_numpy(images), codes, strict=True):
             self._teacher.check_finite(image, of_image)
         return codes

@@ -16,10 +16,11 @@ import numpy as np
 from autolabel.classes import IGNORE
 from autolabel.errors import LabelError, SettingError
 from autolabel.labels.codebook import Codebook
+from autolabel.labels.label_rules import OUTCOMES, LabelRules, apply_rules, count_outcomes
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import read_shard
 
-PIXEL_OUTCOMES = ("kept", "filled", "low_confidence", "veto", "no_prediction")
+PIXEL_OUTCOMES = OUTCOMES[:5]
 FULL = 255  # confidence 1
 
 
@@ -46,6 +47,16 @@ class ThresholdResult(NamedTuple):
     labels: np.ndarray  # (H, W) uint8 train ids after the policy, 255 = ignore
     predicted: np.ndarray  # (H, W) uint8: the teacher's class where it exceeds the threshold, before the policy
     from_coarse: np.ndarray | None  # (H, W) bool: pixels that take the coarse class; None = no pixel does
+    outcomes: np.ndarray | None = None  # (H, W) uint8: positions in OUTCOMES, where rules by class are in use
+
+    def part(self, place: tuple[slice, slice]) -> ThresholdResult:
+        """The result of a part of the image."""
+        return ThresholdResult(
+            self.labels[place],
+            self.predicted[place],
+            None if self.from_coarse is None else self.from_coarse[place],
+            None if self.outcomes is None else self.outcomes[place],
+        )
 
 
 def apply_threshold(
@@ -68,12 +79,25 @@ def apply_threshold(
     return ThresholdResult(POLICIES[policy](predicted, coarse), predicted, from_coarse)
 
 
+def apply_label_rules(
+    codes: np.ndarray, lut: np.ndarray, book: Codebook, *, coarse: np.ndarray | None, rules: LabelRules
+) -> ThresholdResult:
+    """As `apply_threshold`, by rules for single classes. Raises LabelError for a map of another size."""
+    predicted = lut[codes]
+    labels, outcomes = apply_rules(book.lut(0)[codes], predicted, coarse, rules)
+    return ThresholdResult(labels, predicted, outcomes == OUTCOMES.index("filled"), outcomes)
+
+
 def pixel_outcomes(codes: np.ndarray, result: ThresholdResult, num_codes: int) -> dict[str, int]:
-    """Number of pixels for each of PIXEL_OUTCOMES: why they are labelled or ignored. They sum to the image's pixels.
+    """Number of pixels by outcome: why they are labelled or ignored. They sum to the image's pixels.
+
+    Every one of PIXEL_OUTCOMES is there; others of OUTCOMES are where a pixel has them.
 
     "filled" pixels take their class from the coarse label and "kept" ones from the teacher. "veto": the coarse label
     contradicts. "low_confidence": the threshold was not exceeded. "no_prediction": the code is invalid.
     """
+    if result.outcomes is not None:
+        return count_outcomes(result.outcomes)
     sure, labelled = result.predicted != IGNORE, result.labels != IGNORE
     teacher = np.True_ if result.from_coarse is None else ~result.from_coarse
     pixels = {
@@ -147,20 +171,25 @@ def threshold_shard(
     confidence: bool = False,
     codec: str = "default",
     values: np.ndarray | None = None,
+    rules: LabelRules | None = None,
 ) -> list[LabelledImage]:
     """Label every image of a shard, in its order: a pure function for worker processes.
 
     `values`: (256,) uint8 table from a train id to the value in the PNG; None keeps train ids. `coarse_by_id` needs no
-    entry for an image without a coarse label. `codec` is one of CODECS, its library installed; it encodes the
-    confidence maps too. Raises DataError for a damaged shard or a coarse label of another size, and ConfigError for an
-    unknown policy.
+    entry for an image without a coarse label. `rules` go before `policy`. `codec` is one of CODECS, its library
+    installed; it encodes the confidence maps too. Raises DataError for a damaged shard or a coarse label of another
+    size, and ConfigError for an unknown policy.
     """
     shard, encode = read_shard(data), CODECS[codec]
     table = confidence_table(shard.book) if confidence else None
 
     def label(image_id: str) -> LabelledImage:
         codes = shard.codes(image_id)
-        result = apply_threshold(codes, lut, coarse=coarse_by_id.get(image_id), policy=policy)
+        coarse = coarse_by_id.get(image_id)
+        if rules is None:
+            result = apply_threshold(codes, lut, coarse=coarse, policy=policy)
+        else:
+            result = apply_label_rules(codes, lut, shard.book, coarse=coarse, rules=rules)
         return LabelledImage(
             image_id,
             encode(result.labels if values is None else values[result.labels]),

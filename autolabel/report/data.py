@@ -14,6 +14,7 @@ from autolabel.audit.calibration import CalibrationResult
 from autolabel.audit.comparison import ComparisonResult, RoundChange
 from autolabel.audit.coverage import CoverageResult, IgnoredResult
 from autolabel.audit.footprint import FootprintResult
+from autolabel.audit.shift import ShiftResult
 from autolabel.audit.threshold_curve import ThresholdCurveResult
 from autolabel.evaluation.iou import EvaluationResult
 
@@ -105,6 +106,8 @@ class ReportData:
     coarse_truth: ComparisonResult | None = None  # coarse labels against the hidden truth
     evidence: ThresholdCurveResult | None = None
     calibration: CalibrationResult | None = None
+    shift: ShiftResult | None = None
+    label_bytes: Mapping[str, int] = field(default_factory=dict)  # of training images, by label layer
     threshold: float | None = None  # of the label set
     class_thresholds: Mapping[str, float] = field(default_factory=dict)  # only classes with a threshold of their own
     footprint: FootprintResult | None = None

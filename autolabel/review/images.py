@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from autolabel.artifacts import labels_meta, read_ledger, read_manifest, read_shard_index
+from autolabel.artifacts import coarse_policies, labels_meta, read_ledger, read_manifest, read_shard_index
 from autolabel.audit.cells import CellIndex, ImageCells, cell_index, image_cells
 from autolabel.audit.queue import Ranked, rank_by_table
 from autolabel.data.loaders import load_image, load_label
@@ -63,7 +63,7 @@ class ReviewSet:
 
     @property
     def has_coarse(self) -> bool:
-        return self.meta["coarse"] != "off"
+        return set(coarse_policies(self.meta, self.classes.num_classes)) != {"off"}
 
     def maps(self, image_id: str) -> Maps:
         """The maps of one image; the last few are kept. Raises DataError."""

@@ -12,6 +12,7 @@ from autolabel.artifacts import (
     AuditMeta,
     AuditResult,
     ShardIndex,
+    coarse_policies,
     labels_meta,
     read_ledger,
     read_manifest,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from autolabel.audit.coverage import IgnoredResult
     from autolabel.audit.footprint import FootprintResult
     from autolabel.audit.leaks import LeakResult
+    from autolabel.audit.shift import ShiftResult
     from autolabel.audit.threshold_curve import ThresholdCurveResult
     from autolabel.data.manifest import Manifest
 
@@ -38,11 +40,36 @@ if TYPE_CHECKING:
 class Labelled:
     """One image's maps of train ids (H, W); missing ones are None."""
 
+    id: str
     group: str
     winner: NDArray[np.uint8]  # the teacher's class, whatever its probability
     bins: NDArray[np.integer]
     second: NDArray[np.uint8] | None  # the second most probable class, where codes hold it
     maps: dict[str, NDArray[np.uint8] | None]  # by role
+
+
+class _Confidence:
+    """Mean probability of each image's pixels, labelled or not, in the order of `add`."""
+
+    def __init__(self, probabilities: NDArray[np.float64] | None) -> None:
+        """`probabilities` (K, B): calibrated ones; without them nothing is kept."""
+        self._probabilities = probabilities
+        self.values: list[float] = []
+        self.groups: list[str] = []
+        self.ids: list[str] = []
+
+    def add(self, item: Labelled) -> None:
+        import numpy as np
+
+        known = item.winner != 255
+        if self._probabilities is None or not known.any():
+            return
+        shape = self._probabilities.shape
+        flat = item.winner[known].astype(np.int64) * shape[1] + item.bins[known]
+        counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+        self.values.append(float((counts * self._probabilities).sum() / counts.sum()))
+        self.groups.append(item.group)
+        self.ids.append(item.id)
 
 
 class _Compared(NamedTuple):
@@ -63,7 +90,9 @@ def run(ctx: Context[Config]) -> StageResult:
     for row in (*data.labels, *labels.labels):
         if data.image(row.image_id).split == "train":
             balance.add(row.role, row.counts)
-    compared, evidence = _compare(ctx, data, labels, index), _evidence(ctx, data, index)
+    evidence = _evidence(ctx, data, index)
+    confidence = _Confidence(evidence.probabilities)
+    compared = _compare(ctx, data, labels, index, confidence)
     result = AuditResult(
         footprint=_footprint(ctx, labels, index),
         coverage=balance.result(),
@@ -75,6 +104,7 @@ def run(ctx: Context[Config]) -> StageResult:
         coarse_truth=compared.coarse_truth,
         evidence=evidence.curve,
         calibration=evidence.calibration,
+        shift=_shift(evidence, confidence),
     )
     AUDIT_FILE.write(ctx.draft, result)
     return StageResult(meta=_meta(result))
@@ -82,6 +112,7 @@ def run(ctx: Context[Config]) -> StageResult:
 
 def _meta(result: AuditResult) -> AuditMeta:
     from autolabel.audit.coverage import never_labelled
+    from autolabel.audit.shift import unknown_groups
 
     truth, own = result["auto_truth"], result["own_truth"]
     return AuditMeta(
@@ -92,6 +123,7 @@ def _meta(result: AuditResult) -> AuditMeta:
         own_coverage=own and own["coverage"],
         own_accuracy_interval=own and own["accuracy_interval"],
         never_labelled=never_labelled(result["coverage"]),
+        unknown_groups=unknown_groups(result["shift"]),
     )
 
 
@@ -115,7 +147,9 @@ def _leak(ctx: Context[Config], data: Manifest) -> LeakResult:
     return leak_guard(trained_on["images"], val, complete=trained_on["complete"])
 
 
-def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex) -> _Compared:
+def _compare(
+    ctx: Context[Config], data: Manifest, labels: Manifest, index: ShardIndex, confidence: _Confidence
+) -> _Compared:
     """Auto against coarse, auto and coarse against the hidden truth, and the ledger of ignored pixels.
 
     Where coarse labels fill, the teacher's own pixels are those outside of the coarse label; else all are its own.
@@ -128,7 +162,9 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
 
     names = data.classes.names
     pairs = {name: Comparison(names) for name in ("coarse_agreement", "auto_truth", "own_truth", "coarse_truth")}
-    fills = labels_meta(ctx.inputs["labels"])["coarse"] == "fill"
+    filled = np.zeros(256, bool)
+    policies = coarse_policies(labels_meta(ctx.inputs["labels"]), len(names))
+    filled[: len(names)] = [policy == "fill" for policy in policies]
     ledger = IgnoredLedger(names)
     for row in read_ledger(ctx.inputs["labels"]):
         ledger.add(row.pixels)
@@ -137,7 +173,8 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
         auto, coarse, truth = item.maps["auto"], item.maps["coarse"], item.maps["truth"]
         assert auto is not None, "every coded image has been cut"
         ledger.add_maps(auto, item.winner)
-        own = np.where(coarse == IGNORE, auto, np.uint8(IGNORE)) if fills and coarse is not None else auto
+        confidence.add(item)
+        own = np.where(filled[coarse], np.uint8(IGNORE), auto) if coarse is not None else auto
         for name, label, reference in (
             ("coarse_agreement", auto, coarse),
             ("auto_truth", auto, truth),
@@ -152,16 +189,24 @@ def _compare(ctx: Context[Config], data: Manifest, labels: Manifest, index: Shar
 
 
 class _Evidence(NamedTuple):
+    """`counts` (N, 2, K, B): pixels and right ones of each held-out image, by class and bin."""
+
     curve: ThresholdCurveResult | None
     calibration: CalibrationResult | None
+    probabilities: NDArray[np.float64] | None = None  # (K, B) calibrated
+    counts: NDArray[np.float64] | None = None
+    groups: tuple[str, ...] = ()
 
 
 def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evidence:
     """Precision and fraction kept at every bin edge, and how right the confidence is; on images that trained nobody."""
+    import numpy as np
+
     from autolabel.audit.calibration import calibration_result
     from autolabel.audit.threshold_curve import ThresholdCurve
-    from autolabel.labels.calibration import CellCounts
+    from autolabel.labels.calibration import CellCounts, calibrate, count_cells
 
+    counts, groups = [], []
     curve = ThresholdCurve(data.classes.names, index.book.edges)
     halves = CellCounts(index.book), CellCounts(index.book)
     coded = [image_id for shard in index.of_split("val") for image_id in shard.ids]
@@ -171,11 +216,32 @@ def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evide
         if fine is not None:
             curve.add(item.winner, item.bins, label=fine, second=item.second)
             halves[2 * num_images >= total].add(item.winner, item.bins, fine)
+            counts.append(count_cells(index.book, item.winner, item.bins, fine))
+            groups.append(item.group)
             num_images += 1
     if not num_images:
         return _Evidence(None, None)
-    measurable = halves[0].pixels.any() or halves[1].pixels.any()
-    return _Evidence(curve.result(), calibration_result(halves, data.classes.names) if measurable else None)
+    if not (halves[0].pixels.any() or halves[1].pixels.any()):
+        return _Evidence(curve.result(), None)
+    probabilities = calibrate(halves[0].merged(halves[1]))
+    calibration = calibration_result(halves, data.classes.names)
+    return _Evidence(curve.result(), calibration, probabilities, np.array(counts), tuple(groups))
+
+
+def _shift(evidence: _Evidence, confidence: _Confidence) -> ShiftResult | None:
+    """The predicted accuracy of the images to label, from that of the held-out ones on their labelled pixels."""
+    import numpy as np
+
+    from autolabel.audit.shift import shift_result
+
+    if evidence.counts is None or evidence.probabilities is None or not confidence.values:
+        return None
+    pixels, right = evidence.counts.sum(axis=(2, 3)).T
+    used = pixels > 0
+    stated = (evidence.counts[:, 0] * evidence.probabilities).sum(axis=(1, 2))
+    groups = [group for group, is_used in zip(evidence.groups, used, strict=True) if is_used]
+    held_out = stated[used] / pixels[used], right[used] / pixels[used], groups
+    return shift_result(held_out, (np.array(confidence.values), confidence.groups, confidence.ids))
 
 
 def _images(
@@ -199,7 +265,7 @@ def _images(
         maps = {role: None if row is None else load_label(row, roots, data.classes) for role, row in rows.items()}
         codes = shard.codes(image_id)
         second = book.second_classes(codes) if book.second_below else None
-        return Labelled(data.image(image_id).group, *book.classes_and_bins(codes), second, maps)
+        return Labelled(image_id, data.image(image_id).group, *book.classes_and_bins(codes), second, maps)
 
     jobs = ctx.runtime.jobs or usable_cores()
     with OrderedMap(load, coded(), workers=jobs, ahead=jobs) as images:
@@ -210,7 +276,7 @@ def _images(
 
 AUDIT = Stage(
     name="audit",
-    version=2,
+    version=3,
     output="audit",
     inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
     run=run,

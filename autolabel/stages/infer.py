@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from autolabel.inference.engine import ChunkCodes, Stats
     from autolabel.inference.model import InferenceModel
     from autolabel.labels.codebook import Codebook
+    from autolabel.models import Network, NetworkCard
 
 PATIENCE = 10.0  # seconds that a stop waits for the end of a chunk; the caller may allow no more than 30 in all
 
@@ -130,12 +131,13 @@ def _compute(
     """Codes of the images of each chunk, by the network."""
     from autolabel.inference.engine import infer_chunks
 
+    model, card = read_network(ctx.inputs["model"])
     return infer_chunks(
-        _teacher(ctx, book),
+        _teacher(ctx, book, model, card),
         chunks,
         load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
-        decoders=ctx.runtime.jobs or usable_cores(),
+        decoders=_parallel_images(ctx, model, ctx.runtime.jobs or usable_cores()),
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         on_stats=on_stats,
@@ -182,10 +184,9 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
     return False
 
 
-def _teacher(ctx: Context[InferConfig], book: Codebook) -> InferenceModel:
+def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: NetworkCard) -> InferenceModel:
     from autolabel.inference.model import InferenceModel
 
-    model, card = read_network(ctx.inputs["model"])
     return InferenceModel(
         model,
         card,
@@ -196,6 +197,23 @@ def _teacher(ctx: Context[InferConfig], book: Codebook) -> InferenceModel:
         precision=ctx.settings.precision,
         static=ctx.runtime.compile,
     )
+
+
+def _parallel_images(ctx: Context[InferConfig], model: Network, jobs: int) -> int:
+    """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
+
+    The codes do not depend on it. AutolabelError if memory does not suffice for the largest image.
+    """
+    from autolabel.hardware import free_memory
+    from autolabel.inference.memory import WindowChooser
+
+    rows = [row for chunk in _chunks(read_manifest(ctx.inputs["data"]), ctx.settings.chunk) for row in chunk.images]
+    if not rows or resolve_device(ctx.runtime.device) != "cpu":
+        return jobs
+    fit = WindowChooser(model, ctx.settings.scales, flip=ctx.settings.flip, free=free_memory)
+    largest = max(rows, key=lambda row: row.width * row.height)
+    height, width = ctx.settings.window or (largest.height, largest.width)
+    return fit.parallel(min(height, largest.height), min(width, largest.width), jobs)
 
 
 class _Bar:

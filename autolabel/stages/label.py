@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
 from autolabel.artifacts import (
     CONFIDENCE_FILE,
+    EGO_MASK,
     LabelsMeta,
     LedgerRow,
+    RulesMeta,
     ShardEntry,
+    label_rules,
     read_manifest,
     read_shard_index,
     write_label_set,
@@ -18,8 +21,10 @@ from autolabel.artifacts import (
 )
 from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.data.parts import CLASSES, UNLABELLED, label_part
+from autolabel.errors import DataError
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.stages import disk_estimates
+from autolabel.stages.label_rules import key_settings, read_ego_mask, rules_of, uses_coarse
 from autolabel.stages.label_thresholds import choose_thresholds, fixed_thresholds
 
 if TYPE_CHECKING:
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from autolabel.classes import ClassSet
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import LabelRow, Manifest
+    from autolabel.labels.label_rules import LabelRules
     from autolabel.labels.threshold import LabelledImage
 
 
@@ -47,7 +53,7 @@ class _LabelFile(TypedDict):
 
 def reads(settings: LabelConfig) -> Mapping[str, tuple[str, ...]]:
     """Coarse labels, and the labels to calibrate on, only where the settings ask for them."""
-    coarse = (label_part("train", "coarse"),) if settings.coarse != "off" else ()
+    coarse = (label_part("train", "coarse"),) if uses_coarse(settings) else ()
     calibration = (label_part("val", "fine"),) if settings.threshold_on == "calibrated" else ()
     return {"data": (CLASSES, UNLABELLED, *coarse, *calibration)}
 
@@ -64,6 +70,9 @@ def check(ahead: PreflightContext[LabelConfig]) -> None:
     names, settings = ahead.data.classes.names, ahead.settings
     book = Codebook(len(names), ahead.input_settings("codes", InferConfig).edges)
     thresholds = fixed_thresholds(settings, names)
+    rules_of(settings, names)
+    if settings.ego_mask is not None:
+        read_ego_mask(settings)
     if settings.threshold_on == "calibrated":
         ahead.require_labels("val", ("fine",), 'hold a few out, or set label.threshold_on = "network"')
         require_reachable(thresholds)
@@ -89,7 +98,12 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
     journal = ctx.draft.journal("labels")
     finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
     todo = [shard for shard in shards if shard.name not in finished]
-    cut = partial(_cut, classes=manifest.classes, lut=thresholds.lut, settings=ctx.settings)
+    rules, ego = rules_of(ctx.settings, manifest.classes.names), _ego_mask(ctx)
+    if ego is not None:
+        ctx.draft.write(EGO_MASK, ego)
+    cut = partial(
+        _cut, classes=manifest.classes, lut=thresholds.lut, settings=ctx.settings, rules=label_rules(rules, ego)
+    )
     tasks = (_task(ctx, manifest, shard) for shard in todo)
     with (
         Progress(total=len(shards), initial=len(finished), desc=ctx.node, unit="shard", quiet=ctx.quiet) as bar,
@@ -103,7 +117,18 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
             bar.update()
             ctx.stop.check()
     rows = [row for shard in shards for row in finished[shard.name]]
-    return _finish(ctx, manifest, rows, thresholds.used)
+    return _finish(ctx, manifest, rows, thresholds.used, rules)
+
+
+def _ego_mask(ctx: Context[LabelConfig]) -> bytes | None:
+    from autolabel.store import sha256_bytes
+
+    if ctx.settings.ego_mask is None:
+        return None
+    data = read_ego_mask(ctx.settings)
+    if sha256_bytes(data) != ctx.identity["ego_mask"]:
+        raise DataError(ctx.settings.ego_mask, "changed since the run began", "run the same command again")
+    return data
 
 
 class _Task(NamedTuple):
@@ -116,13 +141,15 @@ class _Task(NamedTuple):
 def _task(ctx: Context[LabelConfig], manifest: Manifest, shard: ShardEntry) -> _Task:
     from autolabel.data.loaders import read_verified
 
-    ids = shard.ids if ctx.settings.coarse != "off" else ()
+    ids = shard.ids if uses_coarse(ctx.settings) else ()
     rows = [row for row in (manifest.label(image_id, "coarse") for image_id in ids) if row is not None]
     coarse = [(row, read_verified(ctx.roots(), row.root, row.path, row.sha256)) for row in rows]
     return _Task(ctx.inputs["codes"].read(shard.name), coarse)
 
 
-def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: LabelConfig) -> list[LabelledImage]:
+def _cut(
+    task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: LabelConfig, rules: LabelRules | None
+) -> list[LabelledImage]:
     from autolabel.data.loaders import label_from
     from autolabel.labels.label_set import Statement
     from autolabel.labels.threshold import threshold_shard
@@ -132,10 +159,11 @@ def _cut(task: _Task, *, classes: ClassSet, lut: NDArray[np.uint8], settings: La
         task.data,
         lut,
         coarse,
-        settings.coarse,
+        "off" if rules is not None else settings.coarse,
         confidence=settings.weights,
         codec=settings.codec,
         values=None if settings.ids == "train" else Statement(classes, settings.ids).values(),
+        rules=rules,
     )
 
 
@@ -156,7 +184,11 @@ def _row(item: LabelledImage, name: str) -> _LabelFile:
 
 
 def _finish(
-    ctx: Context[LabelConfig], manifest: Manifest, rows: list[_LabelFile], thresholds: dict[str, float | None]
+    ctx: Context[LabelConfig],
+    manifest: Manifest,
+    rows: list[_LabelFile],
+    thresholds: dict[str, float | None],
+    rules: RulesMeta | None,
 ) -> StageResult:
     """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
     from autolabel.data.manifest import Manifest
@@ -192,6 +224,8 @@ def _finish(
         coarse=ctx.settings.coarse,
         ids=ctx.settings.ids,
     )
+    if rules is not None:
+        meta["rules"] = rules
     return StageResult(meta=meta, digests=digests)
 
 
@@ -217,6 +251,7 @@ LABEL = Stage(
     output="labels",
     inputs={"data": "manifest", "codes": "codes"},
     run=run,
+    key_settings=key_settings,
     reads=reads,
     check=check,
     disk_estimate=disk_estimates.label,

@@ -75,6 +75,8 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             coarse_truth=audit["coarse_truth"],
             evidence=audit["evidence"],
             calibration=audit["calibration"],
+            shift=audit["shift"],
+            label_bytes=_label_bytes(data, labels),
             **_thresholds(ctx.inputs["labels"]),
             footprint=audit["footprint"],
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
@@ -101,12 +103,25 @@ def _thresholds(labels: Artefact) -> dict[str, Any]:
     return {"class_thresholds": {name: edge for name, edge in meta["thresholds"].items() if edge is not None}}
 
 
+def _label_bytes(data: Manifest, labels: Manifest) -> dict[str, int]:
+    """Bytes on disk of the labels of training images, by label layer."""
+    found: dict[str, int] = {}
+    for row in (*data.labels, *labels.labels):
+        if data.image(row.image_id).split == "train":
+            found[row.role] = found.get(row.role, 0) + row.bytes
+    return found
+
+
 def _warnings(audit: AuditResult, val_images: list[int]) -> tuple[str, ...]:
     from autolabel.audit.coverage import never_labelled
+    from autolabel.audit.shift import unknown_groups
 
     missing = never_labelled(audit["coverage"])
     warning = f"The auto labels hold not one pixel of: {', '.join(missing)}." if missing else None
-    return tuple(filter(None, [audit["leak"]["warning"], warning, few_images(min(val_images, default=FEW_IMAGES))]))
+    unknown = unknown_groups(audit["shift"])
+    shift = f"The teacher does not know images like those of: {', '.join(unknown)}." if unknown else None
+    few = few_images(min(val_images, default=FEW_IMAGES))
+    return tuple(filter(None, [audit["leak"]["warning"], warning, few, shift]))
 
 
 def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:
@@ -268,7 +283,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=4,
+    version=5,
     output="report",
     inputs={
         "data": "manifest",

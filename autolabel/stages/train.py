@@ -282,6 +282,8 @@ def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None
     TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(digests), complete=is_from_scratch(ctx.settings)))
 
 
+# Sums over pixels and samples are split by threads and processes, so their last bits depend on both.
+ENVIRONMENT = frozenset({"versions", "device", "threads", "processes"})
 TEACHER = Stage(
     name="teacher",
     version=2,
@@ -292,6 +294,7 @@ TEACHER = Stage(
     reads=teacher_reads,
     remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
+    depends_on=ENVIRONMENT,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,
@@ -305,6 +308,7 @@ STUDENT = Stage(
     key_settings=identity,
     reads=student_reads,
     check=check_student,
+    depends_on=ENVIRONMENT,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,

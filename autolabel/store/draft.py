@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ class Draft:
     def __init__(self, folder: Path, key: str, *, check_lock: Callable[[], None] = lambda: None) -> None:
         self.folder, self.key, self._check_lock = folder, key, check_lock
         self.path = partial_path(folder, key)
+        self.environments: list[dict[str, Any]] = []  # in which it was worked on, as the caller states them
 
     @property
     def data(self) -> Path:
@@ -72,6 +75,16 @@ class Draft:
 
         durable.write_files(self.data, hashed(), threads=threads)
         return entries
+
+    def is_begun(self) -> bool:
+        """Whether there are finished items or a checkpoint, so that the work would be continued."""
+        return bool(list_files(self.path / STATE)[0]) or any(list_files(self.path / JOURNAL)[0].values())
+
+    def set_environments(self, environments: Iterable[Mapping[str, Any]]) -> None:
+        """State in which environments the draft is worked on."""
+        self.environments = [dict(environment) for environment in environments]
+        record = {"format": FORMAT, "key": self.key, "environments": self.environments}
+        durable.write_file(self.path / DRAFT, canonical_json(record))
 
     def journal(self, name: str = "items") -> Journal:
         return Journal(self.path / JOURNAL / check_name(name))
@@ -194,12 +207,20 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
             raise refused_link(path)
     if not (draft.path / DRAFT).exists():
         durable.write_file(draft.path / DRAFT, canonical_json({"format": FORMAT, "key": key}))
+    draft.environments = _environments(draft.path / DRAFT)
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)
     for name in list_files(draft.path / LOG)[0]:
         _repair_log(draft.path / LOG / name)
     return draft
+
+
+def _environments(record: Path) -> list[dict[str, Any]]:
+    """Those that the record of a draft states; none if it is damaged or of an earlier version."""
+    with suppress(CorruptArtefact, ValueError, KeyError, TypeError, RecursionError):
+        return [dict(environment) for environment in json.loads(read_regular(record))["environments"]]
+    return []
 
 
 def join_draft(folder: Path, key: str) -> Draft:

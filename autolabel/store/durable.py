@@ -18,14 +18,13 @@ from itertools import islice
 from pathlib import Path
 
 from autolabel.errors import StoreError
+from autolabel.platforms import PLATFORM, SAFE_OPEN
 from autolabel.store.files import Bytes, folders_of
 from autolabel.store.hooks import effect
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import os_errors, refused_link
 
 TEMPORARY = ".tmp-"  # no safe name starts with a dot
-
-_SAFE_OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def write_file(path: Path, *chunks: Bytes) -> None:
@@ -67,7 +66,7 @@ def _put(path: Path, chunks: Iterable[Bytes]) -> None:
     temporary = path.with_name(TEMPORARY + secrets.token_hex(8))
     try:
         with effect("create", temporary):
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE_OPEN, 0o666)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE_OPEN, 0o666)
         try:
             for chunk in chunks:
                 with effect("write", temporary, data=chunk):
@@ -137,7 +136,7 @@ def open_lock_file(path: Path) -> int:
     """Descriptor of a lock file, which is made if missing; closed on exec. The caller closes it. Not durable."""
     make_folder(path.parent)
     with os_errors(path), effect("create", path):
-        return os.open(path, os.O_RDWR | os.O_CREAT | _SAFE_OPEN, 0o666)
+        return os.open(path, os.O_RDWR | os.O_CREAT | SAFE_OPEN, 0o666)
 
 
 def write_lock_file(fd: int, path: Path, data: bytes) -> None:
@@ -145,18 +144,19 @@ def write_lock_file(fd: int, path: Path, data: bytes) -> None:
     with os_errors(path):
         _truncate(fd, path, 0)
         with effect("write", path, data=data):
-            os.pwrite(fd, data, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            _write_all(fd, data)
 
 
 def _create_missing(path: Path) -> None:
     if not path.exists():
         with effect("create", path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | _SAFE_OPEN, 0o666))
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | SAFE_OPEN, 0o666))
 
 
 @contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | _SAFE_OPEN)
+    fd = os.open(path, flags | SAFE_OPEN)
     try:
         yield fd
     finally:
@@ -253,15 +253,12 @@ def _fsync(fd: int, path: Path) -> None:
 
 
 def _fsync_folder(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with effect("fsync_folder", path):
-            os.fsync(fd)
+            PLATFORM.sync_folder(path)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder, and say so
             raise
-    finally:
-        os.close(fd)
 
 
 def _rename(source: Path, target: Path) -> None:

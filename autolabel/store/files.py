@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from autolabel.errors import CorruptArtefact, StoreError
+from autolabel.platforms import NO_WAITING, SAFE_OPEN
 from autolabel.user_files import open_regular
 
 ALGORITHM = "sha256"  # recorded beside every digest on disk, so that another one can be told apart later
@@ -115,7 +116,7 @@ def folders_of(folder: Path) -> list[Path]:
 def _consume(path: Path, use: Callable[[BufferedReader], _T]) -> _T:
     try:
         # O_NONBLOCK: a named pipe in the place of a file must not hang the run
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | SAFE_OPEN | NO_WAITING)
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise CorruptArtefact(path, "is not a regular file")

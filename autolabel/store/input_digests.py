@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from autolabel.hardware import usable_cores
 from autolabel.progress import Progress
 from autolabel.store import durable
 from autolabel.store.files import canonical_json, sha256_bytes, sha256_open
@@ -49,7 +50,7 @@ class InputDigests:
         quiet: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._file, self._jobs, self._quiet, self._check = file, jobs or len(os.sched_getaffinity(0)), quiet, check
+        self._file, self._jobs, self._quiet, self._check = file, jobs or usable_cores(), quiet, check
         self._may_read = read
         self._tables: dict[str, _Table] = {}
         self._used: dict[str, dict[str, str | None]] = {}

@@ -1,8 +1,7 @@
-"""A lock that admits one run at a time to a work folder. It is the kernel's (flock) and ends with its process."""
+"""A lock that admits one run at a time to a work folder. It is the kernel's and ends with its process."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -13,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autolabel.errors import StoreError, WorkFolderLocked
+from autolabel.platforms import PLATFORM
 from autolabel.store import durable
 from autolabel.store.files import canonical_json
 
@@ -50,7 +50,8 @@ def hold_lock(path: Path, *, remove: bool = False) -> Iterator[HeldLock]:
         if descriptors:
             os.close(descriptors.pop())
 
-    os.register_at_fork(after_in_child=close)
+    if hasattr(os, "register_at_fork"):  # Windows has no fork
+        os.register_at_fork(after_in_child=close)
     try:
         durable.write_lock_file(fd, path, _about_us())
         yield HeldLock(fd, path)
@@ -64,7 +65,7 @@ def hold_lock(path: Path, *, remove: bool = False) -> Iterator[HeldLock]:
             _remove(fd, path)
     finally:
         if descriptors:  # not in a forked child that leaves the block: unlocking acts on all copies
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            PLATFORM.unlock(fd)
         close()
 
 
@@ -83,7 +84,7 @@ def _locked(path: Path) -> int:
     for _ in range(_TRIES):
         fd = durable.open_lock_file(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            PLATFORM.lock(fd)
         except BlockingIOError:
             holder = _holder(fd)
             os.close(fd)
@@ -111,18 +112,9 @@ def _holder(fd: int) -> str:
     """Who holds the lock, as it wrote itself. Until it has, the file names the previous run, which is left out."""
     for _ in range(_READS):
         with suppress(ValueError, KeyError, TypeError, OverflowError):
-            about = json.loads(os.pread(fd, 65536, 0))
-            if about["host"] != socket.gethostname() or _lives(about["pid"]):
+            os.lseek(fd, 0, os.SEEK_SET)
+            about = json.loads(os.read(fd, 65536))
+            if about["host"] != socket.gethostname() or PLATFORM.lives(about["pid"]):
                 return f" (pid {about['pid']} on {about['host']}: {about['command']})"
         time.sleep(_PAUSE_SECONDS)
     return ""
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

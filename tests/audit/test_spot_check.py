@@ -65,7 +65,7 @@ def simulate(number: int, questions: int) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_the_interval_covers_the_truth() -> None:
-    found = simulate(400, 200)
+    found = simulate(250, 200)
     assert found["coverage"] >= 0.94
     assert abs(found["bias"]) < 0.004
     assert found["gain"] > 1.2  # even questions would need so many times as many

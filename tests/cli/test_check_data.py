@@ -13,7 +13,7 @@ from PIL import Image
 from autolabel.cli.main import cli
 from autolabel.config.load import load_experiment
 from tests.data.test_findings import NAMES, scene, tree
-from tests.helpers.experiments import ONE_CORE, experiment_toml
+from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
 
 
 def call(*args: object) -> Result:
@@ -125,7 +125,7 @@ def test_unusable_images_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_synthetic_scenes_have_no_finding(tmp_path: Path) -> None:
-    (tmp_path / "e.toml").write_text(experiment_toml())
+    (tmp_path / "e.toml").write_text(experiment_toml(data=scenes(64, 128, fine=3, coarse=2, val=2)))
     assert call("check-data", tmp_path / "e.toml", "-q").exit_code == 0
     assert call("check-data", tmp_path / "e.toml", "-q", "--out", tmp_path / "x.png").exit_code == 2
 

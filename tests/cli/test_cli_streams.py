@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.experiments import experiment_toml
+from tests.helpers.experiments import experiment_toml, scenes
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_full_disk_behind_stdout_is_one_line(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_behind_stderr_does_not_cost_the_run(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text(experiment_toml(data={"size": [8, 8]}))
+    (tmp_path / "x.toml").write_text(experiment_toml(data=scenes(8, 8, fine=2, coarse=1, val=1)))
     command = [sys.executable, "-m", "autolabel", "manifest", str(tmp_path / "x.toml"), "--work", str(tmp_path / "w")]
     with Path("/dev/full").open("wb") as full:
         assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full).returncode == 0

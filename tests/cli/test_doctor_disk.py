@@ -31,7 +31,7 @@ def test_this_disk_is_fine_and_stays_empty(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_shuts_nobody_out_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolabel.store.lock.fcntl.flock", lambda fd, how: None)
+    monkeypatch.setattr("fcntl.flock", lambda fd, how: None)
     check = by_name(check_disk(tmp_path))["lock"]
     assert not check.ok
     assert "never start two runs" in check.remedy

@@ -37,7 +37,7 @@ class Job:
         self.stage, self.work, self.file = stage, work, shop.file
         others = [path.name for path in (shop.work / "artefacts").iterdir() if path.name not in BEFORE[stage]]
         shop.copy(work, without=others)
-        self.command = [*shop.command("run", work, "--until", stage), *OPTIONS[stage]]
+        self.command = [*shop.command("run", work, "--until", stage), *OPTIONS[stage], "--allow-other-environment"]
 
     def progress(self) -> int:
         """Shards and checkpointed steps so far."""

@@ -26,7 +26,7 @@ from autolabel.data.loaders import load_label
 from autolabel.data.manifest import unlabelled_images
 from autolabel.data.schema import ImageRow
 from autolabel.flow.graph import Node
-from autolabel.flow.keys import key_document, stage_key
+from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.flow.stage import roots_of
 from autolabel.flow.status import status
 from autolabel.labels.codebook import Codebook
@@ -83,8 +83,8 @@ def codes_of(book: Codebook, classes: np.ndarray, stated: np.ndarray, second: np
 def commit(project: Project, node: Node, fill: Callable[[Draft], dict]) -> Artefact:
     """An artefact of a step, under the key that its settings and inputs have."""
     steps = {step.name: step for step in status(project.pipeline, project.work)}
-    digests = {name: steps[source.name].digest for name, source in node.inputs.items()}
-    document = key_document(node, digests)
+    inputs = {name: Artefact.open(steps[source.name].path) for name, source in node.inputs.items()}
+    document = key_document(node, input_identities(node, inputs))
     draft = open_draft(project.work / "artefacts" / node.name, stage_key(document))
     return draft.commit(meta=fill(draft), provenance={"key": document, "bad_items": 0})
 

@@ -62,7 +62,7 @@ def test_the_smallest_side_is_more_than_one_pixel_of_the_deepest_map(scales: lis
 @pytest.mark.parametrize(
     ("trunk", "head", "fusion", "scales", "size"),
     [
-        ("hrnet_tiny", "ocr", "hierarchical", (0.5, 1.0), (45, 70)),
+        ("resnet_tiny", "deeplabv3plus", "hierarchical", (0.5, 1.0), (45, 70)),
         ("resnet_tiny_os16", "deeperlab", "single", (1.0,), (37, 50)),
     ],
 )

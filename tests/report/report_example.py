@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from autolabel.artifacts import TrainingCurve
 from autolabel.audit.calibration import calibration_result
 from autolabel.audit.comparison import Comparison, LabelDiff
 from autolabel.audit.coverage import ClassBalance, IgnoredLedger
@@ -14,7 +15,16 @@ from autolabel.evaluation.intervals import image_counts, intervals
 from autolabel.evaluation.iou import evaluation_result
 from autolabel.labels.calibration import CellCounts
 from autolabel.labels.codebook import Codebook
-from autolabel.report.data import AttentionExample, Example, ReportData, ScaleView, Scores, StageRecord
+from autolabel.report.data import (
+    AttentionExample,
+    Example,
+    NextStep,
+    ReportData,
+    ScaleView,
+    Scores,
+    StageRecord,
+    WorstImage,
+)
 
 SHAPE = (12, 24)
 EDGES = (0.5, 0.7, 0.9)
@@ -86,6 +96,19 @@ def audit(names: tuple[str, ...]) -> dict[str, object]:
     }
 
 
+def curve(seed: int, names: tuple[str, ...]) -> TrainingCurve:
+    rng = np.random.default_rng(seed)
+    return {
+        "steps": [
+            {"step": 5 * k, "loss": float(rng.random()) if k != 3 else None, "lr": 1e-3 / k} for k in range(1, 9)
+        ],
+        "validations": [
+            {"step": step, "miou": 0.3, "accuracy": 0.5, "iou": {names[0]: step / 40, names[1]: 0.1, names[2]: None}}
+            for step in (10, 20, 30, 40)
+        ],
+    }
+
+
 def example_data(
     *, names: tuple[str, ...] = ("road", "car", "person"), word: str = "street", **changes: object
 ) -> ReportData:
@@ -101,6 +124,12 @@ def example_data(
         "examples": (Example(word, image(8), maps(4), maps(3), maps(5), reference_name=word),),
         "attention": (AttentionExample(word, image(8), views, maps(9)),),
         "threshold": 0.5,
+        "curves": {name: curve(seed, names) for seed, name in enumerate(("teacher", word))},
+        "worst": (WorstImage(word, 0.25, image(8), maps(5), maps(3)),),
+        "worst_network": word,
+        "labels_link": "../../../label/0123/data/",
+        "labels_folder": "artefacts/label/0123/data/",
+        "next_steps": (NextStep("Label new images", f"autolabel predict {word}"),),
         "warnings": (f"{word} leaks",),
         "stages": (StageRecord(word, f"key-{word}", f"digest-{word}", note=word),),
         "settings": {word: [word, 1, 0.5, True]},

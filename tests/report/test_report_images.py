@@ -15,7 +15,7 @@ from PIL import Image
 from autolabel.report.images import VERDICT_COLOURS, blend, label_map, photo, verdict, weight_map
 
 COLOURS = np.random.default_rng(0).integers(60, 256, (256, 3), dtype=np.uint8)
-HATCH = {(38, 39, 43), (62, 64, 70)}
+HATCH = {(24, 25, 29), (134, 139, 148)}
 shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
 labels = hnp.arrays(np.uint8, shapes, elements=st.sampled_from([0, 1, 2, 254, 255]))
 

@@ -20,7 +20,7 @@ from autolabel.report.sections import SECTIONS
 from tests.helpers.paths import ROOT
 from tests.report.report_example import SHAPE, example_data, image, maps
 
-_VOID = {"meta", "img", "br", "link"}
+_VOID = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -63,7 +63,7 @@ def test_every_part_shows_once(data):
     page = Page(render_report(data))
     assert page.sections() == list(SECTIONS)
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert links == [f"#{name}" for name in SECTIONS]
+    assert links == [*(f"#{name}" for name in SECTIONS), "../../../label/0123/data/"]
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(set(ids)) == len(ids)
 
@@ -83,7 +83,7 @@ def test_needs_no_network_and_no_scripts(data):
     for tag, attrs in page.tags:
         assert not any(name.startswith("on") for name in attrs), (tag, attrs)
         assert attrs.get("src", "data:image/").startswith("data:image/")
-        assert attrs.get("href", "#").startswith("#")
+        assert attrs.get("href", "#").startswith(("#", "../../../label/"))
     assert not re.search(rb"url\(|@import|https?://", html)
     assert b"default-src 'none'" in html
 
@@ -91,7 +91,8 @@ def test_needs_no_network_and_no_scripts(data):
 @pytest.mark.slow
 def test_images_say_what_they_are_and_how_large(data):
     images = [attrs for tag, attrs in Page(render_report(data)).tags if tag == "img"]
-    assert len(images) == 7 + 6  # an example of four labels, three of them judged or overlaid; two scales of attention
+    # An example of four labels, three of them judged or overlaid; two scales of attention; a worst image with errors.
+    assert len(images) == 7 + 6 + 4
     for attrs in images:
         assert (int(attrs["width"]), int(attrs["height"])) == SHAPE[::-1]
         assert attrs["alt"]
@@ -150,6 +151,9 @@ def test_the_order_of_keys_does_not_matter(data):
 
 
 PARTS = {
+    "worst": {"worst": ()},
+    "training": {"curves": {}},
+    "next": {"labels_link": "", "next_steps": ()},
     "examples": {"examples": ()},
     "results": {"scores": ()},
     "worth": {"auto_truth": None, "coarse_truth": None, "coarse_agreement": None, "ignored": None},

@@ -1,4 +1,4 @@
-"""What decisions make of a label map, against loops over pixels."""
+"""Label maps after decisions, against loops over pixels."""
 
 from __future__ import annotations
 

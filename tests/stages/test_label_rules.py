@@ -99,3 +99,34 @@ def test_two_rules_at_once_are_refused(tiny: Tiny) -> None:
     result = call("run", tiny.file, "--work", tiny.work, *both)
     assert result.exit_code == 2
     assert 'needs threshold_on = "network"' in result.stderr
+
+
+def test_cut_by_the_same_rules(tiny: Tiny, tmp_path: Path) -> None:
+    """`cut` without an experiment, from codes and an audit, gives the pixels of the run."""
+    own = ("label.threshold=0.2", "label.threshold_on=calibrated", "label.class_thresholds={car=0.1}")
+    codes, labels = cut(tiny, *own)
+    options = [part for setting in (EDGES, "label.coarse=off", *own) for part in ("--set", setting)]
+    call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "audit", *options)
+    audit = Path(tiny.states(*options)["audit"]["path"])
+    arguments = ("--threshold", 0.2, "--class-threshold", "car=0.1", "-q")
+    for number, place in enumerate((audit, audit / "data" / "audit.json")):
+        out = tmp_path / str(number)
+        call_json("cut", codes.path, "--calibration", place, *arguments, "--out", out)
+        for row in Manifest.from_files(labels.read).labels:
+            assert (out / row.path).read_bytes() == labels.read(row.path)
+    foreign = json.loads((audit / "data" / "audit.json").read_text())
+    foreign["calibration"]["classes"].pop("car")
+    (tmp_path / "foreign.json").write_text(json.dumps(foreign))
+    said = call("cut", codes.path, "--calibration", tmp_path / "foreign.json", *arguments, "--out", tmp_path / "x")
+    assert (said.exit_code, len(said.stderr.splitlines())) == (3, 1)
+    both = call("cut", codes.path, "--calibration", audit, "--threshold", "quantile", "--out", tmp_path / "x")
+    assert both.exit_code == 2
+    assert not (tmp_path / "x").exists()
+
+
+def test_cut_by_quantile(tiny: Tiny, tmp_path: Path) -> None:
+    range_ = "label.quantile_range=[0.35, 0.9]"
+    codes, labels = cut(tiny, "label.threshold=quantile", range_)
+    call_json("cut", codes.path, "--threshold", "quantile", "--out", tmp_path / "out", "-q")
+    for row in Manifest.from_files(labels.read).labels:
+        assert (tmp_path / "out" / row.path).read_bytes() == labels.read(row.path)

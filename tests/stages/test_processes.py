@@ -111,7 +111,11 @@ def test_stopped_then_killed_then_finished_by_one_process(tiny: Tiny, tmp_path: 
     assert (code, len(said), alive(pids)) == (1, 1, [])
     assert "autolabel: teacher: process 1 was ended by SIGKILL; run the same command again" in said[0]
 
-    result = call("run", *arguments(file, work, "-q", "--until", "teacher", overrides=EXACT))
+    one = arguments(file, work, "-q", "--until", "teacher", overrides=EXACT)
+    refused = call("run", *one)
+    assert refused.exit_code == 2
+    assert "teacher: was begun under another environment (processes 2 -> 1" in refused.stderr
+    result = call("run", *one, "--allow-other-environment")
     assert result.exit_code == 0, result.stderr
     assert not list(work.glob("artefacts/*/*.partial"))
     expected, found = losses(alone), losses(work)

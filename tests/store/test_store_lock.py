@@ -152,7 +152,7 @@ def test_no_two_hold_a_file_that_is_deleted_while_it_is_locked(tmp_path: Path, m
             path.unlink()
         real(fd, operation)
 
-    monkeypatch.setattr("autolabel.store.lock.fcntl.flock", flock)
+    monkeypatch.setattr("fcntl.flock", flock)
     with hold_lock(path, remove=True) as held:
         held.check()
         assert path.exists()

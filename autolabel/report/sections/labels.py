@@ -20,6 +20,11 @@ _REASONS = {
     "low_confidence": "ignored: not sure enough",
     "veto": "ignored: coarse label contradicts",
     "no_prediction": "ignored: no prediction",
+    "confirmed": "teacher's class, confirmed by the coarse label",
+    "unconfirmed": "ignored: no coarse label confirms it",
+    "border": "ignored: border of a coarse polygon",
+    "small": "ignored: small region",
+    "ego": "ignored: the camera's own carrier",
 }
 
 
@@ -43,6 +48,28 @@ def worth(data: ReportData) -> Section:
         "classes": _class_quality(data, data.auto_truth),
         "confusions": confusions(data, data.auto_truth["matrix"]) if data.auto_truth else [],
         "ignored": _ignored(data),
+        "shift": _shift(data),
+    }
+
+
+def _shift(data: ReportData) -> Section:
+    """The predicted accuracy of each group of images to label."""
+    found = data.shift
+    if found is None:
+        return None
+    return {
+        "held_out": f"{found['held_out']:,}",
+        "accuracy": percent(found["accuracy"]),
+        "error": percent(found["error"]),
+        "rows": [
+            {
+                "group": row["group"] or NOTHING,
+                "images": f"{row['images']:,}",
+                "accuracy": percent(row["accuracy"]),
+                "unknown": row["unknown"],
+            }
+            for row in found["groups"]
+        ],
     }
 
 
@@ -149,7 +176,7 @@ def thresholds(data: ReportData) -> Section:
         ],
         "classes": [_class_curves(data, data.evidence, index) for index in range(len(data.names))],
         "calibration": _calibration(data),
-        "keys": [charts.bar_key(0), charts.bar_key(1)],
+        "series": [charts.bar_key(0), charts.bar_key(1)],
         "unseen": [name for name in data.names if rows[0]["classes"][name]["kept"] is None],
     }
 

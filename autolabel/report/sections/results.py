@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from autolabel.audit.footprint import decimal_bytes
 from autolabel.report import charts
-from autolabel.report.data import ReportData
+from autolabel.report.data import ReportData, Scores
 from autolabel.report.sections.shared import Section, confusions
 from autolabel.report.summary import best, leader
 from autolabel.report.svg import css_colour
@@ -32,6 +33,7 @@ def results(data: ReportData) -> Section:
             if s.role == "student" and s is not students[0]
             else "",
             "best": s is leader(data),
+            **_storage(data, s, students[0] if students else None),
         }
         for s in data.scores
     ]
@@ -42,6 +44,7 @@ def results(data: ReportData) -> Section:
         "rows": rows,
         "units": f"{first['units']} {first['over']}" if first else "",
         "gains": len(students) > 1,
+        "storage": any(row["bytes"] for row in rows),
         "chart": charts.iou_chart(chart_rows, title="IoU by class of every network"),
         "series": [{"key": charts.bar_key(i), "name": s.name} for i, s in enumerate(data.scores)],
         "classes": [_iou_row(n, c, v) for n, c, v in zip(data.names, data.palette, values, strict=True)],
@@ -49,6 +52,24 @@ def results(data: ReportData) -> Section:
         "confused": top.name if top else "",
         "tall": len(data.names) > 40,
     }
+
+
+def _storage(data: ReportData, scores: Scores, first: Scores | None) -> dict[str, str]:
+    """Bytes on disk of the labels that a student learned from, and its gain over the first one per gigabyte more."""
+    size = _label_bytes(data, scores)
+    if scores.role != "student" or first is None or size is None:
+        return {"bytes": "", "per_gigabyte": ""}
+    before, miou, base = _label_bytes(data, first), scores.result["miou"], first.result["miou"]
+    extra = size - before if before is not None else 0
+    known = scores is not first and extra > 0 and miou is not None and base is not None
+    per_gigabyte = f"{100 * (miou - base) / (extra / 1e9):+,.0f}" if known else ""  # type: ignore[operator]  # see known
+    return {"bytes": decimal_bytes(size), "per_gigabyte": per_gigabyte}
+
+
+def _label_bytes(data: ReportData, scores: Scores) -> int | None:
+    """None where the layers are not known by name."""
+    layers = scores.trained_on.split(" + ")
+    return sum(data.label_bytes[layer] for layer in layers) if set(layers) <= set(data.label_bytes) else None
 
 
 def _iou_row(name: str, colour: tuple[int, int, int], values: list[float | None]) -> dict[str, Any]:

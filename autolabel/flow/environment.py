@@ -1,0 +1,61 @@
+"""What a step runs on, as far as its bytes may depend on it: versions, device, threads, processes.
+
+None of it enters a stage key. A step that goes on under another environment says so; where its bytes depend on what
+changed (`Stage.depends_on`), one artefact would mix two results, so that needs the user's word.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from autolabel import __version__
+from autolabel.config.schema import RuntimeConfig
+from autolabel.errors import ConfigError
+from autolabel.hardware import device_kind, usable_cores
+
+VERSIONS, DEVICE, THREADS, PROCESSES = "versions", "device", "threads", "processes"
+_PACKAGES = ("torch", "numpy", "pillow", "h5py", "pyarrow", "transformers")
+
+Environment = Mapping[str, Any]
+
+
+def environment_of(runtime: RuntimeConfig, processes: int, depends_on: Collection[str]) -> dict[str, Any]:
+    """The environment of this process; the device, which needs torch, only where a step depends on it."""
+    found: dict[str, Any] = {
+        VERSIONS: _versions(),
+        THREADS: runtime.threads or usable_cores(),
+        PROCESSES: processes,
+    }
+    return found | ({DEVICE: device_kind(runtime.device)} if DEVICE in depends_on else {})
+
+
+def _versions() -> dict[str, str]:
+    found = {"autolabel": __version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # an extra
+            continue
+    return found
+
+
+def changes(before: Environment, now: Environment, fields: Collection[str]) -> list[str]:
+    """What differs in some fields, as text: "threads 2 -> 4". A field that one of the two does not state is equal."""
+    found = []
+    for field in sorted(set(fields) & before.keys() & now.keys()):
+        if field == VERSIONS and isinstance(before[field], Mapping):
+            old, new = before[field], now[field]
+            found += [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+        elif before[field] != now[field]:
+            found.append(f"{field} {before[field]} -> {now[field]}")
+    return found
+
+
+def require_same(step: str, earlier: Sequence[Environment], now: Environment, depends_on: Collection[str]) -> None:
+    """ConfigError where a step's bytes depend on a change since it was begun."""
+    if earlier and (mixed := changes(earlier[-1], now, depends_on)):
+        what = f"was begun under another environment ({', '.join(mixed)}), on which its result depends"
+        raise ConfigError(step, what, "run it as before, or mix both with --allow-other-environment")

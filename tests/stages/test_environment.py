@@ -1,0 +1,107 @@
+"""What a step was begun on: recorded, compared on resume, and asked about where the result depends on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autolabel.config.schema import RuntimeConfig
+from autolabel.errors import ConfigError
+from autolabel.flow.environment import changes, environment_of, require_same
+from autolabel.stages.infer import INFER
+from autolabel.stages.label import LABEL
+from autolabel.stages.train import TEACHER
+from autolabel.store import Artefact, open_draft
+from autolabel.training.trainer import Trainer
+from tests.stages.tiny_pipeline import Tiny, call
+
+KEY = "0123456789abcdef" * 4
+HERE: dict[str, Any] = {"versions": {"torch": "2", "zlib": "1"}, "device": "cpu A", "threads": 2, "processes": 1}
+
+
+def test_of_this_process() -> None:
+    found = environment_of(RuntimeConfig(threads=3), 2, {"versions"})
+    assert (found["threads"], found["processes"]) == (3, 2)
+    assert {"autolabel", "torch", "numpy", "zlib"} <= found["versions"].keys()
+    assert "device" not in found, "which costs the import of torch"
+    assert environment_of(RuntimeConfig(device="cpu"), 1, {"device"})["device"].startswith("cpu ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "allowed"),
+    [
+        (LABEL, {"threads": 4, "processes": 3, "device": "gpu"}, True),
+        (LABEL, {"versions": {"torch": "2", "zlib": "2"}}, False),
+        (INFER, {"threads": 4, "processes": 3}, True),
+        (INFER, {"device": "cpu B"}, False),
+        (INFER, {"versions": {"torch": "3", "zlib": "1"}}, False),
+        (TEACHER, {"threads": 4}, False),
+        (TEACHER, {"processes": 2}, False),
+        (TEACHER, {}, True),
+    ],
+)
+def test_a_step_goes_on_only_where_its_result_does_not_depend_on_the_change(
+    stage: Any, change: dict[str, Any], allowed: bool
+) -> None:
+    now = HERE | change
+    require_same("x", [], now, stage.depends_on)
+    require_same("x", [now], now, stage.depends_on)
+    if allowed:
+        require_same("x", [HERE], now, stage.depends_on)
+        return
+    with pytest.raises(ConfigError, match=r"begun under another environment.*--allow-other-environment"):
+        require_same("x", [HERE], now, stage.depends_on)
+
+
+def test_changes_are_named() -> None:
+    now = HERE | {"threads": 4, "versions": {"torch": "3", "numpy": "1", "zlib": "1"}}
+    assert changes(HERE, now, HERE) == ["threads 2 -> 4", "numpy None -> 1", "torch 2 -> 3"]
+    assert changes(HERE, now, {"device"}) == []
+
+
+def test_a_draft_keeps_its_environments(tmp_path: Path) -> None:
+    draft = open_draft(tmp_path, KEY)
+    assert (draft.environments, draft.is_begun()) == ([], False)
+    draft.set_environments([HERE])
+    again = open_draft(tmp_path, KEY)
+    assert (again.environments, again.is_begun()) == ([HERE], False)
+    again.journal("items").append([{"file": "x"}])
+    assert open_draft(tmp_path, KEY).is_begun()
+    (draft.path / "DRAFT").write_bytes(b"[]")
+    assert open_draft(tmp_path, KEY).environments == []
+
+
+@pytest.mark.slow
+def test_a_stopped_training_asks_before_it_goes_on_with_other_threads(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    shutil.copytree(tiny.work / "artefacts" / "manifest", work / "artefacts" / "manifest")
+    base = ["run", tiny.file, "--work", work, "--until", "teacher", "--set", "teacher.checkpoint_every=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", _fails_at(2, Trainer.train_step))
+        assert call(*base, "--set", "runtime.threads=1").exit_code != 0
+    refused = call(*base, "--set", "runtime.threads=2")
+    assert refused.exit_code == 2, refused.stderr
+    assert "teacher: was begun under another environment (threads 1 -> 2)" in refused.stderr
+    done = call(*base, "--set", "runtime.threads=2", "--allow-other-environment")
+    assert done.exit_code == 0, done.stderr
+    assert "goes on under another environment: threads 1 -> 2" in done.stderr
+    [path] = (work / "artefacts" / "teacher").iterdir()
+    stated = json.loads((path / "provenance.json").read_bytes())["environments"]
+    assert [environment["threads"] for environment in stated] == [1, 2]
+    assert Artefact.open(path).verify(full=True) == []
+
+
+def _fails_at(step: int, do: Callable[..., Any]) -> Callable[..., Any]:
+    def train_step(self: Any, *args: Any, **options: Any) -> Any:
+        if self.step >= step:
+            raise ConfigError("step", "stops here")
+        return do(self, *args, **options)
+
+    return train_step

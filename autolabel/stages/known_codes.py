@@ -1,9 +1,9 @@
 """Codes that earlier runs of the infer step found: an image is computed once, whatever is added beside it.
 
-Codes depend on the bytes of the image, the network, the settings and the environment, not on the images beside it.
-An image counts as known if an earlier artefact or draft of the step holds the codes of a file with the same sha256, made
-with the same network and settings in the same environment. A shard of just the same images is copied as it is. The
-shards of a grown data set are therefore the bytes that a run from nothing writes.
+Codes depend on the bytes of the image, the network, the settings and the environment, and not on other images. An image
+counts as known if an earlier artefact or draft of the step holds the codes of a file with the same sha256, made with
+the same network and settings in the same environment. A shard of just the same images is copied as it is. The shards of
+a grown data set are therefore the bytes that a run from nothing writes.
 """
 
 from __future__ import annotations

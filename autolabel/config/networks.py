@@ -206,6 +206,7 @@ class TeacherConfig(TrainConfig):
     """Training of the teacher."""
 
     toml_table = "teacher"
+    added_later = TrainConfig.added_later | {"foreign"}
 
     # Label layers the teacher trains on; an image uses the first one that it has.
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)

@@ -31,7 +31,7 @@ class InferConfig(Config):
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     # The second class is kept where the probability is not above this bin edge; 0 = nowhere.
     second_below: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    chunk: PositiveInt = 32  # Number of images per shard; an interrupted run resumes at a shard.
+    chunk: PositiveInt = 32  # Largest number of images per shard; an interrupted run resumes at a shard.
     # Height and width of a sliding window for larger images; by default each image is predicted at once.
     window: tuple[PositiveInt, PositiveInt] | None = None
     overlap: NonNegativeInt = 256  # Overlap of neighbouring windows in pixels; each window keeps half of it.

@@ -64,7 +64,7 @@ SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
 NOT_IN_THE_KEY = {
     "manifest": {"root"},
-    "teacher": {"checkpoint_every"},
+    "teacher": {"checkpoint_every", "foreign"},  # a foreign teacher enters where there is one
     "student": {"checkpoint_every"},
     "evaluate": {"min_miou"},
     "fuse": {"corrections"},  # their content enters where there are some: tests/stages/test_corrections.py

@@ -42,7 +42,8 @@ from autolabel.cli import (
     why,
 )
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
-from autolabel.hardware import limit_openmp_spin
+from autolabel.hardware import allow_mps_fallback, limit_openmp_spin
+from autolabel.offline import follow_parent, go_offline
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
 
@@ -131,12 +132,15 @@ class ErrorsToExitCodes(click.Group):
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="autolabel")
-def cli() -> None:
+@click.option("--offline", is_flag=True, help="Refuse every connection beyond this machine.")
+def cli(offline: bool) -> None:
     """Teacher-student auto-labelling for semantic segmentation.
 
     Start with `autolabel demo`; then `autolabel init --source folder --root DIR` for your own images.
     """
     logging.captureWarnings(True)
+    if offline:
+        go_offline()
 
 
 for family in (
@@ -175,6 +179,8 @@ def main() -> NoReturn:
     threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
     limit_openmp_spin()
+    allow_mps_fallback()
+    follow_parent()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     code: object = 1

@@ -272,7 +272,7 @@ class Runner:
 
     def _enter_environment(self, node: Node, draft: Draft, now: Environment) -> None:
         """Record what a step runs on. ConfigError where its bytes would mix two environments."""
-        if not draft.is_begun():
+        if not draft.is_started():
             draft.set_environments([now])
             return
         if not self.allow_other_environment:

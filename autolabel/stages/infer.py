@@ -328,6 +328,7 @@ INFER = Stage(
     reads=reads,
     check=check,
     parallel=True,
+    depends_on=frozenset({"versions", "device"}),
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,
     can_retry=can_retry,

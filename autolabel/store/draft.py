@@ -76,7 +76,7 @@ class Draft:
         durable.write_files(self.data, hashed(), threads=threads)
         return entries
 
-    def is_begun(self) -> bool:
+    def is_started(self) -> bool:
         """Whether there are finished items or a checkpoint, so that the work would be continued."""
         return bool(list_files(self.path / STATE)[0]) or any(list_files(self.path / JOURNAL)[0].values())
 

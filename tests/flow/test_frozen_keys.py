@@ -139,6 +139,7 @@ OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
     "strong": networks.StrongConfig(colour=0.5),
     "method": "weak_to_strong",
     "online_threshold": 0.5,
+    "foreign": networks.ForeignConfig(kind="arrays", path=Path("arrays"), values="probabilities", layout="HWC"),
 }
 
 

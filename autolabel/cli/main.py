@@ -18,7 +18,8 @@ import click
 from autolabel import __version__
 from autolabel.cli.commands import MODULES, command
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
-from autolabel.hardware import limit_openmp_spin
+from autolabel.hardware import allow_mps_fallback, limit_openmp_spin
+from autolabel.offline import follow_parent, go_offline
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
 
@@ -117,12 +118,15 @@ class ErrorsToExitCodes(click.Group):
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="autolabel")
-def cli() -> None:
+@click.option("--offline", is_flag=True, help="Refuse every connection beyond this machine.")
+def cli(offline: bool) -> None:
     """Teacher-student auto-labelling for semantic segmentation.
 
     Start with `autolabel demo`; then `autolabel init --source folder --root DIR` for your own images.
     """
     logging.captureWarnings(True)
+    if offline:
+        go_offline()
 
 
 def main() -> NoReturn:
@@ -132,6 +136,8 @@ def main() -> NoReturn:
     threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
     limit_openmp_spin()
+    allow_mps_fallback()
+    follow_parent()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     code: object = 1

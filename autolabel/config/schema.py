@@ -119,7 +119,9 @@ class RuntimeConfig(Config):
 
     toml_table = "runtime"
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"  # auto, cpu, cuda or cuda:N.
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = (
+        "auto"  # auto, cpu, cuda, cuda:N or mps.
+    )
     jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of parallel workers; 0 = one per usable core.
     threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of torch threads; 0 = one per usable core.
     backend: Literal["threads", "loky", "dask", "ray"] = "threads"  # Back-end of the label stage: threads or processes.

@@ -73,10 +73,11 @@ def _sections(name: str, table: dict[str, Any], tables: dict[str, Any]) -> list[
 def _inner_tables(name: str, fields: dict[str, Any], tables: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for key, field in fields.items():
-        inner = field if "$ref" in field else field.get("items", {})
-        if "$ref" in inner:
+        rows = "items" in field  # a list of tables
+        inner = field["items"] if rows else field
+        if "$ref" in inner or any("$ref" in option for option in inner.get("anyOf", ())):
             below = tables[_target(inner)]
-            title = f"[{name}.{key}]" if inner is field else f"{name}.{key}"
+            title = f"{name}.{key}" if rows else f"[{name}.{key}]"
             lines += [f"### {title}", "", _paragraph(below["description"]), "", *_rows(below), ""]
     return lines
 
@@ -129,7 +130,8 @@ def _bounds(field: dict[str, Any]) -> str:
 
 
 def _target(field: dict[str, Any]) -> str:
-    return str(field["$ref"]).rpartition("/")[2]
+    options = [field, *field.get("anyOf", ())]  # a table that may be left out is one option of two
+    return next(str(option["$ref"]).rpartition("/")[2] for option in options if "$ref" in option)
 
 
 def _paragraph(text: str) -> str:
@@ -158,8 +160,10 @@ def commands_page() -> str:
 
 
 def _commands(group: click.Group, prefix: str) -> Iterator[tuple[str, click.Command]]:
-    for name in sorted(group.commands):
-        command = group.commands[name]
+    context = click.Context(group)
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
+        assert command is not None, name
         if isinstance(command, click.Group):
             yield from _commands(command, f"{prefix} {name}")
         elif not command.hidden:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -34,7 +35,7 @@ def next_images(experiment: Path, work: Path | None, overrides: tuple[str, ...],
     fine = [np.array(row.counts[:-1]) for row in images.data.labels if row.role == "fine"]
     pixels = np.sum(fine, axis=0) if fine else index.totals().sum(axis=1)
     chosen = choose_next(doubt_of(index, probability_right(project, images)), groups, pixels, number)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"image": images.ids[row.image], "group": groups[row.image], "gain": row.gain, "expected_wrong": row.wrong}
         for row in chosen
     ]

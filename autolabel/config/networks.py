@@ -188,7 +188,7 @@ class ForeignConfig(Config):
 
     kind: Literal["onnx", "arrays"]  # "onnx": a model; "arrays": a folder with an array per image, named as the image.
     path: Path  # The ONNX file, or the folder of .npz and .npy files.
-    # What the numbers are. "concepts" are masks with scores, one or more per prompt, such as those of SAM 3.
+    # The meaning of the numbers. "concepts" are masks with scores, one or more per prompt, such as those of SAM 3.
     values: Literal["probabilities", "logits", "concepts"] | None = None
     # The axis of the classes. It may be left out where the shape fits the image in one way only.
     layout: Literal["CHW", "HWC"] | None = None
@@ -206,6 +206,7 @@ class TeacherConfig(TrainConfig):
     """Training of the teacher."""
 
     toml_table = "teacher"
+    added_later = TrainConfig.added_later | {"foreign"}
 
     # Label layers the teacher trains on; an image uses the first one that it has.
     labels: Annotated[tuple[Literal["fine", "coarse"], ...], Field(min_length=1)] = ("fine",)

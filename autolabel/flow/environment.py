@@ -1,4 +1,4 @@
-"""What a step runs on, as far as its bytes may depend on it: versions, device, threads, processes.
+"""The environment of a step, as far as its bytes may depend on it: versions, device, threads, processes.
 
 None of it enters a stage key. A step that goes on under another environment says so; where its bytes depend on what
 changed (`Stage.depends_on`), one artefact would mix two results, so that needs the user's word.
@@ -43,7 +43,7 @@ def _versions() -> dict[str, str]:
 
 
 def changes(before: Environment, now: Environment, fields: Collection[str]) -> list[str]:
-    """What differs in some fields, as text: "threads 2 -> 4". A field that one of the two does not state is equal."""
+    """The fields that differ, as text: "threads 2 -> 4". A field that one of the two does not state is equal."""
     found = []
     for field in sorted(set(fields) & before.keys() & now.keys()):
         if field == VERSIONS and isinstance(before[field], Mapping):

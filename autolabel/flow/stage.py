@@ -186,7 +186,7 @@ class Stage(Generic[S]):
     remark: str = ""
     # Raises what `run` would raise of wrong settings; asked of all steps before the first one begins.
     check: Callable[[PreflightContext[S]], None] = no_checks
-    # What its bytes depend on beside the key: of versions, device, threads and processes (`flow.environment`).
+    # The parts of the environment that its bytes depend on: versions, device, threads, processes (`flow.environment`).
     depends_on: frozenset[str] = frozenset({"versions"})
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`
     memory_setting: str | None = None  # the runtime setting that bounds the memory of `run`: "runtime.infer_batch"

@@ -109,7 +109,7 @@ def channel_map(settings: TeacherConfig, names: Sequence[str], theirs: Sequence[
 
 
 def stated_values(foreign: ForeignConfig, card: Mapping[str, Any]) -> str:
-    """What the numbers are. ConfigError where nothing says it: they are never guessed."""
+    """The meaning of the numbers. ConfigError where nothing says it: it is never guessed."""
     values = foreign.values or ("logits" if card else None)
     if values is None:
         raise ConfigError(f"{_WHERE}.values", "is missing", 'say "probabilities" or "logits"')

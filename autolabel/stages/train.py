@@ -52,7 +52,7 @@ def identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
 def teacher_identity(settings: TeacherConfig, files: InputDigests) -> dict[str, Any]:
     """As `identity`; a foreign teacher counts by its bytes, and enters only where there is one."""
     document = identity(settings, files)
-    document.pop("foreign")
+    document.pop("foreign", None)
     return document if settings.foreign is None else document | {"foreign": foreign_identity(settings.foreign, files)}
 
 

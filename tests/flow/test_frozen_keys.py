@@ -64,7 +64,7 @@ SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {
 # Settings that change no byte of the artefact; `root` is where the data lies, the fingerprint says what it is.
 NOT_IN_THE_KEY = {
     "manifest": {"root"},
-    "teacher": {"checkpoint_every"},
+    "teacher": {"checkpoint_every", "foreign"},  # a foreign teacher enters where there is one
     "student": {"checkpoint_every"},
     "evaluate": {"min_miou"},
     "fuse": {"corrections"},  # their content enters where there are some: tests/stages/test_corrections.py
@@ -137,6 +137,7 @@ OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
     "strong": networks.StrongConfig(colour=0.5),
     "method": "weak_to_strong",
     "online_threshold": 0.5,
+    "foreign": networks.ForeignConfig(kind="arrays", path=Path("arrays"), values="probabilities", layout="HWC"),
     "coarse_classes": {"car": "fill"},
     "coarse_sets": {"car": ("car", "truck")},
     "coarse_border": 2,

@@ -81,12 +81,14 @@ def test_concepts_compete_by_score_and_unclaimed_pixels_are_unsure() -> None:
 
 
 def test_concepts_of_a_file() -> None:
-    given = ArrayFormat("concepts", None, THREE)
+    layout = ArrayFormat("concepts", None, THREE)
     masks = np.ones((1, 2, 2), bool)
-    found = given.probabilities(npz(masks=masks, scores=np.array([0.8]), classes=np.array([2])), (2, 2), "x")
+    found = layout.probabilities(npz(masks=masks, scores=np.array([0.8]), classes=np.array([2])), (2, 2), "x")
     assert found[2].numpy() == pytest.approx(np.full((2, 2), 0.8), abs=1e-6)
     empty = npz(masks=masks[:0], scores=np.zeros(0), classes=np.zeros(0, int))
-    assert given.probabilities(empty, (2, 2), "x")[3].min() == 1
+    assert layout.probabilities(empty, (2, 2), "x")[3].min() == 1
+    nothing = npz(masks=np.array([]), scores=np.array([]), classes=np.array([]))
+    assert layout.probabilities(nothing, (2, 2), "x")[3].min() == 1
     for said, arrays in {
         "has no array scores": {"masks": masks, "classes": np.array([0])},
         "do not belong together": {"masks": masks, "scores": np.ones(2), "classes": np.array([0])},
@@ -94,21 +96,21 @@ def test_concepts_of_a_file() -> None:
         "classes are not numbers": {"masks": masks, "scores": np.array([0.5]), "classes": np.array([3])},
     }.items():
         with pytest.raises(ImageError, match=said):
-            given.probabilities(npz(**arrays), (2, 2), "x")
+            layout.probabilities(npz(**arrays), (2, 2), "x")
 
 
 def test_maps_that_are_smaller() -> None:
-    given = ArrayFormat("logits", "HWC", THREE)
+    layout = ArrayFormat("logits", "HWC", THREE)
     small = GENERATOR.normal(0, 1, (4, 6, 3)).astype(np.float16)
-    assert given.probabilities(npz(logits=small, other=small), (16, 24), "x").shape == (4, 16, 24)
+    assert layout.probabilities(npz(logits=small, other=small), (16, 24), "x").shape == (4, 16, 24)
     with pytest.raises(ImageError, match="the image's size, or smaller by one factor"):
-        given.probabilities(npz(a=small), (24, 16), "x")
+        layout.probabilities(npz(a=small), (24, 16), "x")
     with pytest.raises(ImageError, match="none of the name 'logits'"):
-        given.probabilities(npz(a=small, b=small), (4, 6), "x")
+        layout.probabilities(npz(a=small, b=small), (4, 6), "x")
     with pytest.raises(ImageError, match="holds int64 numbers"):
-        given.probabilities(npz(logits=small.astype(np.int64)), (4, 6), "x")
+        layout.probabilities(npz(logits=small.astype(np.int64)), (4, 6), "x")
     with pytest.raises(ImageError, match="not finite"):
-        given.probabilities(npz(logits=np.full_like(small, np.nan)), (4, 6), "x")
+        layout.probabilities(npz(logits=np.full_like(small, np.nan)), (4, 6), "x")
     with pytest.raises(ImageError, match="no probabilities"):
         ArrayFormat("probabilities", "HWC", THREE).probabilities(npz(a=small), (4, 6), "x")
 

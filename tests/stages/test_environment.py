@@ -1,4 +1,4 @@
-"""What a step was begun on: recorded, compared on resume, and asked about where the result depends on it."""
+"""The environment of a step: recorded, compared on resume, and asked about where the result depends on it."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def test_changes_are_named() -> None:
 
 def test_a_draft_keeps_its_environments(tmp_path: Path) -> None:
     draft = open_draft(tmp_path, KEY)
-    assert (draft.environments, draft.is_begun()) == ([], False)
+    assert (draft.environments, draft.is_started()) == ([], False)
     draft.set_environments([HERE])
     again = open_draft(tmp_path, KEY)
-    assert (again.environments, again.is_begun()) == ([HERE], False)
+    assert (again.environments, again.is_started()) == ([HERE], False)
     again.journal("items").append([{"file": "x"}])
-    assert open_draft(tmp_path, KEY).is_begun()
+    assert open_draft(tmp_path, KEY).is_started()
     (draft.path / "DRAFT").write_bytes(b"[]")
     assert open_draft(tmp_path, KEY).environments == []
 

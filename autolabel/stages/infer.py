@@ -328,7 +328,6 @@ INFER = Stage(
     check=check,
     depends_on=frozenset({VERSIONS, DEVICE}),
     parallel=True,
-    depends_on=frozenset({"versions", "device"}),
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,
     can_retry=can_retry,

@@ -16,31 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import (
-    audit,
-    check_data,
-    corrections,
-    cost,
-    cut,
-    demo,
-    diff,
-    doctor,
-    export,
-    export_labels,
-    fetch,
-    import_labels,
-    import_weights,
-    init,
-    next_images,
-    open_report,
-    predict,
-    review,
-    run,
-    schema,
-    status,
-    thresholds,
-    why,
-)
+from autolabel.cli.commands import MODULES, command
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
 from autolabel.hardware import allow_mps_fallback, limit_openmp_spin
 from autolabel.offline import follow_parent, go_offline
@@ -113,7 +89,16 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 class ErrorsToExitCodes(click.Group):
-    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug."""
+    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug.
+
+    The module of a command is imported when it is asked for: `status` does not wait for the libraries of `predict`.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for names in MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.commands.get(cmd_name) or command(cmd_name)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
         with errors_to_exit_codes(), usage_in_one_line():
@@ -123,8 +108,9 @@ class ErrorsToExitCodes(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         def option(setting: str) -> str:
-            command = self.commands[ctx.invoked_subcommand or ""]
-            return {param.name: param.opts[-1] for param in command.params}.get(setting, setting)
+            called = self.get_command(ctx, ctx.invoked_subcommand or "")
+            params = called.params if called else []
+            return {param.name: param.opts[-1] for param in params}.get(setting, setting)
 
         with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
             return super().invoke(ctx)
@@ -141,35 +127,6 @@ def cli(offline: bool) -> None:
     logging.captureWarnings(True)
     if offline:
         go_offline()
-
-
-for family in (
-    demo,
-    doctor,
-    init,
-    check_data,
-    run,
-    status,
-    open_report,
-    predict,
-    cut,
-    thresholds,
-    why,
-    diff,
-    review,
-    audit,
-    next_images,
-    fetch,
-    import_weights,
-    import_labels,
-    export,
-    export_labels,
-    corrections,
-    cost,
-    schema,
-):
-    for command in family.COMMANDS:
-        cli.add_command(command)
 
 
 def main() -> NoReturn:

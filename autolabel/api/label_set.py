@@ -12,11 +12,11 @@ from autolabel.api.codes import Codes
 from autolabel.artifacts import labels_meta, read_manifest
 from autolabel.classes import ClassSet
 from autolabel.data.decode import decode_label
-from autolabel.data.schema import unsafe_path
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.changes import committed
 from autolabel.flow.keys import is_input
-from autolabel.labels.label_set import CLASSES, FOLDER, TABLE, images_of_labels, read_statement
+from autolabel.formats.label_sets import MAX_BYTES, MAX_PIXELS, REMEDY, labels_folder, read_tables
+from autolabel.labels.label_set import FOLDER, TABLE
 from autolabel.store import Artefact
 from autolabel.user_files import read_user_file
 
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     import pandas
     import pyarrow
     from numpy.typing import NDArray
-
-_REMEDY = "give a label artefact of a run, or a folder that `autolabel cut` or `autolabel predict` wrote"
-_MAX_BYTES = 1_000_000_000
-MAX_PIXELS = 256_000_000
 
 
 class LabelItem(NamedTuple):
@@ -47,17 +43,7 @@ class LabelSet:
         self.path = Path(path)
         self._artefact = Artefact.open(self.path) if (self.path / "COMMIT").is_file() else None
         self._folder = self._labels_folder()
-        where = self._folder / CLASSES
-        statement = read_statement(self._read(CLASSES), where)
-        if statement is None:
-            raise DataError(where, "does not state the ids of the labels", "put the original back")
-        self._classes = statement.classes
-        self._encoding = {"train": "train_ids", "dataset": "ids"}[statement.label_ids]
-        self._table = self._read(TABLE)
-        self._files = [(image, name) for name, image in images_of_labels(self._table, self._folder / TABLE).items()]
-        for _, name in self._files:
-            if (unsafe := unsafe_path(name)) is not None:
-                raise DataError(self._folder / TABLE, f"label {name!r} {unsafe}", "put the original back")
+        self._classes, self._encoding, self._files, self._table = read_tables(self._read, self._folder)
 
     @property
     def classes(self) -> ClassSet:
@@ -147,17 +133,14 @@ class LabelSet:
     def _labels_folder(self) -> Path:
         if self._artefact is not None:
             if f"{FOLDER}/{TABLE}" not in self._artefact.names():
-                raise DataError(self.path, "is an artefact of another stage, or of an earlier version", _REMEDY)
+                raise DataError(self.path, "is an artefact of another stage, or of an earlier version", REMEDY)
             return self._artefact.data / FOLDER
-        for folder in (self.path, self.path / FOLDER):
-            if (folder / TABLE).is_file():
-                return folder
-        raise DataError(self.path, f"is no label set: it has no {FOLDER}/{TABLE}", _REMEDY)
+        return labels_folder(self.path)
 
     def _read(self, name: str) -> bytes:
         if self._artefact is not None:
             return self._artefact.read(f"{FOLDER}/{name}")
-        return read_user_file(self._folder / name, DataError, _REMEDY, at_most=_MAX_BYTES)
+        return read_user_file(self._folder / name, DataError, REMEDY, at_most=MAX_BYTES)
 
     def _run(self, what: str) -> Artefact:
         if self._artefact is None:

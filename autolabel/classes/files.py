@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autolabel.classes.class_set import IGNORE, ClassSet
 from autolabel.classes.mask_classes import MAX_ID, MaskClasses, SourceClass, merged, targets_of
 from autolabel.classes.palettes import default_palette, mask_colours
+from autolabel.classes.published import with_published
 from autolabel.errors import ConfigError, ManifestError, SettingError
 from autolabel.suggest import did_you_mean
 from autolabel.toml_text import parse_toml
@@ -46,7 +47,7 @@ def parse_class_file(text: str, where: object) -> ClassSet:
 
 
 def parse_mask_classes(text: str, where: object) -> MaskClasses:
-    """Parse a TOML class file; only `names` is required. Raises ConfigError.
+    """Parse a TOML class file; only `names`, or `dataset = "ade20k"` in its place, is required. Raises ConfigError.
 
     names = ["lawn", "path", "shed", "barn"]
     ids = [1, 2, 3, [4, 5]]            # default 0, 1, 2, ...
@@ -61,7 +62,7 @@ def parse_mask_classes(text: str, where: object) -> MaskClasses:
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
         raise ConfigError(where, f"not valid TOML: {error}") from error
     try:
-        return _mask_classes(_File.model_validate(table))
+        return _mask_classes(_File.model_validate(with_published(table)))
     except ValidationError as error:
         raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
     except ValueError as error:

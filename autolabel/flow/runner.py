@@ -231,7 +231,7 @@ class Runner:
         world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
         runtime = world.runtime_for_rank(self.runtime)
-        self._enter_environment(node, draft, environment_of(runtime, world.size, node.stage.depends_on))
+        self._enter_environment(node, draft, environment_of(runtime, world.size, node.stage.depends_on), document)
         context = Context(
             node=node.name,
             settings=node.settings,
@@ -270,10 +270,10 @@ class Runner:
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
         return artefact
 
-    def _enter_environment(self, node: Node, draft: Draft, now: Environment) -> None:
-        """Record the environment of a step. ConfigError where its bytes would mix two environments."""
+    def _enter_environment(self, node: Node, draft: Draft, now: Environment, document: Mapping[str, Any]) -> None:
+        """Record what a step runs on. ConfigError where its bytes would mix two environments."""
         if not draft.is_started():
-            draft.set_environments([now])
+            draft.set_environments([now], document)
             return
         if not self.allow_other_environment:
             require_same(node.name, draft.environments, now, node.stage.depends_on)
@@ -281,7 +281,7 @@ class Runner:
         if changed:
             self.say(f"{node.name}: goes on under another environment: {', '.join(changed)}")
         if changed or not draft.environments:
-            draft.set_environments([*draft.environments, now])
+            draft.set_environments([*draft.environments, now], document)
 
     def _broadcast_task(self, context: Context[Config], key: str) -> None:
         if context.world.size > 1:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autolabel.artifacts import read_manifest
 from autolabel.classes import ClassSet
@@ -19,8 +19,8 @@ from autolabel.labels import label_set
 from autolabel.store import Artefact, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file
 
-MAX_PIXELS = 256_000_000
-_REMEDY = "give a label artefact of a run, or a folder that `autolabel cut` or `autolabel predict` wrote"
+MAX_PIXELS, MAX_BYTES = 256_000_000, 1_000_000_000  # of a label file
+REMEDY = "give a label artefact of a run, or a folder that `autolabel cut` or `autolabel predict` wrote"
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,44 @@ def open_label_set(path: Path) -> LabelSet:
     """Read the tables of a label set; label files are opened on demand. Raises DataError."""
     if (path / "COMMIT").is_file():
         return _artefact(Artefact.open(path))
-    folder = path if (path / label_set.TABLE).is_file() else path / label_set.FOLDER
-    if not (folder / label_set.TABLE).is_file():
-        raise DataError(path, f"is no label set: it has no {label_set.FOLDER}/{label_set.TABLE}", _REMEDY)
-    return _folder(path, folder)
+    return _folder(path, labels_folder(path))
+
+
+def labels_folder(path: Path) -> Path:
+    """The folder with the table of a label set: this one, or its folder of labels. Raises DataError."""
+    for folder in (path, path / label_set.FOLDER):
+        if (folder / label_set.TABLE).is_file():
+            return folder
+    raise DataError(path, f"is no label set: it has no {label_set.FOLDER}/{label_set.TABLE}", REMEDY)
+
+
+class LabelTables(NamedTuple):
+    """The tables in a folder of labels: the statement of ids, and which file holds the labels of which image."""
+
+    classes: ClassSet
+    encoding: str  # of the label files, as in `data.schema.LabelRow`
+    files: tuple[tuple[str, str], ...]  # (image id, name of the label file in the folder)
+    table: bytes  # of labels.csv
+
+
+def read_tables(read: Callable[[str], bytes], folder: Path) -> LabelTables:
+    """Read and check the tables; `read` returns the bytes of a file of the folder by its name. Raises DataError."""
+    where = folder / label_set.CLASSES
+    statement = label_set.read_statement(read(label_set.CLASSES), where)
+    if statement is None:
+        raise DataError(where, "does not state the ids of the labels", "put the original back")
+    table = read(label_set.TABLE)
+    images = label_set.images_of_labels(table, folder / label_set.TABLE)
+    for name in images:
+        if (unsafe := unsafe_path(name)) is not None:
+            raise DataError(folder / label_set.TABLE, f"label {name!r} {unsafe}", "put the original back")
+    encoding = {"train": "train_ids", "dataset": "ids"}[statement.label_ids]
+    return LabelTables(statement.classes, encoding, tuple((image, name) for name, image in images.items()), table)
 
 
 def _artefact(artefact: Artefact) -> LabelSet:
     if "labels.parquet" not in artefact.names() or "ledger.json" not in artefact.names():
-        raise DataError(artefact.path, "is an artefact of another stage", _REMEDY)
+        raise DataError(artefact.path, "is an artefact of another stage", REMEDY)
     manifest = read_manifest(artefact)
     items = []
     for row in manifest.labels:
@@ -80,23 +109,14 @@ def _decoded(read: Callable[[], bytes], where: Path, classes: ClassSet, encoding
 
 
 def _folder(path: Path, folder: Path) -> LabelSet:
-    statement_file, table_file = folder / label_set.CLASSES, folder / label_set.TABLE
-    statement = label_set.read_statement(read_user_file(statement_file, DataError, _REMEDY), statement_file)
-    if statement is None:
-        raise DataError(statement_file, "does not state the ids of the labels", "put the original back")
-    table = read_user_file(table_file, DataError, _REMEDY)
-    encoding = "train_ids" if statement.label_ids == "train" else "ids"
-    images = label_set.images_of_labels(table, table_file)
+    tables = read_tables(lambda name: read_user_file(folder / name, DataError, REMEDY), folder)
     items = []
-    for label, image_id in images.items():
-        unsafe = unsafe_path(label)
-        if unsafe is not None:
-            raise DataError(table_file, f"label {label!r} {unsafe}", "put the original back")
-        read = partial(read_user_file, folder / label, DataError, at_most=1_000_000_000)
-        decoded = partial(_decoded, read, folder / label, statement.classes, encoding)
+    for image_id, name in tables.files:
+        read = partial(read_user_file, folder / name, DataError, at_most=MAX_BYTES)
+        decoded = partial(_decoded, read, folder / name, tables.classes, tables.encoding)
         items.append(LabelSetItem(image_id, image_id, decoded))
-    digest = digest_json([sha256_bytes(table), statement.classes.to_dict()])
-    return LabelSet(path, statement.classes, tuple(items), encoding, digest, _settings(path / "labels.json"))
+    digest = digest_json([sha256_bytes(tables.table), tables.classes.to_dict()])
+    return LabelSet(path, tables.classes, tuple(items), tables.encoding, digest, _settings(path / "labels.json"))
 
 
 def _settings(index: Path) -> dict[str, Any]:

@@ -207,6 +207,8 @@ class ArrayFormat:
         if missing:
             raise ImageError(where, f"has no array {', '.join(missing)}", "write masks, scores and classes")
         masks, mask_scores, classes = (arrays[name] for name in ("masks", "scores", "classes"))
+        if not masks.size and not mask_scores.size and not classes.size:  # empty lists: no prompt found anything
+            return concept_probabilities(masks[:0], mask_scores[:0], classes[:0], self.channels, size)
         if masks.ndim != 3 or not len(masks) == len(mask_scores) == len(classes) or mask_scores.ndim != 1:
             what = f"masks {masks.shape}, scores {mask_scores.shape} and classes {classes.shape} do not belong together"
             raise ImageError(where, what, "write masks (N, H, W), scores (N,) and classes (N,)")

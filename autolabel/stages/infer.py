@@ -23,13 +23,14 @@ from autolabel.config.networks import TeacherConfig
 from autolabel.config.schema import Experiment, InferConfig
 from autolabel.data.parts import CLASSES, UNLABELLED, VAL_IMAGES
 from autolabel.errors import ConfigError, DataError, ImageError
+from autolabel.flow.environment import DEVICE, VERSIONS
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, split_rows
 from autolabel.stages.foreign import FOREIGN_FILE, foreign_chunks, is_foreign, open_foreign
-from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes, remember_document
+from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.store import Artefact
 
@@ -76,8 +77,6 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     names = manifest.classes.names
     known = _known(ctx, book, names)
-    if ctx.world.is_rank0:
-        remember_document(ctx.draft, ctx.document)
     shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
     _say_known(ctx, shared, known)
     parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
@@ -327,6 +326,7 @@ INFER = Stage(
     run=run,
     reads=reads,
     check=check,
+    depends_on=frozenset({VERSIONS, DEVICE}),
     parallel=True,
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,

@@ -1,9 +1,9 @@
 """Codes that earlier runs of the infer step found: an image is computed once, whatever is added beside it.
 
-Codes depend on the bytes of the image, the network and the settings, but not on the images beside it. An image counts
-as known if an earlier artefact or draft of the step, made with the same network and settings, holds the codes of a file
-with the same sha256. A shard of just the same images is copied as it is. The shards of a grown data set are therefore
-the bytes that a run from nothing writes.
+Codes depend on the bytes of the image, the network, the settings and the environment, and not on other images. An image
+counts as known if an earlier artefact or draft of the step holds the codes of a file with the same sha256, made with
+the same network and settings in the same environment. A shard of just the same images is copied as it is. The shards of
+a grown data set are therefore the bytes that a run from nothing writes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.artifacts import SHARD_INDEX_FILE, ShardEntry, read_shard_index
 from autolabel.errors import AutolabelError, StoreError
 from autolabel.flow.changes import committed
-from autolabel.store import Artefact, Draft, canonical_json, drafts, sha256_bytes
+from autolabel.flow.environment import DEVICE, VERSIONS, Environment, changes
+from autolabel.store import Artefact, Draft, drafts, sha256_bytes
 from autolabel.store.files import read_regular
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from autolabel.labels.shards import Shard
     from autolabel.stages.chunk_scheduler import Chunk
 
-DOCUMENT = "key.json"  # state of a draft: the key document that it is made for
 JOURNAL = "shards"  # the journals of a draft, one per rank, begin with this
 _CACHED_SHARDS = 4
 
@@ -119,17 +119,19 @@ def find_known_codes(
     folder, found = draft.folder, []
     made = sorted(committed(folder.parent, folder.name), key=lambda one: -one.provenance.get("started", 0))
     for artefact in made:
-        if _same_work(artefact.provenance.get("key", {}), document):
+        same_environment = may_mix(artefact.provenance.get("environments", []), draft.environments)
+        if same_environment and _same_work(artefact.provenance.get("key", {}), document):
             found += list(_shards_of(artefact))
     for other in drafts(folder):
-        if other.path != draft.path and _same_work(_document_of(other), document):
+        same_environment = may_mix(other.environments, draft.environments)
+        if other.path != draft.path and same_environment and _same_work(other.document, document):
             found += list(_shards_of_draft(other))
     return KnownCodes(found, book, class_names)
 
 
-def remember_document(draft: Draft, document: Mapping[str, Any]) -> None:
-    """Let later runs of other keys take the chunks of this draft, should it be left unfinished."""
-    draft.state_write(DOCUMENT, canonical_json(dict(document)))
+def may_mix(earlier: Sequence[Environment], now: Sequence[Environment]) -> bool:
+    """Whether codes of these environments are those that the present one makes: versions and device decide."""
+    return not any(changes(one, now[-1], (VERSIONS, DEVICE)) for one in earlier) if now else True
 
 
 def _same_work(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -163,11 +165,3 @@ def _shards_of_draft(draft: Draft) -> Iterator[_StoredShard]:
 def _stored(path: Path, sha256: str, entry: ShardEntry) -> Iterator[_StoredShard]:
     if len(entry.ids) == len(entry.inputs):
         yield _StoredShard(path, sha256, entry.split, entry.ids, entry.inputs)
-
-
-def _document_of(draft: Draft) -> Mapping[str, Any]:
-    import json
-
-    with suppress(StoreError, ValueError):
-        return cast(Mapping[str, Any], json.loads(draft.state_read(DOCUMENT) or b"{}"))
-    return {}

@@ -45,6 +45,7 @@ class Draft:
         self.folder, self.key, self._check_lock = folder, key, check_lock
         self.path = partial_path(folder, key)
         self.environments: list[dict[str, Any]] = []  # in which it was worked on, as the caller states them
+        self.document: dict[str, Any] = {}  # the key document, as the caller states it
 
     @property
     def data(self) -> Path:
@@ -80,10 +81,13 @@ class Draft:
         """Whether there are finished items or a checkpoint, so that the work would be continued."""
         return bool(list_files(self.path / STATE)[0]) or any(list_files(self.path / JOURNAL)[0].values())
 
-    def set_environments(self, environments: Iterable[Mapping[str, Any]]) -> None:
-        """State in which environments the draft is worked on."""
+    def set_environments(
+        self, environments: Iterable[Mapping[str, Any]], document: Mapping[str, Any] | None = None
+    ) -> None:
+        """State in which environments the draft is worked on, and the document that its key is the digest of."""
         self.environments = [dict(environment) for environment in environments]
-        record = {"format": FORMAT, "key": self.key, "environments": self.environments}
+        self.document = self.document if document is None else dict(document)
+        record = {"format": FORMAT, "key": self.key, "environments": self.environments, "document": self.document}
         durable.write_file(self.path / DRAFT, canonical_json(record))
 
     def journal(self, name: str = "items") -> Journal:
@@ -207,7 +211,7 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
             raise refused_link(path)
     if not (draft.path / DRAFT).exists():
         durable.write_file(draft.path / DRAFT, canonical_json({"format": FORMAT, "key": key}))
-    draft.environments = _environments(draft.path / DRAFT)
+    _read_record(draft)
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)
@@ -216,17 +220,19 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
     return draft
 
 
-def _environments(record: Path) -> list[dict[str, Any]]:
-    """Those that the record of a draft states; none if it is damaged or of an earlier version."""
+def _read_record(draft: Draft) -> None:
+    """Take environments and document from the record; none if it is damaged or of an earlier version."""
     with suppress(CorruptArtefact, ValueError, KeyError, TypeError, RecursionError):
-        return [dict(environment) for environment in json.loads(read_regular(record))["environments"]]
-    return []
+        record = json.loads(read_regular(draft.path / DRAFT))
+        draft.environments = [dict(environment) for environment in record["environments"]]
+        draft.document = dict(record.get("document", {}))
 
 
 def join_draft(folder: Path, key: str) -> Draft:
     """The draft that rank 0 has opened, for the other ranks. Cleans nothing, as other ranks may be writing."""
     draft = Draft(folder, key)
     assert draft.data.is_dir(), "rank 0 opens the draft first"
+    _read_record(draft)
     return draft
 
 
@@ -234,7 +240,10 @@ def drafts(folder: Path) -> list[Draft]:
     """The unfinished drafts of a step, to be read: with a COMMIT they are artefacts. The caller holds the lock."""
     items = scan(folder.parent)
     found = (Draft(folder, item.key) for item in items if (item.kind, item.node) == ("draft", folder.name))
-    return [draft for draft in found if not os.path.lexists(draft.path / COMMIT)]
+    unfinished = [draft for draft in found if not os.path.lexists(draft.path / COMMIT)]
+    for draft in unfinished:
+        _read_record(draft)
+    return unfinished
 
 
 def _repair_log(path: Path) -> None:

@@ -21,7 +21,7 @@ from autolabel.store.record import Entry
 
 @dataclass(frozen=True)
 class Repaired:
-    """One damaged artefact, and the repair."""
+    """The outcome for one damaged artefact."""
 
     item: WorkFolderItem
     problems: tuple[str, ...]  # before

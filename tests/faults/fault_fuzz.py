@@ -70,7 +70,7 @@ def formats() -> dict[str, Format]:
     model, trunk, published = _weights()
     where, limit = "x", 1_000_000
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    pictures = {kind: _saved(pixels, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")}
+    images = {kind: _saved(pixels, kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")}
     mask = _saved(pixels[..., 0] % 3, "PNG")
     coco = {
         "images": [{"id": 1, "file_name": "a.png", "height": 24, "width": 32}],
@@ -98,10 +98,10 @@ def formats() -> dict[str, Format]:
         "published weights": Format((published,), lambda data: read_checkpoint(data, where)),
         "codes": Format((shard(),), shard_of),
         "label PNG": Format((mask,), lambda data: png.decode(data, where=where, max_pixels=limit)),
-        "image": Format(tuple(pictures.values()), lambda data: decode_image(data, where=where, max_pixels=limit)),
-        "animation": Format((pictures["GIF"], pictures["TIFF"], pictures["WEBP"]), frames_of),
+        "image": Format(tuple(images.values()), lambda data: decode_image(data, where=where, max_pixels=limit)),
+        "animation": Format((images["GIF"], images["TIFF"], images["WEBP"]), frames_of),
         "mask": Format(
-            (mask, pictures["TIFF"]), lambda data: read_mask(data, where=where, max_pixels=limit, values="ids")
+            (mask, images["TIFF"]), lambda data: read_mask(data, where=where, max_pixels=limit, values="ids")
         ),
         "COCO": Format(
             (json.dumps(coco).encode(),), lambda data: from_document(parse_json(data, where), where, ImportOptions())

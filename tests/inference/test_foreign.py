@@ -87,6 +87,8 @@ def test_concepts_of_a_file() -> None:
     assert found[2].numpy() == pytest.approx(np.full((2, 2), 0.8), abs=1e-6)
     empty = npz(masks=masks[:0], scores=np.zeros(0), classes=np.zeros(0, int))
     assert layout.probabilities(empty, (2, 2), "x")[3].min() == 1
+    nothing = npz(masks=np.array([]), scores=np.array([]), classes=np.array([]))
+    assert layout.probabilities(nothing, (2, 2), "x")[3].min() == 1
     for said, arrays in {
         "has no array scores": {"masks": masks, "classes": np.array([0])},
         "do not belong together": {"masks": masks, "scores": np.ones(2), "classes": np.array([0])},

@@ -128,6 +128,33 @@ def most(values: np.ndarray, without: int) -> int | None:
     return min(set(found), key=lambda v: (-found.count(v), v)) if found else None
 
 
+def test_accept_reject_undo_and_layers(reviewed: Reviewed, browser: Browser) -> None:
+    process, address = reviewed.start("review", str(reviewed.file))
+    try:
+        page = opened(browser, address)
+        before = int(page.evaluate("fetch('api/state').then(a => a.json()).then(s => s.decisions)"))
+        first = page.locator("#name").inner_text()
+        press(page, "a", before + 1)
+        page.wait_for_function("id => document.getElementById('name').textContent !== id", arg=first)
+        press(page, "u", before)
+        page.wait_for_function("id => document.getElementById('name').textContent === id", arg=first)
+        for key, layer in (("c", "confidence"), ("o", "coarse"), ("l", "label")):
+            page.keyboard.press(key)
+            page.wait_for_selector(f"#world img[data-layer={layer}]")
+        scale = "document.getElementById('world').style.transform"
+        fitted = page.evaluate(scale)
+        page.keyboard.press("+")
+        assert page.evaluate(scale) != fitted
+        page.keyboard.press("0")
+        assert page.evaluate(scale) == fitted
+        page.keyboard.press("?")
+        assert page.locator("#keys").is_visible()
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert process.returncode == 0
+
+
 def test_twenty_decisions_and_a_kill_after_each(reviewed: Reviewed, browser: Browser, tmp_path: Path) -> None:
     images, rng = reviewed.images, np.random.default_rng(0)
     names = images.classes.names
@@ -166,33 +193,6 @@ def test_twenty_decisions_and_a_kill_after_each(reviewed: Reviewed, browser: Bro
         np.testing.assert_array_equal(apply(before, mask), labels)
     arguments = ("--work", reviewed.work, "--set", f"fuse.corrections={out}", "--until", "fuse", "-q")
     assert call("run", reviewed.file, *arguments).exit_code == 0
-
-
-def test_accept_reject_undo_and_layers(reviewed: Reviewed, browser: Browser) -> None:
-    process, address = reviewed.start("review", str(reviewed.file))
-    try:
-        page = opened(browser, address)
-        before = int(page.evaluate("fetch('api/state').then(a => a.json()).then(s => s.decisions)"))
-        first = page.locator("#name").inner_text()
-        press(page, "a", before + 1)
-        page.wait_for_function("id => document.getElementById('name').textContent !== id", arg=first)
-        press(page, "u", before)
-        page.wait_for_function("id => document.getElementById('name').textContent === id", arg=first)
-        for key, layer in (("c", "confidence"), ("o", "coarse"), ("l", "label")):
-            page.keyboard.press(key)
-            page.wait_for_selector(f"#world img[data-layer={layer}]")
-        scale = "document.getElementById('world').style.transform"
-        fitted = page.evaluate(scale)
-        page.keyboard.press("+")
-        assert page.evaluate(scale) != fitted
-        page.keyboard.press("0")
-        assert page.evaluate(scale) == fitted
-        page.keyboard.press("?")
-        assert page.locator("#keys").is_visible()
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-    assert process.returncode == 0
 
 
 def test_a_spot_check(reviewed: Reviewed, browser: Browser) -> None:

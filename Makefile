@@ -9,11 +9,13 @@ DOCS := .venv-docs
 DOCS_READY := $(DOCS)/.ready
 FORMATS := .venv-formats
 FORMATS_READY := $(FORMATS)/.ready
+TRACKERS := .venv-trackers
+TRACKERS_READY := $(TRACKERS)/.ready
 
 REVIEW := .venv-review
 REVIEW_READY := $(REVIEW)/.ready
 
-.PHONY: demo test quick test-timm test-formats test-review overfit check reference docs bench gpu proof kills soak clean
+.PHONY: demo test quick test-timm test-formats test-trackers test-wheel test-review overfit check reference docs bench gpu proof kills soak clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -37,6 +39,14 @@ test-formats: $(FORMATS_READY)
 # The review page in Chromium, which must be installed: CHROMIUM=PATH names another than `chromium`.
 test-review: $(REVIEW_READY)
 	$(REVIEW)/bin/python -m pytest tests_review
+
+# The trackers' own libraries read a run back.
+test-trackers: $(TRACKERS_READY)
+	$(TRACKERS)/bin/python -m pytest tests_trackers
+
+# Sdist and wheel, installed alone in an empty environment outside the checkout.
+test-wheel: $(READY)
+	$(BIN)/python tests_wheel/smoke.py
 
 # Every reduced network of the table of docs/models.md; `test` and `test-timm` train a part that covers all pairs.
 EVERY := -k twenty_steps -m "exhaustive or not exhaustive" --capture=no
@@ -100,6 +110,11 @@ $(REVIEW_READY): pyproject.toml constraints.txt
 	$(REVIEW)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[review]' 'pytest>=8.4' 'playwright>=1.50'
 	touch $@
 
+$(TRACKERS_READY): pyproject.toml constraints.txt
+	test -x $(TRACKERS)/bin/python || $(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,wandb,mlflow,trackio]' 'pytest>=8.4'
+	touch $@
+
 # The site's pages are made from the sources alone: nothing of autolabel's own needs is installed.
 $(DOCS_READY): pyproject.toml constraints.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
@@ -107,4 +122,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TIMM) $(DOCS) $(FORMATS) $(REVIEW) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(TRACKERS) $(VENV) $(TIMM) $(DOCS) $(FORMATS) $(REVIEW) .pytest_cache .mypy_cache .ruff_cache .hypothesis

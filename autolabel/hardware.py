@@ -16,6 +16,7 @@ from autolabel.errors import SettingError
 if TYPE_CHECKING:
     import torch
 
+DEVICES_REMEDY = "use auto, cpu, cuda, cuda:N or mps"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -32,7 +33,10 @@ def usable_cores() -> int:
 
 
 def resolve_device(name: str) -> str:
-    """The device to use: `auto` is CUDA if available, else the CPU. Raises SettingError if there is no such device."""
+    """The device to use: `auto` is CUDA if available, else the CPU. Raises SettingError if there is no such device.
+
+    An Apple GPU (`mps`) must be named: nobody has measured it yet.
+    """
     import torch
 
     if name == "auto":
@@ -40,13 +44,21 @@ def resolve_device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SettingError("device", f"{name!r} is no device", "use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise SettingError("device", f"{name!r} is not supported", "use auto, cpu, cuda or cuda:N")
+        raise SettingError("device", f"{name!r} is no device", DEVICES_REMEDY) from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise SettingError("device", f"{name!r} is not supported", DEVICES_REMEDY)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SettingError("device", "'mps' is not on this machine", "use --device cpu")
     # device.index is a byte, which would turn cuda:256 into cuda:0.
     if device.type == "cuda" and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise SettingError("device", f"{name!r} is not on this machine", "use --device cpu")
     return name
+
+
+def training_device(name: str) -> str:
+    """The device of a training: on an Apple GPU it is the CPU, for losses are summed in float64, which MPS lacks."""
+    device = resolve_device(name)
+    return "cpu" if device == "mps" else device
 
 
 def device_kind(name: str) -> str:
@@ -56,6 +68,8 @@ def device_kind(name: str) -> str:
     device = torch.device(resolve_device(name))
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
+    if device.type == "mps":
+        return "mps"
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
@@ -88,6 +102,11 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def allow_mps_fallback() -> None:
+    """Let torch do on the CPU the operations that it lacks on Apple GPUs; call this before torch is imported."""
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
 
 
 def limit_openmp_spin() -> None:

@@ -16,6 +16,8 @@ from autolabel.config.reference import experiment_schema, field_texts, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+FIGURES: dict[str, Any] = runpy.run_path(str(DOCS / "figures" / "make.py"))
+UNLISTED = {"gpu.md"}  # for developers
 GENERATE: dict[str, Any] = runpy.run_path(str(DOCS / "generate.py"))
 
 
@@ -68,3 +70,25 @@ def test_links_lead_to_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     local = [target.partition("#")[0] for target in targets if not target.startswith(("http://", "https://", "#"))]
     assert not [target for target in local if not (page.parent / target).exists()]
+
+
+def test_readme_fits_three_screens_and_the_first_shows_what_it_does() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+    first = "\n".join(lines[:20])
+    assert "autolabel init" in first
+    assert "autolabel run" in first
+    assert "![" in first
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES["FIGURES"]))
+def test_a_figure_is_fresh(name: str) -> None:
+    drawn = (DOCS / "figures" / name).read_text(encoding="utf-8")
+    assert drawn == FIGURES["FIGURES"][name](), f"docs/figures/{name} is stale: python docs/figures/make.py"
+    assert f"figures/{name}" in (DOCS / "concepts.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
+    assert {page for page in pages if f": {page}\n" not in menu} <= UNLISTED

@@ -22,7 +22,7 @@ LAYERS = [
     {"data", "hub", "models", "labels", "losses", "evaluation"},
     {"distributed", "parallel"},
     {"store", "config"},
-    {"classes", "user_files", "hardware", "markdown", "progress", "resources", "signals"},
+    {"classes", "user_files", "hardware", "markdown", "offline", "progress", "resources", "signals"},
     {"errors", "suggest", "distribution", "platforms", "toml_text"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -11,15 +11,16 @@ from autolabel.cli.options import echo, set_option
 from autolabel.errors import ConfigError
 from autolabel.store import write_file
 
+_SOURCES = click.Choice(["folder", "camvid", "cityscapes", "mapillary"])
+
 
 @click.command()
 @click.option(
     "--source",
-    type=click.Choice(["folder", "camvid", "cityscapes", "mapillary"]),
-    required=True,
+    type=_SOURCES,
     help="How the data is laid out.",
 )
-@click.option("--root", type=click.Path(path_type=Path), required=True, help="Where the data lies.")
+@click.option("--root", type=click.Path(path_type=Path), help="Where the data lies.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file to write; default: NAME.toml here.")
 @click.option("--name", help="The experiment's name; default: the data folder's.")
 @click.option(
@@ -34,14 +35,16 @@ from autolabel.store import write_file
     show_default=True,
     help="Initial weights of the trunk; imagenet needs the extra `pretrained`.",
 )
+@click.option("--interactive", is_flag=True, help="Ask for what no option says.")
 @set_option
 def init(
-    source: str,
-    root: Path,
+    source: str | None,
+    root: Path | None,
     out: Path | None,
     name: str | None,
     minutes: float | None,
     weights: str,
+    interactive: bool,
     overrides: tuple[str, ...],
 ) -> None:
     """Write an experiment file with settings that fit your data and this machine.
@@ -51,6 +54,10 @@ def init(
     """
     from autolabel.recommend.fit import experiment_name, new_experiment
 
+    if interactive:
+        source, root, name, minutes = _ask(source, root, name, minutes)
+    if source is None or root is None:
+        raise click.UsageError(f"Missing option '{'--source' if source is None else '--root'}'; or add --interactive")
     name = name or experiment_name(root, source)
     target = out or Path(f"{name}.toml")
     if target.exists():
@@ -63,6 +70,23 @@ def init(
     for note in notes(seen):
         echo(note)
     echo(f"next: autolabel run {target}")
+
+
+def _ask(
+    source: str | None, root: Path | None, name: str | None, minutes: float | None
+) -> tuple[str, Path, str, float | None]:
+    """Ask on the terminal for what is None; questions go to stderr."""
+    from autolabel.recommend.fit import experiment_name
+
+    source = source or click.prompt("How is the data laid out?", type=_SOURCES, default="folder", err=True)
+    folder = root or click.prompt("Where does it lie?", type=click.Path(path_type=Path, exists=True), err=True)
+    name = name or click.prompt("Name of the experiment", default=experiment_name(folder, source), err=True)
+    if minutes is None:
+        answer = click.prompt(
+            "Minutes a run may take (0 = no limit)", type=click.FloatRange(0, 100_000), default=0.0, err=True
+        )
+        minutes = answer or None
+    return source, folder, name, minutes
 
 
 COMMANDS = [init]

@@ -16,33 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from autolabel import __version__
-from autolabel.cli import (
-    audit,
-    check_data,
-    corrections,
-    cost,
-    cut,
-    demo,
-    diff,
-    doctor,
-    export,
-    export_labels,
-    fetch,
-    import_labels,
-    import_weights,
-    init,
-    next_images,
-    open_report,
-    predict,
-    review,
-    run,
-    schema,
-    status,
-    thresholds,
-    why,
-)
+from autolabel.cli.commands import MODULES, command
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
-from autolabel.hardware import limit_openmp_spin
+from autolabel.hardware import allow_mps_fallback, limit_openmp_spin
+from autolabel.offline import follow_parent, go_offline
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
 
@@ -112,7 +89,16 @@ def errors_to_exit_codes() -> Iterator[None]:
 
 
 class ErrorsToExitCodes(click.Group):
-    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug."""
+    """Every expected error ends in one line on stderr and an exit code; a traceback is a bug.
+
+    The module of a command is imported when it is asked for: `status` does not wait for the libraries of `predict`.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(name for names in MODULES.values() for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return self.commands.get(cmd_name) or command(cmd_name)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
         with errors_to_exit_codes(), usage_in_one_line():
@@ -122,8 +108,9 @@ class ErrorsToExitCodes(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         def option(setting: str) -> str:
-            command = self.commands[ctx.invoked_subcommand or ""]
-            return {param.name: param.opts[-1] for param in command.params}.get(setting, setting)
+            called = self.get_command(ctx, ctx.invoked_subcommand or "")
+            params = called.params if called else []
+            return {param.name: param.opts[-1] for param in params}.get(setting, setting)
 
         with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
             return super().invoke(ctx)
@@ -131,41 +118,15 @@ class ErrorsToExitCodes(click.Group):
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="autolabel")
-def cli() -> None:
+@click.option("--offline", is_flag=True, help="Refuse every connection beyond this machine.")
+def cli(offline: bool) -> None:
     """Teacher-student auto-labelling for semantic segmentation.
 
     Start with `autolabel demo`; then `autolabel init --source folder --root DIR` for your own images.
     """
     logging.captureWarnings(True)
-
-
-for family in (
-    demo,
-    doctor,
-    init,
-    check_data,
-    run,
-    status,
-    open_report,
-    predict,
-    cut,
-    thresholds,
-    why,
-    diff,
-    review,
-    audit,
-    next_images,
-    fetch,
-    import_weights,
-    import_labels,
-    export,
-    export_labels,
-    corrections,
-    cost,
-    schema,
-):
-    for command in family.COMMANDS:
-        cli.add_command(command)
+    if offline:
+        go_offline()
 
 
 def main() -> NoReturn:
@@ -175,6 +136,8 @@ def main() -> NoReturn:
     threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
     limit_openmp_spin()
+    allow_mps_fallback()
+    follow_parent()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold bytes that are no text
     code: object = 1

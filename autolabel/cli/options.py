@@ -21,6 +21,7 @@ from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError, printable
 from autolabel.flow.graph import Node, Pipeline, load_pipeline
 from autolabel.flow.runner import Launcher, Runner
+from autolabel.hardware import DEVICES_REMEDY
 from autolabel.progress import print_progress
 from autolabel.signals import StopFlag
 from autolabel.store import ensure_mark, hold_lock
@@ -44,10 +45,12 @@ def _device(context: click.Context, parameter: click.Parameter, value: str | Non
     try:
         return value if value is None else RuntimeConfig(device=value).device
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} is no device; use auto, cpu, cuda or cuda:N") from error
+        raise click.BadParameter(f"{value!r} is no device; {DEVICES_REMEDY}") from error
 
 
-device_option = click.option("--device", callback=_device, help="auto, cpu, cuda or cuda:N; overrides runtime.device.")
+device_option = click.option(
+    "--device", callback=_device, help="auto, cpu, cuda, cuda:N or mps; overrides runtime.device."
+)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(0, MAX_JOBS), help="Worker threads or processes; 0 = all cores."
 )

@@ -1,4 +1,4 @@
-"""Commands on a work folder: `status`, `verify`, `gc`."""
+"""Commands on a work folder: `status` and `gc`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from pathlib import Path
 import click
 
 from autolabel.cli.options import echo, experiment_options, json_option, open_project, print_json, size
-from autolabel.errors import CorruptArtefact, DataError
-from autolabel.flow.input_check import InputCheck, check_inputs
 from autolabel.flow.status import status as read_status
 from autolabel.flow.status import unreferenced
-from autolabel.store import Unreadable, delete, find_problems, hold_lock, require_mark, scan, set_aside
+from autolabel.store import delete, hold_lock, require_mark
 
 
 @click.command()
@@ -48,55 +46,6 @@ def status(experiment: Path, work: Path | None, overrides: tuple[str, ...], why:
 
 @click.command()
 @experiment_options
-@click.option("--full", is_flag=True, help="Hash every byte; the default checks sizes and records only.")
-@click.option("--inputs", is_flag=True, help="Also read all input files and compare them with the manifest.")
-@click.option("--set-aside", "aside", is_flag=True, help="Rename damaged artefacts, so that `run` makes them again.")
-@json_option
-def verify(
-    experiment: Path,
-    work: Path | None,
-    overrides: tuple[str, ...],
-    full: bool,
-    inputs: bool,
-    aside: bool,
-    as_json: bool,
-) -> None:
-    """Check every committed artefact in the work folder and name every damaged file."""
-    project = open_project(experiment, work=work, overrides=overrides)
-    with hold_lock(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
-        checked, problems = _damaged(project.work, full=full)
-        damaged_paths = dict.fromkeys(path for path, problem in problems if not isinstance(problem, Unreadable))
-        for path in damaged_paths if aside else ():
-            set_aside(path)
-    read = check_inputs(project.pipeline, project.experiment, project.work) if inputs else InputCheck(0, ())
-    if as_json:
-        damaged = [{"artefact": str(path), "problem": problem} for path, problem in problems]
-        lines = [f"{path}: {problem}" for path, problem in problems]
-        changed = [{"file": str(path), "problem": problem} for path, problem in read.problems]
-        answer = {"inputs": read.files, "changed": changed} if inputs else {}
-        print_json({"checked": checked, "problems": lines, "damaged": damaged, **answer})
-    else:
-        for path, problem in (*problems, *read.problems):
-            echo(f"{path}: {problem}")
-        echo(f"{checked} artefact(s) checked, {len(problems)} problem(s)")
-        if inputs:
-            echo(f"{read.files} input file(s) read, {len(read.problems)} changed")
-    if problems:
-        remedy = "run the experiment again" if aside else "set it aside with --set-aside, then run the experiment again"
-        raise CorruptArtefact(project.work, f"{len(problems)} problem(s) found", remedy)
-    if read.problems:
-        remedy = "put them back, or run `autolabel manifest EXPERIMENT --rehash`"
-        raise DataError(project.work, f"{len(read.problems)} input file(s) differ from the manifest", remedy)
-
-
-def _damaged(work: Path, *, full: bool) -> tuple[int, list[tuple[Path, str]]]:
-    """The number of artefacts, and each problem with its artefact."""
-    paths = [found.path for found in scan(work / "artefacts") if found.kind == "committed"]
-    return len(paths), [(path, problem) for path in paths for problem in find_problems(path, full=full)]
-
-
-@click.command()
-@experiment_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
 @json_option
 def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
@@ -118,4 +67,4 @@ def gc(experiment: Path, work: Path | None, overrides: tuple[str, ...], dry_run:
     echo(f"{len(items)} item(s), {size(total)} {'would be deleted' if dry_run else 'deleted'}")
 
 
-COMMANDS = [status, verify, gc]
+COMMANDS = [status, gc]

@@ -40,6 +40,6 @@ class Config(BaseModel):
         """The settings as JSON, as they enter a stage key."""
         document = self.model_dump(mode="json")
         for name in self.added_later:
-            if getattr(self, name) == type(self).model_fields[name].default:
+            if getattr(self, name) == type(self).model_fields[name].get_default(call_default_factory=True):
                 del document[name]
         return document

@@ -47,6 +47,7 @@ class LabelConfig(Config):
     """From codes to label maps."""
 
     toml_table = "label"
+    added_later = frozenset({"coarse_classes", "coarse_sets", "coarse_border", "min_region", "ego_mask"})
 
     # A pixel keeps its class if its probability is above this; otherwise it is ignored. "quantile" chooses a threshold
     # per class from the teacher's own confidence.
@@ -118,7 +119,9 @@ class RuntimeConfig(Config):
 
     toml_table = "runtime"
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$")] = "auto"  # auto, cpu, cuda or cuda:N.
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$")] = (
+        "auto"  # auto, cpu, cuda, cuda:N or mps.
+    )
     jobs: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of parallel workers; 0 = one per usable core.
     threads: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of torch threads; 0 = one per usable core.
     backend: Literal["threads", "loky", "dask", "ray"] = "threads"  # Back-end of the label stage: threads or processes.

@@ -13,15 +13,11 @@ from autolabel.user_files import read_user_file
 
 _MAX_BYTES = 64_000_000
 _REMEDY = "give an 8-bit grey PNG of the size of the images"
-# At their defaults these settings stay out of the key: labels cut without them keep theirs.
-_OPTIONAL = ("coarse_classes", "coarse_sets", "coarse_border", "min_region")
 
 
 def key_settings(settings: LabelConfig, files: InputDigests) -> dict[str, Any]:
-    """Settings at their default add nothing; the content of the ego mask counts, not its place."""
-    defaults = LabelConfig()
-    unused = {name for name in _OPTIONAL if getattr(settings, name) == getattr(defaults, name)}
-    key = settings.model_dump(mode="json", exclude={*unused, "ego_mask"})
+    """The content of the ego mask counts, not its place."""
+    key = settings.for_key()
     return key if settings.ego_mask is None else {**key, "ego_mask": sha256_bytes(read_ego_mask(settings))}
 
 

@@ -33,6 +33,7 @@ from autolabel.store.lock import hold_lock
 from autolabel.store.names import mirror_names, safe_name
 from autolabel.store.output_folder import UNFINISHED, OutputFolder, check_output, check_place, only_writer, open_output
 from autolabel.store.record import Entry
+from autolabel.store.repair import Repaired, repair
 from autolabel.store.work_mark import WORK_MARK, ensure_mark, require_mark
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "InputDigests",
     "Journal",
     "OutputFolder",
+    "Repaired",
     "Unreadable",
     "WorkFolderItem",
     "bytes_in",
@@ -69,6 +71,7 @@ __all__ = [
     "recover",
     "remove_file",
     "remove_temporaries",
+    "repair",
     "require_mark",
     "safe_name",
     "scan",

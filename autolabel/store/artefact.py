@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,8 +114,11 @@ class Artefact:
         """
         return _readable(self.problems(full, jobs=jobs))
 
-    def problems(self, full: bool = False, *, jobs: int = 4) -> list[str]:
-        """As `verify`, but a file that cannot be read now is an `Unreadable` in the list."""
+    def problems(self, full: bool = False, *, jobs: int = 4, names: Collection[str] | None = None) -> list[str]:
+        """As `verify`, but a file that cannot be read now is an `Unreadable` in the list.
+
+        `names`: `full` checks the bytes of these files alone.
+        """
         try:
             if Artefact.open(self.path).commit != self.commit:
                 return [f"{COMMIT}: now belongs to another artefact"]
@@ -123,10 +126,10 @@ class Artefact:
             return [str(error)]
         except StoreError as error:
             return [Unreadable(error)]
-        problems = self._file_problems(full, jobs)
+        problems = self._file_problems(full, jobs, names)
         return sorted(problems + self._provenance_problems()) if full else problems
 
-    def _file_problems(self, full: bool, jobs: int) -> list[str]:
+    def _file_problems(self, full: bool, jobs: int, names: Collection[str] | None = None) -> list[str]:
         """Problems of `data/`, sorted."""
         try:
             present, odd = list_files(self.data)
@@ -140,11 +143,12 @@ class Artefact:
             elif present[entry.name] != entry.size:
                 problems.append(f"{DATA}/{entry.name}: {present[entry.name]} bytes instead of {entry.size}")
         if full:
-            problems += self._byte_problems(present, jobs)
+            problems += self._byte_problems(present, jobs, self._index if names is None else names)
         return sorted(problems)
 
-    def _byte_problems(self, present: dict[str, int], jobs: int) -> list[str]:
+    def _byte_problems(self, present: dict[str, int], jobs: int, names: Collection[str]) -> list[str]:
         same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
+        same_size = [name for name in same_size if name in names]
         problems: list[str] = []
         for name, digest in sha256_all(self.data, same_size, jobs=jobs).items():
             if isinstance(digest, StoreError) and not isinstance(digest, CorruptArtefact):
@@ -179,15 +183,15 @@ def log_lines(path: Path) -> list[str]:
     return read_regular(path).decode("utf-8", "replace").split("\n")[:-1] if path.is_file() else []
 
 
-def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]:
+def find_problems(path: Path, *, full: bool = False, jobs: int = 4, names: Collection[str] | None = None) -> list[str]:
     """Every problem of the folder in the place of an artefact, one line each, even if COMMIT or manifest is damaged.
 
     A file that cannot be read now is an `Unreadable` among them; the others are checked all the same. With a damaged
     COMMIT the files are compared with the manifest, as far as it can be read; without a manifest their expected content
-    is unknown.
+    is unknown. `names`: `full` checks the bytes of these files alone.
     """
     try:
-        return Artefact.open(path).problems(full, jobs=jobs)
+        return Artefact.open(path).problems(full, jobs=jobs, names=names)
     except StoreError as error:
         if path.is_symlink() or not path.is_dir() or (path / DATA).is_symlink():
             return [str(error)]
@@ -202,7 +206,7 @@ def find_problems(path: Path, *, full: bool = False, jobs: int = 4) -> list[str]
     decoded, damaged = _read_or_problem(MANIFEST, lambda: decode_manifest(manifest, root=root, where=MANIFEST))
     problems += damaged
     if decoded is not None:
-        problems += Artefact(path, commit or Commit("", root, ""), *decoded)._file_problems(full, jobs)
+        problems += Artefact(path, commit or Commit("", root, ""), *decoded)._file_problems(full, jobs, names)
     return problems
 
 

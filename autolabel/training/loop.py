@@ -22,7 +22,7 @@ from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import SettingError
 from autolabel.evaluation.iou import EvaluationResult
-from autolabel.hardware import keep_freed_memory, on_device, pin_threads, resolve_device, usable_cores
+from autolabel.hardware import keep_freed_memory, on_device, pin_threads, training_device, usable_cores
 from autolabel.losses import training_loss
 from autolabel.models.layers import MEAN, STD
 from autolabel.progress import Progress, print_err, print_progress
@@ -91,7 +91,7 @@ def fit(
     Raises Stopped (after a checkpoint), TrainingDiverged, ConfigError, and the errors of reading a sample.
     """
     pin_threads(runtime.threads)
-    if resolve_device(runtime.device) == "cpu":
+    if training_device(runtime.device) == "cpu":
         keep_freed_memory()
     epoch_images = settings.epoch_images or data.epoch_images
     trainer = _trainer(model, data, settings, seed=seed, epoch_images=epoch_images, runtime=runtime, world=world)
@@ -172,7 +172,7 @@ def _trainer(
     runtime: RuntimeConfig,
     world: ProcessGroup,
 ) -> Trainer:
-    device = torch.device(resolve_device(runtime.device))
+    device = torch.device(training_device(runtime.device))
     check_precision(device, settings.precision)
     return Trainer(
         model=model,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -78,7 +80,8 @@ class Wandb:
         self._run.log({"step": step, **values})
 
     def flush(self) -> None:
-        """The client's own process writes at once."""
+        """The client's process answers in order: after this answer it has all records, and outlives a kill of ours."""
+        dict(self._run.summary)
 
     def close(self) -> None:
         self._run.finish()
@@ -127,20 +130,31 @@ class Trackio:
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(run.folder))
-        import trackio
-
-        self._run: Any = trackio.init(
-            project=run.project, name=run.id, resume="allow", config=dict(run.settings), embed=False
-        )
+        self._place = run
+        self._run: Any = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run = self._run or self._open()
         self._run.log(dict(values), step=step)
 
+    def _open(self) -> Any:
+        with redirect_stdout(StringIO()):  # stdout is for results
+            import trackio
+
+            run = self._place
+            return trackio.init(
+                project=run.project, name=run.id, resume="allow", config=dict(run.settings), embed=False
+            )
+
     def flush(self) -> None:
-        """A thread of the client writes every half second."""
+        """Only the end of a run waits for the client's thread; the next figures resume it."""
+        run, self._run = self._run, None
+        if run is not None:
+            with redirect_stdout(StringIO()):
+                run.finish()
 
     def close(self) -> None:
-        self._run.finish()
+        self.flush()
 
 
 class Choice(NamedTuple):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from autolabel.cli.commands import ADDED_TO, MODULES
+from autolabel.cli.commands import command as command_of
 from autolabel.cli.main import cli
 from autolabel.resources import names, resource
 from tests.helpers.experiments import experiment_toml
+from tests.helpers.paths import ROOT
 
 
 def call(*args: object) -> Result:
@@ -40,12 +44,16 @@ def experiment(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("command", [[], *[[name] for name in sorted(cli.commands)]])
+ALL = sorted(name for commands in MODULES.values() for name in commands)
+
+
+@pytest.mark.parametrize("command", [[], *[[name] for name in ALL]])
 def test_every_command_has_help(command: list[str]) -> None:
     result = call(*command, "--help")
     assert result.exit_code == 0
     assert len(result.stdout.splitlines()) > 3
-    for parameter in cli.commands[command[0]].params if command else ():
+    called = command_of(command[0]) if command else None
+    for parameter in called.params if called else ():
         assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
 
 
@@ -205,3 +213,18 @@ def test_doctor_looks_without_leaving_anything(tmp_path: Path) -> None:
         c["name"] for c in __import__("json").loads(result.stdout)["checks"]
     }
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_of_commands_is_that_of_the_modules() -> None:
+    for module, commands in MODULES.items():
+        assert commands == tuple(one.name for one in import_module(f"autolabel.cli.{module}").COMMANDS)
+    files = {file.stem for file in (ROOT / "autolabel" / "cli").glob("*.py") if "\nCOMMANDS" in file.read_text()}
+    assert files == {*MODULES, *ADDED_TO.values()}
+
+
+def test_a_command_imports_no_other() -> None:
+    script = "import sys\nfrom autolabel.cli.commands import command\ncommand('status')\n"
+    script += "print(*(m for m in sys.modules if m.startswith('autolabel.cli.')))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "autolabel.cli.status" in loaded
+    assert not {"autolabel.cli.predict", "autolabel.cli.review", "autolabel.cli.cut"} & set(loaded.split())

@@ -36,7 +36,7 @@ def verify(work: Path, *options: str) -> Result:
 def test_what_is_damaged_is_put_aside(work: Path) -> None:
     found = verify(work, "--full")
     assert (found.exit_code, found.stdout.count("data/file")) == (1, 1)
-    assert "set it aside with --set-aside" in found.stderr
+    assert "or set it aside with --set-aside" in found.stderr
     assert [at.kind for at in scan(work / "artefacts")] == ["committed", "committed"]
     result = verify(work, "--full", "--set-aside")
     assert (result.exit_code, result.stdout) == (1, found.stdout)
@@ -44,6 +44,27 @@ def test_what_is_damaged_is_put_aside(work: Path) -> None:
     assert (aside.node, aside.kind, (aside.path / "data" / "file").read_bytes()) == ("label", "corrupt", b"gooe")
     assert (kept.node, Artefact.open(kept.path).verify(full=True)) == ("report", [])
     assert verify(work, "--full", "--set-aside").exit_code == 0
+
+
+def test_a_sample_hashes_some_files_and_another_one_others(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(experiment_toml())
+    work = tmp_path / "work"
+    draft = open_draft(work / "artefacts" / "label", KEY)
+    draft.write_many((f"{i:03}.png", b"good") for i in range(20))
+    path = draft.commit(meta={}, provenance={}).path
+    assert "(10 of their files read), 0 problem(s)" in verify(work, "--sample", "50%").stdout
+    assert "(1 of their files read)" in verify(work, "--sample", "0.001").stdout
+    for i in range(20):
+        (path / "data" / f"{i:03}.png").write_bytes(b"gooe")
+    found = [verify(work, "--sample", "50%") for _ in range(4)]
+    named = [frozenset(line.split("data/")[1][:3] for line in each.stdout.splitlines()[:-1]) for each in found]
+    assert all(each.exit_code == 1 for each in found)
+    assert [len(names) for names in named] == [10] * 4
+    assert len(set(named)) > 1, "another sample each time"
+    assert verify(work, "--sample", "100%").stdout.count("its bytes differ") == 20
+    for wrong in ("0", "101%", "x", "-5%", "1e1", "5 %"):
+        assert verify(work, "--sample", wrong).exit_code == 2, wrong
+    assert verify(work, "--sample", "5%", "--full").exit_code == 2
 
 
 def test_not_while_a_run_is_at_work(work: Path) -> None:

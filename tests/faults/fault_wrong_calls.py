@@ -83,7 +83,9 @@ def commands() -> Iterator[tuple[tuple[str, ...], click.Command]]:
     waiting: list[tuple[tuple[str, ...], click.Command]] = [((), cli)]
     for path, command in waiting:
         if isinstance(command, click.Group):
-            waiting += [((*path, name), inner) for name, inner in sorted(command.commands.items())]
+            context = click.Context(command)
+            inner = {name: command.get_command(context, name) for name in command.list_commands(context)}
+            waiting += [((*path, name), one) for name, one in sorted(inner.items()) if one is not None]
         else:
             yield path, command
 

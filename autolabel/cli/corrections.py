@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from autolabel.formats.base import ForeignImage, ForeignLabels
     from autolabel.formats.corrections import Correction
+    from autolabel.formats.importing import ImageIndex
     from autolabel.formats.label_sets import LabelSet, LabelSetItem
 
 
@@ -130,7 +131,7 @@ def _matched(foreign: ForeignLabels, label_set: LabelSet) -> list[tuple[ForeignI
     index = ImageIndex({item.id: item.image for item in label_set.items})
     pairs, missing = [], []
     for image in foreign.images:
-        path = index.find(image.name, image.where)
+        path = index.find(image.name, image.where) or _by_id(index, image, items)
         if path is None:
             missing.append(f"{image.where}: {image.name!r}")
         else:
@@ -143,6 +144,12 @@ def _matched(foreign: ForeignLabels, label_set: LabelSet) -> list[tuple[ForeignI
         places = [image.where for image, item in pairs if item.id == twice[0]]
         raise DataError(places[1], f"claims the image {twice[0]!r}, as does {places[0]}", "keep one of them")
     return pairs
+
+
+def _by_id(index: ImageIndex, image: ForeignImage, items: Mapping[str, LabelSetItem]) -> str | None:
+    """The label of an image whose file name the label set does not know: folders of `cut` and `predict` hold ids."""
+    path = index.find(image.name.rpartition(".")[0], image.where) if "." in image.name else None
+    return path if path is not None and items[path].image == items[path].id else None
 
 
 COMMANDS = [corrections]

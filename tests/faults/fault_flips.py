@@ -10,7 +10,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from autolabel.cli.status import verify
+from autolabel.cli.verify import verify
 from autolabel.store import find_problems, scan
 from tests.faults import harness, minute
 from tests.faults.fresh import in_fresh_process

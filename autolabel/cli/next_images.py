@@ -42,8 +42,8 @@ def next_images(experiment: Path, work: Path | None, overrides: tuple[str, ...],
     if as_json:
         print_json({"images": rows, "of": len(images.ids)})
         return
-    for row in rows:
-        echo(f"{100 * row['gain']:5.2f} %  {row['image']}")
+    for row in chosen:
+        echo(f"{100 * row.gain:5.2f} %  {images.ids[row.image]}")
     echo(f"{len(rows)} of {len(images.ids)} images hold {100 * sum(row.gain for row in chosen):.0f} % of the gain")
 
 

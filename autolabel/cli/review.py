@@ -74,10 +74,22 @@ def review(
             echo(f"{pixels} pixels corrected in {changed} images, in {out}")
             echo(f'next: write corrections = "{out}" into the table [fuse] of the experiment, and run it')
             return
+        if not session.decisions:
+            _say_earlier(folder)
         page = ReviewPage(session, project.experiment.name, folder / "corrections")
         with _in_background(lambda check: session.refine(check=check)):
             serve(page.routes(), port, no_browser=no_browser, as_json=as_json)
         click.echo(f"{len(session.decisions)} decisions are kept; --out FOLDER makes corrections of them")
+
+
+def _say_earlier(folder: Path) -> None:
+    """Say where decisions about other labels are, so that nobody takes them for lost."""
+    from autolabel.review.session import JOURNAL
+
+    others = sorted(file.parent.name for file in folder.parent.glob(f"*/{JOURNAL}") if file.parent != folder)
+    if others:
+        where = ", ".join(str(folder.parent / name) for name in others[:3])
+        print_err(f"autolabel: decisions about other labels are kept in {where}; the settings of those show them again")
 
 
 def open_review_set(project: Project) -> ReviewSet:

@@ -34,6 +34,7 @@ def online_labels(
     labels: torch.Tensor,
     is_online: torch.Tensor,
     threshold: float,
+    at_once: int,
 ) -> torch.Tensor:
     """Labels (B, h, w) uint8 in which those of the online samples are the classes of the averaged weights.
 
@@ -41,13 +42,17 @@ def online_labels(
     `labels` (B, h, w) are kept where `is_online` (B,) is False; elsewhere 255 in them marks pixels outside the image. A
     pixel whose class has no probability above `threshold` becomes 255 (FixMatch, Sohn et al., arXiv 2001.07685, eq. 4;
     in segmentation UniMatch, Yang et al., arXiv 2208.09910, section 3.1, with averaged weights as in its version 2).
+    The network sees `at_once` crops at a time. The tensors may lie on the CPU, wherever the network is.
     """
     if not is_online.any():
         return labels
+    chosen = is_online.to(weak.device)
+    found = []
     with evaluating(model):
-        logits = functional_call(model, dict(average), (inputs(weak[is_online]),)).fused
-    best, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)
-    predicted = torch.where(best > threshold, predicted, IGNORE).to(labels)
-    result = labels.clone()
-    result[is_online] = torch.where(labels[is_online] == IGNORE, IGNORE, predicted)
+        for crops in weak[chosen].split(at_once):
+            logits = functional_call(model, dict(average), (inputs(crops),)).fused
+            best, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)
+            found.append(torch.where(best > threshold, predicted, IGNORE).to(labels))
+    result, at = labels.clone(), is_online.to(labels.device)
+    result[at] = torch.where(labels[at] == IGNORE, IGNORE, torch.cat(found))
     return result

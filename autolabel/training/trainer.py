@@ -184,10 +184,11 @@ class Trainer:
                 self.ema.average,
                 self._inputs,
                 weak=weak,
-                labels=labels.to(self.device),
-                is_online=is_online.to(self.device),
+                labels=labels,
+                is_online=is_online,
                 threshold=self.online_threshold,
-            ).to(labels.device)
+                at_once=self.micro_batch or len(weak),
+            )
 
     def _inputs(self, images: torch.Tensor) -> torch.Tensor:
         return normalise(images.to(self.device, non_blocking=True), self.mean, self.std).to(self._type)

@@ -25,8 +25,10 @@ from autolabel.cli.review import open_review_set, probability_right
 from autolabel.errors import ConfigError, DataError
 from autolabel.formats.corrections import UNCHANGED, read_document, read_mask
 from autolabel.review.pages import ReviewPage
-from autolabel.review.server import open_server
-from autolabel.review.session import JOURNAL, Session, review_folder
+from autolabel.review.server import Routes, open_server
+from autolabel.review.session import JOURNAL, Session, cells_of, review_folder
+from autolabel.review.spot_check import SpotCheck, SpotPage, answers_file
+from autolabel.store import Journal
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
 pytest.importorskip("bottle")
@@ -66,8 +68,8 @@ def session_of(tiny: Tiny, work: Path, *options: str) -> Session:
 
 
 @contextmanager
-def served(session: Session, out: Path) -> Iterator[Client]:
-    server, address = open_server(ReviewPage(session, "tiny", out).routes(), 0)
+def served(routes: Routes) -> Iterator[Client]:
+    server, address = open_server(routes, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -82,7 +84,7 @@ def test_a_review(tiny: Tiny, tmp_path: Path) -> None:
     """Decisions become corrections; a second session goes on where the first ended, after a torn line too."""
     session = session_of(tiny, tmp_path)
     before = {image_id: session.images.maps(image_id).layers.labels.copy() for image_id in session.images.ids}
-    with served(session, tmp_path / "made") as client:
+    with served(ReviewPage(session, "tiny", tmp_path / "made").routes()) as client:
         state = client.get("state")
         assert (state["mode"], state["images"], state["decisions"]) == ("review", 5, 0)
         rows = client.get("queue", **{"from": 0, "text": "", "open": 0})["rows"]
@@ -137,7 +139,7 @@ def test_the_exact_ranking_is_made_once(tiny: Tiny, tmp_path: Path) -> None:
 
 def test_only_the_page_of_the_token_is_answered(tiny: Tiny, tmp_path: Path) -> None:
     session = session_of(tiny, tmp_path)
-    with served(session, tmp_path / "made") as client:
+    with served(ReviewPage(session, "tiny", tmp_path / "made").routes()) as client:
         path = client.parts.path
         status, page, headers = client.raw("GET", path)
         assert (status, page[:15]) == (200, b"<!doctype html>")
@@ -224,6 +226,55 @@ def test_a_kill_loses_no_decision(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken(tiny: Tiny, tmp_path: Path) -> None:
-    session = session_of(tiny, tmp_path)
-    with served(session, tmp_path / "made") as client, pytest.raises(ConfigError, match="cannot be used"):
-        open_server(ReviewPage(session, "tiny", tmp_path / "made").routes(), client.parts.port)
+    routes = ReviewPage(session_of(tiny, tmp_path), "tiny", tmp_path / "made").routes()
+    with served(routes) as client, pytest.raises(ConfigError, match="cannot be used"):
+        open_server(routes, client.parts.port)
+
+
+def spot_check_of(tiny: Tiny, work: Path, *options: str) -> SpotCheck:
+    project = open_project(tiny.file, work=tiny.work, overrides=options)
+    images = open_review_set(project)
+    index = cells_of(images, review_folder(work, images.labels.digest), check=lambda: None)
+    journal = Journal(answers_file(work, images.codes.digest))
+    return SpotCheck(images, index, probability_right(project, images), journal, author="ada")
+
+
+def test_a_spot_check(tiny: Tiny, tmp_path: Path) -> None:
+    """Questions are about pixels of the cells that were drawn; answers count again in another session and cut."""
+    check = spot_check_of(tiny, tmp_path)
+    book = check.images.book
+    with served(SpotPage(check, "tiny", 12).routes()) as client:
+        first = check.questions(12)[0]
+        assert client.post("answer", question=0, answer="maybe")[0] == 400
+        for number in range(12):
+            asked = client.get("state")["question"]
+            maps = check.images.maps(check.images.ids[asked["n"]])
+            y, x = asked["y"], asked["x"]
+            assert maps.layers.labels[y, x] == asked["label"]
+            if not number:
+                by_person = maps.coarse is not None and maps.coarse[y, x] == first.label
+                bins = int(book.classes_and_bins(maps.codes[y : y + 1, x : x + 1])[1].item())
+                source = book.bins if by_person else bins
+                assert (asked["n"], asked["label"], source) == (first.image, first.label, first.source)
+            status, made = client.post("answer", question=asked["number"], answer="yes" if number % 4 else "no")
+            assert (status, made["answered"]) == (200, number + 1)
+        assert client.post("answer", question=3, answer="no")[1]["answered"] == 12, "a late answer changes nothing"
+        assert client.post("undo")[1]["answered"] == 11
+    found = check.result()
+    assert found["answers"] == 11
+    assert found["low"] < found["accuracy"] < found["high"]
+    assert spot_check_of(tiny, tmp_path).result() == found
+    lower = "label.threshold=0.3"
+    call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", "--set", lower)
+    assert spot_check_of(tiny, tmp_path, lower).result()["answers"] == 11
+
+
+def test_the_figures_and_the_next_images_by_command(tiny: Tiny, tmp_path: Path) -> None:
+    work = shutil.copytree(tiny.work, tmp_path / "work", ignore=shutil.ignore_patterns("review"))
+    said = call("audit", tiny.file, "--work", work, "--ask", "0")
+    assert (said.exit_code, said.stdout) == (0, "no question is answered yet; `--ask 200` asks 200\n")
+    found = call_json("next", tiny.file, "--work", work, "--number", "3")
+    assert len(found["images"]) == 3
+    gains = [row["gain"] for row in found["images"]]
+    assert gains == sorted(gains, reverse=True)
+    assert len({row["image"] for row in found["images"]}) == 3

@@ -39,9 +39,8 @@ def test_online_labels_against_a_plain_loop() -> None:
     labels[1:] = 0
     labels[1, :4] = 255  # outside the image
     chosen = torch.tensor([False, True, True])
-    found = online_labels(
-        model, teacher.state_dict(), normalise, weak=weak, labels=labels, is_online=chosen, threshold=0.45
-    )
+    tensors = {"weak": weak, "labels": labels, "is_online": chosen}
+    found = online_labels(model, teacher.state_dict(), normalise, **tensors, threshold=0.45, at_once=1)
     expected = labels.clone()
     teacher.eval()
     for i in (1, 2):

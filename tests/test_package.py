@@ -88,3 +88,14 @@ def test_the_sdist_is_the_source_and_nothing_else(built: Path) -> None:
     assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "configs/demo.toml"} <= set(names)
     assert "autolabel/py.typed" in names
     assert not [name for name in names if name.startswith((".", "work/", "tests/")) and name != ".gitignore"]
+
+
+def test_the_workflows_run_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (targets,) = re.findall(r"target: \[(.*)\]", workflow)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets.split(", "))
+    publish = (ROOT / ".github" / "workflows" / "publish.yml").read_text()
+    (script,) = re.findall(r"python (tests_wheel/\S+)", publish)
+    assert (ROOT / script).is_file()
+    assert "id-token: write" in publish, "trusted publishing: no token is stored"

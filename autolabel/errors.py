@@ -5,6 +5,7 @@
     │   └── SettingError              the same, before the setting has its full name
     ├── DataError                  3  input data is invalid
     │   ├── ImageError                an image cannot be used
+    │   │   └── UnreadableImage       because of its file, which may be repaired
     │   ├── LabelError                a label map cannot be used
     │   ├── ManifestError             a manifest breaks its schema
     │   └── WeightsError              a weights file cannot be used
@@ -76,6 +77,10 @@ class DataError(AutolabelError):
 
 class ImageError(DataError):
     pass
+
+
+class UnreadableImage(ImageError):
+    """The file is the cause: it is damaged, or changed or vanished during the run. Its first bytes may come back."""
 
 
 class LabelError(DataError):

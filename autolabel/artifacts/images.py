@@ -8,7 +8,7 @@ newline would make two lines, either of them perhaps of another file: only `quar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from autolabel.artifacts.json_file import JsonFile
 from autolabel.store import Artefact, Draft
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from autolabel.data.survey import ValueRow
 
 RETRY = "retry.txt"
+TEACHER_FAILED = "teacher"  # the cause of an image that can be read and that the teacher cannot label
 
 
 class ManifestMeta(TypedDict):
@@ -49,6 +50,7 @@ class QuarantinedImage(TypedDict):
     id: str
     path: str  # below the data's root
     reason: str
+    cause: NotRequired[str]  # TEACHER_FAILED; left out where the file of the image is the cause
 
 
 class CorrectedLabel(TypedDict):

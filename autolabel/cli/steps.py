@@ -40,12 +40,19 @@ def open_labels(project: Project) -> tuple[Artefact, Artefact, Artefact]:
 
 
 def last_audit(project: Project, labels: Artefact) -> Artefact | None:
-    """The audit of this label set; None where there is none."""
+    """The audit of this label set: the one that is up to date, else the newest; None where there is none."""
     for node in project.pipeline.of_stage("audit"):
-        for audit in committed(project.work / "artefacts", node.name):
+        for audit in _fresh_first(project, node.name):
             if is_input(labels, audit, "labels"):
                 return audit
     return None
+
+
+def _fresh_first(project: Project, name: str) -> list[Artefact]:
+    """The artefacts of a step: first the one that is up to date, then the newest ones."""
+    fresh = [step.path for step in status(project.pipeline, project.work) if (step.name, step.state) == (name, "fresh")]
+    found = committed(project.work / "artefacts", name)
+    return sorted(found, key=lambda artefact: artefact.path not in fresh)
 
 
 def _label_set(project: Project, node: Node) -> Artefact:
@@ -53,7 +60,7 @@ def _label_set(project: Project, node: Node) -> Artefact:
     step = next(step for step in status(project.pipeline, project.work) if step.name == node.name)
     if step.state == "fresh" and step.path is not None:
         return Artefact.open(step.path)
-    found = list(committed(project.work / "artefacts", node.name))
+    found = committed(project.work / "artefacts", node.name)
     if len(found) != 1 or step.state not in ("waiting", "missing"):
         what = (
             f"is not up to date ({step.state})" if len(found) < 2 else f"has {len(found)} label sets, none up to date"
@@ -63,9 +70,9 @@ def _label_set(project: Project, node: Node) -> Artefact:
 
 
 def _input(project: Project, labels: Artefact, node: Node, name: str) -> Artefact:
-    """The artefact that the label set was made from, found by its digest. Raises DataError if it is gone."""
+    """The artefact that the label set was made from, found by its digest or parts. Raises DataError if it is gone."""
     source = node.inputs[name].name
-    for artefact in committed(project.work / "artefacts", source):
+    for artefact in _fresh_first(project, source):
         if is_input(artefact, labels, name):
             return artefact
     raise DataError(labels.path, f"the artefact of step {source!r} that it was made from is gone", "run again")

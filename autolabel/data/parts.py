@@ -10,10 +10,10 @@ A stage's key holds the digests of the parts that it reads: an image without lab
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from autolabel.store.files import digest_json
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 CLASSES, UNLABELLED, VAL_IMAGES = "classes", "train.unlabelled", "val.images"
 
-Contents = dict[str, dict[str, str | None]]  # part -> image id -> digest of the image or mask; None: not known
+Files = tuple[str | None, ...]  # the image's group, and digests of the image and its mask; None: not known
+Contents = dict[str, dict[str, Files]]  # part -> image id -> files
 
 
 def label_part(split: str, role: str) -> str:
@@ -45,24 +46,26 @@ def part_digests(manifest: Manifest) -> dict[str, str]:
 
 def manifest_contents(manifest: Manifest) -> Contents:
     """The files of each part. A mask that was converted has no digest of the user's file."""
-    contents: Contents = defaultdict(dict)
+    contents: Contents = defaultdict(dict, {CLASSES: {"": (digest_json(manifest.classes.to_dict()),)}})
     for image in manifest.images:
         for part in _parts_of(image.split, has_fine=manifest.label(image.id, "fine") is not None):
-            contents[part][image.id] = image.sha256
+            contents[part][image.id] = (image.group, image.sha256)
     for label in manifest.labels:
-        part = label_part(manifest.image(label.image_id).split, label.role)
-        contents[part][label.image_id] = label.sha256 if label.root == "source" else None
+        image = manifest.image(label.image_id)
+        mask = label.sha256 if label.root == "source" else None
+        contents[label_part(image.split, label.role)][image.id] = (image.group, image.sha256, mask)
     return contents
 
 
 def listing_contents(listing: SourceListing, digests: Mapping[str, str | None]) -> Contents:
     """As `manifest_contents`, before the files are opened; `digests` of the files by their path."""
-    contents: Contents = defaultdict(dict)
+    contents: Contents = defaultdict(dict, {CLASSES: {"": (digest_json(listing.classes.to_dict()),)}})
     for image in listing.images:
         for part in _parts_of(image.split, has_fine=any(label.role == "fine" for label in image.labels)):
-            contents[part][image.id] = digests[image.path]
+            contents[part][image.id] = (image.group, digests[image.path])
         for label in image.labels:
-            contents[label_part(image.split, label.role)][image.id] = digests[label.path]
+            files = image.group, digests[image.path], digests[label.path]
+            contents[label_part(image.split, label.role)][image.id] = files
     return contents
 
 
@@ -75,17 +78,24 @@ def _parts_of(split: str, *, has_fine: bool) -> Iterable[str]:
 
 @dataclass(frozen=True)
 class PartChange:
-    """How many images or masks of a part were added, removed and changed."""
+    """How many images or masks of a part were added, removed and changed; `unknown`: and those that may have."""
 
     part: str
     added: int
     removed: int
     changed: int
+    unknown: int = 0
+
+    @property
+    def is_certain(self) -> bool:
+        return bool(self.added or self.removed or self.changed)
 
     def __str__(self) -> str:
+        if self.part == CLASSES:
+            return "the classes have changed"
         counts = {"added": self.added, "removed": self.removed, "changed": self.changed}
         said = [f"{count} {self._noun(count)} {verb}" for verb, count in counts.items() if count]
-        return ", ".join(said)
+        return ", ".join(said) or f"{self.unknown} {self._noun(self.unknown)} may have changed"
 
     def _noun(self, count: int) -> str:
         ending = "" if count == 1 else "s"
@@ -98,13 +108,21 @@ class PartChange:
 
 
 def part_changes(old: Contents, new: Contents) -> list[PartChange]:
-    """The parts that differ, in the order of their names. A digest that is not known counts as the same."""
+    """The parts that differ, or may differ because a digest is not known, in the order of their names."""
     found = []
     for part in sorted(old.keys() | new.keys()):
         before, after = old.get(part, {}), new.get(part, {})
         both = before.keys() & after.keys()
-        changed = sum(None not in (before[id_], after[id_]) and before[id_] != after[id_] for id_ in both)
-        change = PartChange(part, len(after.keys() - both), len(before.keys() - both), changed)
-        if change.added or change.removed or change.changed:
+        states = Counter(_compared(before[id_], after[id_]) for id_ in both)
+        added, removed = len(after.keys() - both), len(before.keys() - both)
+        change = PartChange(part, added, removed, states["changed"], states["unknown"])
+        if change.is_certain or change.unknown:
             found.append(change)
     return found
+
+
+def _compared(old: Files, new: Files) -> Literal["same", "changed", "unknown"]:
+    pairs = list(zip(old, new, strict=True))
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        return "changed"
+    return "unknown" if any(None in pair for pair in pairs) else "same"

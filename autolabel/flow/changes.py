@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autolabel.artifacts import read_manifest
-from autolabel.errors import AutolabelError, CorruptArtefact
+from autolabel.errors import AutolabelError, CorruptArtefact, StoreError
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import differences
-from autolabel.store import Artefact, InputDigests, scan
+from autolabel.store import Artefact, InputDigests, Kind, newest_first, scan
 
 if TYPE_CHECKING:
     from autolabel.data.parts import PartChange
 
 
-def committed(root: Path, step: str | None = None) -> Iterator[Artefact]:
-    """Every artefact below `root`, or one step's, that opens; damaged ones are for `verify` to name."""
-    for found in scan(root):
-        if found.kind == "committed" and step in (None, found.node):
-            with suppress(CorruptArtefact):
-                yield Artefact.open(found.path)
+def committed(root: Path, step: str | None = None, *, kinds: Collection[Kind] = ("committed",)) -> list[Artefact]:
+    """Every artefact below `root`, or one step's, that opens, the newest first; damaged ones are for `verify` to name.
+
+    Several may have read the same parts of a manifest, so the first that fits is the one to take.
+    """
+    found = []
+    for item in scan(root):
+        if item.kind in kinds and step in (None, item.node):
+            with suppress(CorruptArtefact if item.kind == "committed" else StoreError):
+                found.append(Artefact.open(item.path))
+    return newest_first(found)
 
 
 class Why(NamedTuple):
-    """`lines` say how a key document differs from an earlier one; `parts` are those of a manifest that differ."""
+    """`lines` say how a key document differs from an earlier one.
+
+    `parts` are those of a manifest that differ; `unsure` those that may differ: nothing says whether their files do.
+    """
 
     lines: tuple[str, ...] = ()
     parts: frozenset[str] = frozenset()
+    unsure: frozenset[str] = frozenset()
 
 
 def reasons(
@@ -52,8 +61,10 @@ def reasons(
         with suppress(AutolabelError):  # a run would say what is wrong with the data
             content = node.stage.input_changes(node.settings, files, other)
     if content:
-        lines = [line for line in lines if not line.startswith(f"{node.name}.content:")] + list(map(str, content))
-    return Why(tuple(lines), frozenset(change.part for change in content))
+        said = [str(change) for change in content if change.is_certain] or [str(change) for change in content]
+        lines = [line for line in lines if not line.startswith(f"{node.name}.content:")] + said
+    parts = {change.part for change in content if change.is_certain}
+    return Why(tuple(lines), frozenset(parts), frozenset(change.part for change in content) - parts)
 
 
 def _nearest(
@@ -61,8 +72,7 @@ def _nearest(
 ) -> tuple[Artefact, list[tuple[str, Any, Any]]] | None:
     """The artefact with the fewest differences, the newest of several."""
     others = [(one, _differences(one.provenance.get("key", {}), document)) for one in committed(artefacts, node.name)]
-    newest_first = sorted(others, key=lambda pair: -pair[0].provenance.get("started", 0))
-    return min(newest_first, key=lambda pair: len(pair[1]), default=None)
+    return min(others, key=lambda pair: len(pair[1]), default=None)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -114,7 +124,7 @@ def _manifest_changes(parts: Mapping[str, str | None], now: Artefact, earlier: I
         return []
     with suppress(AutolabelError):  # damaged: for `verify` to name
         found = part_changes(manifest_contents(read_manifest(before)), manifest_contents(read_manifest(now)))
-        return [change for change in found if change.part in parts]
+        return [change for change in found if change.part in parts and change.is_certain]
     return []
 
 
@@ -123,13 +133,17 @@ def _has(made: Artefact, parts: Mapping[str, str | None]) -> bool:
     return all(digests.get(part) == digest for part, digest in parts.items())
 
 
-def consequences(pipeline: Pipeline, manifest: Node, parts: Collection[str]) -> str:
-    """The steps that changed parts of a manifest make run again, and those that stay."""
-    again = _affected(pipeline, manifest, set(parts))
+def consequences(pipeline: Pipeline, manifest: Node, why: Why) -> str:
+    """The steps that changed parts of a manifest make run again, those that may, and those that stay."""
+    again = _affected(pipeline, manifest, set(why.parts)) if why.parts else set()
+    perhaps = _affected(pipeline, manifest, set(why.parts | why.unsure)) - again
     after = list(pipeline.nodes)[list(pipeline.nodes).index(manifest.name) + 1 :]
-    stay = [name for name in after if name not in again]
-    said = f"these run again: {', '.join(name for name in after if name in again)}"
-    return f"{said}; these stay: {', '.join(stay)}" if stay else said
+    groups = {
+        "these run again": [name for name in after if name in again],
+        "these may run again": [name for name in after if name in perhaps],
+        "these stay": [name for name in after if name not in again | perhaps],
+    }
+    return "; ".join(f"{said}: {', '.join(names)}" for said, names in groups.items() if names)
 
 
 def _affected(pipeline: Pipeline, manifest: Node, parts: set[str]) -> set[str]:

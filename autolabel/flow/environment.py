@@ -7,9 +7,9 @@ changed (`Stage.depends_on`), one artefact would mix two results, so that needs 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, NamedTuple
 
 from autolabel import __version__
 from autolabel.config.schema import RuntimeConfig
@@ -22,19 +22,33 @@ _PACKAGES = ("torch", "numpy", "pillow", "h5py", "pyarrow", "transformers")
 Environment = Mapping[str, Any]
 
 
-def environment_of(runtime: RuntimeConfig, processes: int, depends_on: Collection[str]) -> dict[str, Any]:
+class Uses(NamedTuple):
+    """What one step uses: packages that not every step does, and the device if it is not the one of `runtime`."""
+
+    packages: tuple[str, ...] = ()
+    device: str | None = None
+    more: Mapping[str, Any] = {}  # other fields to record
+
+
+NOTHING_MORE = Uses()
+
+
+def environment_of(
+    runtime: RuntimeConfig, processes: int, depends_on: Collection[str], uses: Uses = NOTHING_MORE
+) -> dict[str, Any]:
     """The environment of this process; the device, which needs torch, only where a step depends on it."""
     found: dict[str, Any] = {
-        VERSIONS: _versions(),
+        **uses.more,
+        VERSIONS: _versions((*_PACKAGES, *uses.packages)),
         THREADS: runtime.threads or usable_cores(),
         PROCESSES: processes,
     }
-    return found | ({DEVICE: device_kind(runtime.device)} if DEVICE in depends_on else {})
+    return found | ({DEVICE: device_kind(uses.device or runtime.device)} if DEVICE in depends_on else {})
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {"autolabel": __version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    for name in _PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # an extra

@@ -39,8 +39,8 @@ def _manifest(pipeline: Pipeline, work: Path) -> Artefact | None:
     fresh = [step.path for step in status(pipeline, work) if step.name in names and step.state == "fresh"]
     if fresh and fresh[0] is not None:
         return Artefact.open(fresh[0])
-    found = (artefact for name in names for artefact in committed(work / "artefacts", name))
-    return max(found, key=lambda artefact: artefact.provenance.get("started", 0), default=None)
+    found = (artefact for artefact in committed(work / "artefacts") if artefact.path.parent.name in names)
+    return next(found, None)
 
 
 def _problems(root: Path, expected: dict[str, str]) -> Iterator[tuple[Path, str]]:

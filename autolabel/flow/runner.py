@@ -231,7 +231,10 @@ class Runner:
         world = self.world if node.stage.parallel else SINGLE_PROCESS
         draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
         runtime = world.runtime_for_rank(self.runtime)
-        self._enter_environment(node, draft, environment_of(runtime, world.size, node.stage.depends_on), document)
+        with naming_settings(partial(setting_name, node.settings)):
+            uses = node.stage.uses(node.settings, inputs, runtime)
+            now = environment_of(runtime, world.size, node.stage.depends_on, uses)
+        self._enter_environment(node, draft, now, document)
         context = Context(
             node=node.name,
             settings=node.settings,

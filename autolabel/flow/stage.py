@@ -11,6 +11,7 @@ from autolabel.config.base import Config
 from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import DataError
+from autolabel.flow.environment import NOTHING_MORE, Uses
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft, InputDigests
 
@@ -160,6 +161,11 @@ def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Ar
     return False
 
 
+def nothing_more(settings: Config, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
+    """For a stage that uses what all stages use, and no network."""
+    return NOTHING_MORE
+
+
 def all_settings(settings: Config, files: InputDigests | None = None) -> dict[str, Any]:
     """The settings as they enter the stage key, for a stage whose settings name no files."""
     return settings.for_key()
@@ -188,6 +194,8 @@ class Stage(Generic[S]):
     check: Callable[[PreflightContext[S]], None] = no_checks
     # The parts of the environment that its bytes depend on: versions, device, threads, processes (`flow.environment`).
     depends_on: frozenset[str] = frozenset({"versions"})
+    # What it uses beyond what all steps use, with these inputs.
+    uses: Callable[[S, Mapping[str, Artefact], RuntimeConfig], Uses] = nothing_more
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`
     memory_setting: str | None = None  # the runtime setting that bounds the memory of `run`: "runtime.infer_batch"
     disk_estimate: Callable[[PreflightContext[S], DatasetSizes], DiskEstimate] = table_sized

@@ -5,6 +5,8 @@ Garbage collection: what this experiment no longer refers to, deleted only on re
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,27 +81,44 @@ def _one(
     why = reasons(node, document, inputs, files, artefacts)
     if why is None:
         return step("missing", None, "never made")
-    return step("stale", None, *why.lines, *([consequences(pipeline, node, why.parts)] if why.parts else []))
+    return step("stale", None, *why.lines, *([consequences(pipeline, node, why)] if why.parts | why.unsure else []))
 
 
-def _start_from(pipeline: Pipeline) -> set[Path]:
-    """The folders in which initial weights may lie: `ARTEFACT/data/weights.safetensors`."""
-    files = (getattr(node.settings, "weights", None) for node in pipeline.nodes.values())
-    return {file.absolute().parent.parent for file in files if isinstance(file, Path)}
+def _named(pipeline: Pipeline) -> set[Path]:
+    """The paths that settings name, and all folders they lie in: `ARTEFACT/data/weights.safetensors` is one.
+
+    They are resolved, for the same folder may be reached through `..` and through links.
+    """
+    found: set[Path] = set()
+    for node in pipeline.nodes.values():
+        for path in _paths(node.settings.model_dump()):
+            real = Path(os.path.realpath(path))
+            found |= {real, *real.parents}
+    return found
+
+
+def _paths(value: object) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from _paths(member)
 
 
 def unreferenced(pipeline: Pipeline, work: Path) -> list[WorkFolderItem]:
     """The items that gc may delete: all except artefacts of up-to-date steps and items of steps still to be done.
 
     A step that waits or is stale keeps its earlier artefacts and drafts: the settings may be changed back. An artefact
-    whose weights a training starts from stays, too.
+    that the settings name stays, too: a training may start from its weights.
     """
     steps = {step.name: step for step in status(pipeline, work)}
     wanted = {step.path for step in steps.values() if step.state == "fresh"}
+    named = _named(pipeline)
     found = []
     for item in scan(work / "artefacts"):
         step = steps.get(item.node)
         settled = step is None or step.state == "fresh"
-        if item.kind in ("corrupt", "trash") or (settled and item.path not in wanted | _start_from(pipeline)):
+        kept = item.path in wanted or Path(os.path.realpath(item.path)) in named
+        if item.kind in ("corrupt", "trash") or (settled and not kept):
             found.append(item)
     return found

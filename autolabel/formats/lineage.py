@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from autolabel.artifacts import AUDIT_FILE
 from autolabel.errors import StoreError
 from autolabel.formats.label_sets import LabelSet
-from autolabel.store import Artefact
+from autolabel.store import Artefact, newest_first, scan
 
 
 def lineage(labels: LabelSet) -> dict[str, Any]:
@@ -16,7 +17,7 @@ def lineage(labels: LabelSet) -> dict[str, Any]:
     facts = labels.facts
     provenance: Mapping[str, Any] = facts.get("provenance") or {}
     experiment = provenance.get("experiment") or {}
-    artefacts = list(_artefacts(labels)) if "path" in facts else []
+    artefacts = _artefacts(labels) if "path" in facts else []
     codes = _input(provenance, "codes", artefacts)
     teacher = None if codes is None else _input(codes.provenance, "model", artefacts)
     digest = _digest(codes.provenance, "model") if codes is not None else None
@@ -43,13 +44,14 @@ def _origin(meta: Mapping[str, Any]) -> str:
     return origin(meta)
 
 
-def _artefacts(labels: LabelSet) -> Iterator[Artefact]:
-    """Those beside the label set: artefacts/STEP/KEY."""
-    for commit in sorted(labels.facts["path"].parent.parent.glob("*/*/COMMIT")):
-        try:
-            yield Artefact.open(commit.parent)
-        except StoreError:
-            continue
+def _artefacts(labels: LabelSet) -> list[Artefact]:
+    """Those beside the label set, artefacts/STEP/KEY, the newest first; none that a run has set aside."""
+    found = []
+    for item in scan(labels.facts["path"].parent.parent):
+        if item.kind == "committed":
+            with suppress(StoreError):
+                found.append(Artefact.open(item.path))
+    return newest_first(found)
 
 
 def _digest(provenance: Mapping[str, Any], name: str) -> str | None:
@@ -63,7 +65,7 @@ def _input(provenance: Mapping[str, Any], name: str, artefacts: list[Artefact]) 
 
 
 def _evidence(labels: LabelSet, artefacts: list[Artefact]) -> dict[str, Any]:
-    """Figures of the audit of exactly this label set."""
+    """Figures of the newest audit of exactly this label set: another one may know more or fewer images."""
     for artefact in artefacts:
         if AUDIT_FILE.name in artefact.names() and _digest(artefact.provenance, "labels") == labels.digest:
             try:

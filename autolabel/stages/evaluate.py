@@ -21,6 +21,7 @@ from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, 
 from autolabel.hardware import resolve_device, usable_cores
 from autolabel.stages import disk_estimates
 from autolabel.stages.foreign import is_foreign, open_foreign
+from autolabel.stages.uses import network_uses
 from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ EVALUATE = Stage(
     output="evaluation",
     inputs={"data": "manifest", "model": "weights"},
     run=run,
+    uses=network_uses,
     key_settings=identity,
     reads=reads,
     check=check,

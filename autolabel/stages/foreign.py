@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from autolabel.artifacts import TRAINED_ON_FILE, TrainedOn, UntrainedMeta
 from autolabel.artifacts.json_file import JsonFile
 from autolabel.config.networks import ForeignConfig, ModelConfig, TeacherConfig
-from autolabel.errors import ConfigError, DataError, ImageError, WeightsError
+from autolabel.errors import ConfigError, DataError, ImageError, UnreadableImage, WeightsError
 from autolabel.flow.stage import Context, PreflightContext, StageResult
 from autolabel.store import Artefact, InputDigests, sha256_bytes
 from autolabel.user_files import read_user_file, reading
@@ -222,7 +222,7 @@ class _ArrayTeacher:
             raise ImageError(image_id, f"{self._folder} has no array of it", f"write {image_id}.npz there")
         data = read_user_file(self._folder / name, DataError, "write it again")
         if sha256_bytes(data) != self._files[name]:
-            raise ImageError(name, "changed since the run began", "run the same command again")
+            raise UnreadableImage(name, "changed since the run began", "run the same command again")
         probabilities = self._format.probabilities(data, (image.shape[0], image.shape[1]), name)
         return codes_of(probabilities, book)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolabel.artifacts import (
+    TEACHER_FAILED,
     CodesMeta,
     QuarantinedImage,
     ShardEntry,
@@ -22,7 +23,7 @@ from autolabel.artifacts import (
 from autolabel.config.networks import TeacherConfig
 from autolabel.config.schema import Experiment, InferConfig
 from autolabel.data.parts import CLASSES, UNLABELLED, VAL_IMAGES
-from autolabel.errors import ConfigError, DataError, ImageError
+from autolabel.errors import ConfigError, DataError, ImageError, UnreadableImage
 from autolabel.flow.environment import DEVICE, VERSIONS
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, roots_of
 from autolabel.hardware import resolve_device, usable_cores
@@ -32,6 +33,7 @@ from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, sp
 from autolabel.stages.foreign import FOREIGN_FILE, foreign_chunks, is_foreign, open_foreign
 from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes
 from autolabel.stages.throughput import ThroughputLog
+from autolabel.stages.uses import infer_uses
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
@@ -166,16 +168,14 @@ def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
     try:
         return load_image(row, roots=roots)
     except DataError as error:
-        raise ImageError(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
+        raise UnreadableImage(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
 
 
 def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
-    """Whether one of the images in quarantine can be read now."""
-    from autolabel.inference.model import NOT_FINITE
-
+    """Whether one of the images whose file was the cause can be read now. The teacher would fail again as it did."""
     manifest, roots = read_manifest(inputs["data"]), roots_of(experiment, inputs)
     for row in read_quarantine(made):
-        if NOT_FINITE in row["reason"]:  # the same network and image would give it again
+        if row.get("cause") == TEACHER_FAILED:
             continue
         with suppress(DataError):
             _load(manifest.image(row["id"]), roots=roots)
@@ -256,11 +256,17 @@ def _chunks(manifest: Manifest, size: int) -> list[Chunk]:
 
 
 def _say_known(ctx: Context[InferConfig], shared: ChunkScheduler, known: KnownCodes) -> None:
-    """Tell how many images need not be computed, where there are some."""
+    """Tell how many images need not be computed, and how many must be because the environment has changed."""
+    if ctx.quiet or not ctx.world.is_rank0:
+        return
     rows = [row for index in shared.todo for row in shared.chunks[index].images]
-    number = known.count(rows)
-    if number and ctx.world.is_rank0 and not ctx.quiet:
+    number, other = known.count(rows), known.of_other_environments(rows)
+    if number:
         print_err(f"{ctx.node}: {number} images are known from earlier runs, {len(rows) - number} are computed")
+    if other.images:
+        again = sum(row.sha256 in other.images for row in rows)
+        what = f"codes of another environment ({', '.join(other.changes)}): computed again"
+        print_err(f"{ctx.node}: {again} images have {what}")
 
 
 def _write(
@@ -281,7 +287,7 @@ def _write(
         data = write_shard(codes, book, class_names=class_names, split=chunk.split)
     entry = ctx.draft.write(chunk.name, data)
     paths = {row.id: row.path for row in chunk.images}
-    bad = [QuarantinedImage(id=id_, path=paths[id_], reason=str(error)) for id_, error in result.bad]
+    bad = [_quarantined(id_, paths[id_], error) for id_, error in result.bad]
     return ChunkRow(
         name=chunk.name,
         split=chunk.split,
@@ -292,6 +298,11 @@ def _write(
         sha256=entry.sha256,
         bad=bad,
     )
+
+
+def _quarantined(image_id: str, path: str, error: ImageError) -> QuarantinedImage:
+    image = QuarantinedImage(id=image_id, path=path, reason=str(error))
+    return image if isinstance(error, UnreadableImage) else QuarantinedImage(**image, cause=TEACHER_FAILED)
 
 
 def _check_bad(ctx: Context[InferConfig], shared: ChunkScheduler) -> None:
@@ -327,6 +338,7 @@ INFER = Stage(
     reads=reads,
     check=check,
     depends_on=frozenset({VERSIONS, DEVICE}),
+    uses=infer_uses,
     parallel=True,
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,

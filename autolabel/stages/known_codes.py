@@ -2,12 +2,16 @@
 
 Codes depend on the bytes of the image, the network, the settings and the environment, and not on other images. An image
 counts as known if an earlier artefact or draft of the step holds the codes of a file with the same sha256, made with
-the same network and settings in the same environment. A shard of just the same images is copied as it is. The shards of
-a grown data set are therefore the bytes that a run from nothing writes.
+the same network and settings in the same environment. A shard of just the same images is copied as it is. On a CPU the
+shards of a grown data set are therefore the bytes that a run from nothing writes. On CUDA they may differ in a few
+pixels: an image may share its batch with others then, and a batch of another size may change the last bits of its sums.
+
+An artefact that was set aside counts, too: it is damaged in part, or was made again for the sake of other images.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -71,34 +75,58 @@ class KnownChunk(NamedTuple):
         return found
 
 
+class OtherCodes(NamedTuple):
+    """Images whose codes were made in another environment, by digest, with the changes since: "torch 1 -> 2"."""
+
+    changes: tuple[str, ...] = ()
+    images: frozenset[str] = frozenset()
+
+
 class KnownCodes:
     """Looks images up by digest. A shard that is damaged, or of other classes, is forgotten when it is met."""
 
-    def __init__(self, shards: Sequence[_StoredShard], book: Codebook, class_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[_StoredShard],
+        book: Codebook,
+        class_names: Sequence[str],
+        others: Sequence[OtherCodes] = (),
+    ) -> None:
+        self._others = others
         self._book, self._class_names = book, tuple(class_names)
         self._open = lru_cache(_CACHED_SHARDS)(self._opened)
-        self._whole = {(shard.split, shard.ids, shard.inputs): shard for shard in reversed(shards)}
-        self._images: dict[str, tuple[_StoredShard, str]] = {}
-        for shard in reversed(shards):
-            self._images |= {digest: (shard, id_) for id_, digest in zip(shard.ids, shard.inputs, strict=True)}
+        self._whole: defaultdict[object, list[_StoredShard]] = defaultdict(list)
+        self._images: defaultdict[str, list[tuple[_StoredShard, str]]] = defaultdict(list)
+        for shard in shards:
+            self._whole[shard.split, shard.ids, shard.inputs].append(shard)
+            for id_, digest in zip(shard.ids, shard.inputs, strict=True):
+                self._images[digest].append((shard, id_))
 
     def count(self, rows: Sequence[ImageRow]) -> int:
         """How many of the images seem to be known; nothing is opened."""
         return sum(row.sha256 in self._images for row in rows)
 
+    def of_other_environments(self, rows: Sequence[ImageRow]) -> OtherCodes:
+        """Images to compute because the environment is another one now; the newest of these codes says the changes."""
+        unknown = {row.sha256 for row in rows} - self._images.keys()
+        found = [other for other in self._others if other.images & unknown]
+        images = frozenset().union(*(other.images & unknown for other in found))
+        return OtherCodes(found[0].changes if found else (), images)
+
     def of(self, chunk: Chunk) -> KnownChunk:
         """The part of the chunk that is known; the bytes of every shard it needs are checked."""
         key = chunk.split, tuple(row.id for row in chunk.images), tuple(row.sha256 for row in chunk.images)
-        same = self._whole.get(key)
-        if same is not None and (opened := self._open(same)) is not None:
-            return KnownChunk(opened.data, {}, [])
+        for same in self._whole.get(key, ()):
+            if (opened := self._open(same)) is not None:
+                return KnownChunk(opened.data, {}, [])
         codes = {row.id: place for row in chunk.images if (place := self._place(row)) is not None}
         return KnownChunk(None, codes, [row for row in chunk.images if row.id not in codes])
 
     def _place(self, row: ImageRow) -> tuple[Shard, str] | None:
-        stored, id_ = self._images.get(row.sha256, (None, ""))
-        opened = None if stored is None else self._open(stored)
-        return None if opened is None else (opened.shard, id_)
+        for stored, id_ in self._images.get(row.sha256, ()):
+            if (opened := self._open(stored)) is not None:
+                return opened.shard, id_
+        return None
 
     def _opened(self, stored: _StoredShard) -> _OpenShard | None:
         from autolabel.labels.shards import read_shard
@@ -116,22 +144,33 @@ def find_known_codes(
     draft: Draft, document: Mapping[str, Any], book: Codebook, class_names: Sequence[str]
 ) -> KnownCodes:
     """Search the earlier artefacts and drafts of the step that `draft` belongs to; the newest counts first."""
-    folder, found = draft.folder, []
-    made = sorted(committed(folder.parent, folder.name), key=lambda one: -one.provenance.get("started", 0))
-    for artefact in made:
-        same_environment = may_mix(artefact.provenance.get("environments", []), draft.environments)
-        if same_environment and _same_work(artefact.provenance.get("key", {}), document):
-            found += list(_shards_of(artefact))
+    found: list[_StoredShard] = []
+    others: list[OtherCodes] = []
+    for environments, shards in _earlier(draft, document):
+        if changed := other_environment(environments, draft.environments):
+            others.append(OtherCodes(tuple(changed), frozenset(digest for shard in shards for digest in shard.inputs)))
+        else:
+            found += shards  # a damaged one is passed over for the next that holds the same image
+    return KnownCodes(found, book, class_names, others)
+
+
+def _earlier(
+    draft: Draft, document: Mapping[str, Any]
+) -> Iterator[tuple[Sequence[Environment], Iterator[_StoredShard]]]:
+    """The environments and shards of each artefact and other draft that holds codes of the same work."""
+    folder = draft.folder
+    for artefact in committed(folder.parent, folder.name, kinds=("committed", "corrupt")):
+        if _same_work(artefact.provenance.get("key", {}), document):
+            yield artefact.provenance.get("environments", []), _shards_of(artefact)
     for other in drafts(folder):
-        same_environment = may_mix(other.environments, draft.environments)
-        if other.path != draft.path and same_environment and _same_work(other.document, document):
-            found += list(_shards_of_draft(other))
-    return KnownCodes(found, book, class_names)
+        if other.path != draft.path and _same_work(other.document, document):
+            yield other.environments, _shards_of_draft(other)
 
 
-def may_mix(earlier: Sequence[Environment], now: Sequence[Environment]) -> bool:
-    """Whether codes of these environments are those that the present one makes: versions and device decide."""
-    return not any(changes(one, now[-1], (VERSIONS, DEVICE)) for one in earlier) if now else True
+def other_environment(earlier: Sequence[Environment], now: Sequence[Environment]) -> list[str]:
+    """The changes of versions and device; none if the present environment makes the codes that those ones made."""
+    found = (changes(one, now[-1], (VERSIONS, DEVICE)) for one in earlier) if now else iter(())
+    return next((changed for changed in found if changed), [])
 
 
 def _same_work(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
@@ -93,7 +94,7 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
 
 def input_changes(settings: Data, files: InputDigests, made: Artefact) -> list[PartChange]:
     """How the source's images and masks differ from those that `made` describes. Rendered scenes have no files."""
-    from autolabel.data.parts import listing_contents, manifest_contents, part_changes
+    from autolabel.data.parts import PartChange, listing_contents, manifest_contents, part_changes
     from autolabel.data.sources.registry import plan
 
     if settings.source == "synthetic":
@@ -102,7 +103,12 @@ def input_changes(settings: Data, files: InputDigests, made: Artefact) -> list[P
     unusable = {row["id"] for row in read_quarantine(made)}
     now = listing_contents(listing, listing.digests(files))
     usable = {part: {id_: x for id_, x in rows.items() if id_ not in unusable} for part, rows in now.items()}
-    return part_changes(manifest_contents(read_manifest(made)), usable)
+    found = {change.part: change for change in part_changes(manifest_contents(read_manifest(made)), usable)}
+    for part, rows in now.items():  # an image in quarantine may have been repaired
+        if number := len(unusable & rows.keys()):
+            change = found.get(part, PartChange(part, 0, 0, 0))
+            found[part] = replace(change, unknown=change.unknown + number)
+    return [found[part] for part in sorted(found)]
 
 
 MANIFEST: Stage[Data] = Stage(

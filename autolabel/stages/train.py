@@ -28,6 +28,7 @@ from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.foreign import check_foreign, foreign_identity, run_foreign
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
+from autolabel.stages.uses import training_uses
 from autolabel.store import InputDigests
 
 if TYPE_CHECKING:
@@ -295,6 +296,7 @@ TEACHER = Stage(
     remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
     depends_on=ENVIRONMENT,
+    uses=training_uses,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,
@@ -309,6 +311,7 @@ STUDENT = Stage(
     reads=student_reads,
     check=check_student,
     depends_on=ENVIRONMENT,
+    uses=training_uses,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,

@@ -21,12 +21,12 @@ A stage uses it like this, under `hold_lock(work / ".lock")`:
         artefact = draft.commit(meta=..., provenance=...)
 """
 
-from autolabel.store.artefact import Artefact, Unreadable, find, find_problems, recover
+from autolabel.store.artefact import Artefact, Unreadable, find, find_problems, newest_first, recover
 from autolabel.store.draft import Draft, drafts, join_draft, open_draft
 from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_temporaries, write_file, write_files
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
-from autolabel.store.gc import WorkFolderItem, delete, scan, set_aside
+from autolabel.store.gc import Kind, WorkFolderItem, delete, scan, set_aside
 from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
@@ -47,6 +47,7 @@ __all__ = [
     "Entry",
     "InputDigests",
     "Journal",
+    "Kind",
     "OutputFolder",
     "Repaired",
     "Unreadable",
@@ -65,6 +66,7 @@ __all__ = [
     "join_draft",
     "make_folder",
     "mirror_names",
+    "newest_first",
     "only_writer",
     "open_draft",
     "open_output",

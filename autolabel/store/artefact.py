@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,6 +176,18 @@ class Artefact:
         if name not in self._index:
             raise StoreError(self.path, f"has no file {name!r}", "it may come from another version; make it again")
         return self._index[name]
+
+
+def newest_first(artefacts: Iterable[Artefact]) -> list[Artefact]:
+    """By the time at which their runs began; those that do not state it come last."""
+
+    def age(artefact: Artefact) -> float:
+        try:
+            return -float(artefact.provenance.get("started", 0))
+        except StoreError:  # it cannot be read now
+            return 0.0
+
+    return sorted(artefacts, key=age)
 
 
 def log_lines(path: Path) -> list[str]:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.base import Config
+from autolabel.config.networks import TeacherConfig
 from autolabel.config.schema import LabelConfig
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.status import status, unreferenced
 from autolabel.signals import Stopped
+from autolabel.store import scan
 from tests.flow.small import FILTER, build, run, runner
 
 
@@ -130,3 +132,26 @@ def test_gc_names_what_the_experiment_no_longer_uses(tmp_path: Path) -> None:
     assert gone == {("high", "committed"), ("sum", "committed")}
     # A step still to be done keeps what it has: the settings may be changed back.
     assert unreferenced(build(threshold=0.3), tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["x/../work", "link"])
+def test_gc_keeps_weights_that_are_named_by_another_way(tmp_path: Path, way: str) -> None:
+    work = tmp_path / "work"
+    run(work, build(threshold=0.7))
+    (old,) = (item.path for item in scan(work / "artefacts") if item.node == "high")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(work)
+
+    def pipeline(weights: Path | None) -> Pipeline:
+        p = build()
+        none = Stage(name="none", version=1, output="weights", inputs={}, run=lambda ctx: StageResult(meta={}))
+        p.add("none", none, TeacherConfig(weights=weights))
+        return p
+
+    run(work, pipeline(None))
+    assert old in {item.path for item in unreferenced(pipeline(None), work)}
+    weights = tmp_path / way / old.relative_to(work) / "data/weights.safetensors"
+    assert old not in {item.path for item in unreferenced(pipeline(weights), work)}
+    direct = old / "data/weights.safetensors"
+    for folder in (tmp_path / "x/../work", tmp_path / "link"):
+        assert old.name not in {item.path.name for item in unreferenced(pipeline(direct), folder)}

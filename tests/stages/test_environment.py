@@ -10,12 +10,18 @@ from typing import Any
 
 import pytest
 
+from autolabel.config.base import Config
+from autolabel.config.networks import ModelConfig, TeacherConfig
 from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import ConfigError
-from autolabel.flow.environment import changes, environment_of, require_same
+from autolabel.flow import environment
+from autolabel.flow.environment import Uses, changes, environment_of, require_same
+from autolabel.stages import uses as uses_of_stages
+from autolabel.stages.foreign import FOREIGN_FILE
 from autolabel.stages.infer import INFER
 from autolabel.stages.label import LABEL
 from autolabel.stages.train import TEACHER
+from autolabel.stages.uses import infer_uses, training_uses
 from autolabel.store import Artefact, open_draft
 from autolabel.training.trainer import Trainer
 from tests.stages.tiny_pipeline import Tiny, call
@@ -30,6 +36,30 @@ def test_of_this_process() -> None:
     assert {"autolabel", "torch", "numpy", "zlib"} <= found["versions"].keys()
     assert "device" not in found, "which costs the import of torch"
     assert environment_of(RuntimeConfig(device="cpu"), 1, {"device"})["device"].startswith("cpu ")
+
+
+def test_what_one_step_uses_is_stated_of_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trunk = {"settings": {"model": {"trunk": "timm:efficientnet_b4"}}}
+    timm = open_draft(tmp_path / "a", KEY).commit(meta={}, provenance={"key": trunk})
+    draft = open_draft(tmp_path / "b", KEY)
+    draft.write(FOREIGN_FILE.name, b'{"kind": "onnx"}')
+    onnx = draft.commit(meta={}, provenance={})
+    runtime = RuntimeConfig(device="cpu", compile=True, infer_batch=3)
+    monkeypatch.setattr(environment, "version", lambda name: f"of {name}")
+    found = [environment_of(runtime, 1, (), uses)["versions"].keys() for uses in (
+        Uses(), infer_uses(Config(), {"model": timm}, runtime), infer_uses(Config(), {"model": onnx}, runtime),
+        training_uses(TeacherConfig(model=ModelConfig(trunk="timm:x")), {}, runtime),
+    )]  # fmt: skip
+    assert [names - found[0] for names in found] == [
+        set(), {"timm", "torchvision"}, {"onnxruntime"}, {"timm", "torchvision"}
+    ]  # fmt: skip
+    assert infer_uses(Config(), {"model": timm}, runtime).more == {}
+    monkeypatch.setattr(uses_of_stages, "resolve_device", lambda name: name)
+    on_gpu = RuntimeConfig(device="cuda", compile=True, infer_batch=3)
+    assert infer_uses(Config(), {"model": timm}, on_gpu).more == {"batch": 3, "compile": True}
+    foreign = infer_uses(Config(), {"model": onnx}, on_gpu)
+    assert (foreign.device, foreign.more) == ("cpu", {})
+    assert environment_of(on_gpu, 1, {"device"}, foreign)["device"].startswith("cpu ")
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autolabel.artifacts import read_manifest, read_shard_index
+from autolabel.artifacts import read_manifest, read_quarantine, read_shard_index, write_quarantine
+from autolabel.config.load import load_experiment
 from autolabel.data.decode import decode_image
+from autolabel.errors import UnreadableImage
 from autolabel.labels.shards import read_shard
-from autolabel.store import Artefact
+from autolabel.stages import infer
+from autolabel.store import Artefact, open_draft
 from tests.helpers.experiments import ONE_CORE, experiment_toml, scenes
 from tests.stages.tiny_pipeline import TRAINING, call, call_json
 
@@ -136,6 +139,38 @@ def test_arrays_of_any_layout(experiment: Experiment, change: object) -> None:
     experiment.teach({"kind": "arrays", "path": str(experiment.arrays(change)), "values": "probabilities"})
     assert experiment.run("label") == (0, "")
     check_codes(experiment, 2e-3)
+
+
+def test_an_image_that_the_teacher_cannot_label_is_not_tried_on_every_run(experiment: Experiment) -> None:
+    folder = experiment.arrays()
+    bad = next(folder.rglob("*.npz"))
+    np.savez(bad, np.full((len(experiment.names), *SIZE), np.nan, np.float16))
+    image = bad.relative_to(folder).with_suffix("").as_posix()
+    experiment.settings["data"] = {**experiment.settings["data"], "max_bad": 1}
+    experiment.teach({"kind": "arrays", "path": str(folder), "values": "probabilities"})
+    for _ in range(2):
+        assert experiment.run("infer")[0] == 5
+        (made,) = (experiment.work / "artefacts/infer").iterdir()
+        (row,) = read_quarantine(Artefact.open(made))
+        assert (row["id"], row["cause"]) == (image, "teacher")
+
+
+def test_an_image_whose_file_was_the_cause_is_tried_again(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = read_manifest(experiment.manifest).images[0]
+    draft = open_draft(experiment.folder, "0" * 64)
+    cause = UnreadableImage(row.path, "changed since the manifest was built")
+    write_quarantine(draft, [infer._quarantined(row.id, row.path, cause)])
+    made = draft.commit(meta={}, provenance={})
+    settings = load_experiment(experiment.file)
+    assert infer.can_retry(settings, {"data": experiment.manifest}, made)
+    monkeypatch.setattr(infer, "_load", fails)
+    assert not infer.can_retry(settings, {"data": experiment.manifest}, made)
+
+
+def fails(row: object, **options: object) -> None:
+    raise UnreadableImage("x", "is damaged")
 
 
 REFUSED = {

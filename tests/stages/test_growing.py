@@ -18,7 +18,7 @@ from PIL import Image
 from autolabel.artifacts import read_shard_index
 from autolabel.data.schema import ImageRow
 from autolabel.stages.chunk_scheduler import split_rows
-from autolabel.stages.known_codes import may_mix
+from autolabel.stages.known_codes import other_environment
 from autolabel.store import Artefact
 from tests.helpers.experiments import experiment_toml
 from tests.helpers.hang import HANG_SECONDS
@@ -217,9 +217,9 @@ def test_a_mask_retrains_and_may_start_from_the_old_weights(data: Growing) -> No
 
 def test_codes_of_another_environment_are_not_taken() -> None:
     old = {"versions": {"torch": "1"}, "device": "cpu A", "threads": 1}
-    assert may_mix([old], [{**old, "threads": 2}])
-    assert not may_mix([old], [{**old, "device": "cpu B"}])
-    assert not may_mix([{**old, "versions": {"torch": "2"}}, old], [old])
+    assert other_environment([old], [{**old, "threads": 2}]) == []
+    assert other_environment([old], [{**old, "device": "cpu B"}]) == ["device cpu A -> cpu B"]
+    assert other_environment([{**old, "versions": {"torch": "2"}}, old], [old]) == ["torch 2 -> 1"]
 
 
 def row(name: str) -> ImageRow:

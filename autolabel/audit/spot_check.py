@@ -105,14 +105,14 @@ def answer_weights(cuts: Sequence[Cut], present: int, own: Counts, then: Counts,
     what part of its cell it kept.
     """
     expected = np.zeros(len(own))
-    for number, cut in enumerate(cuts):
+    for place, cut in enumerate(cuts):
         of_cell, size = cut.strata.of_cell.ravel(), cut.strata.number
-        asked = np.bincount(of_cell[then[own == number]], minlength=size)
+        asked = np.bincount(of_cell[then[own == place]], minlength=size)
         rates = (asked / np.maximum(_sum(cut.pixels, cut.strata), 1))[of_cell]
         before = np.array([other.pixels.ravel() for other in cuts])[own, then]
         kept = np.minimum(cut.pixels.ravel()[then] / np.maximum(before, 1), 1.0)
-        other = rates[now] if number == present else rates[then] * kept
-        expected += np.where(own == number, rates[then], other)
+        other = rates[now] if place == present else rates[then] * kept
+        expected += np.where(own == place, rates[then], other)
     return 1 / np.maximum(expected, 1e-300)
 
 

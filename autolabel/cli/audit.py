@@ -31,7 +31,8 @@ def spot_check(
     """Ask in the browser, and print what all answers say of the label set."""
     from autolabel.review.server import require_server
     from autolabel.review.session import cells_of, review_folder
-    from autolabel.review.spot_check import SpotCheck, SpotPage, answers_file
+    from autolabel.review.spot_check import SpotCheck, answers_file
+    from autolabel.review.spot_page import SpotPage
 
     if ask:
         require_server()

@@ -81,6 +81,32 @@ def test_the_interval_covers_the_truth() -> None:
     assert found["gain"] > 1.2  # even questions would need so many times as many
 
 
+def test_few_answers_are_not_biased() -> None:
+    """One stratum of a class: a large cell that is right, and many small ones that are wrong."""
+    pixels, truth = np.array([[5000, 1000, 1000, 1000, 1000, 1000, 0]]), np.array([[1.0, 0, 0, 0, 0, 0, 1]])
+    strata, right = Strata(np.array([[0] * 6 + [1]]), 2), np.full((1, 7), 0.7)
+    for questions in (4, 20, 50):
+        rng, found = np.random.default_rng(5), []
+        for _ in range(150):
+            answers = answers_of(*ask(rng, pixels, truth, strata, np.array([questions, 0])))
+            found.append(estimate(pixels, right, answers, strata, ["a"])["classes"]["a"]["accuracy"])
+        assert np.mean(found) == pytest.approx(0.5, abs=3.5 * 0.5 / np.sqrt(questions * 150))
+
+
+def test_few_answers_about_two_cuts_are_not_biased() -> None:
+    pixels, truth = np.array([[4000, 1000, 1000, 1000, 1000, 2000, 0]]), np.array([[0.2, 0, 1, 0.5, 0, 1, 1]])
+    strata, right = Strata(np.array([[0] * 6 + [1]]), 2), np.full((1, 7), 0.7)
+    high = pixels * [0, 0, 0, 1, 1, 1, 1]
+    rng, found = np.random.default_rng(6), []
+    for _ in range(400):
+        parts = [answers_of(*ask(rng, cut, truth, strata, np.array([12, 0]))) for cut in (high, pixels)]
+        both = Answers(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        own = np.repeat([0, 1], 12)
+        weights = answer_weights([Cut(high, strata), Cut(pixels, strata)], 1, own, both.sources, both.sources)
+        found.append(estimate(pixels, right, both._replace(weights=weights), strata, ["a"])["accuracy"])
+    assert np.mean(found) == pytest.approx((pixels * truth).sum() / pixels.sum(), abs=0.02)
+
+
 def test_strata() -> None:
     pixels, _, stated = world(np.random.default_rng(3))
     strata = strata_of(pixels, stated)

@@ -178,6 +178,7 @@ async function step(by, onlyOpen = false) {
 
 async function ask(kind, fields = {}) {
   const found = await api(kind, fields, true);
+  if (found.skipped.length > S.state.skipped.length) say(`Skipped: ${found.skipped[found.skipped.length - 1]}`, true);
   Object.assign(S.state, found);
   await showQuestion();
 }

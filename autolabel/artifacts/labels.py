@@ -75,7 +75,8 @@ def label_rules(rules: RulesMeta | None, ego: bytes | None) -> LabelRules | None
     least = np.zeros(256, np.int64)
     least[: len(rules["least"])] = rules["least"]
     mask = None if ego is None else png.decode(ego, where=EGO_MASK) != 0
-    return LabelRules(*tables, rules["border"], least if any(rules["least"]) else None, mask)
+    off = tuple(k for k, policy in enumerate(rules["policies"]) if policy == "off")
+    return LabelRules(*tables, rules["border"], least if any(rules["least"]) else None, mask, off)
 
 
 def read_label_rules(artefact: Artefact) -> LabelRules | None:

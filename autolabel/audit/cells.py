@@ -41,8 +41,7 @@ def image_cells(
             raise DataError(name, f"is {other.shape}, its codes {codes.shape} (height, width)", "run again")
     classes, bins = book.classes_and_bins(codes)
     valid, labelled = classes != IGNORE, labels != IGNORE
-    by_person = labelled & ~((labels == classes) if coarse is None else ((labels == classes) & (labels != coarse)))
-    source = np.where(by_person, book.bins, bins)
+    source = sources_of(book, codes, labels, coarse)
     stated = valid & (coarse != IGNORE) if coarse is not None else np.zeros(1, bool)
     return ImageCells(
         _table(labels[labelled], source[labelled], (book.num_classes, book.bins + 1)),
@@ -50,6 +49,15 @@ def image_cells(
         int(np.count_nonzero(stated)),
         int(np.count_nonzero(stated & (classes != coarse))),
     )
+
+
+def sources_of(
+    book: Codebook, codes: NDArray[np.integer], labels: NDArray[np.uint8], coarse: NDArray[np.uint8] | None
+) -> NDArray[np.integer]:
+    """(H, W) source of labelled pixels: the bin, or the number of bins where a person drew them."""
+    classes, bins = book.classes_and_bins(codes)
+    own = labels == classes if coarse is None else (labels == classes) & (labels != coarse)
+    return np.where(own, bins, book.bins)
 
 
 def _table(classes: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]) -> Counts:

@@ -61,6 +61,29 @@ def fit_line(confidence: Floats, accuracy: Floats) -> Line:
     return Line(slope, mean - slope * centre, float(np.sqrt((residuals**2).mean())))
 
 
+def mean_confidence(pixels: Floats, probabilities: Floats) -> Floats:
+    """(N,) mean probability of the pixels of images, counted by class and bin (N, K, B)."""
+    total = pixels.sum(axis=(1, 2))
+    stated = (pixels * probabilities).sum(axis=(1, 2))
+    mean: Floats = np.divide(stated, total, out=np.zeros_like(stated), where=total > 0)
+    return mean
+
+
+def held_out_images(
+    predicted: Floats, labelled: Floats, right: Floats, probabilities: Floats, groups: Sequence[str]
+) -> tuple[Floats, Floats, list[str]]:
+    """Confidence, accuracy and groups of the held-out images that have labelled pixels; counts are (N, K, B).
+
+    Accuracy is that of the labelled pixels. Confidence is that of all predicted ones, as for the images to label: void
+    areas are part of every image, and the teacher is less sure there.
+    """
+    pixels = labelled.sum(axis=(1, 2))
+    used = pixels > 0
+    accuracy = right.sum(axis=(1, 2))[used] / pixels[used]
+    names = [group for group, is_used in zip(groups, used, strict=True) if is_used]
+    return mean_confidence(predicted, probabilities)[used], accuracy, names
+
+
 def shift_result(
     held_out: tuple[Floats, Floats, Sequence[str]], images: tuple[Floats, Sequence[str], Sequence[str]]
 ) -> ShiftResult:

@@ -2,9 +2,10 @@
 
 A stratum is a class and a few neighbouring bins. Within it pixels are drawn alike, so the fraction of right answers
 estimates that of its pixels, and the strata add up by their numbers of pixels (Cochran, Sampling Techniques, 1977,
-chapter 5). Most questions go where most answers are uncertain. The interval is that of Clopper and Pearson for the
-number of independent answers that would vary as much (Korn and Graubard, Confidence intervals for proportions with
-small expected number of positive counts, 1998); a stratum without errors still counts as uncertain.
+chapter 5). Answers about several cuts are not drawn alike: each weighs by the inverse of how often a pixel like its own
+was asked about (Hajek, 1971). Most questions go where most answers are uncertain. The interval is that of Clopper and
+Pearson for the number of independent answers that would vary as much (Korn and Graubard, Confidence intervals for
+proportions with small expected number of positive counts, 1998); a stratum without errors still counts as uncertain.
 """
 
 from __future__ import annotations
@@ -32,6 +33,25 @@ class Strata(NamedTuple):
 
     of_cell: Counts
     number: int
+
+
+class Cut(NamedTuple):
+    """A label set that questions were drawn from: its pixels (K, B + 1), and its strata."""
+
+    pixels: Counts
+    strata: Strata
+
+
+class Answers(NamedTuple):
+    """Answers about pixels of a label set; all (N,)."""
+
+    classes: Counts
+    sources: Counts  # bin; the number of bins: drawn by a person
+    yes: NDArray[np.bool_]
+    weights: Floats  # as `answer_weights` gives them; equal ones where all were asked about one cut
+
+    def of(self, chosen: NDArray[np.bool_]) -> Answers:
+        return Answers(*(values[chosen] for values in self))
 
 
 class SpotEstimate(TypedDict):
@@ -77,45 +97,54 @@ def allocate(pixels: Counts, right: Floats, strata: Strata, asked: Counts, quest
     return chosen
 
 
+def answer_weights(cuts: Sequence[Cut], present: int, own: Counts, then: Counts, now: Counts) -> Floats:
+    """(N,) weights of all decided answers: one over the number of questions that a pixel like theirs could expect.
+
+    `own` (N,) is the cut that each was asked about, `present` the one that is estimated. `then` and `now` (N,) are
+    flat cells of the pixel in its own and in the present cut. Whether a third cut kept the pixel is not known, but
+    what part of its cell it kept.
+    """
+    expected = np.zeros(len(own))
+    for place, cut in enumerate(cuts):
+        of_cell, size = cut.strata.of_cell.ravel(), cut.strata.number
+        asked = np.bincount(of_cell[then[own == place]], minlength=size)
+        rates = (asked / np.maximum(_sum(cut.pixels, cut.strata), 1))[of_cell]
+        before = np.array([other.pixels.ravel() for other in cuts])[own, then]
+        kept = np.minimum(cut.pixels.ravel()[then] / np.maximum(before, 1), 1.0)
+        other = rates[now] if place == present else rates[then] * kept
+        expected += np.where(own == place, rates[then], other)
+    return 1 / np.maximum(expected, 1e-300)
+
+
 def _sum(values: NDArray[np.generic], strata: Strata) -> Floats:
     total: Floats = np.bincount(strata.of_cell.ravel(), weights=values.ravel(), minlength=strata.number).astype(float)
     return total
 
 
-def estimate(
-    pixels: Counts, right: Floats, answered: Counts, confirmed: Counts, strata: Strata, names: Sequence[str]
-) -> SpotResult:
-    """The accuracy of the pixels (K, B + 1) of a label set, from numbers of answers and of confirmed ones by cell.
+def estimate(pixels: Counts, right: Floats, answers: Answers, strata: Strata, names: Sequence[str]) -> SpotResult:
+    """The accuracy of the pixels (K, B + 1) of a label set.
 
     Cells without pixels, such as those below a threshold, do not count, and neither do answers about them.
     """
-    kept = pixels > 0
-    answered, confirmed = np.where(kept, answered, 0), np.where(kept, confirmed, 0)
-    every = np.ones(len(pixels), bool)
-    total = _estimate(pixels, right, answered, confirmed, strata, every)
+    answers = answers.of(pixels[answers.classes, answers.sources] > 0)
+    total = _estimate(pixels, right, answers, strata)
     classes = {
-        name: _estimate(pixels, right, answered, confirmed, strata, np.arange(len(pixels)) == k)
-        for k, name in enumerate(names)
-        if pixels[k].any()
+        name: _estimate(np.where(own[:, None], pixels, 0), right, answers.of(own[answers.classes]), strata)
+        for name, own in zip(names, np.eye(len(pixels), dtype=bool), strict=False)
+        if pixels[own].any()
     }
-    return SpotResult(**total, classes=classes, advice=_advice(pixels, answered, confirmed, strata, names))
+    return SpotResult(**total, classes=classes, advice=_advice(pixels, answers, strata, names))
 
 
-def _estimate(
-    pixels: Counts, right: Floats, answered: Counts, confirmed: Counts, strata: Strata, rows: NDArray[np.bool_]
-) -> SpotEstimate:
-    chosen = np.where(rows[:, None], pixels, 0)
-    weight, expected = _sum(chosen, strata), _sum(chosen * right, strata)
-    answered = np.where(rows[:, None], answered, 0)
-    asked = _sum(answered, strata)
-    answers = int(asked.sum())
-    if not answers:
+def _estimate(pixels: Counts, right: Floats, answers: Answers, strata: Strata) -> SpotEstimate:
+    weight, expected = _sum(pixels, strata), _sum(pixels * right, strata)
+    if not answers.yes.size:
         return SpotEstimate(accuracy=None, low=None, high=None, answers=0, uniform=None)
     part = weight / weight.sum()
     prior = np.divide(expected, weight, out=np.ones_like(weight), where=weight > 0)
-    means, worth = _by_cell(chosen, answered, confirmed, strata)
+    means, worth = _by_stratum(answers, strata)
     # A stratum without an answer takes the mean of those that have one.
-    mean = (part * means).sum() / part[asked > 0].sum()
+    mean = (part * means).sum() / part[worth > 0].sum()
     smoothed = (worth * means + _PRIOR * prior) / (worth + _PRIOR)
     variance = float((part**2 * smoothed * (1 - smoothed) / np.maximum(worth, 0.5)).sum())
     spread = mean * (1 - mean)
@@ -125,26 +154,29 @@ def _estimate(
     half = max((high - low) / 2, 1e-6)
     uniform = round(3.8415 * max(spread, smooth_mean * (1 - smooth_mean)) / half**2)
     return SpotEstimate(
-        accuracy=number(float(mean)), low=round(low, 6), high=round(high, 6), answers=answers, uniform=uniform
+        accuracy=number(float(mean)), low=round(low, 6), high=round(high, 6), answers=len(answers.yes), uniform=uniform
     )
 
 
-def _by_cell(pixels: Counts, answered: Counts, confirmed: Counts, strata: Strata) -> tuple[Floats, Floats]:
-    """(S,) the fraction that is right, each cell by its pixels, and the number of even answers that it is worth.
+def _by_stratum(answers: Answers, strata: Strata) -> tuple[Floats, Floats]:
+    """(S,) the weighted fraction that is right, and the number of even answers that it is worth (Kish, 1965)."""
+    stratum = strata.of_cell[answers.classes, answers.sources]
 
-    So it does not matter under which thresholds a cell was asked about.
-    """
-    weight = np.where(answered > 0, pixels, 0).astype(np.float64)
-    weight /= np.maximum(_sum(weight, strata), 1e-12)[strata.of_cell]
-    rates = np.divide(confirmed, answered, out=np.zeros_like(weight), where=answered > 0)
-    spread = _sum(np.divide(weight**2, answered, out=np.zeros_like(weight), where=answered > 0), strata)
-    worth = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
-    return _sum(weight * rates, strata), worth
+    def total(values: Floats) -> Floats:
+        return np.bincount(stratum, weights=values, minlength=strata.number)
+
+    weights = answers.weights / answers.weights.max()
+    whole, squares = total(weights), total(weights**2)
+    means = np.divide(total(weights * answers.yes), whole, out=np.zeros_like(whole), where=whole > 0)
+    return means, np.divide(whole**2, squares, out=np.zeros_like(whole), where=squares > 0)
 
 
-def _advice(pixels: Counts, answered: Counts, confirmed: Counts, strata: Strata, names: Sequence[str]) -> list[str]:
+def _advice(pixels: Counts, answers: Answers, strata: Strata, names: Sequence[str]) -> list[str]:
     """The classes whose least sure kept pixels are, by the answers, more likely wrong than right."""
     lines = []
+    answered, confirmed = np.zeros_like(pixels), np.zeros_like(pixels)
+    np.add.at(answered, (answers.classes, answers.sources), 1)
+    np.add.at(confirmed, (answers.classes, answers.sources), answers.yes.astype(np.int64))
     for k, name in enumerate(names):
         kept = np.flatnonzero(pixels[k, :-1])
         if not kept.size:

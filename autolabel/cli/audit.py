@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autolabel.cli.options import echo, open_project, print_json
-from autolabel.cli.review import browser_option, open_review_set, port_option, probability_right, serve
+from autolabel.cli.review import browser_option, open_review_set, port_option, probability_right, serve, show_address
 from autolabel.cli.run import STAGE_HELP, stage_command
+from autolabel.progress import print_err
 from autolabel.store import Journal, hold_lock
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def spot_check(
     """Ask in the browser, and print what all answers say of the label set."""
     from autolabel.review.server import require_server
     from autolabel.review.session import cells_of, review_folder
-    from autolabel.review.spot_check import SpotCheck, SpotPage, answers_file
+    from autolabel.review.spot_check import SpotCheck, answers_file
+    from autolabel.review.spot_page import SpotPage
 
     if ask:
         require_server()
@@ -42,13 +44,19 @@ def spot_check(
         check = SpotCheck(images, index, probability_right(project, images), Journal(file), author=author)
         if ask:
             page = SpotPage(check, project.experiment.name, ask)
-            serve(page.routes(), port, no_browser=no_browser, as_json=as_json)
+            show = _show_beside if as_json else show_address
+            serve(page.routes(), port, no_browser=no_browser, show=show)
         result = check.result()
     if as_json:
         print_json({"spot_check": result})
         return
     for line in _lines(result):
         echo(line)
+
+
+def _show_beside(address: str) -> None:
+    """On stderr: stdout has one JSON object, the figures."""
+    print_err(f"autolabel: open {address}  (Ctrl-C ends it)")
 
 
 def _lines(spot: SpotResult) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -78,8 +78,9 @@ def review(
             _say_earlier(folder)
         page = ReviewPage(session, project.experiment.name, folder / "corrections")
         with _in_background(lambda check: session.refine(check=check)):
-            serve(page.routes(), port, no_browser=no_browser, as_json=as_json)
-        click.echo(f"{len(session.decisions)} decisions are kept; --out FOLDER makes corrections of them")
+            serve(page.routes(), port, no_browser=no_browser, show=_show_as_json if as_json else show_address)
+        if not as_json:
+            echo(f"{len(session.decisions)} decisions are kept; --out FOLDER makes corrections of them")
 
 
 def _say_earlier(folder: Path) -> None:
@@ -137,16 +138,20 @@ def _in_background(work: Callable[[Callable[[], None]], None]) -> Iterator[None]
         thread.join()
 
 
-def serve(routes: Routes, port: int, *, no_browser: bool, as_json: bool) -> None:
-    """Serve the page until Ctrl-C; print its address first."""
+def show_address(address: str) -> None:
+    click.echo(f"open {address}  (Ctrl-C ends it)")
+
+
+def _show_as_json(address: str) -> None:
+    print_json({"address": address})
+
+
+def serve(routes: Routes, port: int, *, no_browser: bool, show: Callable[[str], None]) -> None:
+    """Serve the page until Ctrl-C; show its address first."""
     from autolabel.review.server import open_server
 
     server, address = open_server(routes, port)
-    answer: dict[str, Any] = {"address": address}
-    if as_json:
-        print_json(answer)
-    else:
-        click.echo(f"open {address}  (Ctrl-C ends it)")
+    show(address)
     sys.stdout.flush()
     if not no_browser:
         click.launch(address)

@@ -53,11 +53,16 @@ def count_cells(
     if classes.shape != label.shape:
         raise DataError("fine label", f"is {label.shape}, its image {classes.shape} (height, width)")
     used = (label < book.num_classes) & (classes < book.num_classes)
+    right = used & (classes == label)
+    return count_predicted(book, classes[used], bins[used]), count_predicted(book, classes[right], bins[right])
+
+
+def count_predicted(book: Codebook, classes: NDArray[np.integer], bins: NDArray[np.integer]) -> Floats:
+    """(K, B) pixels predicted as a class with a bin, labelled or not."""
+    used = classes < book.num_classes
     cells = classes[used].astype(np.int64) * book.bins + bins[used]
-    size, shape = book.num_classes * book.bins, (book.num_classes, book.bins)
-    pixels = np.bincount(cells, minlength=size)
-    right = np.bincount(cells[classes[used] == label[used]], minlength=size)
-    return pixels.reshape(shape).astype(np.float64), right.reshape(shape).astype(np.float64)
+    pixels = np.bincount(cells, minlength=book.num_classes * book.bins).astype(np.float64)
+    return pixels.reshape(book.num_classes, book.bins)
 
 
 def bin_middles(book: Codebook) -> Floats:

@@ -54,6 +54,7 @@ class LabelRules(NamedTuple):
     border: int = 0  # pixels along the border of coarse polygons, inside, that are ignored
     least: NDArray[np.int64] | None = None  # (256,) pixels of the smallest region that is kept, by class
     ego: NDArray[np.bool_] | None = None  # (H, W) pixels of the camera's own carrier
+    off: tuple[int, ...] = ()  # coarse classes whose polygons count for nothing: they have no border
 
 
 def coarse_tables(policies: Sequence[str], sets: Sequence[frozenset[int]]) -> tuple[LabelMap, LabelMap]:
@@ -101,7 +102,8 @@ def apply_rules(
     case = drawn.astype(np.int64), np.minimum(winner, none), (sure != IGNORE).astype(np.int64)
     labels, outcomes = rules.labels[case], rules.outcomes[case]
     if rules.border and coarse is not None:
-        _ignore(labels, outcomes, border_of(coarse, rules.border), "border")
+        used = np.where(np.isin(coarse, rules.off), np.uint8(IGNORE), coarse)
+        _ignore(labels, outcomes, border_of(used, rules.border), "border")
     if rules.ego is not None:
         _ignore(labels, outcomes, rules.ego, "ego")
     if rules.least is not None:

@@ -6,7 +6,7 @@ import csv
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -74,6 +74,10 @@ class ReviewSet:
                     self._maps.popitem(last=False)
             self._maps.move_to_end(image_id)
             return self._maps[image_id]
+
+    def by_shard(self, image_ids: Iterable[str]) -> list[str]:
+        """Those of the ids that are in the label set, in an order that reads each shard of codes once."""
+        return sorted({*image_ids} & self.position.keys() & self._shard_of.keys(), key=lambda i: (self._shard_of[i], i))
 
     def _read(self, image_id: str) -> Maps:
         row = self.manifest.label(image_id, "auto")

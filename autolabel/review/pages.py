@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autolabel.audit.queue import Ranked
 from autolabel.classes import IGNORE
 from autolabel.errors import DataError
 from autolabel.review import layers
@@ -73,8 +74,12 @@ class ReviewPage:
         return {"decisions": len(self.session.decisions), **counts, "exact": self.session.is_exact}
 
     def queue(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Rows from a place on, in the order of the ranking: those whose name holds a text, or without a decision."""
-        text, start = str(fields.get("text", "")).casefold(), integer(fields, "from")
+        """The first rows in the order of the ranking, or those that follow the image `after`.
+
+        `text` and `open` choose those whose name holds a text, and those without a decision. Decisions made since do
+        not move the place, as they would move a number of rows.
+        """
+        text = str(fields.get("text", "")).casefold()
         states, ranked = self.session.states(), self.session.ranked
         is_open = fields.get("open") == "1"
         chosen = [
@@ -82,8 +87,16 @@ class ReviewPage:
             for n in ranked.order.tolist()
             if text in self.images.ids[n].casefold() and not (is_open and self.images.ids[n] in states)
         ]
-        rows = [self._row(n, states) for n in chosen[start : start + _ROWS]]
-        return {"rows": rows, "total": len(chosen), "exact": self.session.is_exact}
+        following = self._following(ranked, fields) if "after" in fields else set(chosen)
+        left = [n for n in chosen if n in following]
+        rows = [self._row(n, states) for n in left[:_ROWS]]
+        return {"rows": rows, "total": len(chosen), "more": len(left) > _ROWS, "exact": self.session.is_exact}
+
+    def _following(self, ranked: Ranked, fields: Mapping[str, Any]) -> set[int]:
+        after, order = integer(fields, "after"), ranked.order.tolist()
+        if after not in order:
+            raise DataError("request", f"there is no image {after}")
+        return set(order[order.index(after) + 1 :])
 
     def _row(self, n: int, states: Mapping[str, str]) -> dict[str, Any]:
         image_id, row = self.images.ids[n], self.images.manifest.images[n]

@@ -8,11 +8,11 @@ work/review/DIGEST/lock                 one session at a time
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,14 @@ def cells_of(images: ReviewSet, folder: Path, *, check: Callable[[], object]) ->
     return index
 
 
+class _Kept(NamedTuple):
+    """The map of an image after some decisions about it."""
+
+    image: str
+    decisions: list[Decision]
+    labels: NDArray[np.uint8]
+
+
 class Session:
     """All that a person has decided about a label set. Several threads may use it."""
 
@@ -60,7 +68,7 @@ class Session:
         """`right` (K, B) is the probability that a pixel of a class and bin is right. Raises DataError."""
         self.images, self.folder, self._right, self._author, self._now = images, folder, right, author, now
         self._lock = threading.Lock()
-        self._map_after = lru_cache(maxsize=_MAPS_KEPT)(self._apply)
+        self._kept: deque[_Kept] = deque(maxlen=_MAPS_KEPT)
         self._journal = Journal(folder / JOURNAL)
         self._open_journal()
         self.decisions = standing(self._journal.rows[1:], self._journal.path)
@@ -112,14 +120,20 @@ class Session:
 
     def current(self, image_id: str) -> NDArray[np.uint8]:
         """(H, W) train ids after all decisions about the image."""
-        return self._map_after(image_id, tuple(self.of_image(image_id)))
+        decisions, layers = self.of_image(image_id), self.images.maps(image_id).layers
+        done, labels = self._longest_kept(image_id, decisions) or (0, layers.labels)
+        for number, decision in enumerate(decisions[done:], done + 1):
+            labels = apply_decision(layers, labels, decision)
+            with self._lock:
+                self._kept.append(_Kept(image_id, decisions[:number], labels))
+        return labels
 
-    def _apply(self, image_id: str, decisions: tuple[Decision, ...]) -> NDArray[np.uint8]:
-        """From the map before the last decision, which is kept: neither a decision nor an undo begins anew."""
-        layers = self.images.maps(image_id).layers
-        if not decisions:
-            return layers.labels
-        return apply_decision(layers, self._map_after(image_id, decisions[:-1]), decisions[-1])
+    def _longest_kept(self, image_id: str, decisions: list[Decision]) -> tuple[int, NDArray[np.uint8]] | None:
+        """A map that is kept after the most of these decisions: neither a decision nor an undo begins anew."""
+        with self._lock:
+            found = [k for k in self._kept if k.image == image_id and decisions[: len(k.decisions)] == k.decisions]
+        best = max(found, key=lambda kept: len(kept.decisions), default=None)
+        return None if best is None else (len(best.decisions), best.labels)
 
     def region(self, image_id: str, x: int, y: int) -> Region:
         image = self.images.manifest.image(image_id)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from autolabel.audit.shift import ShiftResult
     from autolabel.audit.threshold_curve import ThresholdCurveResult
     from autolabel.data.manifest import Manifest
+    from autolabel.labels.codebook import Codebook
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,21 @@ class Labelled:
 class _Confidence:
     """Mean probability of each image's pixels, labelled or not, in the order of `add`."""
 
-    def __init__(self, probabilities: NDArray[np.float64] | None) -> None:
+    def __init__(self, book: Codebook, probabilities: NDArray[np.float64] | None) -> None:
         """`probabilities` (K, B): calibrated ones; without them nothing is kept."""
-        self._probabilities = probabilities
+        self._book, self._probabilities = book, probabilities
         self.values: list[float] = []
         self.groups: list[str] = []
         self.ids: list[str] = []
 
     def add(self, item: Labelled) -> None:
-        import numpy as np
+        from autolabel.audit.shift import mean_confidence
+        from autolabel.labels.calibration import count_predicted
 
-        known = item.winner != 255
-        if self._probabilities is None or not known.any():
+        pixels = count_predicted(self._book, item.winner, item.bins)
+        if self._probabilities is None or not pixels.any():
             return
-        shape = self._probabilities.shape
-        flat = item.winner[known].astype(np.int64) * shape[1] + item.bins[known]
-        counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
-        self.values.append(float((counts * self._probabilities).sum() / counts.sum()))
+        self.values.append(float(mean_confidence(pixels[None], self._probabilities)[0]))
         self.groups.append(item.group)
         self.ids.append(item.id)
 
@@ -91,7 +90,7 @@ def run(ctx: Context[Config]) -> StageResult:
         if data.image(row.image_id).split == "train":
             balance.add(row.role, row.counts)
     evidence = _evidence(ctx, data, index)
-    confidence = _Confidence(evidence.probabilities)
+    confidence = _Confidence(index.book, evidence.probabilities)
     compared = _compare(ctx, data, labels, index, confidence)
     result = AuditResult(
         footprint=_footprint(ctx, labels, index),
@@ -189,7 +188,7 @@ def _compare(
 
 
 class _Evidence(NamedTuple):
-    """`counts` (N, 2, K, B): pixels and right ones of each held-out image, by class and bin."""
+    """`counts` (N, 3, K, B): predicted, labelled and right pixels of each held-out image, by class and bin."""
 
     curve: ThresholdCurveResult | None
     calibration: CalibrationResult | None
@@ -204,7 +203,7 @@ def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evide
 
     from autolabel.audit.calibration import calibration_result
     from autolabel.audit.threshold_curve import ThresholdCurve
-    from autolabel.labels.calibration import CellCounts, calibrate, count_cells
+    from autolabel.labels.calibration import CellCounts, calibrate, count_cells, count_predicted
 
     counts, groups = [], []
     curve = ThresholdCurve(data.classes.names, index.book.edges)
@@ -216,7 +215,8 @@ def _evidence(ctx: Context[Config], data: Manifest, index: ShardIndex) -> _Evide
         if fine is not None:
             curve.add(item.winner, item.bins, label=fine, second=item.second)
             halves[2 * num_images >= total].add(item.winner, item.bins, fine)
-            counts.append(count_cells(index.book, item.winner, item.bins, fine))
+            predicted = count_predicted(index.book, item.winner, item.bins)
+            counts.append((predicted, *count_cells(index.book, item.winner, item.bins, fine)))
             groups.append(item.group)
             num_images += 1
     if not num_images:
@@ -232,15 +232,11 @@ def _shift(evidence: _Evidence, confidence: _Confidence) -> ShiftResult | None:
     """The predicted accuracy of the images to label, from that of the held-out ones on their labelled pixels."""
     import numpy as np
 
-    from autolabel.audit.shift import shift_result
+    from autolabel.audit.shift import held_out_images, shift_result
 
     if evidence.counts is None or evidence.probabilities is None or not confidence.values:
         return None
-    pixels, right = evidence.counts.sum(axis=(2, 3)).T
-    used = pixels > 0
-    stated = (evidence.counts[:, 0] * evidence.probabilities).sum(axis=(1, 2))
-    groups = [group for group, is_used in zip(evidence.groups, used, strict=True) if is_used]
-    held_out = stated[used] / pixels[used], right[used] / pixels[used], groups
+    held_out = held_out_images(*evidence.counts.swapaxes(0, 1), evidence.probabilities, evidence.groups)
     return shift_result(held_out, (np.array(confidence.values), confidence.groups, confidence.ids))
 
 
@@ -276,7 +272,7 @@ def _images(
 
 AUDIT = Stage(
     name="audit",
-    version=3,
+    version=4,
     output="audit",
     inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
     run=run,

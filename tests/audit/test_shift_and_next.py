@@ -10,7 +10,9 @@ import pytest
 from autolabel.audit.cells import CellIndex
 from autolabel.audit.next_images import choose_next, doubt_of
 from autolabel.audit.queue import rarity
-from autolabel.audit.shift import fit_line, shift_result, unknown_groups
+from autolabel.audit.shift import fit_line, held_out_images, mean_confidence, shift_result, unknown_groups
+from autolabel.labels.calibration import count_cells, count_predicted
+from autolabel.labels.codebook import Codebook
 
 
 def drives(rng: np.random.Generator, number: int, lower: float = 0.0) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -43,6 +45,32 @@ def test_the_alarm_is_silent_on_drives_like_those_held_out() -> None:
     rng = np.random.default_rng(1)
     alarms = [bool(unknown_groups(shift_result(drives(rng, 6), (*drives(rng, 6)[::2], [""] * 72)))) for _ in range(100)]
     assert np.mean(alarms) <= 0.05
+
+
+def test_void_areas_raise_no_alarm() -> None:
+    """People leave out what is hard: a third of each held-out image is void, where the teacher is unsure."""
+    rng, book = np.random.default_rng(4), Codebook(2)
+    probabilities = np.tile(np.linspace(0.1, 0.99, book.bins), (2, 1))
+    counts, confidence = [], []
+    for image in range(24):
+        winner = rng.integers(0, 2, (30, 30))
+        bins = rng.integers(book.bins - 3, book.bins, winner.shape)
+        bins[:10] = rng.integers(0, 3, (10, 30))
+        if image % 2:
+            confidence.append(mean_confidence(count_predicted(book, winner, bins)[None], probabilities)[0])
+            np.testing.assert_allclose(confidence[-1], probabilities[winner, bins].mean())
+        else:
+            fine = np.where(rng.random(winner.shape) < 0.9, winner, 1 - winner)
+            fine[:10] = 255
+            counts.append((count_predicted(book, winner, bins), *count_cells(book, winner, bins, fine)))
+    groups = [f"drive {n // 3}" for n in range(12)]
+    held_out = held_out_images(*np.array(counts).swapaxes(0, 1), probabilities, groups)
+    assert held_out[1].mean() == pytest.approx(0.9, abs=0.02)
+    result = shift_result(held_out, (np.array(confidence), groups, groups))
+    assert unknown_groups(result) == []
+    assert result["accuracy"] == pytest.approx(0.9, abs=0.02)
+    all_void = np.zeros_like(np.array(counts)[:, 0])
+    assert held_out_images(all_void + 1, all_void, all_void, probabilities, groups)[2] == []
 
 
 def test_few_held_out_images_raise_no_alarm() -> None:

@@ -8,8 +8,11 @@ from scipy import stats
 
 from autolabel.audit.spot_check import (
     PER_CLASS,
+    Answers,
+    Cut,
     Strata,
     allocate,
+    answer_weights,
     beta_cdf,
     binomial_interval,
     estimate,
@@ -46,6 +49,13 @@ def ask(
     return asked.reshape(pixels.shape), yes.reshape(pixels.shape)
 
 
+def answers_of(answered: np.ndarray, confirmed: np.ndarray) -> Answers:
+    """Answers by number, all about one cut."""
+    cells = np.repeat(np.arange(answered.size), answered.ravel())
+    yes = np.concatenate([np.arange(a) < c for a, c in zip(answered.ravel(), confirmed.ravel(), strict=True)])
+    return Answers(*np.divmod(cells, answered.shape[1]), yes, np.ones(len(cells)))
+
+
 def simulate(number: int, questions: int) -> dict[str, float]:
     """Coverage of the 95 % interval over simulated label sets, and the error beside that of even questions."""
     rng = np.random.default_rng(0)
@@ -54,7 +64,7 @@ def simulate(number: int, questions: int) -> dict[str, float]:
         pixels, truth, stated = world(rng)
         strata = strata_of(pixels, stated)
         wanted = allocate(pixels, stated, strata, np.zeros(strata.number, np.int64), questions)
-        found = estimate(pixels, stated, *ask(rng, pixels, truth, strata, wanted), strata, [])
+        found = estimate(pixels, stated, answers_of(*ask(rng, pixels, truth, strata, wanted)), strata, [])
         real = float((pixels * truth).sum() / pixels.sum())
         covered.append(found["low"] <= real <= found["high"])
         errors.append(found["accuracy"] - real)
@@ -69,6 +79,32 @@ def test_the_interval_covers_the_truth() -> None:
     assert found["coverage"] >= 0.94
     assert abs(found["bias"]) < 0.004
     assert found["gain"] > 1.2  # even questions would need so many times as many
+
+
+def test_few_answers_are_not_biased() -> None:
+    """One stratum of a class: a large cell that is right, and many small ones that are wrong."""
+    pixels, truth = np.array([[5000, 1000, 1000, 1000, 1000, 1000, 0]]), np.array([[1.0, 0, 0, 0, 0, 0, 1]])
+    strata, right = Strata(np.array([[0] * 6 + [1]]), 2), np.full((1, 7), 0.7)
+    for questions in (4, 20, 50):
+        rng, found = np.random.default_rng(5), []
+        for _ in range(150):
+            answers = answers_of(*ask(rng, pixels, truth, strata, np.array([questions, 0])))
+            found.append(estimate(pixels, right, answers, strata, ["a"])["classes"]["a"]["accuracy"])
+        assert np.mean(found) == pytest.approx(0.5, abs=3.5 * 0.5 / np.sqrt(questions * 150))
+
+
+def test_few_answers_about_two_cuts_are_not_biased() -> None:
+    pixels, truth = np.array([[4000, 1000, 1000, 1000, 1000, 2000, 0]]), np.array([[0.2, 0, 1, 0.5, 0, 1, 1]])
+    strata, right = Strata(np.array([[0] * 6 + [1]]), 2), np.full((1, 7), 0.7)
+    high = pixels * [0, 0, 0, 1, 1, 1, 1]
+    rng, found = np.random.default_rng(6), []
+    for _ in range(400):
+        parts = [answers_of(*ask(rng, cut, truth, strata, np.array([12, 0]))) for cut in (high, pixels)]
+        both = Answers(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+        own = np.repeat([0, 1], 12)
+        weights = answer_weights([Cut(high, strata), Cut(pixels, strata)], 1, own, both.sources, both.sources)
+        found.append(estimate(pixels, right, both._replace(weights=weights), strata, ["a"])["accuracy"])
+    assert np.mean(found) == pytest.approx((pixels * truth).sum() / pixels.sum(), abs=0.02)
 
 
 def test_strata() -> None:
@@ -97,16 +133,19 @@ def test_allocation_goes_on_where_it_ended() -> None:
 
 
 def test_answers_about_another_cut_stay_true() -> None:
-    """Asked above a high threshold, then above a low one: cells weigh by their pixels, not by their answers."""
+    """Asked 80 times above a high threshold, then 20 times above a low one: no pixel counts more than another."""
     pixels = np.array([[500, 500, 0]])
     strata = Strata(np.array([[0, 0, 1]]), 2)
     right = np.array([[0.5, 0.9, 0.99]])
-    answered, confirmed = np.array([[10, 90, 0]]), np.array([[2, 81, 0]])
-    found = estimate(pixels, right, answered, confirmed, strata, ["a"])
+    answers = answers_of(np.array([[10, 90, 0]]), np.array([[2, 81, 0]]))
+    cuts = [Cut(pixels * [0, 1, 1], strata), Cut(pixels, strata)]
+    own = np.array([1] * 20 + [0] * 80)
+    answers = answers._replace(weights=answer_weights(cuts, 1, own, answers.sources, answers.sources))
+    found = estimate(pixels, right, answers, strata, ["a"])
     assert found["accuracy"] == pytest.approx(0.5 * 0.2 + 0.5 * 0.9)
-    above = estimate(pixels * [0, 1, 1], right, answered, confirmed, strata, ["a"])
+    above = estimate(pixels * [0, 1, 1], right, answers, strata, ["a"])
     assert (above["accuracy"], above["answers"]) == (pytest.approx(0.9), 90)
-    assert estimate(pixels, right, answered * 0, confirmed * 0, strata, ["a"])["accuracy"] is None
+    assert estimate(pixels, right, answers.of(own == 9), strata, ["a"])["accuracy"] is None
 
 
 def test_advice_names_the_class_to_move() -> None:
@@ -115,7 +154,7 @@ def test_advice_names_the_class_to_move() -> None:
     right = np.full((2, 4), 0.8)
     answered = np.array([[0, 12, 9, 0], [0, 12, 9, 0]])
     confirmed = np.array([[0, 1, 9, 0], [0, 8, 9, 0]])
-    advice = estimate(pixels, right, answered, confirmed, strata, ["car", "road"])["advice"]
+    advice = estimate(pixels, right, answers_of(answered, confirmed), strata, ["car", "road"])["advice"]
     assert advice == ["car: raise its threshold; of its least sure pixels 1 of 12 are right"]
 
 

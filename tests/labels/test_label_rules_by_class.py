@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autolabel.artifacts.labels import label_rules
 from autolabel.errors import LabelError
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.label_rules import (
@@ -79,6 +80,19 @@ def test_borders(seed: int, width: int) -> None:
     for y, x in np.ndindex(coarse.shape):
         near = coarse[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
         assert border[y, x] == (coarse[y, x] != 255 and len(np.unique(near)) > 1)
+
+
+def test_polygons_that_count_for_nothing_have_no_border() -> None:
+    meta = {"policies": ["veto", "off", "veto", "veto"], "sets": [[k] for k in range(K)], "border": 1}
+    rules = label_rules({**meta, "least": [0] * K, "ego": False}, None)
+    assert rules is not None
+    winner = np.zeros((4, 9), np.uint8)
+    coarse = np.full((4, 9), 255, np.uint8)
+    coarse[:, :3], coarse[:, 3:6] = 0, 1
+    labels, outcomes = apply_rules(winner, winner, coarse, rules)
+    named = np.array(OUTCOMES)[outcomes]
+    assert (named == "border").all(axis=0).tolist() == [False, False, True, *[False] * 6], "of the class in use only"
+    assert (labels[:, 3:] == 0).all()
 
 
 def test_border_ego_and_small_regions_keep_the_first_reason() -> None:

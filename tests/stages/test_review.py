@@ -27,7 +27,8 @@ from autolabel.formats.corrections import UNCHANGED, read_document, read_mask
 from autolabel.review.pages import ReviewPage
 from autolabel.review.server import Routes, open_server
 from autolabel.review.session import JOURNAL, Session, cells_of, review_folder
-from autolabel.review.spot_check import SpotCheck, SpotPage, answers_file
+from autolabel.review.spot_check import SpotCheck, answers_file
+from autolabel.review.spot_page import SpotPage
 from autolabel.store import Journal
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
@@ -87,7 +88,7 @@ def test_a_review(tiny: Tiny, tmp_path: Path) -> None:
     with served(ReviewPage(session, "tiny", tmp_path / "made").routes()) as client:
         state = client.get("state")
         assert (state["mode"], state["images"], state["decisions"]) == ("review", 5, 0)
-        rows = client.get("queue", **{"from": 0, "text": "", "open": 0})["rows"]
+        rows = client.get("queue", text="", open=0)["rows"]
         assert sorted(row["n"] for row in rows) == list(range(5))
         one, two, three, four, _ = (row["n"] for row in rows)
         labels = before[session.images.ids[one]]
@@ -102,7 +103,7 @@ def test_a_review(tiny: Tiny, tmp_path: Path) -> None:
         for n, op in ((two, "reject"), (three, "accept"), (four, "reject")):
             assert client.post("decide", n=n, op=op)[0] == 200
         assert client.post("undo")[1]["n"] == four
-        assert [row["n"] for row in client.get("queue", **{"from": 0, "open": 1})["rows"]] == [four, rows[4]["n"]]
+        assert [row["n"] for row in client.get("queue", open=1)["rows"]] == [four, rows[4]["n"]]
         made = client.post("write")[1]
     journal = session.folder / JOURNAL
     kept = journal.read_bytes()
@@ -267,6 +268,21 @@ def test_a_spot_check(tiny: Tiny, tmp_path: Path) -> None:
     lower = "label.threshold=0.3"
     call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", "--set", lower)
     assert spot_check_of(tiny, tmp_path, lower).result()["answers"] == 11
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [(("review", "--no-browser"), "address"), (("audit", "--ask", "2", "--no-browser"), "spot_check")],,
+)
+def test_one_json_object(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], key: str
+) -> None:
+    def interrupted(self: object, poll_interval: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("socketserver.BaseServer.serve_forever", interrupted)
+    work = shutil.copytree(tiny.work, tmp_path / "work", ignore=shutil.ignore_patterns("review"))
+    assert key in call_json(command[0], tiny.file, "--work", work, *command[1:])
 
 
 def test_the_figures_and_the_next_images_by_command(tiny: Tiny, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import { View } from "./view.js";
 const $ = (id) => document.getElementById(id);
 const IGNORE = 255;
 const LAYERS = [["label", "Labels", "l"], ["confidence", "Confidence", "c"], ["coarse", "Coarse", "o"], ["none", "Image", "n"]];
-const S = { state: null, rows: [], total: 0, image: null, picked: null, layer: "label", version: 0, question: null };
+const S = { state: null, rows: [], total: 0, more: false, image: null, picked: null, layer: "label", version: 0, question: null };
 
 async function api(name, fields = {}, post = false) {
   const query = new URLSearchParams(fields);
@@ -168,7 +168,7 @@ async function step(by, onlyOpen = false) {
   let place = S.rows.findIndex((row) => row.n === S.image?.n);
   do {
     place += by;
-    if (place >= S.rows.length && S.rows.length < S.total) await moreRows();
+    if (place >= S.rows.length && S.more) await moreRows();
   } while (onlyOpen && S.rows[place]?.state);
   if (!S.rows[place]) { say(by > 0 ? "This was the last image of the queue." : "This is the first image."); return openImage(S.image.n); }
   await openImage(S.rows[place].n);
@@ -178,6 +178,7 @@ async function step(by, onlyOpen = false) {
 
 async function ask(kind, fields = {}) {
   const found = await api(kind, fields, true);
+  if (found.skipped.length > S.state.skipped.length) say(`Skipped: ${found.skipped[found.skipped.length - 1]}`, true);
   Object.assign(S.state, found);
   await showQuestion();
 }
@@ -283,18 +284,20 @@ function renderRows() {
   $("order").textContent = S.rows.length ? `${S.total.toLocaleString("en")} images, most expected errors first` + (S.state.exact ? "" : " (a first ranking; the codes are being read)") : "No image is left here.";
 }
 
+const queue = (fields = {}) => api("queue", { text: $("filter").value, open: $("open").checked ? 1 : 0, ...fields });
+
 async function loadRows() {
-  const page = await api("queue", { from: 0, text: $("filter").value, open: $("open").checked ? 1 : 0 });
-  Object.assign(S, { rows: page.rows, total: page.total });
+  const page = await queue();
+  Object.assign(S, { rows: page.rows, total: page.total, more: page.more });
   S.state.exact = page.exact;
   renderRows();
 }
 
 async function moreRows() {
-  const page = await api("queue", { from: S.rows.length, text: $("filter").value, open: $("open").checked ? 1 : 0 });
+  const page = await queue({ after: S.rows[S.rows.length - 1].n });
   const known = new Set(S.rows.map((row) => row.n));
   S.rows.push(...page.rows.filter((row) => !known.has(row.n)));
-  S.total = page.rows.length ? page.total : S.rows.length;
+  Object.assign(S, { total: page.total, more: page.more });
   renderRows();
 }
 
@@ -363,10 +366,10 @@ const start = safely(async () => {
 // The first ranking comes from tables; the exact one, from the codes, is taken over without moving the open image.
 async function refine() {
   await new Promise((resolve) => setTimeout(resolve, 1500));
-  const page = await api("queue", { from: 0, text: $("filter").value, open: $("open").checked ? 1 : 0 });
+  const page = await queue();
   if (!page.exact) return refine();
   S.state.exact = true;
-  Object.assign(S, { rows: page.rows, total: page.total });
+  Object.assign(S, { rows: page.rows, total: page.total, more: page.more });
   renderRows();
 }
 
@@ -380,6 +383,6 @@ $("filter").oninput = inTurn(loadRows);
 $("open").onchange = inTurn(loadRows);
 $("rows").onscroll = () => {
   const box = $("rows");
-  if (S.rows.length < S.total && box.scrollTop + box.clientHeight > box.scrollHeight - 300) inTurn(async () => { if (S.rows.length < S.total) await moreRows(); })();
+  if (S.more && box.scrollTop + box.clientHeight > box.scrollHeight - 300) inTurn(async () => { if (S.more) await moreRows(); })();
 };
 start();

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import AlreadyReported, AutolabelError, ConfigError, SettingError
 from autolabel.hardware import resolve_device, usable_cores
+from autolabel.offline import refuse_other_machine
 from autolabel.platforms import PLATFORM
 from autolabel.signals import StopFlag, Stopped
 
@@ -205,6 +206,7 @@ def from_env(environ: Mapping[str, str]) -> ProcessGroup:
     if not (rank < size and local_rank < local_size <= size):
         what = f"{rank}, {size}, {local_rank}, {local_size} do not fit together"
         raise ConfigError(", ".join(names), what, _BY_TORCHRUN)
+    refuse_other_machine("MASTER_ADDR", environ["MASTER_ADDR"], by_name=local_size == size)
     return ProcessGroup(rank, size, local_rank, local_size)
 
 

@@ -26,6 +26,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from autolabel.distribution import install_command
 from autolabel.errors import AutolabelError, SettingError
 from autolabel.hardware import usable_cores
+from autolabel.offline import refuse_other_machine
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -115,15 +116,25 @@ def _exit_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _dask_cluster() -> str | None:
+    import dask
+
+    address: str | None = dask.config.get("scheduler-address", None)
+    return address
+
+
 @contextmanager
 def _dask(jobs: int) -> Iterator[dict[str, Any]]:
-    """The cluster of dask's own configuration (DASK_SCHEDULER_ADDRESS), or processes on this machine."""
-    import dask
+    """The cluster of dask's own configuration, or processes on this machine."""
     from dask.distributed import Client
 
     local = {"n_workers": jobs or usable_cores(), "threads_per_worker": 1, "dashboard_address": None}
-    with Client(**({} if dask.config.get("scheduler-address", None) else local)) as client:
+    with Client(**({} if _dask_cluster() else local)) as client:
         yield {"n_jobs": jobs or -1, "client": client}
+
+
+def _ray_cluster() -> str | None:
+    return os.environ.get("RAY_ADDRESS")
 
 
 @contextmanager
@@ -134,7 +145,7 @@ def _ray(jobs: int) -> Iterator[dict[str, Any]]:
     from ray.util.joblib import register_ray
 
     local = {"num_cpus": jobs or usable_cores(), "include_dashboard": False}
-    ray.init(**({} if "RAY_ADDRESS" in os.environ else local), log_to_driver=False, logging_level="error")
+    ray.init(**({} if _ray_cluster() is not None else local), log_to_driver=False, logging_level="error")
     try:
         register_ray()
         yield {"n_jobs": jobs or -1}
@@ -146,22 +157,31 @@ class _Joblib(NamedTuple):
     start: Callable[[int], AbstractContextManager[dict[str, Any]]]  # yields arguments of joblib.parallel_config
     module: str  # the library it needs
     return_as: str = "generator"
+    cluster: Callable[[], str | None] = lambda: None  # the address of the one that the user configured
+    cluster_setting: str = ""
 
 
 _JOBLIB = {
     "loky": _Joblib(_loky, "joblib"),
-    "dask": _Joblib(_dask, "distributed"),
-    "ray": _Joblib(_ray, "ray", return_as="list"),
+    "dask": _Joblib(_dask, "distributed", cluster=_dask_cluster, cluster_setting="DASK_SCHEDULER_ADDRESS"),
+    "ray": _Joblib(_ray, "ray", "list", _ray_cluster, "RAY_ADDRESS"),
 }
 BACKENDS = ("threads", *_JOBLIB)
 
 
 def require_backend(name: str) -> None:
-    """Raise SettingError unless the back-end exists and its library is installed."""
+    """Raise SettingError unless the back-end exists and its library is installed; ConfigError under `--offline` for a
+    cluster on other machines."""
     if name not in BACKENDS:
         raise SettingError("backend", f"no back-end is named {name!r}", f"take one of {', '.join(BACKENDS)}")
-    if name in _JOBLIB and importlib.util.find_spec(_JOBLIB[name].module) is None:
-        raise SettingError("backend", f"{name!r} needs {_JOBLIB[name].module}", install_command("dist"))
+    if name not in _JOBLIB:
+        return
+    chosen = _JOBLIB[name]
+    if importlib.util.find_spec(chosen.module) is None:
+        raise SettingError("backend", f"{name!r} needs {chosen.module}", install_command("dist"))
+    cluster = chosen.cluster()
+    if cluster and cluster != "local":
+        refuse_other_machine(chosen.cluster_setting, cluster)
 
 
 @contextmanager

@@ -31,9 +31,10 @@ def fetch(
 ) -> None:
     """Fetch the weights NAME (a hub id, OWNER/NAME) into the local Hugging Face cache.
 
-    This is the only command that opens a connection. Size and digest are verified and recorded, and everything that
-    uses the weights later must find the same bytes. An interrupted fetch goes on where it was. NAME need not be
-    in --list; its licence is then the one that its model card names.
+    Besides `export labels --push` and the trackers of runtime.track, only this command connects to a server. Size
+    and digest are verified and recorded, and everything that uses the weights later must find the same bytes. An
+    interrupted fetch goes on where it was. NAME need not be in --list; its licence is then the one that its model
+    card names.
     """
     if listing == (name is not None):
         raise click.UsageError("give NAME or --list")

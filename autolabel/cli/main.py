@@ -118,7 +118,7 @@ class ErrorsToExitCodes(click.Group):
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="autolabel")
-@click.option("--offline", is_flag=True, help="Refuse every connection beyond this machine.")
+@click.option("--offline", is_flag=True, help="Refuse connections beyond this machine.")
 def cli(offline: bool) -> None:
     """Teacher-student auto-labelling for semantic segmentation.
 

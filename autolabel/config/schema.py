@@ -132,7 +132,8 @@ class RuntimeConfig(Config):
     infer_batch: PositiveInt = 4  # Number of images per batch in inference.
     workers: Annotated[int, Field(ge=0, le=MAX_JOBS)] = 0  # Number of threads that load training samples; 0 = `jobs`.
     # Tools that show the curves of a training: "tensorboard", "wandb", "mlflow", "trackio". Each needs the extra of its
-    # name. They write below work/NAME/track unless their own environment variables name a server.
+    # name. They write below work/NAME/track; "wandb" sends to its server instead, unless WANDB_MODE=offline is set, and
+    # the others do so if their own environment variables name a server.
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
 
     @model_validator(mode="after")

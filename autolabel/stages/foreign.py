@@ -78,10 +78,11 @@ def check_foreign(ahead: PreflightContext[TeacherConfig]) -> None:
         raise ConfigError("teacher.epochs", "a foreign teacher is not trained here", "set it to 0")
     if settings.weights is not None or settings.huggingface is not None or settings.model != ModelConfig():
         raise ConfigError(_WHERE, "takes the place of weights, huggingface and model", "leave the others out")
-    channel_map(settings, names)
     if foreign.kind == "onnx":
-        _read_model(foreign, None)
+        _, _, card = _read_model(foreign, None)
+        channel_map(settings, names, listed_classes(card))
         return
+    channel_map(settings, names)
     stated_values(foreign, {})
     found = {name.rpartition(".")[0] for name in array_digests(foreign, InputDigests(read=False))}
     wanted = [image.id for image in ahead.data.images if is_to_infer(image)]
@@ -94,6 +95,12 @@ def check_foreign(ahead: PreflightContext[TeacherConfig]) -> None:
 def is_to_infer(image: SourceImage) -> bool:
     """Whether the teacher labels it: val images, and train images without a fine label."""
     return image.split == "val" or (image.split == "train" and all(label.role != "fine" for label in image.labels))
+
+
+def listed_classes(card: Mapping[str, Any]) -> list[str]:
+    """The classes of the channels, as the card names them; empty if it does not."""
+    names = card.get("class_names")
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def channel_map(settings: TeacherConfig, names: Sequence[str], theirs: Sequence[str] = ()) -> ChannelMap:
@@ -156,16 +163,13 @@ def run_foreign(ctx: Context[TeacherConfig], names: Sequence[str]) -> StageResul
         return StageResult(meta={})
     content = ctx.identity.get("foreign", {}).get("content")
     files: dict[str, str] = {}
-    theirs: Sequence[str] = ()
     card: Mapping[str, Any] = {}
     if foreign.kind == "onnx":
         data, _, card = _read_model(foreign, content)
-        listed = card.get("class_names")
-        theirs = [str(name) for name in listed] if isinstance(listed, list) else ()
         ctx.draft.write(MODEL, data)
     else:
         files = content or {}
-    channels = channel_map(ctx.settings, names, theirs)
+    channels = channel_map(ctx.settings, names, listed_classes(card))
     settings = foreign.model_dump(mode="json", exclude={"path", "classes"})
     if foreign.kind == "onnx":
         prepare = preprocessing(foreign, card)

@@ -1,6 +1,7 @@
 """The trackers: each shows the figures of a training in a tool that people watch. Their clients are optional extras.
 
-A client writes below `folder`, except where its own environment variables name a server. It may raise anything:
+A client writes below `folder`, or to a server: Weights & Biases after a login, others where their own environment
+variables name one. It reports nothing to its makers unless the user's variables say so. It may raise anything:
 `training.tracking` then goes on without it.
 """
 
@@ -61,9 +62,12 @@ class Wandb:
     """Weights & Biases. `WANDB_MODE=offline` keeps the run in the folder, for `wandb sync`."""
 
     def __init__(self, run: TrackedRun) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+        limits = {"init_timeout": 30, "finish_timeout": 60, "finish_timeout_raises": True}
+        settings = wandb.Settings(silent=True, console="off", **limits)
+        _check_login(wandb, settings)
         self._run: Any = wandb.init(
             project=run.project,
             id=run.id,
@@ -87,6 +91,15 @@ class Wandb:
         self._run.finish()
 
 
+def _check_login(wandb: Any, settings: Any) -> None:
+    """PermissionError if `wandb.init` would ask for a key, on a terminal where maybe nobody sits."""
+    mode = wandb.setup(settings).settings.mode
+    if mode in ("offline", "dryrun", "disabled"):
+        return
+    if not wandb.login(prompt=False, verify=False):
+        raise PermissionError("no login; run `wandb login`, or set WANDB_MODE=offline")
+
+
 class MLflow:
     """An MLflow run: on the server of `MLFLOW_TRACKING_URI`, else in the folder."""
 
@@ -94,6 +107,7 @@ class MLflow:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a training does not wait for a server
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
         self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or run.folder.as_uri())
@@ -130,6 +144,7 @@ class Trackio:
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("TRACKIO_DIR", str(run.folder))
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # of the library that it imports
         self._place = run
         self._run: Any = None
 

@@ -133,6 +133,23 @@ def test_the_card_of_an_onnx_file_states_the_pre_processing(experiment: Experime
     check_codes(experiment, 1e-4)
 
 
+def test_the_classes_of_the_card_are_checked_before_the_run(experiment: Experiment) -> None:
+    """`class_map` may name a class that only the card has; a card without any of our classes is refused at once."""
+    theirs = [f"their {name}" for name in experiment.names]
+    for names, class_map, refused in (
+        (theirs, {theirs[0]: experiment.names[0]}, None),
+        (theirs, {}, f"none of its {len(theirs)} classes"),
+        (theirs, {"nowhere": experiment.names[0]}, "class_map: 'nowhere' is no class of the network"),
+        (None, {theirs[0]: experiment.names[0]}, f"class_map: {theirs[0]!r} is no class of the network"),
+    ):
+        card = {"mean": MEAN, "std": STD, **({"class_names": names} if names else {})}
+        foreign = {"kind": "onnx", "path": str(experiment.model(autolabel=json.dumps(card)))}
+        experiment.teach(foreign, class_map=class_map)
+        result = call("run", experiment.file, "--work", experiment.work, "-q", "--dry-run")
+        assert result.exit_code == (2 if refused else 0), (names, class_map, result.stderr)
+        assert (refused or "") in result.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [None, lambda a: np.moveaxis(a, 0, 2), lambda a: a.astype(np.float32)])
 def test_arrays_of_any_layout(experiment: Experiment, change: object) -> None:

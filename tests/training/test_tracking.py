@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -153,3 +157,82 @@ def test_figures_that_are_not_defined_are_left_out() -> None:
     assert figures is not None
     assert figures.values == {"train/lr": 0.1}
     assert figures_of({"kind": "note", "text": "x"}) is None
+
+
+class Client:
+    """Stands for the module wandb: `init` would ask for a key on a terminal unless `login` has found one."""
+
+    def __init__(self, mode: str | None, has_key: bool) -> None:
+        self._mode, self._has_key, self._logged_in = mode, has_key, False
+        self.limits: dict[str, Any] = {}
+
+    def Settings(self, **settings: Any) -> dict[str, Any]:  # the client's name
+        return settings
+
+    def setup(self, settings: dict[str, Any]) -> SimpleNamespace:
+        return SimpleNamespace(settings=SimpleNamespace(mode=self._mode))
+
+    def login(self, *, prompt: bool, verify: bool) -> bool:
+        assert not prompt
+        assert not verify, "it has no time limit"
+        self._logged_in = self._has_key
+        return self._has_key
+
+    def init(self, *, settings: dict[str, Any], **_: Any) -> SimpleNamespace:
+        assert self._mode == "offline" or self._logged_in, "it asks for a key and waits"
+        self.limits = settings
+        return SimpleNamespace(define_metric=lambda *_, **__: None)
+
+
+@pytest.fixture
+def a_run(tmp_path: Path) -> TrackedRun:
+    return TrackedRun("p", "teacher-1", tmp_path, {})
+
+
+@pytest.mark.parametrize(("mode", "has_key"), [("offline", False), (None, True), ("online", True)])
+def test_wandb_waits_for_its_server_for_a_bounded_time(
+    mode: str | None, has_key: bool, a_run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(mode, has_key)
+    monkeypatch.setitem(sys.modules, "wandb", client)
+    trackers.Wandb(a_run)
+    assert 0 < client.limits["init_timeout"] <= 60
+    assert 0 < client.limits["finish_timeout"] <= 60
+    assert client.limits["finish_timeout_raises"], "the note says that figures are missing"
+
+
+@pytest.mark.parametrize("mode", [None, "online"])
+def test_wandb_asks_for_no_key(mode: str | None, a_run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", Client(mode, has_key=False))
+    with pytest.raises(PermissionError, match="no login; run `wandb login`, or set WANDB_MODE=offline"):
+        trackers.Wandb(a_run)
+
+
+REPORTS = {
+    "wandb": ("WANDB_ERROR_REPORTING", "false"),
+    "mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"),
+    "trackio": ("GRADIO_ANALYTICS_ENABLED", "False"),
+}
+
+
+@pytest.mark.parametrize("own", [None, "mine"])
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_client_reports_nothing_to_its_makers(
+    name: str, own: str | None, a_run: TrackedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch is set before the import, which reads it; the user's own choice stays."""
+    variable, off = REPORTS[name]
+    monkeypatch.setattr(os, "environ", {variable: own} if own else {})
+    found: list[str | None] = []
+
+    class Watch(MetaPathFinder):
+        def find_spec(self, module: str, *_: object) -> None:
+            if module == name:
+                found.append(os.environ.get(variable))
+                raise ImportError
+
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Watch(), *sys.meta_path])
+    with pytest.raises(ImportError):
+        trackers.TRACKERS[name].build(a_run).log(1, {"a": 1.0})
+    assert found == [own or off]

@@ -14,11 +14,15 @@ from typing import Any
 from autolabel import __version__
 from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import ConfigError
-from autolabel.hardware import device_kind, usable_cores
+from autolabel.hardware import device_kind, resolve_device, usable_cores
 
 VERSIONS, DEVICE, THREADS, PROCESSES = "versions", "device", "threads", "processes"
-_PACKAGES = ("torch", "numpy", "pillow", "h5py", "pyarrow", "transformers")
+# What a step may depend on: `Stage.packages` names those that it does.
+PACKAGES = frozenset(
+    {"autolabel", "zlib", "torch", "numpy", "pillow", "h5py", "pyarrow", "transformers", "onnxruntime"}
+)
 
+_REMEDY = "run it as before, start it over with --restart-other-environment, or mix both with --allow-other-environment"
 Environment = Mapping[str, Any]
 
 
@@ -34,7 +38,7 @@ def environment_of(runtime: RuntimeConfig, processes: int, depends_on: Collectio
 
 def _versions() -> dict[str, str]:
     found = {"autolabel": __version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    for name in _PACKAGES:
+    for name in sorted(PACKAGES - found.keys()):
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # an extra
@@ -42,20 +46,41 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def changes(before: Environment, now: Environment, fields: Collection[str]) -> list[str]:
-    """The fields that differ, as text: "threads 2 -> 4". A field that one of the two does not state is equal."""
+def compared(depends_on: frozenset[str], runtime: RuntimeConfig) -> frozenset[str]:
+    """The fields to compare of those that a step depends on: sums on a GPU do not depend on the CPU's threads."""
+    on_gpu = THREADS in depends_on and resolve_device(runtime.device).startswith("cuda")
+    return depends_on - {THREADS} if on_gpu else depends_on
+
+
+def changes(
+    before: Environment, now: Environment, fields: Collection[str], packages: Collection[str] = PACKAGES
+) -> list[str]:
+    """The fields that differ, as text: "threads 2 -> 4". A field that one of the two does not state is equal.
+
+    Only versions of `packages` count.
+    """
     found = []
     for field in sorted(set(fields) & before.keys() & now.keys()):
         if field == VERSIONS and isinstance(before[field], Mapping):
             old, new = before[field], now[field]
-            found += [f"{k} {old.get(k)} -> {new.get(k)}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+            found += [
+                f"{k} {old.get(k)} -> {new.get(k)}"
+                for k in sorted({*old, *new} & set(packages))
+                if old.get(k) != new.get(k)
+            ]
         elif before[field] != now[field]:
             found.append(f"{field} {before[field]} -> {now[field]}")
     return found
 
 
-def require_same(step: str, earlier: Sequence[Environment], now: Environment, depends_on: Collection[str]) -> None:
+def require_same(
+    step: str,
+    earlier: Sequence[Environment],
+    now: Environment,
+    depends_on: Collection[str],
+    packages: Collection[str] = PACKAGES,
+) -> None:
     """ConfigError where a step's bytes depend on a change since it was begun."""
-    if earlier and (mixed := changes(earlier[-1], now, depends_on)):
+    if earlier and (mixed := changes(earlier[-1], now, depends_on, packages)):
         what = f"was begun under another environment ({', '.join(mixed)}), on which its result depends"
-        raise ConfigError(step, what, "run it as before, or mix both with --allow-other-environment")
+        raise ConfigError(step, what, _REMEDY)

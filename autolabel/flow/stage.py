@@ -11,6 +11,7 @@ from autolabel.config.base import Config
 from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import DataError
+from autolabel.flow.environment import PACKAGES
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, Draft, InputDigests
 
@@ -160,6 +161,11 @@ def never_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Ar
     return False
 
 
+def any_package(settings: Config, inputs: Mapping[str, Artefact]) -> frozenset[str]:
+    """For a stage of which nobody said more."""
+    return PACKAGES
+
+
 def all_settings(settings: Config, files: InputDigests | None = None) -> dict[str, Any]:
     """The settings as they enter the stage key, for a stage whose settings name no files."""
     return settings.for_key()
@@ -188,6 +194,8 @@ class Stage(Generic[S]):
     check: Callable[[PreflightContext[S]], None] = no_checks
     # The parts of the environment that its bytes depend on: versions, device, threads, processes (`flow.environment`).
     depends_on: frozenset[str] = frozenset({"versions"})
+    # The packages whose versions its bytes depend on, by settings and inputs.
+    packages: Callable[[S, Mapping[str, Artefact]], frozenset[str]] = any_package
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`
     memory_setting: str | None = None  # the runtime setting that bounds the memory of `run`: "runtime.infer_batch"
     disk_estimate: Callable[[PreflightContext[S], DatasetSizes], DiskEstimate] = table_sized

@@ -13,6 +13,7 @@ from autolabel.artifacts import (
     CodesMeta,
     QuarantinedImage,
     ShardEntry,
+    needs_transformers,
     read_manifest,
     read_network,
     read_quarantine,
@@ -65,6 +66,14 @@ def check(ahead: PreflightContext[InferConfig]) -> None:
         raise ConfigError("infer.scales", "a foreign teacher labels each image once, as it is", remedy)
 
 
+def packages(settings: InferConfig, inputs: Mapping[str, Artefact]) -> frozenset[str]:
+    """Decoding, the network, and the format of the codes; what else the kind of network needs."""
+    common = frozenset({"autolabel", "torch", "numpy", "pillow", "h5py", "zlib"})
+    if is_foreign(inputs["model"]):
+        return common | {"onnxruntime"}
+    return common | ({"transformers"} if needs_transformers(inputs["model"]) else set())
+
+
 def run(ctx: Context[InferConfig]) -> StageResult:
     """Write one shard per chunk of images, then its journal row: a killed run goes on at the next chunk.
 
@@ -96,7 +105,9 @@ def run(ctx: Context[InferConfig]) -> StageResult:
             yield index, parts[index].unknown
 
     compute = _compute_foreign if is_foreign(ctx.inputs["model"]) else _compute
-    results = compute(ctx, book, unknown(), counted, f"memory{shared.suffix}.jsonl")
+    to_compute = known.unknown([row for index in shared.todo for row in shared.chunks[index].images])
+    largest = max(to_compute, key=lambda row: row.width * row.height, default=None)
+    results = compute(ctx, book, unknown(), largest, counted, f"memory{shared.suffix}.jsonl")
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
@@ -125,7 +136,12 @@ _Chunks = Iterator[tuple[int, "Sequence[ImageRow]"]]
 
 
 def _compute(
-    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+    ctx: Context[InferConfig],
+    book: Codebook,
+    chunks: _Chunks,
+    largest: ImageRow | None,
+    on_stats: Callable[[Stats], None],
+    memory_log: str,
 ) -> Generator[ChunkCodes, None, None]:
     """Codes of the images of each chunk, by the network."""
     from autolabel.inference.engine import infer_chunks
@@ -136,7 +152,7 @@ def _compute(
         chunks,
         load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
-        decoders=_parallel_images(ctx, model, ctx.runtime.jobs or usable_cores()),
+        decoders=_parallel_images(ctx, model, largest, ctx.runtime.jobs or usable_cores()),
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         on_stats=on_stats,
@@ -145,7 +161,12 @@ def _compute(
 
 
 def _compute_foreign(
-    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+    ctx: Context[InferConfig],
+    book: Codebook,
+    chunks: _Chunks,
+    largest: ImageRow | None,
+    on_stats: Callable[[Stats], None],
+    memory_log: str,
 ) -> Generator[ChunkCodes, None, None]:
     teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
     load, jobs = partial(_load, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
@@ -156,7 +177,7 @@ def _known(ctx: Context[InferConfig], book: Codebook, names: Sequence[str]) -> K
     """The codes of earlier runs. An array belongs to the name of an image, not to its bytes: it is read each time."""
     if is_foreign(ctx.inputs["model"]) and FOREIGN_FILE.read(ctx.inputs["model"])["kind"] == "arrays":
         return KnownCodes((), book, names)
-    return find_known_codes(ctx.draft, ctx.document, book, names)
+    return find_known_codes(ctx.draft, ctx.document, book, names, packages(ctx.settings, ctx.inputs))
 
 
 def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
@@ -198,21 +219,30 @@ def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: Ne
     )
 
 
-def _parallel_images(ctx: Context[InferConfig], model: Network, jobs: int) -> int:
+def _parallel_images(ctx: Context[InferConfig], model: Network, largest: ImageRow | None, jobs: int) -> int:
     """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
 
-    The codes do not depend on it. AutolabelError if memory does not suffice for the largest image.
+    The codes do not depend on it. `largest` is of the images still to compute. If memory may not suffice even for that
+    one alone, this says so and the work goes on: the count is an estimate.
     """
     from autolabel.hardware import free_memory
     from autolabel.inference.memory import WindowChooser
 
-    rows = [row for chunk in _chunks(read_manifest(ctx.inputs["data"]), ctx.settings.chunk) for row in chunk.images]
-    if not rows or resolve_device(ctx.runtime.device) != "cpu":
+    if largest is None or resolve_device(ctx.runtime.device) != "cpu":
         return jobs
-    fit = WindowChooser(model, ctx.settings.scales, flip=ctx.settings.flip, free=free_memory)
-    largest = max(rows, key=lambda row: row.width * row.height)
+    fit = WindowChooser(
+        model,
+        ctx.settings.scales,
+        flip=ctx.settings.flip,
+        precision=ctx.settings.precision,
+        free=lambda: free_memory() // ctx.world.local_size,
+    )
     height, width = ctx.settings.window or (largest.height, largest.width)
-    return fit.parallel(min(height, largest.height), min(width, largest.width), jobs)
+    size = min(height, largest.height), min(width, largest.width)
+    together = fit.parallel(*size, jobs)
+    if together == 1 and (shortage := fit.shortage(*size)) and not ctx.quiet:
+        print_err(f"{ctx.node}: {shortage}; goes on with one image at a time (infer.window or lower scales take less)")
+    return together
 
 
 class _Bar:
@@ -327,6 +357,7 @@ INFER = Stage(
     reads=reads,
     check=check,
     depends_on=frozenset({VERSIONS, DEVICE}),
+    packages=packages,
     parallel=True,
     memory_setting="runtime.infer_batch",
     disk_estimate=disk_estimates.infer,

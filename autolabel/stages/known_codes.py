@@ -8,7 +8,7 @@ a grown data set are therefore the bytes that a run from nothing writes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autolabel.artifacts import SHARD_INDEX_FILE, ShardEntry, read_shard_index
 from autolabel.errors import AutolabelError, StoreError
 from autolabel.flow.changes import committed
-from autolabel.flow.environment import DEVICE, VERSIONS, Environment, changes
+from autolabel.flow.environment import DEVICE, PACKAGES, VERSIONS, Environment, changes
 from autolabel.store import Artefact, Draft, drafts, sha256_bytes
 from autolabel.store.files import read_regular
 
@@ -84,7 +84,11 @@ class KnownCodes:
 
     def count(self, rows: Sequence[ImageRow]) -> int:
         """How many of the images seem to be known; nothing is opened."""
-        return sum(row.sha256 in self._images for row in rows)
+        return len(rows) - len(self.unknown(rows))
+
+    def unknown(self, rows: Sequence[ImageRow]) -> list[ImageRow]:
+        """The images that seem to be unknown; nothing is opened."""
+        return [row for row in rows if row.sha256 not in self._images]
 
     def of(self, chunk: Chunk) -> KnownChunk:
         """The part of the chunk that is known; the bytes of every shard it needs are checked."""
@@ -113,25 +117,29 @@ class KnownCodes:
 
 
 def find_known_codes(
-    draft: Draft, document: Mapping[str, Any], book: Codebook, class_names: Sequence[str]
+    draft: Draft,
+    document: Mapping[str, Any],
+    book: Codebook,
+    class_names: Sequence[str],
+    packages: Collection[str] = PACKAGES,
 ) -> KnownCodes:
     """Search the earlier artefacts and drafts of the step that `draft` belongs to; the newest counts first."""
     folder, found = draft.folder, []
     made = sorted(committed(folder.parent, folder.name), key=lambda one: -one.provenance.get("started", 0))
     for artefact in made:
-        same_environment = may_mix(artefact.provenance.get("environments", []), draft.environments)
+        same_environment = may_mix(artefact.provenance.get("environments", []), draft.environments, packages)
         if same_environment and _same_work(artefact.provenance.get("key", {}), document):
             found += list(_shards_of(artefact))
     for other in drafts(folder):
-        same_environment = may_mix(other.environments, draft.environments)
+        same_environment = may_mix(other.environments, draft.environments, packages)
         if other.path != draft.path and same_environment and _same_work(other.document, document):
             found += list(_shards_of_draft(other))
     return KnownCodes(found, book, class_names)
 
 
-def may_mix(earlier: Sequence[Environment], now: Sequence[Environment]) -> bool:
-    """Whether codes of these environments are those that the present one makes: versions and device decide."""
-    return not any(changes(one, now[-1], (VERSIONS, DEVICE)) for one in earlier) if now else True
+def may_mix(earlier: Sequence[Environment], now: Sequence[Environment], packages: Collection[str] = PACKAGES) -> bool:
+    """Whether codes of these environments are those that the present one makes: device and versions decide."""
+    return not any(changes(one, now[-1], (VERSIONS, DEVICE), packages) for one in earlier) if now else True
 
 
 def _same_work(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import LabelRow, Manifest
     from autolabel.labels.label_rules import LabelRules
     from autolabel.labels.threshold import LabelledImage
+    from autolabel.store import Artefact
 
 
 class _LabelFile(TypedDict):
@@ -245,6 +246,11 @@ def _label_row(row: _LabelFile, codes_digest: str, encoding: str) -> LabelRow:
     )
 
 
+def packages(settings: LabelConfig, inputs: Mapping[str, Artefact]) -> frozenset[str]:
+    """No network and no table: what it writes are PNG and text."""
+    return frozenset({"autolabel", "numpy", "pillow", "zlib"})
+
+
 LABEL = Stage(
     name="label",
     version=4,
@@ -254,5 +260,6 @@ LABEL = Stage(
     key_settings=key_settings,
     reads=reads,
     check=check,
+    packages=packages,
     disk_estimate=disk_estimates.label,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autolabel.artifacts import (
@@ -28,7 +29,7 @@ from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.foreign import check_foreign, foreign_identity, run_foreign
 from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
-from autolabel.store import InputDigests
+from autolabel.store import Artefact, InputDigests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -282,6 +283,12 @@ def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None
     TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(digests), complete=is_from_scratch(ctx.settings)))
 
 
+def packages(settings: TrainConfig, inputs: Mapping[str, Artefact]) -> frozenset[str]:
+    """Decoding, augmentation and training; transformers where the network may be one of it."""
+    ours = settings.huggingface is None and not isinstance(settings.weights, Path)
+    return frozenset({"autolabel", "torch", "numpy", "pillow"} | (set() if ours else {"transformers"}))
+
+
 # Sums over pixels and samples are split by threads and processes, so their last bits depend on both.
 ENVIRONMENT = frozenset({"versions", "device", "threads", "processes"})
 TEACHER = Stage(
@@ -295,6 +302,7 @@ TEACHER = Stage(
     remark="to start from the old weights, set teacher.weights = '{path}/data/weights.safetensors'",
     check=check_teacher,
     depends_on=ENVIRONMENT,
+    packages=packages,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,
@@ -309,6 +317,7 @@ STUDENT = Stage(
     reads=student_reads,
     check=check_student,
     depends_on=ENVIRONMENT,
+    packages=packages,
     parallel=True,
     memory_setting="runtime.micro_batch",
     disk_estimate=disk_estimates.train,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 DEVICES_REMEDY = "use auto, cpu, cuda, cuda:N or mps"
+_RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")  # in memory.stat of a cgroup
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -131,18 +131,21 @@ def _system_memory() -> int:
     return 1024 * (found["MemAvailable"] + found.get("SwapFree", 0)) if "MemAvailable" in found else sys.maxsize
 
 
-def _container_memory() -> Iterator[int]:
-    """The free bytes of the cgroup, versions 2 and 1. Files in the page cache can be dropped."""
+def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """The free bytes of the cgroup, versions 2 and 1. The caches of files and of the kernel can be dropped."""
     old = "memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"
     for limit, used in (("memory.max", "memory.current"), old):
         with suppress(OSError, ValueError):
-            root = Path("/sys/fs/cgroup")
             stat = _numbers(str((root / limit).parent / "memory.stat"))
-            cache = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+            cache = sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in _RECLAIMABLE)
             yield int((root / limit).read_text()) - int((root / used).read_text()) + cache
 
 
 def _process_memory() -> Iterator[int]:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
     used = _numbers("/proc/self/status")
     for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most = resource.getrlimit(limit)[0]

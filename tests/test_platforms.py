@@ -92,12 +92,13 @@ for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_DIRECTORY", "O_NONBLOCK", "register_a
         delattr(os, name)
 for name in ("SIGHUP", "SIGQUIT", "SIGKILL"):
     delattr(signal, name)
-sys.modules["fcntl"] = None
+sys.modules["fcntl"] = sys.modules["resource"] = None
 import autolabel.platforms
 autolabel.platforms.PLATFORM = autolabel.platforms.Windows()
 import autolabel.cli.main, autolabel.cli.launch, autolabel.hardware, autolabel.distributed
 from autolabel.store import durable, files
 assert autolabel.hardware.usable_cores() >= 1
+assert autolabel.hardware.free_memory() > 0
 from pathlib import Path
 folder = Path(sys.argv[1])
 durable.write_file(folder / "a" / "b", b"x\\n")

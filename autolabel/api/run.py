@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,23 @@ def run(
     work: str | os.PathLike[str] | None = None,
     device: str | None = None,
     jobs: int | None = None,
+    allow_other_environment: bool = False,
+    restart_other_environment: bool = False,
 ) -> RunResult:
     """Bring every step of an experiment up to date, or those that the step `until` needs. Nothing is printed.
 
     `experiment` is an Experiment or the path of an experiment file. Results lie in `work`, by default work/NAME in the
     current folder. `device` and `jobs` replace those of the table `runtime`. After an interruption (Ctrl-C) the same
-    call goes on where it was.
+    call goes on where it was. A step that was begun on other versions, device, threads or processes, and depends on
+    them, goes on with `allow_other_environment`, and starts over with `restart_other_environment`.
 
     Raises QualityGateFailed if a quality gate of the experiment failed, and any other of `autolabel.errors`.
     """
-    runtime = _checked_runtime(device, jobs)
+    runtime = replace(
+        _checked_runtime(device, jobs),
+        allow_other_environment=allow_other_environment,
+        restart_other_environment=restart_other_environment and not allow_other_environment,
+    )
     project = load_project(_experiment(experiment), None if work is None else Path(work))
     pipeline = project.pipeline
     targets = list(pipeline.nodes.values()) if until is None else pipeline.select(until)

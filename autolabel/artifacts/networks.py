@@ -76,6 +76,13 @@ def read_network(artefact: Artefact) -> tuple[Network, NetworkCard]:
     return network_from_bytes(artefact.read(WEIGHTS), artefact.file(WEIGHTS))
 
 
+def needs_transformers(artefact: Artefact) -> bool:
+    """Whether its network is one of the transformers library."""
+    from autolabel.models.weights_file import HuggingFaceCard, read_card
+
+    return isinstance(read_card(artefact.read(WEIGHTS), artefact.file(WEIGHTS)), HuggingFaceCard)
+
+
 def write_network(draft: Draft, network: Network, card: NetworkCard) -> None:
     from autolabel.models import network_to_bytes
 

@@ -63,6 +63,11 @@ environment_option = click.option(
     is_flag=True,
     help="Go on with a step that was begun on other versions, device, threads or processes, and depends on them.",
 )
+restart_option = click.option(
+    "--restart-other-environment",
+    is_flag=True,
+    help="Start such a step over instead: what it has made so far is deleted.",
+)
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Also say on stderr what is up to date.")
 
 
@@ -80,6 +85,7 @@ class RunOptions:
     quiet: bool
     verbose: bool
     allow_other_environment: bool = False
+    restart_other_environment: bool = False
 
     def runtime(self, runtime: RuntimeConfig) -> RuntimeConfig:
         """The experiment's runtime settings with those of the command line on top."""
@@ -89,7 +95,9 @@ class RunOptions:
     def options(self) -> list[str]:
         """The same as options, for a command that runs one of many steps."""
         options = [f"--{key}={value}" for key in ("device", "jobs") if (value := getattr(self, key)) is not None]
-        return options + ["--quiet"] * self.quiet + ["--allow-other-environment"] * self.allow_other_environment
+        for flag in ("quiet", "allow_other_environment", "restart_other_environment"):
+            options += [f"--{flag.replace('_', '-')}"] * getattr(self, flag)
+        return options
 
 
 def run_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -103,11 +111,15 @@ def run_options(function: Callable[..., None]) -> Callable[..., None]:
         quiet: bool,
         verbose: bool,
         allow_other_environment: bool,
+        restart_other_environment: bool,
         **rest: Any,
     ) -> None:
-        function(how=RunOptions(device, jobs, quiet, verbose, allow_other_environment), **rest)
+        if allow_other_environment and restart_other_environment:
+            raise click.UsageError("--allow-other-environment and --restart-other-environment exclude each other")
+        how = RunOptions(device, jobs, quiet, verbose, allow_other_environment, restart_other_environment)
+        function(how=how, **rest)
 
-    return device_option(jobs_option(quiet_option(verbose_option(environment_option(gathered)))))
+    return device_option(jobs_option(quiet_option(verbose_option(environment_option(restart_option(gathered))))))
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,7 @@ def running(
             launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
             check_lock=lambda: held[0].check(),
             allow_other_environment=how.allow_other_environment,
+            restart_other_environment=how.restart_other_environment,
             rehash=rehash,
         )
 

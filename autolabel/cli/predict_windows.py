@@ -87,6 +87,8 @@ class Windows:
                 self._by_size[size] = window = self._chooser.window(*size)
             except AutolabelError as error:
                 raise AutolabelError(image, error.what, error.remedy) from error
+            if window is None and (shortage := self._chooser.shortage(*size)):
+                print_err(f"autolabel: {image}: {shortage}; labelled whole all the same (--window HxW takes less)")
             if window is not None:
                 needed = f"needs about {self._chooser.needed(*size) / 1e9:.1f} GB of memory, more than is free"
                 how = f"{size[1]} x {size[0]} at once {needed}; labelled in windows of {window[1]} x {window[0]}"

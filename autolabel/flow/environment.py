@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from autolabel import __version__
 from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import ConfigError
-from autolabel.hardware import device_kind, usable_cores
+from autolabel.hardware import device_kind, resolve_device, usable_cores
 
 VERSIONS, DEVICE, THREADS, PROCESSES = "versions", "device", "threads", "processes"
-_PACKAGES = ("torch", "numpy", "pillow", "h5py", "pyarrow", "transformers")
+_PACKAGES = ("torch", "numpy", "pillow", "h5py")  # `Uses` adds those that a step needs beyond them
 
+_REMEDY = "run it as before, start it over with --restart-other-environment, or mix both with --allow-other-environment"
 Environment = Mapping[str, Any]
 
 
@@ -56,6 +57,12 @@ def _versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def compared(depends_on: frozenset[str], runtime: RuntimeConfig) -> frozenset[str]:
+    """The fields to compare of those that a step depends on: sums on a GPU do not depend on the CPU's threads."""
+    on_gpu = THREADS in depends_on and resolve_device(runtime.device).startswith("cuda")
+    return depends_on - {THREADS} if on_gpu else depends_on
+
+
 def changes(before: Environment, now: Environment, fields: Collection[str]) -> list[str]:
     """The fields that differ, as text: "threads 2 -> 4". A field that one of the two does not state is equal."""
     found = []
@@ -72,4 +79,4 @@ def require_same(step: str, earlier: Sequence[Environment], now: Environment, de
     """ConfigError where a step's bytes depend on a change since it was begun."""
     if earlier and (mixed := changes(earlier[-1], now, depends_on)):
         what = f"was begun under another environment ({', '.join(mixed)}), on which its result depends"
-        raise ConfigError(step, what, "run it as before, or mix both with --allow-other-environment")
+        raise ConfigError(step, what, _REMEDY)

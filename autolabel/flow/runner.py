@@ -23,14 +23,14 @@ from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import AutolabelError, ConfigError, CorruptArtefact, naming_settings
 from autolabel.flow.changes import reasons
 from autolabel.flow.disk_space import check_disk_space, estimate_step, manifest_of, measured_sizes, planned_sizes
-from autolabel.flow.environment import Environment, changes, environment_of, require_same
+from autolabel.flow.environment import Environment, changes, compared, environment_of, require_same
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.flow.preflight import preflight
 from autolabel.flow.stage import Context, DatasetSizes, setting_name
 from autolabel.flow.worker import encode_task
 from autolabel.signals import StopFlag
-from autolabel.store import INPUT_DIGESTS, Artefact, Draft, InputDigests, find, open_draft, recover, set_aside
+from autolabel.store import INPUT_DIGESTS, Artefact, Draft, InputDigests, delete, find, open_draft, recover, set_aside
 from autolabel.store.artefact import final_path, partial_path
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Runner:
     launcher: Launcher | None = None
     check_lock: Callable[[], None] = lambda: None  # raises if the lock was lost
     allow_other_environment: bool = False  # go on where a step's bytes depend on what changed since it was begun
+    restart_other_environment: bool = False  # start such a step over
     rehash: bool = False  # read every input file, also those that look unchanged
     done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
@@ -229,12 +230,11 @@ class Runner:
                 self.say(f"{node.name}: {line}")
         start_time = time.time()
         world = self.world if node.stage.parallel else SINGLE_PROCESS
-        draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
         runtime = world.runtime_for_rank(self.runtime)
         with naming_settings(partial(setting_name, node.settings)):
             uses = node.stage.uses(node.settings, inputs, runtime)
             now = environment_of(runtime, world.size, node.stage.depends_on, uses)
-        self._enter_environment(node, draft, now, document)
+        draft = self._open_draft(node, document, now)
         context = Context(
             node=node.name,
             settings=node.settings,
@@ -273,13 +273,26 @@ class Runner:
         self.say(f"{node.name}: done in {provenance['seconds']:.0f} s")
         return artefact
 
-    def _enter_environment(self, node: Node, draft: Draft, now: Environment, document: Mapping[str, Any]) -> None:
+    def _open_draft(self, node: Node, document: Mapping[str, Any], now: Environment) -> Draft:
         """Record what a step runs on. ConfigError where its bytes would mix two environments."""
+        key = stage_key(document)
+        draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
+        if draft.is_started() and not self.allow_other_environment:
+            try:
+                require_same(node.name, draft.environments, now, compared(node.stage.depends_on, self.runtime))
+            except ConfigError:
+                if not self.restart_other_environment:
+                    raise
+                delete(draft.path)
+                self.say(f"{node.name}: was begun under another environment; starts over")
+                draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
+        self._enter_environment(node, draft, now, document)
+        return draft
+
+    def _enter_environment(self, node: Node, draft: Draft, now: Environment, document: Mapping[str, Any]) -> None:
         if not draft.is_started():
             draft.set_environments([now], document)
             return
-        if not self.allow_other_environment:
-            require_same(node.name, draft.environments, now, node.stage.depends_on)
         changed = changes(draft.environments[-1], now, now) if draft.environments else []
         if changed:
             self.say(f"{node.name}: goes on under another environment: {', '.join(changed)}")

@@ -1,7 +1,9 @@
 """The memory that labelling an image takes, counted beforehand, and windows that fit where it would not suffice.
 
 A pass of the optimized network on torch's meta device computes nothing and allocates nothing; the live tensors are
-counted on the way. Memory grows in proportion to the pixels, so a small image tells it for all sizes.
+counted on the way. Two small images tell a constant and what each further pixel takes. A network that cuts an image
+into windows itself mostly has the constant. The count is an estimate: where it is not certain that an image is too
+large, the work goes on. Where nothing can be counted, memory is unknown, and nothing is forced into windows.
 """
 
 from __future__ import annotations
@@ -10,22 +12,25 @@ import copy
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autolabel.errors import AutolabelError
-from autolabel.inference.model import LogitPredictor, code_predictor
+from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
-from autolabel.models import Network, SegmentationModel, build_model
+from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
-_SIDE = 256  # pixels of the image that is counted
+_SIDE = 256  # pixels: images of this side, and twice as wide, are counted
 _WORKSPACE = 1.25  # what convolutions allocate beside tensors; 1.04 was measured for HRNet with OCR
 _USABLE = 0.8  # fraction of the free memory
 _CHEAP = 1000  # bytes per pixel of the largest scale that hardly any network exceeds
+_REMEDY = "free some memory, give lower scales, or choose a --window"
 _GRID, _SMALLEST = 64, 256  # sides of windows: multiples of, and at least
 
 
@@ -58,59 +63,134 @@ class LiveBytes(TorchDispatchMode):
         self._now -= self._live.pop(key, 0)
 
 
-def bytes_per_pixel(model: Network, scales: Sequence[float], *, flip: bool = False) -> float:
-    """Peak memory of labelling, in bytes per pixel of the image, without that of the weights."""
+class Needed(NamedTuple):
+    """The peak memory of labelling an image, without that of the weights."""
+
+    constant: float  # bytes
+    per_pixel: float
+
+    def of(self, height: int, width: int) -> int:
+        return round(self.constant + self.per_pixel * height * width)
+
+
+def count_memory(
+    model: Network, scales: Sequence[float], *, flip: bool = False, precision: str = "fp32"
+) -> Needed | None:
+    """What labelling takes in tensors; None where it cannot be counted, as with operations that need values."""
+    side = _side(model)
+    for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
+        try:
+            predictor = _on_meta(model, dtype)
+            one, two = (_peak(predictor, side, width, scales, flip, dtype) for width in (side, 2 * side))
+        except Exception:  # the code of other libraries, on a device that it was not made for
+            continue
+        return _fitted(one, two, side**2)
+    return None
+
+
+def _fitted(one: int, two: int, pixels: int) -> Needed:
+    """The line through the peaks of so many pixels and of twice as many."""
+    per_pixel = max(0, two - one) / pixels
+    return Needed(max(0.0, one - per_pixel * pixels), per_pixel)
+
+
+def _side(model: Network) -> int:
+    """One window of a network that cuts windows itself: the second image then has two."""
+    window = model.window if isinstance(model, HuggingFaceModel) else None
+    return window or _SIDE
+
+
+def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
     device = torch.device("meta")
     if isinstance(model, SegmentationModel):
         with on_meta():
             model = build_model(model.table, model.num_classes)
     else:
         model = copy.deepcopy(model).to(device)
-    predictor = code_predictor(model.eval(), device)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_pre_hook(_cast_inputs)  # what autocast does
+    return code_predictor(model.to(dtype).eval(), device, dtype)
+
+
+def _cast_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    assert isinstance(module.weight, torch.Tensor)
+    dtype = module.weight.dtype
+    return tuple(value.to(dtype) if isinstance(value, torch.Tensor) else value for value in inputs)
+
+
+def _peak(
+    predictor: CodePredictor, height: int, width: int, scales: Sequence[float], flip: bool, dtype: torch.dtype
+) -> int:
+    """Meta tensors know no autocast: in bf16 the whole network is."""
     with torch.inference_mode(), LiveBytes() as counted:
-        images = torch.empty(1, 3, _SIDE, _SIDE, device=device)
+        images = torch.empty(1, 3, height, width, device="meta", dtype=dtype)
         if isinstance(predictor, LogitPredictor):
             forward_views(predictor.model, images, scales, flip=flip)
         else:
             predictor.mean(images, scales, flip=flip)  # type: ignore[attr-defined]  # the only other one
-    return float(_WORKSPACE * counted.peak / _SIDE**2)
+    return int(counted.peak)
 
 
 class WindowChooser:
-    """Chooses windows for images that would not fit into memory. `free()`: bytes that may still be taken."""
+    """Chooses windows for images that do not fit into memory. `free()`: bytes that may still be taken."""
 
-    def __init__(self, model: Network, scales: Sequence[float], *, flip: bool, free: Callable[[], int]) -> None:
-        self._model, self._scales, self._flip, self._free = model, scales, flip, free
-        self._bytes_per_pixel: float | None = None
+    def __init__(
+        self,
+        model: Network,
+        scales: Sequence[float],
+        *,
+        flip: bool,
+        free: Callable[[], int],
+        precision: str = "fp32",
+    ) -> None:
+        self._model, self._scales, self._flip, self._free, self._precision = model, scales, flip, free, precision
+
+    @cached_property
+    def _counted(self) -> Needed | None:
+        return count_memory(self._model, self._scales, flip=self._flip, precision=self._precision)
 
     def needed(self, height: int, width: int) -> int:
-        """Bytes that labelling an image of this size takes."""
-        if self._bytes_per_pixel is None:
-            self._bytes_per_pixel = bytes_per_pixel(self._model, self._scales, flip=self._flip)
-        return round(self._bytes_per_pixel * height * width)
+        """Bytes that labelling an image of this size takes, with what convolutions need beside; 0 if unknown."""
+        return 0 if self._counted is None else round(_WORKSPACE * self._counted.of(height, width))
 
     def window(self, height: int, width: int) -> tuple[int, int] | None:
-        """(height, width) of a window that fits, None where the whole image fits. AutolabelError if none does."""
-        usable = int(_USABLE * self._free())
-        if self._surely_fits(height * width, usable) or (needed := self.needed(height, width)) <= usable:
+        """(height, width) of a window that fits, None unless the whole image is certain not to fit.
+
+        AutolabelError if no window fits.
+        """
+        free = self._free()
+        if self._surely_fits(height * width, int(_USABLE * free)) or self._counted is None:
             return None
-        found = _window(height, width, usable * height * width // needed)
+        if self._counted.of(height, width) <= free:
+            return None
+        usable = int(_USABLE * free / _WORKSPACE - self._counted.constant)
+        found = _window(height, width, int(usable / self._counted.per_pixel)) if usable > 0 else None
         if found is None:
-            raise _too_large(height, width, needed, usable, "give lower scales")
+            raise AutolabelError("memory", self._too_large(height, width, free), _REMEDY)
         return found
 
     def parallel(self, height: int, width: int, most: int) -> int:
-        """Number of images of this size, up to `most`, that fit side by side. AutolabelError if not even one does."""
+        """Number of images of this size, from 1 up to `most`, that fit side by side."""
         usable = int(_USABLE * self._free())
         if self._surely_fits(most * height * width, usable):
             return most
         needed = self.needed(height, width)
-        if needed > usable:
-            raise _too_large(height, width, needed, usable, "set infer.window, or lower scales")
-        return min(most, usable // needed)
+        return max(1, min(most, usable // needed)) if needed else most
+
+    def shortage(self, height: int, width: int) -> str | None:
+        """A line for people where memory may not suffice for one image of this size; None where it does."""
+        free = self._free()
+        usable = int(_USABLE * free)
+        fits = self._surely_fits(height * width, usable) or self.needed(height, width) <= usable
+        return None if fits else self._too_large(height, width, free)
 
     def _surely_fits(self, pixels: int, usable: int) -> bool:
         return isinstance(self._model, SegmentationModel) and (_CHEAP * pixels * max(1.0, *self._scales) ** 2 <= usable)
+
+    def _too_large(self, height: int, width: int, free: int) -> str:
+        needs = f"needs about {self.needed(height, width) / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free"
+        return f"an image of {width} x {height} {needs}"
 
 
 def _window(height: int, width: int, pixels: int) -> tuple[int, int] | None:
@@ -123,8 +203,3 @@ def _window(height: int, width: int, pixels: int) -> tuple[int, int] | None:
     else:
         found = side, side
     return found if min(found[0], height) >= min(_SMALLEST, height) and min(found) >= _GRID else None
-
-
-def _too_large(height: int, width: int, needed: int, usable: int, remedy: str) -> AutolabelError:
-    needs = f"needs about {needed / 1e9:.1f} GB of memory and {usable / 1e9:.1f} GB are free"
-    return AutolabelError("memory", f"an image of {width} x {height} {needs}", f"free some memory, or {remedy}")

@@ -24,7 +24,7 @@ from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.labels.codebook import Codebook
 from autolabel.models import HuggingFaceModel, Network, NetworkCard, SegmentationModel, normalise
 
-_PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class InferenceModel:
@@ -50,7 +50,7 @@ class InferenceModel:
         assert model.num_classes == book.num_classes, f"{model.num_classes} classes, codes of {book.num_classes}"
         self.device = torch.device(device)
         self.upload = Upload(self.device)
-        self._dtype = _PRECISIONS[precision]
+        self._dtype = PRECISIONS[precision]
         self.predictor = code_predictor(model, self.device, self._dtype, static=static)
         self.card, self.book, self.scales, self.flip = card, book, tuple(scales), flip
         self._logits = isinstance(self.predictor, LogitPredictor)

@@ -98,7 +98,9 @@ def run(ctx: Context[InferConfig]) -> StageResult:
             yield index, parts[index].unknown
 
     compute = _compute_foreign if is_foreign(ctx.inputs["model"]) else _compute
-    results = compute(ctx, book, unknown(), counted, f"memory{shared.suffix}.jsonl")
+    to_compute = known.unknown([row for index in shared.todo for row in shared.chunks[index].images])
+    largest = max(to_compute, key=lambda row: row.width * row.height, default=None)
+    results = compute(ctx, book, unknown(), largest, counted, f"memory{shared.suffix}.jsonl")
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
@@ -127,7 +129,12 @@ _Chunks = Iterator[tuple[int, "Sequence[ImageRow]"]]
 
 
 def _compute(
-    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+    ctx: Context[InferConfig],
+    book: Codebook,
+    chunks: _Chunks,
+    largest: ImageRow | None,
+    on_stats: Callable[[Stats], None],
+    memory_log: str,
 ) -> Generator[ChunkCodes, None, None]:
     """Codes of the images of each chunk, by the network."""
     from autolabel.inference.engine import infer_chunks
@@ -138,7 +145,7 @@ def _compute(
         chunks,
         load=partial(_load, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
-        decoders=_parallel_images(ctx, model, ctx.runtime.jobs or usable_cores()),
+        decoders=_parallel_images(ctx, model, largest, ctx.runtime.jobs or usable_cores()),
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         on_stats=on_stats,
@@ -147,7 +154,12 @@ def _compute(
 
 
 def _compute_foreign(
-    ctx: Context[InferConfig], book: Codebook, chunks: _Chunks, on_stats: Callable[[Stats], None], memory_log: str
+    ctx: Context[InferConfig],
+    book: Codebook,
+    chunks: _Chunks,
+    largest: ImageRow | None,
+    on_stats: Callable[[Stats], None],
+    memory_log: str,
 ) -> Generator[ChunkCodes, None, None]:
     teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
     load, jobs = partial(_load, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
@@ -198,21 +210,30 @@ def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: Ne
     )
 
 
-def _parallel_images(ctx: Context[InferConfig], model: Network, jobs: int) -> int:
+def _parallel_images(ctx: Context[InferConfig], model: Network, largest: ImageRow | None, jobs: int) -> int:
     """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
 
-    The codes do not depend on it. AutolabelError if memory does not suffice for the largest image.
+    The codes do not depend on it. `largest` is of the images still to compute. If memory may not suffice even for that
+    one alone, this says so and the work goes on: the count is an estimate.
     """
     from autolabel.hardware import free_memory
     from autolabel.inference.memory import WindowChooser
 
-    rows = [row for chunk in _chunks(read_manifest(ctx.inputs["data"]), ctx.settings.chunk) for row in chunk.images]
-    if not rows or resolve_device(ctx.runtime.device) != "cpu":
+    if largest is None or resolve_device(ctx.runtime.device) != "cpu":
         return jobs
-    fit = WindowChooser(model, ctx.settings.scales, flip=ctx.settings.flip, free=free_memory)
-    largest = max(rows, key=lambda row: row.width * row.height)
+    fit = WindowChooser(
+        model,
+        ctx.settings.scales,
+        flip=ctx.settings.flip,
+        precision=ctx.settings.precision,
+        free=lambda: free_memory() // ctx.world.local_size,
+    )
     height, width = ctx.settings.window or (largest.height, largest.width)
-    return fit.parallel(min(height, largest.height), min(width, largest.width), jobs)
+    size = min(height, largest.height), min(width, largest.width)
+    together = fit.parallel(*size, jobs)
+    if together == 1 and (shortage := fit.shortage(*size)) and not ctx.quiet:
+        print_err(f"{ctx.node}: {shortage}; goes on with one image at a time (infer.window or lower scales take less)")
+    return together
 
 
 class _Bar:

@@ -104,7 +104,11 @@ class KnownCodes:
 
     def count(self, rows: Sequence[ImageRow]) -> int:
         """How many of the images seem to be known; nothing is opened."""
-        return sum(row.sha256 in self._images for row in rows)
+        return len(rows) - len(self.unknown(rows))
+
+    def unknown(self, rows: Sequence[ImageRow]) -> list[ImageRow]:
+        """The images that seem to be unknown; nothing is opened."""
+        return [row for row in rows if row.sha256 not in self._images]
 
     def of_other_environments(self, rows: Sequence[ImageRow]) -> OtherCodes:
         """Images to compute because the environment is another one now; the newest of these codes says the changes."""
@@ -141,7 +145,10 @@ class KnownCodes:
 
 
 def find_known_codes(
-    draft: Draft, document: Mapping[str, Any], book: Codebook, class_names: Sequence[str]
+    draft: Draft,
+    document: Mapping[str, Any],
+    book: Codebook,
+    class_names: Sequence[str],
 ) -> KnownCodes:
     """Search the earlier artefacts and drafts of the step that `draft` belongs to; the newest counts first."""
     found: list[_StoredShard] = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from autolabel.artifacts import needs_transformers
 from autolabel.config.base import Config
 from autolabel.config.networks import TrainConfig
 from autolabel.config.schema import RuntimeConfig
@@ -14,11 +16,12 @@ from autolabel.stages.foreign import FOREIGN_FILE, is_foreign
 from autolabel.store import Artefact
 
 _TIMM, _ONNX = ("timm", "torchvision"), ("onnxruntime",)  # timm imports torchvision
+_TRANSFORMERS = ("transformers",)
 
 
 def training_uses(settings: TrainConfig, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
     """Of a training."""
-    return Uses(_of_trunk(settings.model.trunk), training_device(runtime.device))
+    return Uses(_of_network(settings), training_device(runtime.device))
 
 
 def network_uses(settings: Config, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
@@ -26,7 +29,9 @@ def network_uses(settings: Config, inputs: Mapping[str, Artefact], runtime: Runt
     model = inputs["model"]
     if is_foreign(model):
         return Uses(_ONNX if FOREIGN_FILE.read(model)["kind"] == "onnx" else (), "cpu")
-    return Uses(_of_trunk(_trunk_of(model)), runtime.device)
+    settings_of_model: Mapping[str, Any] = model.provenance.get("key", {}).get("settings", {})
+    trunk = str((settings_of_model.get("model") or {}).get("trunk", ""))
+    return Uses(_of_trunk(trunk) + (_TRANSFORMERS if needs_transformers(model) else ()), runtime.device)
 
 
 def infer_uses(settings: Config, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
@@ -41,7 +46,7 @@ def _of_trunk(trunk: str) -> tuple[str, ...]:
     return _TIMM if trunk.startswith("timm:") else ()
 
 
-def _trunk_of(model: Artefact) -> str:
-    """The trunk in the settings that the network was trained with; empty if they are not known."""
-    settings: Any = model.provenance.get("key", {}).get("settings", {})
-    return str((settings.get("model") or {}).get("trunk", ""))
+def _of_network(settings: TrainConfig) -> tuple[str, ...]:
+    """A weights file may hold a network of transformers."""
+    may_be = settings.huggingface is not None or isinstance(settings.weights, Path)
+    return _of_trunk(settings.model.trunk) + (_TRANSFORMERS if may_be else ())

@@ -59,8 +59,6 @@ class Tracking:
         ]
 
     def __enter__(self) -> Tracking:
-        if self._sinks:
-            self._note()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -42,7 +42,8 @@ PUBLIC = {
     ],
     "run": [
         "(experiment: Experiment | str | os.PathLike[str], *, until: str | None = None,"
-        " work: str | os.PathLike[str] | None = None, device: str | None = None, jobs: int | None = None) -> RunResult"
+        " work: str | os.PathLike[str] | None = None, device: str | None = None, jobs: int | None = None,"
+        " allow_other_environment: bool = False, restart_other_environment: bool = False) -> RunResult"
     ],
 }
 MEMBERS = {

@@ -12,13 +12,14 @@ import pytest
 
 from autolabel.config.base import Config
 from autolabel.config.networks import ModelConfig, TeacherConfig
-from autolabel.config.schema import RuntimeConfig
+from autolabel.config.schema import InferConfig, RuntimeConfig
 from autolabel.errors import ConfigError
 from autolabel.flow import environment
-from autolabel.flow.environment import Uses, changes, environment_of, require_same
+from autolabel.flow.environment import Uses, changes, compared, environment_of, require_same
 from autolabel.stages import uses as uses_of_stages
 from autolabel.stages.foreign import FOREIGN_FILE
 from autolabel.stages.infer import INFER
+from autolabel.stages.known_codes import may_mix
 from autolabel.stages.label import LABEL
 from autolabel.stages.train import TEACHER
 from autolabel.stages.uses import infer_uses, training_uses
@@ -84,8 +85,39 @@ def test_a_step_goes_on_only_where_its_result_does_not_depend_on_the_change(
     if allowed:
         require_same("x", [HERE], now, stage.depends_on)
         return
-    with pytest.raises(ConfigError, match=r"begun under another environment.*--allow-other-environment"):
+    names = r"begun under another environment.*--restart-other-environment.*--allow-other-environment"
+    with pytest.raises(ConfigError, match=names):
         require_same("x", [HERE], now, stage.depends_on)
+
+
+def test_on_a_gpu_threads_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = RuntimeConfig(device="cpu")
+    assert compared(TEACHER.depends_on, runtime) == TEACHER.depends_on
+    monkeypatch.setattr("autolabel.flow.environment.resolve_device", lambda name: "cuda:1")
+    assert compared(TEACHER.depends_on, runtime) == {"versions", "device", "processes"}
+    assert compared(INFER.depends_on, runtime) == {"versions", "device"}
+
+
+def test_only_the_packages_of_a_stage_count() -> None:
+    before, now = ({"versions": {"torch": "2", "pyarrow": v, "transformers": v}} for v in ("1", "2"))
+    ours, theirs = (
+        TEACHER.packages(TeacherConfig.model_validate(s), {}) for s in ({}, {"huggingface": "x", "epochs": 0})
+    )
+    require_same("x", [before], now, TEACHER.depends_on, ours)
+    with pytest.raises(ConfigError, match=r"\(transformers 1 -> 2\)"):
+        require_same("x", [before], now, TEACHER.depends_on, theirs)
+    assert may_mix([before], [now], ours)
+    assert not may_mix([before], [now], theirs)
+
+
+def test_infer_depends_on_transformers_where_its_network_is_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.stages.infer.is_foreign", lambda artefact: False)
+    for answer in (True, False):
+        monkeypatch.setattr("autolabel.stages.infer.needs_transformers", lambda artefact, answer=answer: answer)
+        found = INFER.packages(InferConfig(), {"model": None})  # type: ignore[dict-item]  # asked by the stand-ins alone
+        assert ("transformers" in found) == answer
+        assert found >= {"torch", "h5py", "pillow"}
+        assert "pyarrow" not in found
 
 
 def test_changes_are_named() -> None:
@@ -119,6 +151,18 @@ def test_a_stopped_training_asks_before_it_goes_on_with_other_threads(
     refused = call(*base, "--set", "runtime.threads=2")
     assert refused.exit_code == 2, refused.stderr
     assert "teacher: was begun under another environment (threads 1 -> 2)" in refused.stderr
+    both = call(*base, "--allow-other-environment", "--restart-other-environment")
+    assert both.exit_code == 2
+    assert "exclude each other" in both.stderr
+    copy = tmp_path / "copy"
+    shutil.copytree(work, copy)
+    again = ["run", tiny.file, "--work", copy, *base[4:], "--set", "runtime.threads=2", "--restart-other-environment"]
+    over = call(*again)
+    assert over.exit_code == 0, over.stderr
+    assert "teacher: was begun under another environment; starts over" in over.stderr
+    [path] = (copy / "artefacts" / "teacher").iterdir()
+    stated = json.loads((path / "provenance.json").read_bytes())["environments"]
+    assert [environment["threads"] for environment in stated] == [2]
     done = call(*base, "--set", "runtime.threads=2", "--allow-other-environment")
     assert done.exit_code == 0, done.stderr
     assert "goes on under another environment: threads 1 -> 2" in done.stderr

@@ -136,6 +136,16 @@ def test_a_failing_tracker_stops_neither_training_nor_the_other(
     assert line == "teacher: tracker other failed (no route); the training goes on without it"
 
 
+def test_a_training_is_not_begun_before_its_first_checkpoint(memory: type[Memory], draft: Draft) -> None:
+    with pytest.raises(Killed):
+        train(draft, until=3, killed=True)
+    assert not draft.is_started()
+    with tracked(draft) as to:
+        to.log({"kind": "step", "step": 1, "loss": 1.0, "lr": 0.1})
+        to.save(b"x")
+    assert draft.is_started()
+
+
 def test_no_tracker_costs_nothing(draft: Draft) -> None:
     with Tracking(draft, (), step="t", project="p", folder=draft.folder, settings={}, save=len) as to:
         to.log({"kind": "step", "step": 1, "loss": 1.0, "lr": 0.1})

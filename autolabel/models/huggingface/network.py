@@ -46,6 +46,11 @@ class HuggingFaceModel(nn.Module):
         return part
 
     @property
+    def window(self) -> int | None:
+        """The side of the windows that it cuts an image into; None if it takes whole images."""
+        return self._window
+
+    @property
     def has_our_classes(self) -> bool:
         """Whether the network has exactly the classes of the experiment, in order."""
         return self._maps == tuple(range(self.num_classes))

@@ -7,6 +7,7 @@ over the network's own classes, so they can be averaged over windows and resized
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,9 @@ Output = Logits | Queries
 
 def scores(output: Output, maps: Sequence[int], num_maps: int, size: tuple[int, int]) -> torch.Tensor:
     """(B, num_maps, *size) float32; class l of the network adds to map `maps[l]`."""
-    with torch.autocast(output[0].device.type, enabled=False):
+    device = output[0].device.type
+    known = torch.amp.is_autocast_available(device)  # the meta device, on which memory is counted, has none
+    with torch.autocast(device, enabled=False) if known else nullcontext():
         if isinstance(output, Queries):
             return _query_scores(output, maps, num_maps, size)
         return _logit_scores(output, maps, num_maps, size)

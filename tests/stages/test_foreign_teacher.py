@@ -135,7 +135,7 @@ def test_the_card_of_an_onnx_file_states_the_pre_processing(experiment: Experime
 
 def test_the_classes_of_the_card_are_checked_before_the_run(experiment: Experiment) -> None:
     """`class_map` may name a class that only the card has; a card without any of our classes is refused at once."""
-    theirs = [f"their {name}" for name in experiment.names]
+    theirs = [f"their-{name}" for name in experiment.names]
     for names, class_map, refused in (
         (theirs, {theirs[0]: experiment.names[0]}, None),
         (theirs, {}, f"none of its {len(theirs)} classes"),

@@ -51,7 +51,7 @@ class Answers(NamedTuple):
     weights: Floats  # as `answer_weights` gives them; equal ones where all were asked about one cut
 
     def of(self, chosen: NDArray[np.bool_]) -> Answers:
-        return Answers(*(values[chosen] for values in self))
+        return Answers(self.classes[chosen], self.sources[chosen], self.yes[chosen], self.weights[chosen])
 
 
 class SpotEstimate(TypedDict):
@@ -163,7 +163,7 @@ def _by_stratum(answers: Answers, strata: Strata) -> tuple[Floats, Floats]:
     stratum = strata.of_cell[answers.classes, answers.sources]
 
     def total(values: Floats) -> Floats:
-        return np.bincount(stratum, weights=values, minlength=strata.number)
+        return np.bincount(stratum, weights=values, minlength=strata.number).astype(np.float64)
 
     weights = answers.weights / answers.weights.max()
     whole, squares = total(weights), total(weights**2)

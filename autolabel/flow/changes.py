@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from autolabel.data.parts import PartChange
 
 
-def committed(root: Path, step: str | None = None, *, kinds: Collection[Kind] = ("committed",)) -> list[Artefact]:
+_COMMITTED: tuple[Kind, ...] = ("committed",)
+
+
+def committed(root: Path, step: str | None = None, *, kinds: Collection[Kind] = _COMMITTED) -> list[Artefact]:
     """Every artefact below `root`, or one step's, that opens, the newest first; damaged ones are for `verify` to name.
 
     Several may have read the same parts of a manifest, so the first that fits is the one to take.

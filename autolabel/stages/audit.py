@@ -236,7 +236,8 @@ def _shift(evidence: _Evidence, confidence: _Confidence) -> ShiftResult | None:
 
     if evidence.counts is None or evidence.probabilities is None or not confidence.values:
         return None
-    held_out = held_out_images(*evidence.counts.swapaxes(0, 1), evidence.probabilities, evidence.groups)
+    predicted, labelled, right = evidence.counts.swapaxes(0, 1)
+    held_out = held_out_images(predicted, labelled, right, evidence.probabilities, evidence.groups)
     return shift_result(held_out, (np.array(confidence.values), confidence.groups, confidence.ids))
 
 

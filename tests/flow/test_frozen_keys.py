@@ -34,7 +34,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
     "teacher": (networks.TeacherConfig(), "4b0bd25ce09ee483e0a7a8202e40fb8be4212bca9ffd764e8f98e618003b2b45"),
     "infer": (schema.InferConfig(), "8c6660c078a37b8448e127b0f85e60bfa6245ac28609136500beff486581c9c7"),
     "label": (schema.LabelConfig(), "a8f20ae5ce2a4f49285c02721e0390c4aa82d8ad6201ea4c8fa54141da40f84c"),
-    "audit": (Config(), "b4439a088f0a209a85ac6ff5ebd80c2445c65b2372ec57d921e2013d51e48d50"),
+    "audit": (Config(), "bc49047775d2b0c59b9ea09123e4d0e1aa3bc93887226875a5b7df464b129045"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
     "fuse": (schema.FuseConfig(), "c207ce4ee625f81feed30c901eea3bc9429ff41d28ee79d2db40ad6da341edfe"),
     "student": (networks.StudentConfig(), "d0f7a65277e4b69643497ad65aa2a8f8ed738b5f2c861218e2f1f9db00540dc8"),

@@ -272,7 +272,7 @@ def test_a_spot_check(tiny: Tiny, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "key"),
-    [(("review", "--no-browser"), "address"), (("audit", "--ask", "2", "--no-browser"), "spot_check")],,
+    [(("review", "--no-browser"), "address"), (("audit", "--ask", "2", "--no-browser"), "spot_check")],
 )
 def test_one_json_object(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], key: str

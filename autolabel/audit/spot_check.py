@@ -51,7 +51,7 @@ class Answers(NamedTuple):
     weights: Floats  # as `answer_weights` gives them; equal ones where all were asked about one cut
 
     def of(self, chosen: NDArray[np.bool_]) -> Answers:
-        return Answers(*(values[chosen] for values in self))
+        return Answers(self.classes[chosen], self.sources[chosen], self.yes[chosen], self.weights[chosen])
 
 
 class SpotEstimate(TypedDict):

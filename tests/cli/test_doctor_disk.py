@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from autolabel.cli import doctor
+from autolabel.cli import machine_checks
 from autolabel.cli.machine_checks import Check, check_disk, check_machine
 from autolabel.cli.main import cli
 
@@ -56,7 +56,7 @@ def test_a_disk_that_is_full_or_read_only(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*args: Any, **options: Any) -> Any:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(doctor.tempfile, "mkdtemp", refuse)
+    monkeypatch.setattr(machine_checks.tempfile, "mkdtemp", refuse)
     monkeypatch.setattr(os, "statvfs", statvfs(free=10**6, files=5))
     found = by_name(check_disk(tmp_path))
     assert {name for name, check in found.items() if not check.ok} == {"disk", "files", "writable"}

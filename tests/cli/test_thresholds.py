@@ -93,7 +93,7 @@ def test_a_form_that_is_not_understood_is_refused_with_the_line_to_write(text: s
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--max-error", "5%", "--keep", "90%"), "two aims"),
+        (("--max-error", "5%", "--keep", "90%"), "are different aims"),
         (("--write",), "--write needs an aim"),
         (("--max-error", "0"), "is not a fraction such as 5% or 0.05"),
         (("--keep", "nan"), "is not a fraction"),

@@ -12,14 +12,13 @@ import pytest
 
 from autolabel.config.base import Config
 from autolabel.config.networks import ModelConfig, TeacherConfig
-from autolabel.config.schema import InferConfig, RuntimeConfig
+from autolabel.config.schema import RuntimeConfig
 from autolabel.errors import ConfigError
 from autolabel.flow import environment
 from autolabel.flow.environment import Uses, changes, compared, environment_of, require_same
 from autolabel.stages import uses as uses_of_stages
 from autolabel.stages.foreign import FOREIGN_FILE
 from autolabel.stages.infer import INFER
-from autolabel.stages.known_codes import may_mix
 from autolabel.stages.label import LABEL
 from autolabel.stages.train import TEACHER
 from autolabel.stages.uses import infer_uses, training_uses
@@ -47,6 +46,7 @@ def test_what_one_step_uses_is_stated_of_it_alone(tmp_path: Path, monkeypatch: p
     onnx = draft.commit(meta={}, provenance={})
     runtime = RuntimeConfig(device="cpu", compile=True, infer_batch=3)
     monkeypatch.setattr(environment, "version", lambda name: f"of {name}")
+    monkeypatch.setattr(uses_of_stages, "needs_transformers", lambda model: False)
     found = [environment_of(runtime, 1, (), uses)["versions"].keys() for uses in (
         Uses(), infer_uses(Config(), {"model": timm}, runtime), infer_uses(Config(), {"model": onnx}, runtime),
         training_uses(TeacherConfig(model=ModelConfig(trunk="timm:x")), {}, runtime),
@@ -98,26 +98,15 @@ def test_on_a_gpu_threads_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compared(INFER.depends_on, runtime) == {"versions", "device"}
 
 
-def test_only_the_packages_of_a_stage_count() -> None:
-    before, now = ({"versions": {"torch": "2", "pyarrow": v, "transformers": v}} for v in ("1", "2"))
-    ours, theirs = (
-        TEACHER.packages(TeacherConfig.model_validate(s), {}) for s in ({}, {"huggingface": "x", "epochs": 0})
-    )
-    require_same("x", [before], now, TEACHER.depends_on, ours)
-    with pytest.raises(ConfigError, match=r"\(transformers 1 -> 2\)"):
-        require_same("x", [before], now, TEACHER.depends_on, theirs)
-    assert may_mix([before], [now], ours)
-    assert not may_mix([before], [now], theirs)
-
-
-def test_infer_depends_on_transformers_where_its_network_is_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autolabel.stages.infer.is_foreign", lambda artefact: False)
-    for answer in (True, False):
-        monkeypatch.setattr("autolabel.stages.infer.needs_transformers", lambda artefact, answer=answer: answer)
-        found = INFER.packages(InferConfig(), {"model": None})  # type: ignore[dict-item]  # asked by the stand-ins alone
-        assert ("transformers" in found) == answer
-        assert found >= {"torch", "h5py", "pillow"}
-        assert "pyarrow" not in found
+def test_transformers_counts_where_the_network_may_be_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = RuntimeConfig(device="cpu")
+    for settings, counts in (({}, False), ({"huggingface": "x", "epochs": 0}, True)):
+        uses = training_uses(TeacherConfig.model_validate(settings), {}, runtime)
+        assert ("transformers" in uses.packages) == counts
+    model = open_draft(tmp_path / "a", KEY).commit(meta={}, provenance={})
+    for answer in (False, True):
+        monkeypatch.setattr(uses_of_stages, "needs_transformers", lambda model, answer=answer: answer)
+        assert ("transformers" in infer_uses(Config(), {"model": model}, runtime).packages) == answer
 
 
 def test_changes_are_named() -> None:

@@ -9,6 +9,7 @@ import click
 from autolabel.cli.check_data import notes
 from autolabel.cli.options import echo, set_option
 from autolabel.errors import ConfigError
+from autolabel.progress import print_err
 from autolabel.store import write_file
 
 _SOURCES = click.Choice(["folder", "camvid", "cityscapes", "mapillary"])
@@ -62,6 +63,8 @@ def init(
     target = out or Path(f"{name}.toml")
     if target.exists():
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
+    if minutes is not None:
+        print_err("init: timing a few training steps, which may take minutes on a slow machine")
     text, said, seen = new_experiment(
         source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides
     )

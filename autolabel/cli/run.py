@@ -145,7 +145,9 @@ def next_commands(project: Project, artefacts: Mapping[str, Artefact]) -> list[s
         commands += [["open", file, *options]] if done & {"report", "table"} else [["run", file, *options]]
     network = next((artefacts[node.name] for node in _networks(project.pipeline) if node.name in artefacts), None)
     if network is not None and done & {"report", "table"}:
-        commands.append(["predict", "--teacher", str(network.path), "NEW_IMAGES", "--out", "new-labels"])
+        evaluate = project.experiment.evaluate  # the settings of the mIoU that stands above this line
+        scales = ["--scales", ",".join(map(str, evaluate.scales)), *(["--flip"] if evaluate.flip else [])]
+        commands.append(["predict", "--teacher", str(network.path), "NEW_IMAGES", "--out", "new-labels", *scales])
     return [shlex.join(["autolabel", *command]) for command in commands]
 
 

@@ -24,7 +24,7 @@ Environment = Mapping[str, Any]
 
 
 class Uses(NamedTuple):
-    """What one step uses: packages that not every step does, and the device if it is not the one of `runtime`."""
+    """The needs of one step: packages that not every step uses, and the device if it is not the one of `runtime`."""
 
     packages: tuple[str, ...] = ()
     device: str | None = None

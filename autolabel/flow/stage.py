@@ -194,7 +194,7 @@ class Stage(Generic[S]):
     check: Callable[[PreflightContext[S]], None] = no_checks
     # The parts of the environment that its bytes depend on: versions, device, threads, processes (`flow.environment`).
     depends_on: frozenset[str] = frozenset({"versions"})
-    # What it uses beyond what all steps use, with these inputs.
+    # Its needs beyond those of all steps, with these inputs.
     uses: Callable[[S, Mapping[str, Artefact], RuntimeConfig], Uses] = nothing_more
     parallel: bool = False  # `run` shares its work with the other ranks of `ctx.world`
     memory_setting: str | None = None  # the runtime setting that bounds the memory of `run`: "runtime.infer_batch"

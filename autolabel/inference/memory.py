@@ -76,7 +76,7 @@ class Needed(NamedTuple):
 def count_memory(
     model: Network, scales: Sequence[float], *, flip: bool = False, precision: str = "fp32"
 ) -> Needed | None:
-    """What labelling takes in tensors; None where it cannot be counted, as with operations that need values."""
+    """The tensors that labelling takes; None where it cannot be counted, as with operations that need values."""
     side = _side(model)
     for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
         try:

@@ -1,4 +1,4 @@
-"""What a step with a network uses beyond what all steps use: libraries, and the device it really computes on."""
+"""The needs of a step with a network beyond those of all steps: libraries, and the device it really computes on."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TRANSFORMERS = ("transformers",)
 
 
 def training_uses(settings: TrainConfig, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
-    """Of a training."""
+    """The needs of a training."""
     return Uses(_of_network(settings), training_device(runtime.device))
 
 
 def network_uses(settings: Config, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
-    """Of a step that runs the network of its input `model`. A foreign teacher computes on the CPU."""
+    """The needs of a step that runs the network of its input `model`. A foreign teacher computes on the CPU."""
     model = inputs["model"]
     if is_foreign(model):
         return Uses(_ONNX if FOREIGN_FILE.read(model)["kind"] == "onnx" else (), "cpu")

@@ -1,4 +1,4 @@
-"""Of several artefacts that fit a label set, commands take the one that is up to date, else the newest."""
+"""Where several artefacts fit a label set, commands take the one that is up to date, else the newest."""
 
 from __future__ import annotations
 

@@ -134,6 +134,7 @@ def dump(state: dict[str, Any]) -> bytes:
 PARTS = [
     "step",
     "history",
+    "curve",
     "model",
     "model.conv.weight",
     "model.norm.running_mean",
@@ -160,10 +161,10 @@ def test_leaving_out_any_part_of_the_state_changes_the_outcome(part: str) -> Non
     # fp16 with an overflow in the first step, so that the scaler has something to remember.
     table, gain = settings(precision="fp16", max_nan=100), 20.0
 
-    def outcome(resume: bytes | None, saved: list[bytes]) -> tuple[str, list[dict[str, Any]]]:
+    def outcome(resume: bytes | None, saved: list[bytes]) -> tuple[str, list[dict[str, Any]], object]:
         model = network(gain=gain)
-        history = train(model, table=table, resume=resume, saved=saved).history
-        return digest(model), history
+        result = train(model, table=table, resume=resume, saved=saved)
+        return digest(model), result.history, result.curve
 
     saved: list[bytes] = []
     expected = outcome(None, saved)
@@ -197,7 +198,7 @@ def test_the_row_of_bad_steps_is_counted_across_a_resume() -> None:
 
 def test_every_part_of_the_state_has_its_negative_test() -> None:
     _, _, saved = uninterrupted()
-    tested = {"step", "history", "best", "model", "optimizer", "scaler", "ema", "num_skipped"}
+    tested = {"step", "history", "curve", "best", "model", "optimizer", "scaler", "ema", "num_skipped"}
     assert load(saved[0]).keys() == tested | {"run"}
 
 

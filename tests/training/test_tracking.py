@@ -136,7 +136,7 @@ def test_a_failing_tracker_stops_neither_training_nor_the_other(
     assert line == "teacher: tracker other failed (no route); the training goes on without it"
 
 
-def test_a_training_is_not_begun_before_its_first_checkpoint(memory: type[Memory], draft: Draft) -> None:
+def test_a_training_starts_with_its_first_checkpoint(memory: type[Memory], draft: Draft) -> None:
     with pytest.raises(Killed):
         train(draft, until=3, killed=True)
     assert not draft.is_started()

@@ -65,7 +65,7 @@ def leaves(model: type[BaseModel], prefix: str = "") -> list[tuple[str, type]]:
             found += leaves(SyntheticConfig, "data.")
         elif isinstance(about.annotation, type) and issubclass(about.annotation, Config):
             found += leaves(about.annotation, f"{prefix}{name}.")
-        elif name not in ("source", "weights", "huggingface", "class_map", "class_thresholds"):
+        elif name not in ("source", "weights", "huggingface") and get_origin(about.annotation) is not dict:
             found.append((f"{prefix}{name}", _kind(about.annotation)))
     return found
 

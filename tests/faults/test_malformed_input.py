@@ -23,7 +23,8 @@ def test_malformed_input_is_refused_or_means_what_it_says(ram: Path) -> None:
 @pytest.mark.slow
 def test_a_rule_that_is_not_checked_is_found(ram: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "unsafe_path", lambda path: None)
-    assert any("images.path = '/etc/passwd': accepted" in line for line in run(1200, 0, ram).bad)
+    bad = run(1200, 0, ram).bad  # a sample of the paths that are wrong
+    assert any(line.startswith("images.path = ") and line.endswith(": accepted") for line in bad)
 
 
 @pytest.mark.slow

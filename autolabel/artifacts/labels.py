@@ -22,7 +22,7 @@ class RulesMeta(TypedDict):
     sets: list[list[int]]  # train ids that a coarse class may stand for, by train id
     border: int  # pixels along the border of coarse polygons
     least: list[int]  # pixels of the smallest region, by train id
-    ego: bool  # whether `ego.png` says which pixels the camera's carrier takes
+    ego: bool  # whether `ego.png` says which pixels the camera's own vehicle takes
 
 
 class LabelsMeta(TypedDict):

@@ -75,10 +75,10 @@ class Windows:
         if window is not None and whole and (pixels.shape[0] > window[0] or pixels.shape[1] > window[1]):
             what = "is labelled in windows, and --details needs the whole image at once"
             raise AutolabelError(image, what, "leave --details out")
-        side = 0 if window is None else min(window)
-        return window, min(_OVERLAP, side // 2) if self._options.overlap is None else min(
-            self._options.overlap, side - 1
-        )
+        if window is None:
+            return None, 0
+        wanted, side = self._options.overlap, min(window)
+        return window, min(_OVERLAP, side // 2) if wanted is None else min(wanted, side - 1)
 
     def _fitting(self, image: str, size: tuple[int, int]) -> tuple[int, int] | None:
         """Chosen once per size, so that all frames of a film are treated alike; said on stderr."""

@@ -16,7 +16,7 @@ from autolabel.flow.input_check import InputCheck, check_inputs
 from autolabel.store import Artefact, Unreadable, find_problems, hold_lock, scan, set_aside
 
 
-def _share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+def _fraction(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """The fraction that "5%" names."""
     if text is None:
         return None
@@ -28,7 +28,9 @@ def _share(context: click.Context, parameter: click.Parameter, text: str | None)
 @click.command()
 @experiment_options
 @click.option("--full", is_flag=True, help="Hash every byte; the default checks sizes and records only.")
-@click.option("--sample", "share", callback=_share, metavar="PERCENT", help="Hash a random part of the files, e.g. 5%.")
+@click.option(
+    "--sample", "fraction", callback=_fraction, metavar="PERCENT", help="Hash a random part of the files, e.g. 5%."
+)
 @click.option("--inputs", is_flag=True, help="Also read all input files and compare them with the manifest.")
 @click.option("--set-aside", "aside", is_flag=True, help="Rename damaged artefacts, so that `run` makes them again.")
 @json_option
@@ -37,7 +39,7 @@ def verify(
     work: Path | None,
     overrides: tuple[str, ...],
     full: bool,
-    share: float | None,
+    fraction: float | None,
     inputs: bool,
     aside: bool,
     as_json: bool,
@@ -46,11 +48,11 @@ def verify(
 
     With --sample, each call hashes another random part of the files, at least one: for regular checks at a small cost.
     """
-    if full and share is not None:
+    if full and fraction is not None:
         raise click.UsageError("--full hashes every file, --sample some of them: give one of them")
     project = open_project(experiment, work=work, overrides=overrides)
     with hold_lock(project.work / "lock") if aside and project.work.is_dir() else nullcontext():
-        checked, problems, hashed = _damaged(project.work, 1.0 if full else share or 0.0)
+        checked, problems, hashed = _damaged(project.work, 1.0 if full else fraction or 0.0)
         damaged_paths = dict.fromkeys(path for path, problem in problems if not isinstance(problem, Unreadable))
         for path in damaged_paths if aside else ():
             set_aside(path)
@@ -64,7 +66,7 @@ def verify(
     else:
         for path, problem in (*problems, *read.problems):
             echo(f"{path}: {problem}")
-        some = f" ({hashed} of their files read)" if share is not None else ""
+        some = f" ({hashed} of their files read)" if fraction is not None else ""
         echo(f"{checked} artefact(s) checked{some}, {len(problems)} problem(s)")
         if inputs:
             echo(f"{read.files} input file(s) read, {len(read.problems)} changed")
@@ -80,24 +82,24 @@ def verify(
         raise DataError(project.work, f"{len(read.problems)} input file(s) differ from the manifest", remedy)
 
 
-def _damaged(work: Path, share: float) -> tuple[int, list[tuple[Path, str]], int]:
-    """The number of artefacts, each problem with its artefact, and the number of files to hash: a random share."""
+def _damaged(work: Path, fraction: float) -> tuple[int, list[tuple[Path, str]], int]:
+    """The number of artefacts, each problem with its artefact, and the number of files to hash: a random part."""
     paths = [found.path for found in scan(work / "artefacts") if found.kind == "committed"]
-    chosen = None if share in (0.0, 1.0) else _sampled(paths, share)
+    chosen = None if fraction in (0.0, 1.0) else _sampled(paths, fraction)
     problems = []
     for path in paths:
         names = None if chosen is None else chosen.get(path, frozenset())
-        problems += [(path, problem) for problem in find_problems(path, full=share > 0, names=names)]
+        problems += [(path, problem) for problem in find_problems(path, full=fraction > 0, names=names)]
     return len(paths), problems, sum(map(len, (chosen or {}).values()))
 
 
-def _sampled(paths: Sequence[Path], share: float) -> dict[Path, frozenset[str]]:
+def _sampled(paths: Sequence[Path], fraction: float) -> dict[Path, frozenset[str]]:
     """Names of a random part of all files, by artefact. Other files each time: this is no part of any result."""
     files = []
     for path in paths:
         with suppress(StoreError):  # its records are damaged, which is reported all the same
             files += [(path, entry.name) for entry in Artefact.open(path).entries]
-    number = min(len(files), max(1, round(share * len(files))))
+    number = min(len(files), max(1, round(fraction * len(files))))
     found: dict[Path, set[str]] = {}
     for path, name in random.SystemRandom().sample(files, number):
         found.setdefault(path, set()).add(name)

@@ -38,7 +38,7 @@ _OUTCOMES = {
     "unconfirmed": 'ignored: its class has the policy "agree", and no person drew it here',
     "border": "ignored: it lies along the border of a coarse polygon (label.coarse_border)",
     "small": "ignored: its region is smaller than label.min_region allows",
-    "ego": "ignored: the camera sees its own carrier here (label.ego_mask)",
+    "ego": "ignored: the camera sees its own vehicle here (label.ego_mask)",
 }
 
 

@@ -68,7 +68,7 @@ class LabelConfig(Config):
     # Width in pixels of a band along the borders of coarse polygons, inside them, that is ignored.
     coarse_border: Annotated[int, Field(ge=0, le=256)] = 0
     min_region: dict[str, PositiveInt] = Field(default_factory=dict)  # Smaller regions are ignored: pixels, by class.
-    # A PNG of the size of the images; where it is not 0, the camera sees its own carrier, and pixels are ignored.
+    # A PNG of the size of the images; where it is not 0, the camera sees its own vehicle, and pixels are ignored.
     ego_mask: Path | None = None
     # PNG compression; "archive" files are a sixth to a quarter smaller and take about a second per image.
     codec: Literal["default", "archive"] = "default"

@@ -108,7 +108,7 @@ def _is_digest(value: object) -> bool:
 def _input_reasons(
     node: Node, name: str, changes: Sequence[tuple[str, Any, Any]], now: Artefact | None, artefacts: Path
 ) -> list[str]:
-    """In images and masks where an input is a manifest of which both states are there; else in digests."""
+    """In images and masks where an input is a manifest of which both states are there; else that it has changed."""
     source = node.inputs[name].name
     parts = {key.removeprefix(f"inputs.{name}."): old for key, old, _ in changes if key.startswith(f"inputs.{name}.")}
     if not parts:

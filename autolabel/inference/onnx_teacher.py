@@ -18,8 +18,8 @@ from autolabel.errors import ConfigError, ImageError, WeightsError
 from autolabel.inference.foreign import ChannelMap, Layout, Values, codes_of, oriented, probabilities_of
 from autolabel.labels.codebook import Codebook
 from autolabel.models.resize import resize
+from autolabel.models.weights_file import EXPORTED_CARD
 
-CARD = "autolabel"  # the metadata of models that `export model` writes; any other program may write it, too
 _ERRORS_ONLY = 3
 _LARGEST_CARD = 1 << 20
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
@@ -78,8 +78,8 @@ def fixed_size(session: Any) -> tuple[int, int] | None:
 
 
 def metadata(session: Any) -> Mapping[str, Any]:
-    """`mean`, `std`, `class_names` of a model with our card in its metadata; empty for any other."""
-    text = session.get_modelmeta().custom_metadata_map.get(CARD, "")
+    """`mean`, `std`, `class_names` of a model that `export model` wrote; empty for any other."""
+    text = session.get_modelmeta().custom_metadata_map.get(EXPORTED_CARD, "")
     try:
         card = json.loads(text) if len(text) <= _LARGEST_CARD else None
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Rules beyond a threshold: what a coarse label means class by class, borders, small regions, the camera's carrier.
+"""Rules beyond a threshold: what a coarse label means class by class, borders, small regions, the camera's own vehicle.
 
 A coarse class may stand for a set of classes: a polygon "vehicle" allows car, truck and bus. For a pixel inside a
 polygon of coarse class c, and the set of c:
@@ -53,7 +53,7 @@ class LabelRules(NamedTuple):
     outcomes: LabelMap
     border: int = 0  # pixels along the border of coarse polygons, inside, that are ignored
     least: NDArray[np.int64] | None = None  # (256,) pixels of the smallest region that is kept, by class
-    ego: NDArray[np.bool_] | None = None  # (H, W) pixels of the camera's own carrier
+    ego: NDArray[np.bool_] | None = None  # (H, W) pixels of the camera's own vehicle
     off: tuple[int, ...] = ()  # coarse classes whose polygons count for nothing: they have no border
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from autolabel.distribution import install_command
 from autolabel.errors import ConfigError, ExportError
 from autolabel.hardware import usable_cores
-from autolabel.model_export.program import CARD, quiet
+from autolabel.model_export.program import quiet
+from autolabel.models.weights_file import EXPORTED_CARD
 
 INPUT, OUTPUT = "images", "logits"
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -54,7 +55,7 @@ def _converted(network: nn.Module, images: Tensor, card: str) -> bytes:
     for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         entry.ClearField("metadata_props")  # contains file names of this machine
         entry.ClearField("doc_string")
-    onnx.helper.set_model_props(model, {CARD: card})
+    onnx.helper.set_model_props(model, {EXPORTED_CARD: card})
     data: bytes = model.SerializeToString()
     return data
 

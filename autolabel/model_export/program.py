@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from autolabel.errors import ExportError
+from autolabel.models.weights_file import EXPORTED_CARD
 
-CARD = "card.json"
 DEEPEST = 32  # the coarsest stride of any trunk; its map is traced as a map, not as a value, from two pixels up
 
 
@@ -50,7 +50,7 @@ def _saved(program: ExportedProgram, card: str) -> bytes:
         node.meta.pop("stack_trace", None)  # contains file names of this machine
     buffer = io.BytesIO()
     with quiet():
-        torch.export.save(program, buffer, extra_files={CARD: card})
+        torch.export.save(program, buffer, extra_files={EXPORTED_CARD: card})
     return buffer.getvalue()
 
 

@@ -22,6 +22,7 @@ from autolabel.errors import WeightsError
 from autolabel.models.layers import MEAN, STD
 
 CARD = "autolabel"  # the only key of the metadata, because safetensors does not fix the order of several
+EXPORTED_CARD = "card.json"  # the entry of torch programs and ONNX models that `export model` writes
 MAX_HEADER = 16 * 2**20
 
 

@@ -15,6 +15,7 @@ from socketserver import ThreadingMixIn
 from typing import Any, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from autolabel.distribution import install_command
 from autolabel.errors import AutolabelError, ConfigError, DataError
 
 HOST = "127.0.0.1"
@@ -121,8 +122,7 @@ def _bottle() -> Any:
     try:
         import bottle
     except ImportError as error:
-        what = "needs the package bottle"
-        raise ConfigError("review", what, "install the extra `review`: pip install 'autolabel-seg[review]'") from error
+        raise ConfigError("review", "needs the package bottle", install_command("review")) from error
     return bottle
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autolabel.artifacts import (
@@ -15,7 +13,6 @@ from autolabel.artifacts import (
     QuarantinedImage,
     ShardEntry,
     read_manifest,
-    read_network,
     read_quarantine,
     write_quarantine,
     write_shard_index,
@@ -30,22 +27,18 @@ from autolabel.hardware import resolve_device, usable_cores
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, split_rows
-from autolabel.stages.foreign import FOREIGN_FILE, foreign_chunks, is_foreign, open_foreign
+from autolabel.stages.computed_codes import compute_codes, load_unchanged
+from autolabel.stages.foreign import FOREIGN_FILE, is_foreign
 from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.stages.uses import infer_uses
 from autolabel.store import Artefact
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from autolabel.data.manifest import Manifest
     from autolabel.data.schema import ImageRow
     from autolabel.inference.engine import ChunkCodes, Stats
-    from autolabel.inference.model import InferenceModel
     from autolabel.labels.codebook import Codebook
-    from autolabel.models import Network, NetworkCard
 
 PATIENCE = 10.0  # seconds that a stop waits for the end of a chunk; the caller may allow no more than 30 in all
 
@@ -97,10 +90,10 @@ def run(ctx: Context[InferConfig]) -> StageResult:
             parts[index] = known.of(shared.chunks[index])
             yield index, parts[index].unknown
 
-    compute = _compute_foreign if is_foreign(ctx.inputs["model"]) else _compute
     to_compute = known.unknown([row for index in shared.todo for row in shared.chunks[index].images])
     largest = max(to_compute, key=lambda row: row.width * row.height, default=None)
-    results = compute(ctx, book, unknown(), largest, counted, f"memory{shared.suffix}.jsonl")
+    memory_log = f"memory{shared.suffix}.jsonl"
+    results = compute_codes(ctx, book, unknown(), largest=largest, on_stats=counted, memory_log=memory_log)
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
@@ -125,62 +118,11 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     return _finish(ctx, book, rows, queues) if ctx.world.is_rank0 else StageResult(meta={})
 
 
-_Chunks = Iterator[tuple[int, "Sequence[ImageRow]"]]
-
-
-def _compute(
-    ctx: Context[InferConfig],
-    book: Codebook,
-    chunks: _Chunks,
-    largest: ImageRow | None,
-    on_stats: Callable[[Stats], None],
-    memory_log: str,
-) -> Generator[ChunkCodes, None, None]:
-    """Codes of the images of each chunk, by the network."""
-    from autolabel.inference.engine import infer_chunks
-
-    model, card = read_network(ctx.inputs["model"])
-    return infer_chunks(
-        _teacher(ctx, book, model, card),
-        chunks,
-        load=partial(_load, roots=ctx.roots()),
-        batch=ctx.runtime.infer_batch,
-        decoders=_parallel_images(ctx, model, largest, ctx.runtime.jobs or usable_cores()),
-        window=ctx.settings.window,
-        overlap=ctx.settings.overlap,
-        on_stats=on_stats,
-        on_retry=lambda limit: ctx.draft.log_append(memory_log, json.dumps({"batch": limit})),
-    )
-
-
-def _compute_foreign(
-    ctx: Context[InferConfig],
-    book: Codebook,
-    chunks: _Chunks,
-    largest: ImageRow | None,
-    on_stats: Callable[[Stats], None],
-    memory_log: str,
-) -> Generator[ChunkCodes, None, None]:
-    teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
-    load, jobs = partial(_load, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
-    return foreign_chunks(teacher, book, chunks, load=load, on_stats=on_stats, jobs=jobs)
-
-
 def _known(ctx: Context[InferConfig], book: Codebook, names: Sequence[str]) -> KnownCodes:
     """The codes of earlier runs. An array belongs to the name of an image, not to its bytes: it is read each time."""
     if is_foreign(ctx.inputs["model"]) and FOREIGN_FILE.read(ctx.inputs["model"])["kind"] == "arrays":
         return KnownCodes((), book, names)
     return find_known_codes(ctx.draft, ctx.document, book, names)
-
-
-def _load(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.uint8]:
-    """The image; one that changed or vanished since the manifest was built is as bad as one that does not decode."""
-    from autolabel.data.loaders import load_image
-
-    try:
-        return load_image(row, roots=roots)
-    except DataError as error:
-        raise UnreadableImage(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
 
 
 def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Artefact) -> bool:
@@ -190,50 +132,9 @@ def can_retry(experiment: Experiment, inputs: Mapping[str, Artefact], made: Arte
         if row.get("cause") == TEACHER_FAILED:
             continue
         with suppress(DataError):
-            _load(manifest.image(row["id"]), roots=roots)
+            load_unchanged(manifest.image(row["id"]), roots=roots)
             return True
     return False
-
-
-def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: NetworkCard) -> InferenceModel:
-    from autolabel.inference.model import InferenceModel
-
-    return InferenceModel(
-        model,
-        card,
-        book,
-        scales=ctx.settings.scales,
-        flip=ctx.settings.flip,
-        device=resolve_device(ctx.runtime.device),
-        precision=ctx.settings.precision,
-        static=ctx.runtime.compile,
-    )
-
-
-def _parallel_images(ctx: Context[InferConfig], model: Network, largest: ImageRow | None, jobs: int) -> int:
-    """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
-
-    The codes do not depend on it. `largest` is of the images still to compute. If memory may not suffice even for that
-    one alone, this says so and the work goes on: the count is an estimate.
-    """
-    from autolabel.hardware import free_memory
-    from autolabel.inference.memory import WindowChooser
-
-    if largest is None or resolve_device(ctx.runtime.device) != "cpu":
-        return jobs
-    fit = WindowChooser(
-        model,
-        ctx.settings.scales,
-        flip=ctx.settings.flip,
-        precision=ctx.settings.precision,
-        free=lambda: free_memory() // ctx.world.local_size,
-    )
-    height, width = ctx.settings.window or (largest.height, largest.width)
-    size = min(height, largest.height), min(width, largest.width)
-    together = fit.parallel(*size, jobs)
-    if together == 1 and (shortage := fit.shortage(*size)) and not ctx.quiet:
-        print_err(f"{ctx.node}: {shortage}; goes on with one image at a time (infer.window or lower scales take less)")
-    return together
 
 
 class _Bar:

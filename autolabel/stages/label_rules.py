@@ -18,8 +18,6 @@ _REMEDY = "give an 8-bit grey PNG of the size of the images"
 def key_settings(settings: LabelConfig, files: InputDigests) -> dict[str, Any]:
     """The content of the ego mask counts, not its place."""
     key = settings.for_key()
-    if settings.coarse_border and "off" in (settings.coarse, *settings.coarse_classes.values()):
-        key = {**key, "coarse_border_of": "classes in use"}  # it was of all classes once
     return key if settings.ego_mask is None else {**key, "ego_mask": sha256_bytes(read_ego_mask(settings))}
 
 

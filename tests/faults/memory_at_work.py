@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 from click.testing import CliRunner
 
+import autolabel.stages.computed_codes
 import autolabel.stages.infer
 from autolabel.artifacts import WEIGHTS
 from autolabel.cli.main import cli
@@ -96,13 +97,13 @@ class Tries:
     def memory(self) -> Iterator[str]:
         """The batch is halved down to one image, labels stay; not even one fits: a line, and the next run heals."""
         self._start("infer")
-        fits, gpus, make = self.rng.randint(0, BATCH), [], autolabel.stages.infer._teacher
+        fits, gpus, make = self.rng.randint(0, BATCH), [], autolabel.stages.computed_codes._teacher
 
         def small(*args: Any) -> SmallGpu:
             gpus.append(SmallGpu(make(*args), fits, self.rng))
             return gpus[0]
 
-        with mock.patch.object(autolabel.stages.infer, "_teacher", small):
+        with mock.patch.object(autolabel.stages.computed_codes, "_teacher", small):
             code, said = self._call("infer", *IN_BATCHES)
         if fits == 0:
             if code != 1 or not one_line(said) or "no memory for one image" not in said[0]:

@@ -80,17 +80,17 @@ def start(settings: TeacherConfig) -> InitialModel:
 
 
 @pytest.mark.slow
-def test_timms_hrnet_starts_our_trunk(hub: Hub, offline: Callable[[], None]) -> None:
-    hub_id, file = "example/hrnet_w18", trunk_file("hrnet_w18")
-    hub.add(hub_id, {"config.json": b'{"architecture": "hrnet_w18"}', "model.safetensors": file}, {"license": "mit"})
+def test_timms_hrnet_w48_starts_the_default_trunk(hub: Hub, offline: Callable[[], None]) -> None:
+    hub_id, file = "timm/hrnet_w48.ms_in1k", trunk_file("hrnet_w48")
+    hub.add(hub_id, {"config.json": b'{"architecture": "hrnet_w48"}', "model.safetensors": file}, {"license": "mit"})
     assert call_json("fetch", hub_id)["setting"] == "weights"
     offline()
-    initial = start(teacher(weights=f"hf:{hub_id}", model=NARROW | {"trunk": "hrnet_w18"}))
-    assert initial.model.table["trunk"] == "hrnet_w18"
-    theirs, (layout, *_) = safetensors.torch.load(file), trunk_layouts("hrnet_w18")
+    initial = start(teacher(weights=f"hf:{hub_id}", model=NARROW))
+    assert initial.model.table["trunk"] == "hrnet_w48"
+    theirs, (layout, *_) = safetensors.torch.load(file), trunk_layouts("hrnet_w48")
     ours = initial.model.state_dict()
     assert all(torch.equal(ours[key], theirs[name].to(ours[key].dtype)) for key, name in layout.names.items())
-    assert origin(initial.card.extra).startswith(f"weights of {hub_id}@")
+    assert origin(initial.card.extra).startswith(f"ImageNet weights of {hub_id}@")
     assert origin(initial.card.extra).endswith(f", MIT, https://huggingface.co/{hub_id}")
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import ConfigError, ExportError
+from autolabel.inference.onnx_teacher import metadata, open_session
 from autolabel.model_export.compare import Difference, check, compare
 from autolabel.model_export.onnx_model import load_onnx, onnx_model, require_onnx
 from autolabel.model_export.program import DEEPEST, load_program, smallest_side, torch_program
@@ -62,7 +63,7 @@ def test_the_smallest_side_is_more_than_one_pixel_of_the_deepest_map(scales: lis
 @pytest.mark.parametrize(
     ("trunk", "head", "fusion", "scales", "size"),
     [
-        ("resnet_tiny", "deeplabv3plus", "hierarchical", (0.5, 1.0), (45, 70)),
+        ("hrnet_tiny", "ocr", "hierarchical", (0.5, 1.0), (45, 70)),
         ("resnet_tiny_os16", "deeperlab", "single", (1.0,), (37, 50)),
     ],
 )
@@ -79,6 +80,7 @@ def test_an_onnx_model_runs_in_onnx_runtime(
     assert [(p.key, p.value) for p in onnx.load_from_string(data).metadata_props] == [
         ("card.json", '{"class_names": []}')
     ]
+    assert metadata(open_session(data, "model.onnx")) == {"class_names": []}, "as a foreign teacher reads it"
 
 
 class Capricious(torch.nn.Module):

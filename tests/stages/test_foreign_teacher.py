@@ -16,6 +16,7 @@ from autolabel.config.networks import ForeignConfig, TeacherConfig
 from autolabel.data.decode import decode_image
 from autolabel.errors import ConfigError, UnreadableImage
 from autolabel.labels.shards import read_shard
+from autolabel.models.weights_file import EXPORTED_CARD
 from autolabel.stages import infer
 from autolabel.stages.foreign import check_foreign
 from autolabel.store import Artefact, open_draft
@@ -132,7 +133,7 @@ def test_an_onnx_teacher_goes_all_the_way(experiment: Experiment) -> None:
 @pytest.mark.slow
 def test_the_card_of_an_onnx_file_states_the_pre_processing(experiment: Experiment) -> None:
     card = {"mean": MEAN, "std": STD, "class_names": experiment.names}
-    experiment.teach({"kind": "onnx", "path": str(experiment.model(autolabel=json.dumps(card)))})
+    experiment.teach({"kind": "onnx", "path": str(experiment.model(**{EXPORTED_CARD: json.dumps(card)}))})
     assert experiment.run("infer") == (0, "")
     check_codes(experiment, 1e-4)
 
@@ -152,7 +153,7 @@ def test_the_classes_of_the_card_are_checked_before_the_run(
     """`class_map` may name a class that only the card has; a card without any of our classes is refused at once."""
     card = {"mean": MEAN, "std": STD, **({"class_names": theirs} if theirs else {})}
     made: Any = SimpleNamespace(folder=tmp_path, weights=np.ones((2, 3), np.float32))
-    foreign = ForeignConfig(kind="onnx", path=Experiment.model(made, autolabel=json.dumps(card)))
+    foreign = ForeignConfig(kind="onnx", path=Experiment.model(made, **{EXPORTED_CARD: json.dumps(card)}))
     settings = TeacherConfig(epochs=0, class_map=class_map, foreign=foreign)
     ahead: Any = SimpleNamespace(
         settings=settings, data=SimpleNamespace(classes=SimpleNamespace(names=["road", "sky"]))
@@ -195,7 +196,7 @@ def test_an_image_whose_file_was_the_cause_is_tried_again(
     made = draft.commit(meta={}, provenance={})
     settings = load_experiment(experiment.file)
     assert infer.can_retry(settings, {"data": experiment.manifest}, made)
-    monkeypatch.setattr(infer, "_load", fails)
+    monkeypatch.setattr(infer, "load_unchanged", fails)
     assert not infer.can_retry(settings, {"data": experiment.manifest}, made)
 
 

@@ -24,7 +24,7 @@ _REASONS = {
     "unconfirmed": "ignored: no coarse label confirms it",
     "border": "ignored: border of a coarse polygon",
     "small": "ignored: small region",
-    "ego": "ignored: the camera's own carrier",
+    "ego": "ignored: the camera's own vehicle",
 }
 
 

@@ -277,6 +277,8 @@ class Runner:
         """Record what a step runs on. ConfigError where its bytes would mix two environments."""
         key = stage_key(document)
         draft = open_draft(self.folder(node), key, check_lock=self.check_lock)
+        if draft.aside is not None:
+            self.say(f"{node.name}: its unfinished work has a damaged record; starts over (kept: {draft.aside.name})")
         if draft.is_started() and not self.allow_other_environment:
             try:
                 require_same(node.name, draft.environments, now, compared(node.stage.depends_on, self.runtime))

@@ -46,6 +46,7 @@ class Draft:
         self.path = partial_path(folder, key)
         self.environments: list[dict[str, Any]] = []  # in which it was worked on, as the caller states them
         self.document: dict[str, Any] = {}  # the key document, as the caller states it
+        self.aside: Path | None = None  # a damaged draft that stood in its place
 
     @property
     def data(self) -> Path:
@@ -88,7 +89,7 @@ class Draft:
         self.environments = [dict(environment) for environment in environments]
         self.document = self.document if document is None else dict(document)
         record = {"format": FORMAT, "key": self.key, "environments": self.environments, "document": self.document}
-        durable.write_file(self.path / DRAFT, canonical_json(record))
+        durable.write_file(self.path / DRAFT, *_with_digest(canonical_json(record)))
 
     def journal(self, name: str = "items") -> Journal:
         return Journal(self.path / JOURNAL / check_name(name))
@@ -104,15 +105,14 @@ class Draft:
     def state_write(self, name: str, data: Bytes) -> None:
         """Writes or replaces resume state (a training checkpoint); the commit removes it."""
         self._check_lock()
-        durable.write_file(self.path / STATE / check_name(name), sha256_bytes(data).encode() + b"\n", data)
+        durable.write_file(self.path / STATE / check_name(name), *_with_digest(data))
 
     def state_read(self, name: str) -> bytes | None:
         """The bytes last written; None if there are none, or if they are damaged (the work starts over)."""
         path = self.path / STATE / check_name(name)
         if not path.is_file():
             return None
-        digest, _, data = read_regular(path).partition(b"\n")
-        return data if sha256_bytes(data).encode() == digest else None
+        return _without_digest(read_regular(path))
 
     def log_append(self, name: str, line: str) -> None:
         """Adds a line to `log/<name>`: outside the root digest, kept with the artefact, durable from the commit on."""
@@ -209,9 +209,10 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
     for path in (draft.path, draft.data):
         if path.is_symlink():
             raise refused_link(path)
-    if not (draft.path / DRAFT).exists():
-        durable.write_file(draft.path / DRAFT, canonical_json({"format": FORMAT, "key": key}))
-    _read_record(draft)
+    if not _read_record(draft):
+        if draft.is_started():  # what it was worked on with is unknown, so nothing may be added to it
+            draft.aside = set_aside(draft.path)
+        draft.set_environments([])
     durable.make_folder(draft.data)
     durable.make_folder(draft.path / LOG)
     durable.remove_temporaries(draft.path)
@@ -220,12 +221,25 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
     return draft
 
 
-def _read_record(draft: Draft) -> None:
-    """Take environments and document from the record; none if it is damaged or of an earlier version."""
-    with suppress(CorruptArtefact, ValueError, KeyError, TypeError, RecursionError):
-        record = json.loads(read_regular(draft.path / DRAFT))
-        draft.environments = [dict(environment) for environment in record["environments"]]
-        draft.document = dict(record.get("document", {}))
+def _read_record(draft: Draft) -> bool:
+    """Take environments and document from the record; False if it is missing, damaged or of an earlier version."""
+    with suppress(CorruptArtefact, OSError):
+        data = _without_digest(read_regular(draft.path / DRAFT))
+        if data is not None:
+            record = json.loads(data)
+            draft.environments, draft.document = record["environments"], record["document"]
+            return True
+    return False
+
+
+def _with_digest(data: Bytes) -> tuple[Bytes, Bytes]:
+    return sha256_bytes(data).encode() + b"\n", data
+
+
+def _without_digest(data: bytes) -> bytes | None:
+    """The data behind its digest; None if they do not fit."""
+    digest, _, rest = data.partition(b"\n")
+    return rest if sha256_bytes(rest).encode() == digest else None
 
 
 def join_draft(folder: Path, key: str) -> Draft:
@@ -240,10 +254,7 @@ def drafts(folder: Path) -> list[Draft]:
     """The unfinished drafts of a step, to be read: with a COMMIT they are artefacts. The caller holds the lock."""
     items = scan(folder.parent)
     found = (Draft(folder, item.key) for item in items if (item.kind, item.node) == ("draft", folder.name))
-    unfinished = [draft for draft in found if not os.path.lexists(draft.path / COMMIT)]
-    for draft in unfinished:
-        _read_record(draft)
-    return unfinished
+    return [draft for draft in found if not os.path.lexists(draft.path / COMMIT) and _read_record(draft)]
 
 
 def _repair_log(path: Path) -> None:

@@ -23,6 +23,7 @@ from autolabel.stages.label import LABEL
 from autolabel.stages.train import TEACHER
 from autolabel.stages.uses import infer_uses, training_uses
 from autolabel.store import Artefact, open_draft
+from autolabel.store.draft import drafts
 from autolabel.training.trainer import Trainer
 from tests.stages.tiny_pipeline import Tiny, call
 
@@ -123,8 +124,23 @@ def test_a_draft_keeps_its_environments(tmp_path: Path) -> None:
     assert (again.environments, again.is_started()) == ([HERE], False)
     again.journal("items").append([{"file": "x"}])
     assert open_draft(tmp_path, KEY).is_started()
-    (draft.path / "DRAFT").write_bytes(b"[]")
-    assert open_draft(tmp_path, KEY).environments == []
+
+
+@pytest.mark.parametrize("bit", range(0, 8 * 400, 37))
+def test_a_draft_with_a_flipped_bit_in_its_record_is_set_aside(tmp_path: Path, bit: int) -> None:
+    draft = open_draft(tmp_path, KEY)
+    draft.set_environments([HERE])
+    draft.journal("items").append([{"file": "x"}])
+    record = draft.path / "DRAFT"
+    data = bytearray(record.read_bytes())
+    data[bit // 8 % len(data)] ^= 1 << bit % 8
+    record.write_bytes(data)
+    assert drafts(tmp_path) == []
+    again = open_draft(tmp_path, KEY)
+    assert (again.environments, again.is_started()) == ([], False)
+    assert again.aside is not None
+    assert (again.aside / "DRAFT").read_bytes() == data
+    assert open_draft(tmp_path, KEY).aside is None
 
 
 @pytest.mark.slow

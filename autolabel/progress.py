@@ -6,10 +6,12 @@ import os
 import sys
 import time
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from autolabel.errors import printable
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _LINE_SECONDS = 30.0
 _LINE_FRACTION = 0.05
@@ -54,8 +56,10 @@ class Progress:
         self._fields: dict[str, object] = {}
         self._start = self._last_time = time.monotonic()
         self._last_done = initial
-        self._bar = None
+        self._bar: tqdm[object] | None = None
         if not quiet and sys.stderr.isatty():
+            from tqdm import tqdm
+
             self._bar = tqdm(total=total, desc=desc, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
 
     def update(self, n: int = 1, **fields: object) -> None:

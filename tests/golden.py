@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 
 from autolabel.cli.main import cli
 from autolabel.config.load import load_experiment
-from autolabel.data import build as manifest_build
+from autolabel.data.sources import registry
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import load_pipeline
 from autolabel.flow.keys import key_document, stage_key
@@ -164,7 +164,7 @@ def config_keys() -> dict[str, Any]:
     The data is not there: the digest of an input is that of the name of its step, and every data set has the same
     fingerprint. So a setting that changes shows in the keys of its own steps alone.
     """
-    with mock.patch.object(manifest_build, manifest_build.fingerprint.__name__, return_value="0" * 64):
+    with mock.patch.object(registry, registry.fingerprint.__name__, return_value="0" * 64):
         return {file.name: _keys_of(file) for file in sorted((ROOT / "configs").glob("*.toml"))}
 
 

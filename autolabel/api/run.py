@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from autolabel.api.label_set import LabelSet
-from autolabel.cli.options import RunOptions, load_project, running
+from autolabel.cli.options import RunOptions, load_project
+from autolabel.cli.running import running
 from autolabel.config.load import load_experiment
 from autolabel.config.schema import Experiment, RuntimeConfig
 from autolabel.errors import ConfigError, QualityGateFailed, SettingError

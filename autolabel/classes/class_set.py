@@ -1,15 +1,16 @@
-"""A class set and its tables of 256 entries."""
+"""A class set and its tables of 256 entries. Numpy is imported by the tables: `status` reads class sets without it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from autolabel.errors import ManifestError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 IGNORE = 255  # the train id of pixels that have no class
 Colour = tuple[int, int, int]
@@ -40,12 +41,16 @@ class ClassSet:
 
     def to_train(self) -> NDArray[np.uint8]:
         """(256,) table from the data set's id to the train id; ignored and illegal ids give IGNORE."""
+        import numpy as np
+
         table = np.full(256, IGNORE, np.uint8)
         table[list(self.ids)] = np.arange(self.num_classes)
         return table
 
     def legal(self) -> NDArray[np.bool_]:
         """(256,) table: whether an id may stand in a label file."""
+        import numpy as np
+
         table = np.zeros(256, bool)
         table[[*self.ids, *self.ignored_ids]] = True
         return table
@@ -55,6 +60,8 @@ class ClassSet:
 
         Values that are no class give the first ignored id, or if there is none, the largest id that no class has.
         """
+        import numpy as np
+
         unused = max(set(range(256)) - set(self.ids))
         table = np.full(256, self.ignored_ids[0] if self.ignored_ids else unused, np.uint8)
         table[: self.num_classes] = self.ids
@@ -62,6 +69,8 @@ class ClassSet:
 
     def colours(self) -> NDArray[np.uint8]:
         """(256, 3) RGB by train id; black for values that are no class."""
+        import numpy as np
+
         table = np.zeros((256, 3), np.uint8)
         table[: self.num_classes] = self.palette
         return table

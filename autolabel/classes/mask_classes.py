@@ -39,6 +39,11 @@ class MaskClasses:
         return dict(self.ids) == table | dict.fromkeys(self.classes.ignored_ids, IGNORE)
 
 
+def pack(colour: Colour) -> int:
+    """A colour as the number that `data.masks.read_mask` gives for it."""
+    return colour[0] << 16 | colour[1] << 8 | colour[2]
+
+
 def targets_of(names: Sequence[str], merge: Mapping[str, str], drop: Iterable[str]) -> dict[str, str | None]:
     """The trained class of each source class, None if it is dropped. Raises ValueError.
 

@@ -15,7 +15,7 @@ from autolabel.config.load import load_experiment
 from autolabel.config.networks import ModelConfig, TrainConfig
 from autolabel.config.schema import InferConfig
 from autolabel.errors import ConfigError, DataError
-from autolabel.stages.initial_model import CONFIG
+from autolabel.hub.record import CONFIG
 from autolabel.user_files import open_regular, reading
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from autolabel.errors import DataError
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.label_set import CLASSES, FOLDER, LabelIds, LabelSummary, describe
 from autolabel.labels.png import require_codec
-from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import LabelledImage, threshold_shard
 from autolabel.labels.threshold_rules import calibrated_bins, histogram_of, per_class, quantile_thresholds
 from autolabel.parallel import ordered_results, require_backend
@@ -162,6 +161,8 @@ def _probabilities(path: Path, names: tuple[str, ...], book: Codebook) -> NDArra
 
 
 def _look(source: ShardSource) -> _Checked:
+    from autolabel.labels.shards import read_shard
+
     data = source.read()
     shard = read_shard(data, where=source.where)
     histogram = np.zeros((shard.book.num_classes, shard.book.bins), np.int64)

@@ -9,8 +9,8 @@ import click
 
 from autolabel.cli.options import echo, json_option, parse_scales, parse_size, print_json, quiet_option, size
 from autolabel.errors import ConfigError
+from autolabel.hub.record import CONFIG
 from autolabel.progress import Progress
-from autolabel.stages.initial_model import CONFIG
 from autolabel.store import Artefact, check_place, write_folder
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from autolabel.artifacts import WEIGHTS, read_weights
 from autolabel.errors import WeightsError
-from autolabel.stages import initial_model
+from autolabel.hub.record import CONFIG
 from autolabel.store import Artefact, InputDigests, sha256_bytes
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ def open_network(path: Path) -> tuple[Network, NetworkCard]:
 
 def open_with_digest(path: Path) -> tuple[Network, NetworkCard, str]:
     """As `open_network`, with the digest of the bytes that were read."""
-    from autolabel.models.huggingface import model_as_it_is
+    if (path / CONFIG).is_file():
+        from autolabel.models.huggingface import model_as_it_is
+        from autolabel.stages import initial_model
 
-    if (path / initial_model.CONFIG).is_file():
         digest = initial_model.folder_identity(str(path), InputDigests())
         model, card, _ = model_as_it_is(initial_model.read_files(str(path), digest), None, {})
         return model, card, digest

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -13,18 +12,12 @@ from typing import Any, TypeVar
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from autolabel.cli.launch import launch
 from autolabel.config.base import Scales
 from autolabel.config.load import load_experiment
 from autolabel.config.schema import MAX_JOBS, Experiment, RuntimeConfig
-from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
 from autolabel.errors import ConfigError, printable
-from autolabel.flow.graph import Node, Pipeline, load_pipeline
-from autolabel.flow.runner import Launcher, Runner
+from autolabel.flow.graph import Pipeline, load_pipeline
 from autolabel.hardware import DEVICES_REMEDY
-from autolabel.progress import print_progress
-from autolabel.signals import StopFlag
-from autolabel.store import ensure_mark, hold_lock
 
 F = TypeVar("F", bound=Callable[..., Any])
 SCHEMA_VERSION = 1
@@ -152,62 +145,6 @@ def work_folder(path: Path) -> Path:
     if not place.is_dir():
         raise ConfigError(path if place == folder else place, "is not a folder", "give another --work")
     return folder
-
-
-@dataclass(frozen=True)
-class LaunchPlan:
-    """The processes that `run` starts for a parallel step: their number and their arguments."""
-
-    number: int
-    arguments: Callable[[Node], list[str]]
-
-
-@contextmanager
-def running(
-    project: Project,
-    how: RunOptions,
-    stop: StopFlag,
-    *,
-    world: ProcessGroup = SINGLE_PROCESS,
-    ranks: LaunchPlan | None = None,
-    rehash: bool = False,
-) -> Iterator[Runner]:
-    """A runner that holds the lock of the work folder. While processes launched by it work, they hold the lock."""
-    lock_file = project.work / "lock"
-
-    def silent(line: str) -> None:
-        pass
-
-    def launch_unlocked(node: Node) -> None:
-        assert ranks is not None
-        lock.close()
-        launch(
-            ranks.arguments(node),
-            num_processes=ranks.number,
-            step=node.name,
-            memory_setting=node.stage.memory_setting,
-            stop=stop,
-        )
-        held[:] = [lock.enter_context(hold_lock(lock_file))]
-
-    with ExitStack() as lock:
-        held = [lock.enter_context(hold_lock(lock_file))]  # another one after each launch
-        ensure_mark(project.work)
-        yield Runner(
-            project.experiment,
-            project.work,
-            how.runtime(project.experiment.runtime),
-            stop,
-            say=silent if how.quiet else print_progress,
-            note=print_progress if how.verbose and not how.quiet else silent,
-            quiet=how.quiet,
-            world=world,
-            launcher=None if ranks is None else Launcher(ranks.number, launch_unlocked),
-            check_lock=lambda: held[0].check(),
-            allow_other_environment=how.allow_other_environment,
-            restart_other_environment=how.restart_other_environment,
-            rehash=rehash,
-        )
 
 
 def parse_scales(text: str) -> tuple[float, ...]:

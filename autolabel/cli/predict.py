@@ -46,8 +46,6 @@ from autolabel.labels.threshold import count_pixels
 from autolabel.labels.visualize import grayscale, grayscale_limits, image_png, overlay
 from autolabel.progress import Progress, print_err
 from autolabel.report.animation import Animation
-from autolabel.report.contact_sheet import scale_sheet
-from autolabel.report.data import ScaleView
 from autolabel.store import OutputFolder, check_output, open_output
 
 if TYPE_CHECKING:
@@ -218,6 +216,9 @@ class _LabelWriter(ExitStack):
 
 def _details(predictor: Predictor, image: np.ndarray, labels: np.ndarray, colours: np.ndarray) -> dict[str, bytes]:
     """The prediction and attention of each scale, and a sheet of all of them."""
+    from autolabel.report.contact_sheet import scale_sheet
+    from autolabel.report.data import ScaleView
+
     details = predictor.details(image)
     limits = grayscale_limits(details.attention.values())
     views = [ScaleView(scale, details.labels[scale], details.attention[scale]) for scale in sorted(details.labels)]

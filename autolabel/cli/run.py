@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from autolabel.cli.options import (
-    LaunchPlan,
     Project,
     RunOptions,
     echo,
@@ -20,9 +19,9 @@ from autolabel.cli.options import (
     open_project,
     print_json,
     run_options,
-    running,
     size,
 )
+from autolabel.cli.running import LaunchPlan, running
 from autolabel.config.schema import MAX_JOBS
 from autolabel.distributed import ProcessGroup, from_env, init
 from autolabel.errors import ConfigError, ItemsFailed, QualityGateFailed

@@ -23,7 +23,6 @@ from autolabel.data.loaders import load_label
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
 from autolabel.labels.codebook import Codebook
-from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import apply_label_rules, apply_threshold, pixel_outcomes
 from autolabel.store import Artefact
 from autolabel.suggest import did_you_mean
@@ -141,6 +140,8 @@ def _name(names: tuple[str, ...], value: np.ndarray) -> str | None:
 
 def _codes(codes: Artefact, index: ShardIndex, image: str, x: int, y: int) -> np.ndarray:
     """(H, W) codes. Raises ConfigError for an image without codes and a pixel outside of it."""
+    from autolabel.labels.shards import read_shard
+
     entry = next((shard for shard in index.of_split("train") if image in shard.ids), None)
     if entry is None:
         ids = [image_id for shard in index.of_split("train") for image_id in shard.ids]

@@ -1,7 +1,7 @@
 """Build a manifest: open the files of each image of a data source, check them, and describe them as rows.
 
-The source lists its files first (`data.sources.registry`), which opens none. `fingerprint` identifies their content for
-the stage key, by the digests. `scan` reads every file once and says what it sees. `build` also ends with an error for
+The source lists its files first (`data.sources.registry`), which opens none, and identifies their content for the stage
+key, by the digests. `scan` reads every file once and says what it sees. `build` also ends with an error for
 findings that nobody confirmed, and for more than `max_bad` images with an unusable file; fewer are quarantined with the
 reason.
 """
@@ -27,20 +27,19 @@ from autolabel.data.scan import ScannedImage, ScanRules, mask_table, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import synthetic
 from autolabel.data.sources.base import SourceImage, SourceListing
-from autolabel.data.sources.registry import plan
+from autolabel.data.sources.registry import fingerprint, plan
 from autolabel.data.survey import Survey
 from autolabel.errors import DataError
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
 from autolabel.store import InputDigests, mirror_names
-from autolabel.store.files import digest_json, sha256_bytes, sha256_file
+from autolabel.store.files import sha256_bytes, sha256_file
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
 
 
-_RENDERED = 2  # increases when the same settings render other bytes
 _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
@@ -91,17 +90,6 @@ class _Outcome:
     scanned: ScannedImage
     files: Mapping[str, bytes]
     digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
-
-
-def fingerprint(settings: Data, files: InputDigests) -> str:
-    """Digest of the manifest's input, without times and absolute paths.
-
-    It covers the settings of rendered scenes, or else the names and contents of all files. Raises DataError.
-    """
-    if isinstance(settings, SyntheticConfig):
-        return digest_json([_RENDERED, settings.model_dump(mode="json")])
-    listing = plan(settings)
-    return listing.fingerprint(listing.digests(files))
 
 
 def build(

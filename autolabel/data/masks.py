@@ -159,11 +159,6 @@ def _colours(image: ImageFile.ImageFile, bits: int, where: object) -> Values:
     return colours
 
 
-def pack(colour: tuple[int, int, int]) -> int:
-    """A colour as the number that `read_mask` gives for it."""
-    return colour[0] << 16 | colour[1] << 8 | colour[2]
-
-
 def show_value(value: int, values: str) -> str:
     """A value of a mask for people: "id 7", "colour (128, 0, 64)"."""
     if values == "colours":

@@ -18,6 +18,9 @@ from typing import Any, NamedTuple
 from autolabel.errors import AutolabelError, ConfigError, StoreError, WeightsError
 from autolabel.hub.record import (
     COMMIT,
+    CONFIG,
+    INDEX,
+    PROCESSORS,
     RECORD,
     WHOLE,
     Fetched,
@@ -35,9 +38,6 @@ from autolabel.store import hold_lock, make_folder, remove_file, sha256_file, wr
 from autolabel.store.durable import publish
 
 PARTIAL = ".incomplete"  # the ending of a file on its way
-CONFIG = "config.json"
-PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _LATER = "run the same command again: it goes on where it was"
 

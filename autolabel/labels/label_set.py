@@ -15,15 +15,14 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.errors import DataError, ManifestError
-from autolabel.labels.legend import legend
-from autolabel.labels.visualize import image_png
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 LabelIds = Literal["train", "dataset"]
 FOLDER, CLASSES, TABLE, LEGEND = "labels", "classes.json", "labels.csv", "legend.png"
@@ -40,6 +39,8 @@ class Statement(NamedTuple):
 
     def values(self) -> NDArray[np.uint8]:
         """(256,) table from a train id to the value that stands for it in the PNGs; IGNORE to the value of ignore."""
+        import numpy as np
+
         return self.classes.to_id() if self.label_ids == "dataset" else np.arange(256, dtype=np.uint8)
 
     def ignored(self) -> tuple[int, ...]:
@@ -68,6 +69,9 @@ class LabelSummary(NamedTuple):
 
 def describe(statement: Statement, rows: Iterable[LabelSummary]) -> dict[str, bytes]:
     """File name -> bytes of all files of a label set but the PNGs."""
+    from autolabel.labels.legend import legend
+    from autolabel.labels.visualize import image_png
+
     classes, values = statement.classes, statement.values()
     entries = [
         *zip(values[: classes.num_classes].tolist(), classes.names, classes.palette, strict=True),

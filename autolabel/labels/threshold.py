@@ -18,7 +18,6 @@ from autolabel.errors import LabelError, SettingError
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.label_rules import OUTCOMES, LabelRules, apply_rules, count_outcomes
 from autolabel.labels.png import CODECS
-from autolabel.labels.shards import read_shard
 
 PIXEL_OUTCOMES = OUTCOMES[:5]
 FULL = 255  # confidence 1
@@ -180,6 +179,8 @@ def threshold_shard(
     installed; it encodes the confidence maps too. Raises DataError for a damaged shard or a coarse label of another
     size, and ConfigError for an unknown policy.
     """
+    from autolabel.labels.shards import read_shard  # with h5py, which `predict` does not need
+
     shard, encode = read_shard(data), CODECS[codec]
     table = confidence_table(shard.book) if confidence else None
 

@@ -24,11 +24,11 @@ _REMEDY = "import the corrections of this experiment's labels"
 
 def key_settings(settings: FuseConfig, files: InputDigests) -> dict[str, Any]:
     """The content of the corrections counts, not their place."""
-    from autolabel.formats.corrections import read_document
-
     key = settings.model_dump(mode="json", exclude={"corrections"})
     if settings.corrections is None:
         return key
+    from autolabel.formats.corrections import read_document  # with numpy, which `status` needs for nothing else
+
     return {**key, "corrections": _digest(read_document(settings.corrections))}
 
 

@@ -18,7 +18,7 @@ from autolabel.artifacts import read_weights
 from autolabel.config.networks import HUB, ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.hub import ENTRIES, Fetched, fetched, require_fetched, snapshot_folder
-from autolabel.hub.record import INSTALL, WHOLE, again, check_digest, is_hub_id
+from autolabel.hub.record import CONFIG, INDEX, INSTALL, PROCESSORS, WHOLE, again, check_digest, is_hub_id
 from autolabel.store import InputDigests, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file, reading
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from autolabel.models.weights_file import AnyCard
 
 
-CONFIG = "config.json"
-_PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # older and newer name; the first found counts
-_INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 _LARGEST_JSON = 16 * 2**20
 _REMEDY = "give a folder written by save_pretrained"
@@ -134,8 +131,8 @@ def weight_files(folder: Path) -> list[str]:
     """Names of the safetensors files, in order: one, or those that an index lists. Raises WeightsError."""
     if (folder / WHOLE).is_file():
         return [WHOLE]
-    if (folder / _INDEX).is_file():
-        return _shards(folder / _INDEX)
+    if (folder / INDEX).is_file():
+        return _shards(folder / INDEX)
     pickled = sorted(file.name for pattern in _PICKLED for file in folder.glob(pattern))
     if pickled:
         remedy = "save it as safetensors: model.save_pretrained(folder) of transformers 5 does"
@@ -155,7 +152,7 @@ def _shards(index: Path) -> list[str]:
 
 
 def _processor(folder: Path) -> list[str]:
-    return [name for name in _PROCESSORS if (folder / name).is_file()][:1]
+    return [name for name in PROCESSORS if (folder / name).is_file()][:1]
 
 
 def _small(file: Path) -> bytes:

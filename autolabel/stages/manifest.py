@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
     """The root's place does not count, the bytes of what lies below it do."""
-    from autolabel.data.build import fingerprint
+    from autolabel.data.sources.registry import fingerprint
 
     return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings, files)}
 

@@ -58,17 +58,6 @@ def test_every_command_has_help(command: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_torch_is_not_imported_for_help_and_status(experiment: Path) -> None:
-    script = (
-        "import sys; from click.testing import CliRunner; from autolabel.cli.main import cli; "
-        "r = CliRunner().invoke(cli, sys.argv[1:]); assert r.exit_code == 0, r.output; "
-        "assert 'torch' not in sys.modules"
-    )
-    for args in (["--help"], ["run", "--help"], ["status", str(experiment)]):
-        subprocess.run([sys.executable, "-c", script, *args], check=True)
-
-
-@pytest.mark.slow
 def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> None:
     result = call("status", experiment, "--work", tmp_path / "w", "--json")
     assert '"state": "missing"' in result.stdout

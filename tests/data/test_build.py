@@ -12,8 +12,9 @@ import pytest
 from joblib import parallel_config
 
 from autolabel.config.sources import FolderConfig
-from autolabel.data.build import ScanResult, build, fingerprint
+from autolabel.data.build import ScanResult, build
 from autolabel.data.loaders import load_image, load_label
+from autolabel.data.sources.registry import fingerprint
 from autolabel.errors import DataError
 from autolabel.store import InputDigests
 from tests.data.image_files import encoded, header_only_png, ids, noise_image, palette_png, put, put_image, put_mask

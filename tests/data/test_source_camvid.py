@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from autolabel.config.sources import CamVidConfig
-from autolabel.data.build import build, fingerprint
+from autolabel.data.build import build
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
-from autolabel.data.sources.registry import plan
+from autolabel.data.sources.registry import fingerprint, plan
 from autolabel.errors import DataError
 from autolabel.store import InputDigests
 from tests.data.image_files import put, put_image, put_mask

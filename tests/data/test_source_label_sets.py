@@ -14,13 +14,13 @@ from PIL import Image
 from autolabel.classes import ClassSet
 from autolabel.classes.palettes import default_palette
 from autolabel.config.sources import FolderConfig
-from autolabel.data.build import build, fingerprint
+from autolabel.data.build import build
 from autolabel.data.decode import decode_label
 from autolabel.data.loaders import load_label
 from autolabel.data.manifest import Manifest
 from autolabel.data.schema import encoded_values, values_encoding
 from autolabel.data.sources.label_sets import encoding_of
-from autolabel.data.sources.registry import plan
+from autolabel.data.sources.registry import fingerprint, plan
 from autolabel.errors import DataError, LabelError
 from autolabel.labels import png
 from autolabel.labels.label_set import LabelIds, LabelSummary, Statement, describe

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from autolabel.config.sources import SyntheticConfig
-from autolabel.data.build import ScanResult, build, fingerprint
+from autolabel.data.build import ScanResult, build
 from autolabel.data.decode import decode_image
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
 from autolabel.data.sources import synthetic
+from autolabel.data.sources.registry import fingerprint
 from autolabel.store import InputDigests
 from streetscenes import render
 

@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 import autolabel
-from autolabel.cli.options import Project, RunOptions, load_project, running
+from autolabel.cli.options import Project, RunOptions, load_project
+from autolabel.cli.running import running
 from autolabel.config.load import load_experiment
 from autolabel.flow.graph import Node
 from autolabel.signals import StopFlag

@@ -17,7 +17,7 @@ import pytest
 from autolabel import stages
 from autolabel.config import networks, schema, sources
 from autolabel.config.base import Config
-from autolabel.data import build
+from autolabel.data.sources import registry
 from autolabel.flow.graph import Node
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.stage import Stage
@@ -101,7 +101,7 @@ def test_stage_keys(name: str) -> None:
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_manifest_keys_of_the_other_sources(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "fingerprint", lambda settings, files: "0" * 64)
+    monkeypatch.setattr(registry, "fingerprint", lambda settings, files: "0" * 64)
     settings, key = SOURCES[name]
     check(document(stages.MANIFEST, settings), key)
 

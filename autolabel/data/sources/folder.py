@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from autolabel.classes import ClassSet, MaskClasses, parse_mask_classes
+from autolabel.classes.mask_classes import pack
 from autolabel.config.sources import FolderConfig
-from autolabel.data.masks import pack
 from autolabel.data.schema import unsafe_path
 from autolabel.data.sources.base import (
     MaskRules,

@@ -18,7 +18,7 @@ from autolabel.artifacts import read_manifest, read_shard_index
 from autolabel.audit.choose_thresholds import Aim, HeldOutCounts, choose
 from autolabel.audit.risk import image_excess, unit_means
 from autolabel.cli.options import Project, open_project
-from autolabel.cli.steps import open_fresh
+from autolabel.cli.steps import Steps
 from autolabel.data.loaders import load_label
 from autolabel.flow.stage import roots_of
 from autolabel.labels.calibration import CellCounts, bin_middles, calibrate, calibration_error, count_cells
@@ -35,7 +35,7 @@ class Measured:
 
     def __init__(self, project: Project) -> None:
         nodes = {node.stage.name: node for node in project.pipeline.nodes.values()}
-        data, codes = open_fresh(project, nodes["manifest"], nodes["infer"])
+        data, codes = Steps(project).open_fresh(nodes["manifest"], nodes["infer"])
         manifest, index = read_manifest(data), read_shard_index(codes)
         roots, found = roots_of(project.experiment, {"data": data}), {}
         for entry in index.shards:

@@ -1,7 +1,7 @@
-"""CPU seconds until a review of many images shows its queue: `python benchmarks/review.py --images 20000`.
+"""CPU seconds until a review of many images shows its page: `python benchmarks/review.py --images 20000`.
 
 The label set lies in a temporary folder. It has as many files and rows as a real one, but its images are tiny. A new
-process opens it, so imports count too.
+process opens it, so imports count too; the baseline is a process that only imports what the review imports.
 """
 
 from __future__ import annotations
@@ -99,19 +99,39 @@ def make(file: Path, work: Path, number: int) -> None:
 
 
 def opening(file: Path, work: Path) -> float:
-    """CPU seconds of the server until it has answered with the first rows of the queue."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    """CPU seconds of the server until it has answered with its page, and with the first rows of the queue."""
+    before = _children()
     command = [sys.executable, "-m", "autolabel", "review", str(file), "--work", str(work), "--no-browser", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     address = urlsplit(json.loads(process.stdout.readline())["address"])
-    connection = http.client.HTTPConnection(address.netloc)
-    connection.request("GET", f"{address.path}api/queue?from=0")
-    assert len(json.loads(connection.getresponse().read())["rows"]) == 100
+    for part in ("", "review.css", "review.js", "view.js", "api/state"):
+        _answer(address.netloc, address.path + part)
+    assert len(json.loads(_answer(address.netloc, f"{address.path}api/queue?from=0"))["rows"]) == 100
     process.kill()
     process.communicate()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return _children() - before
+
+
+def _answer(host: str, path: str) -> bytes:
+    connection = http.client.HTTPConnection(host)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200, path
+    return answer.read()
+
+
+def importing() -> float:
+    before = _children()
+    modules = ", ".join(f"autolabel.review.{name}" for name in ("images", "pages", "server", "session"))
+    subprocess.run([sys.executable, "-c", f"import autolabel.cli.review, {modules}, bottle"], check=True)
+    return _children() - before
+
+
+def _children() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
@@ -122,6 +142,7 @@ def main() -> None:
         file, work = experiment(Path(folder), number), Path(folder) / "work"
         with patch("os.fsync"):  # the folder is thrown away
             make(file, work, number)
+        print(f"{'imports alone':16} {importing():.2f} CPU seconds")
         for turn in ("first opening", "second opening"):
             print(f"{turn:16} {opening(file, work):.2f} CPU seconds, {number:,} images")
 

@@ -49,7 +49,7 @@ class Reviewed:
         call_json("run", self.file, "--work", self.work, "--until", "manifest", "-q")
         stand_in_teacher(open_project(self.file, work=self.work, overrides=()))
         call_json("run", self.file, "--work", self.work, "--until", "label", "-q")
-        self.images: ReviewSet = open_review_set(open_project(self.file, work=self.work, overrides=()))
+        self.images: ReviewSet = open_review_set(open_project(self.file, work=self.work, overrides=()))[0]
 
     def start(self, *command: str) -> tuple[subprocess.Popen[str], str]:
         words = [sys.executable, "-m", "autolabel", *command, "--work", str(self.work), "--no-browser", "--json"]

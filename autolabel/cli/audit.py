@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autolabel.cli.options import echo, open_project, print_json
-from autolabel.cli.review import browser_option, open_review_set, port_option, probability_right, serve, show_address
+from autolabel.cli.review import browser_option, open_review_set, port_option, serve, show_address
 from autolabel.cli.run import STAGE_HELP, stage_command
 from autolabel.progress import print_err
 from autolabel.store import Journal, hold_lock
@@ -37,11 +37,11 @@ def spot_check(
     if ask:
         require_server()
     project = open_project(experiment, work=work, overrides=overrides)
-    images = open_review_set(project)
+    images, right = open_review_set(project)
     file = answers_file(project.work, images.codes.digest)
     with hold_lock(file.with_suffix(".lock")):
         index = cells_of(images, review_folder(project.work, images.labels.digest), check=lambda: None)
-        check = SpotCheck(images, index, probability_right(project, images), Journal(file), author=author)
+        check = SpotCheck(images, index, right, Journal(file), author=author)
         if ask:
             page = SpotPage(check, project.experiment.name, ask)
             show = _show_beside if as_json else show_address

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from autolabel.cli.options import echo, experiment_options, json_option, open_project, print_json
-from autolabel.cli.review import open_review_set, probability_right
+from autolabel.cli.review import open_review_set
 from autolabel.store import hold_lock
 
 
@@ -27,14 +27,14 @@ def next_images(experiment: Path, work: Path | None, overrides: tuple[str, ...],
     from autolabel.review.session import LOCK, cells_of, review_folder
 
     project = open_project(experiment, work=work, overrides=overrides)
-    images = open_review_set(project)
+    images, right = open_review_set(project)
     folder = review_folder(project.work, images.labels.digest)
     with hold_lock(folder / LOCK):
         index = cells_of(images, folder, check=lambda: None)
     groups = [row.group for row in images.manifest.images]
     fine = [np.array(row.counts[:-1]) for row in images.data.labels if row.role == "fine"]
     pixels = np.sum(fine, axis=0) if fine else index.totals().sum(axis=1)
-    chosen = choose_next(doubt_of(index, probability_right(project, images)), groups, pixels, number)
+    chosen = choose_next(doubt_of(index, right), groups, pixels, number)
     rows: list[dict[str, Any]] = [
         {"image": images.ids[row.image], "group": groups[row.image], "gain": row.gain, "expected_wrong": row.wrong}
         for row in chosen

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from autolabel.artifacts import AUDIT_FILE
 from autolabel.cli.options import Project, echo, experiment_options, json_option, open_project, print_json
-from autolabel.cli.steps import last_audit, open_labels
+from autolabel.cli.steps import Steps
 from autolabel.errors import AutolabelError
 from autolabel.flow.stage import roots_of
 from autolabel.progress import print_err
-from autolabel.store import hold_lock
+from autolabel.store import Artefact, hold_lock
 
 if TYPE_CHECKING:
     from autolabel.review.images import ReviewSet
@@ -62,10 +62,10 @@ def review(
     if out is None:
         require_server()
     project = open_project(experiment, work=work, overrides=overrides)
-    images = open_review_set(project)
+    images, right = open_review_set(project)
     folder = review_folder(project.work, images.labels.digest)
     with hold_lock(folder / LOCK):
-        session = Session(images, folder, probability_right(project, images), author=author)
+        session = Session(images, folder, right, author=author)
         if out is not None:
             changed, pixels = write_corrections(session, out)
             if as_json:
@@ -93,19 +93,21 @@ def _say_earlier(folder: Path) -> None:
         print_err(f"autolabel: decisions about other labels are kept in {where}; the settings of those show them again")
 
 
-def open_review_set(project: Project) -> ReviewSet:
+def open_review_set(project: Project) -> tuple[ReviewSet, NDArray[np.float64]]:
+    """The label set, and (K, B) the probability that a pixel of a class and bin is right."""
     from autolabel.review.images import ReviewSet
 
-    labels, data, codes = open_labels(project)
-    return ReviewSet(labels, codes, data, roots_of(project.experiment, {"data": data}))
+    steps = Steps(project)
+    labels, data, codes = steps.open_labels()
+    images = ReviewSet(labels, codes, data, roots_of(project.experiment, {"data": data}))
+    return images, _probability_right(images, steps.last_audit(labels))
 
 
-def probability_right(project: Project, images: ReviewSet) -> NDArray[np.float64]:
+def _probability_right(images: ReviewSet, audit: Artefact | None) -> NDArray[np.float64]:
     """(K, B): calibrated where an audit of these codes is there, otherwise the network's own number."""
     from autolabel.labels.calibration import bin_middles
 
     book, names = images.book, images.classes.names
-    audit = last_audit(project, images.labels)
     calibration = None if audit is None else AUDIT_FILE.read(audit)["calibration"]
     if calibration is not None:
         return np.array([calibration["classes"][name] for name in names])

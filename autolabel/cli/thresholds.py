@@ -9,7 +9,7 @@ import click
 
 from autolabel.artifacts import read_manifest, read_shard_index
 from autolabel.cli.options import Project, echo, experiment_options, jobs_option, json_option, open_project, print_json
-from autolabel.cli.steps import last_labels, open_fresh
+from autolabel.cli.steps import Steps, last_labels
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.stage import roots_of
 from autolabel.hardware import usable_cores
@@ -106,7 +106,7 @@ def held_out_choice(project: Project, aim: Aim, *, best_student: bool, over: str
     from autolabel.stages.held_out import held_out_images
 
     labels = last_labels(project)
-    artefact, codes = open_fresh(project, labels.inputs["data"], labels.inputs["codes"])
+    artefact, codes = Steps(project).open_fresh(labels.inputs["data"], labels.inputs["codes"])
     data, index = read_manifest(artefact), read_shard_index(codes)
     roots = roots_of(project.experiment, {"data": artefact})
     rows, groups, ids = [], [], []

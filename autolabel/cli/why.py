@@ -18,7 +18,7 @@ from autolabel.artifacts import (
 )
 from autolabel.classes import IGNORE
 from autolabel.cli.options import Project, echo, experiment_options, json_option, open_project, print_json
-from autolabel.cli.steps import open_labels
+from autolabel.cli.steps import Steps
 from autolabel.data.loaders import load_label
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
@@ -70,7 +70,7 @@ def _position(text: str) -> tuple[int, int]:
 
 def pixel_life(project: Project, image: str, x: int, y: int) -> dict[str, Any]:
     """The facts of one pixel, from the codes, the coarse label and the settings that the label set was cut with."""
-    labels, data, codes = open_labels(project)
+    labels, data, codes = Steps(project).open_labels()
     manifest, index, meta = read_manifest(data), read_shard_index(codes), labels_meta(labels)
     names = manifest.classes.names
     codes_of_image = _codes(codes, index, image, x, y)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from autolabel.errors import AutolabelError, CorruptArtefact
@@ -33,6 +33,7 @@ class StepStatus:
     why: tuple[str, ...]
     digest: str | None
     bad_items: int = 0  # in quarantine: the step is done without them
+    artefact: Artefact | None = field(default=None, repr=False, compare=False)
 
 
 def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
@@ -41,22 +42,22 @@ def status(pipeline: Pipeline, work: Path) -> list[StepStatus]:
     files = InputDigests(work / INPUT_DIGESTS)
     found = []
     for node in pipeline.nodes.values():
-        step, artefact = _one(pipeline, node, work / "artefacts", current, files)
-        if artefact is not None and step.state == "fresh":
-            current[node.name] = artefact
+        step = _one(pipeline, node, work / "artefacts", current, files)
+        if step.artefact is not None and step.state == "fresh":
+            current[node.name] = step.artefact
         found.append(step)
     return found
 
 
 def _one(
     pipeline: Pipeline, node: Node, artefacts: Path, current: dict[str, Artefact], files: InputDigests
-) -> tuple[StepStatus, Artefact | None]:
+) -> StepStatus:
     folder = artefacts / node.name
 
-    def step(state: str, artefact: Artefact | None, *why: str) -> tuple[StepStatus, Artefact | None]:
+    def step(state: str, artefact: Artefact | None, *why: str) -> StepStatus:
         path = artefact.path if artefact else None
         digest, bad = (artefact.digest, artefact.provenance.get("bad_items", 0)) if artefact else (None, 0)
-        return StepStatus(node.name, node.stage.name, state, path, why, digest, bad), artefact
+        return StepStatus(node.name, node.stage.name, state, path, why, digest, bad, artefact)
 
     waiting = [source.name for source in node.inputs.values() if source.name not in current]
     if waiting:

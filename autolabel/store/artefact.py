@@ -27,7 +27,7 @@ from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
 from autolabel.store.files import list_files, read_regular, sha256_all, sha256_bytes
 from autolabel.store.os_errors import refused_link
-from autolabel.store.record import Commit, Entry, decode_commit, decode_manifest
+from autolabel.store.record import Commit, Entry, check_root, decode_commit, decode_manifest
 
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
 DRAFT = "DRAFT"  # in a draft only: says that the store made it
@@ -68,11 +68,8 @@ class Artefact:
     @classmethod
     def open(cls, path: Path) -> Artefact:
         """Checks COMMIT and manifest, not the files. CorruptArtefact if either is missing or damaged."""
-        if path.is_symlink() or (path / DATA).is_symlink():
-            raise CorruptArtefact(path, "has a symbolic link in place of a folder")
-        commit = decode_commit(read_regular(path / COMMIT), where=path / COMMIT)
-        manifest = read_regular(path / MANIFEST)
-        return cls(path, commit, *decode_manifest(manifest, root=commit.root, where=path / MANIFEST))
+        commit, manifest = _records(path)
+        return cls(path, commit, *decode_manifest(manifest, where=path / MANIFEST))
 
     @property
     def data(self) -> Path:
@@ -120,7 +117,7 @@ class Artefact:
         `names`: `full` checks the bytes of these files alone.
         """
         try:
-            if Artefact.open(self.path).commit != self.commit:
+            if _records(self.path)[0] != self.commit:  # the same root digest means the same entries
                 return [f"{COMMIT}: now belongs to another artefact"]
         except CorruptArtefact as error:
             return [str(error)]
@@ -178,6 +175,16 @@ class Artefact:
         return self._index[name]
 
 
+def _records(path: Path) -> tuple[Commit, bytes]:
+    """COMMIT, and the bytes of the manifest that it names. CorruptArtefact if either is missing or damaged."""
+    if path.is_symlink() or (path / DATA).is_symlink():
+        raise CorruptArtefact(path, "has a symbolic link in place of a folder")
+    commit = decode_commit(read_regular(path / COMMIT), where=path / COMMIT)
+    manifest = read_regular(path / MANIFEST)
+    check_root(manifest, commit.root, where=path / MANIFEST)
+    return commit, manifest
+
+
 def newest_first(artefacts: Iterable[Artefact]) -> list[Artefact]:
     """By the time at which their runs began; those that do not state it come last."""
 
@@ -214,12 +221,17 @@ def find_problems(path: Path, *, full: bool = False, jobs: int = 4, names: Colle
     problems += unreadable
     if manifest is None:
         return problems
-    root = commit.root if commit else sha256_bytes(manifest)
-    decoded, damaged = _read_or_problem(MANIFEST, lambda: decode_manifest(manifest, root=root, where=MANIFEST))
+    decoded, damaged = _read_or_problem(MANIFEST, lambda: _decoded(manifest, commit))
     problems += damaged
     if decoded is not None:
-        problems += Artefact(path, commit or Commit("", root, ""), *decoded)._file_problems(full, jobs, names)
+        problems += Artefact(path, commit or Commit("", "", ""), *decoded)._file_problems(full, jobs, names)
     return problems
+
+
+def _decoded(manifest: bytes, commit: Commit | None) -> tuple[tuple[Entry, ...], dict[str, Any]]:
+    if commit is not None:
+        check_root(manifest, commit.root, where=MANIFEST)
+    return decode_manifest(manifest, where=MANIFEST)
 
 
 def _read_or_problem(name: str, read: Callable[[], _T]) -> tuple[_T | None, list[str]]:

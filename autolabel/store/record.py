@@ -42,10 +42,14 @@ def encode_manifest(entries: Sequence[Entry], meta: Mapping[str, Any]) -> bytes:
     return canonical_json({"format": FORMAT, "algorithm": ALGORITHM, "files": files, "meta": meta})
 
 
-def decode_manifest(data: bytes, *, root: str, where: object) -> tuple[tuple[Entry, ...], dict[str, Any]]:
-    """Entries and meta. CorruptArtefact if the bytes do not match the root digest or name a file outside `data/`."""
-    if sha256_bytes(data) != root:
+def check_root(manifest: bytes, root: str, *, where: object) -> None:
+    """CorruptArtefact unless the bytes have the root digest."""
+    if sha256_bytes(manifest) != root:
         raise CorruptArtefact(where, "its bytes differ from what was committed")
+
+
+def decode_manifest(data: bytes, *, where: object) -> tuple[tuple[Entry, ...], dict[str, Any]]:
+    """Entries and meta of bytes with the right root digest. CorruptArtefact if they name a file outside `data/`."""
     try:
         table = json.loads(data)
         _check_format(table)

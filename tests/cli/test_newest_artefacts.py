@@ -57,8 +57,9 @@ class Work:
 def test_the_newest_is_taken(tmp_path: Path, started: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
     work = Work(tmp_path, started)
     monkeypatch.setattr(steps, "status", lambda pipeline, folder: [])
-    assert steps.last_audit(work.project, work.labels) == work.audits[work.newest]
-    assert steps._input(work.project, work.labels, work.label, "data") == work.manifests[work.newest]
+    found = steps.Steps(work.project)
+    assert found.last_audit(work.labels) == work.audits[work.newest]
+    assert found._input(work.labels, work.label, "data") == work.manifests[work.newest]
     assert work.evidence() == f"audit {work.newest + 1}"
     labels = LabelSet.__new__(LabelSet)
     labels._artefact = work.labels
@@ -74,8 +75,9 @@ def test_the_one_that_is_up_to_date_comes_first(
     made = {"audit": work.audits[old], "manifest": work.manifests[old]}
     fresh = [SimpleNamespace(name=name, state="fresh", path=one.path) for name, one in made.items()]
     monkeypatch.setattr(steps, "status", lambda pipeline, folder: fresh)
-    assert steps.last_audit(work.project, work.labels) == work.audits[old]
-    assert steps._input(work.project, work.labels, work.label, "data") == work.manifests[old]
+    found = steps.Steps(work.project)
+    assert found.last_audit(work.labels) == work.audits[old]
+    assert found._input(work.labels, work.label, "data") == work.manifests[old]
 
 
 def test_an_audit_that_was_set_aside_is_no_evidence(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from autolabel.labels.calibration import CellCounts, bin_middles, calibrate, calibration_error, count_cells
 from autolabel.labels.codebook import Codebook
 
-fiducio = pytest.importorskip("fiducio")
+fiducio = pytest.importorskip("fiducio", reason="the extra dev installs fiducio")
 
 EDGES = tuple(round(0.1 * step, 1) for step in range(1, 10))
 BOOK = Codebook(5, EDGES)
@@ -55,8 +55,8 @@ def test_the_calibration_error_is_theirs() -> None:
 def test_calibrated_codes_are_as_good_as_a_temperature() -> None:
     """A temperature needs logits, which codes do not keep."""
     rng = np.random.default_rng(1)
-    logits, truth = images(rng, 40)
-    other, other_truth = images(rng, 40)
+    logits, truth = images(rng, 16)
+    other, other_truth = images(rng, 16)
     held_out = counted(other, other_truth)
     raw = calibration_error(held_out, np.broadcast_to(bin_middles(BOOK), held_out.pixels.shape))
     ours = calibration_error(held_out, calibrate(counted(logits, truth)))

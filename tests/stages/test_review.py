@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from autolabel.cli.options import open_project
-from autolabel.cli.review import open_review_set, probability_right
+from autolabel.cli.review import open_review_set
 from autolabel.errors import ConfigError, DataError
 from autolabel.formats.corrections import UNCHANGED, read_document, read_mask
 from autolabel.review.pages import ReviewPage
@@ -63,9 +63,9 @@ class Client:
 
 def session_of(tiny: Tiny, work: Path, *options: str) -> Session:
     project = open_project(tiny.file, work=tiny.work, overrides=options)
-    images = open_review_set(project)
+    images, right = open_review_set(project)
     folder = review_folder(work, images.labels.digest)
-    return Session(images, folder, probability_right(project, images), author="ada", now=lambda: "2026-01-02T03:04:05")
+    return Session(images, folder, right, author="ada", now=lambda: "2026-01-02T03:04:05")
 
 
 @contextmanager
@@ -234,10 +234,10 @@ def test_a_port_that_is_taken(tiny: Tiny, tmp_path: Path) -> None:
 
 def spot_check_of(tiny: Tiny, work: Path, *options: str) -> SpotCheck:
     project = open_project(tiny.file, work=tiny.work, overrides=options)
-    images = open_review_set(project)
+    images, right = open_review_set(project)
     index = cells_of(images, review_folder(work, images.labels.digest), check=lambda: None)
     journal = Journal(answers_file(work, images.codes.digest))
-    return SpotCheck(images, index, probability_right(project, images), journal, author="ada")
+    return SpotCheck(images, index, right, journal, author="ada")
 
 
 def test_a_spot_check(tiny: Tiny, tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ class Experiment(schema.Experiment):
             raise ConfigError("weights", f"{weights!r} is not known", "imagenet or random")
         if minutes is not None and not 0 < minutes <= 100_000:
             raise ConfigError("minutes", f"{minutes!r} is no time for a run", "give a number of minutes above 0")
-        text = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights).text
-        return cls._from(load.parse_experiment(text.encode(), where=where, base=where.parent))
+        new = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights)
+        if new.over_budget is not None:
+            raise ConfigError("minutes", new.over_budget, "give more minutes, or None")
+        return cls._from(load.parse_experiment(new.text.encode(), where=where, base=where.parent))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """A copy with other values: `experiment.with_settings({"teacher.epochs": 3})`. Raises ConfigError."""

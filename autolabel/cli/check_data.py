@@ -17,6 +17,7 @@ from autolabel.store import write_file
 if TYPE_CHECKING:
     from autolabel.data.build import ScanResult
     from autolabel.data.findings import Finding
+    from autolabel.data.survey import Survey
     from autolabel.report.mask_sheet import MaskSample
 
 _SHEET = 6  # images in the sheet
@@ -38,25 +39,35 @@ def check_data(
     A run makes the same checks before it trains. Exit code 3 means that it would end with a finding.
     """
     from autolabel.data.build import scan
-    from autolabel.data.findings import raise_findings
 
     settings = load_experiment(experiment, overrides).data
     if out is not None:
         _check_out(out, settings)
     found = scan(settings, jobs=jobs or 0, quiet=quiet)
+    error = _refusal(found)
     if as_json:
         print_json(_document(found))
     else:
-        for line in [*value_lines(found), *(notes(found) or ["nothing suspicious"])]:
+        others = notes(found, but=error)
+        for line in [*value_lines(found), *(others or ["nothing suspicious"] * (error is None))]:
             echo(line)
     if out is not None:
         write_file(out.absolute(), _sheet(settings, found))
         if not as_json:
             echo(f"wrote {out}")
-    raise_findings(found.findings)
-    if len(found.quarantined) > settings.max_bad:
-        reasons = first_three([reason for *_, reason in found.quarantined])
-        raise DataError("data", f"{len(found.quarantined)} images cannot be used: {reasons}", "repair or remove them")
+    if error is not None:
+        raise error
+
+
+def _refusal(found: ScanResult) -> DataError | None:
+    """The error that a run of this data ends with; None: there is none."""
+    from autolabel.data.build import refuse
+
+    try:
+        refuse(found)
+    except DataError as error:
+        return error
+    return None
 
 
 def _check_out(out: Path, settings: Data) -> None:
@@ -69,13 +80,18 @@ def _check_out(out: Path, settings: Data) -> None:
 
 
 def value_lines(found: ScanResult) -> list[str]:
-    """A table of the values in masks: value, class, fraction of the pixels, number of masks."""
-    rows = found.survey.rows()
+    """A table for each label layer of the values in masks: value, class, fraction of the pixels, number of masks."""
+    layers = found.survey.layers()
+    if not layers:
+        return ["there are only labels of autolabel, which state their classes"]
+    return [line for name, survey in layers.items() for line in _layer_lines(name, survey)]
+
+
+def _layer_lines(name: str, survey: Survey) -> list[str]:
+    rows = survey.rows()
     width = max([len(row["value"]) for row in rows], default=0)
     names = max([len(row["meaning"]) for row in rows], default=0)
-    if not rows:
-        return ["there are only labels of autolabel, which state their classes"]
-    lines = [f"{len(found.survey.masks)} masks hold these values:"]
+    lines = [f"{len(survey.masks)} {name} masks hold these values:"]
     for row in rows[:_MOST_ROWS]:
         share = f"{100 * row['fraction']:7.3f} %"
         lines.append(f"  {row['value']:{width}}  {row['meaning']:{names}}  {share}  in {row['masks']} masks")
@@ -84,13 +100,24 @@ def value_lines(found: ScanResult) -> list[str]:
     return lines
 
 
-def notes(found: ScanResult) -> list[str]:
-    """A line per finding, then the files that are left out and the images that cannot be used."""
-    lines = [_finding_line(finding) for finding in found.findings]
+def notes(found: ScanResult, *, but: DataError | None = None) -> list[str]:
+    """A line per finding, then the files that are left out and the images that cannot be used.
+
+    The cause of the error `but` is left out: its own line follows.
+    """
+    from autolabel.data.build import UNUSABLE
+
+    told = "" if but is None else but.what
+    lines = [_finding_line(finding) for finding in found.findings if finding.what != told]
     lines += [f"note: {item}" for item in found.listing.skipped]
-    if found.quarantined:
-        lines.append(f"unusable: {len(found.quarantined)} images: {first_three([x[2] for x in found.quarantined])}")
+    if found.quarantined and not told.startswith(UNUSABLE):
+        reasons = "" if any(finding.level == "error" for finding in found.findings) else f": {_reasons(found)}"
+        lines.append(f"unusable: {len(found.quarantined)} images{reasons}")
     return lines
+
+
+def _reasons(found: ScanResult) -> str:
+    return first_three([reason for *_, reason in found.quarantined])
 
 
 def _finding_line(finding: Finding) -> str:
@@ -102,6 +129,10 @@ def _document(found: ScanResult) -> dict[str, object]:
     return {
         "masks": len(found.survey.masks),
         "values": found.survey.rows(),
+        "layers": {
+            name: {"masks": len(survey.masks), "values": survey.rows()}
+            for name, survey in found.survey.layers().items()
+        },
         "missing_classes": found.survey.missing,
         "findings": [vars(finding) for finding in found.findings],
         "skipped": [vars(item) for item in found.listing.skipped],
@@ -113,7 +144,8 @@ def _sheet(settings: Data, found: ScanResult) -> bytes:
     from autolabel.labels.visualize import image_png
     from autolabel.report.mask_sheet import mask_sheet
 
-    classes, survey = found.listing.classes, found.survey
+    classes = found.listing.classes
+    survey = next(iter(found.survey.layers().values()), found.survey)
     by_class = [
         sum(survey.fraction(value) for value in survey.pixels if survey.table.get(value) == index)
         for index in range(classes.num_classes)

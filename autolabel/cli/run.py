@@ -27,13 +27,14 @@ from autolabel.distributed import ProcessGroup, from_env, init
 from autolabel.errors import ConfigError, ItemsFailed, QualityGateFailed
 from autolabel.flow.disk_space import estimates
 from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.preflight import preflight
 from autolabel.flow.runner import StepResult
 from autolabel.flow.stage import DiskEstimate
 from autolabel.flow.status import StepStatus, status
 from autolabel.flow.summary import TimedRow, failed_gates, summarise
 from autolabel.flow.worker import run_worker
 from autolabel.signals import catch_signals
-from autolabel.stages.table import HEADER, cells
+from autolabel.stages.table import HEADER, cells, remarks
 from autolabel.store import Artefact
 
 
@@ -56,10 +57,10 @@ def run(
 ) -> None:
     """Bring every step of EXPERIMENT up to date, from data to report."""
     project = open_project(experiment, work=work, overrides=overrides)
-    if dry_run:
-        print_plan(project, until, as_json=as_json)
-        return
     ranks = _ranks(nproc, experiment, project, overrides, how) if nproc > 1 else None
+    if dry_run:
+        print_plan(project, until, num_processes=nproc, as_json=as_json)
+        return
     run_project(project, how, until=until, as_json=as_json, ranks=ranks)
 
 
@@ -110,10 +111,10 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         echo("Everything is up to date: no work was done.")
     for role in ("teacher", "student"):
         if f"{role}_miou" in summary:
-            interval = summary.get(f"{role}_interval")
-            echo(f"{role + ' mIoU':14} {_figure(summary[f'{role}_miou'])}{_ends(interval)}")
+            miou = summary[f"{role}_miou"]
+            echo(f"{role + ' mIoU':14} {_figure(miou)}{_ends(miou, summary.get(f'{role}_interval'))}")
     for name, miou in summary.get("students", {}).items():
-        echo(f"  {name:22} {_figure(miou)}{_ends(summary['student_intervals'][name])}")
+        echo(f"  {name:22} {_figure(miou)}{_ends(miou, summary['student_intervals'][name])}")
     if "labels" in summary:
         labels = summary["labels"]
         each = labels["bytes"] / max(labels["count"], 1)
@@ -123,6 +124,13 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         )
         print_quality(labels)
         echo(f"{'':14} {labels['path']}")
+    if "corrected" in summary:
+        corrected = summary["corrected"]
+        echo(
+            f"{'corrected':14} {corrected['pixels']:,} pixels of {corrected['images']} labels, set by people;"
+            " the student learned from these labels"
+        )
+        echo(f"{'':14} {corrected['path']}")
     for name, change in summary.get("changes", {}).items():
         same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
         echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")
@@ -183,34 +191,50 @@ def print_table(rows: Sequence[TimedRow]) -> None:
             for i, (text, width) in enumerate(zip(line, widths, strict=True))
         ]
         echo("  ".join(aligned).rstrip())
+    for note in remarks(rows):
+        echo(note)
 
 
 def _figure(miou: float | None) -> str:
     return "not defined: no val pixel has a class" if miou is None else f"{miou:.4f}"
 
 
-def _ends(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"
+def _ends(miou: float | None, interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "" if miou is None else f"  ({_too_few()})"
+    return f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"
 
 
 def _percents(interval: Sequence[float] | None) -> str:
-    return "" if interval is None else f", 95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+    return f", {_too_few()}" if interval is None else f", 95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def _too_few() -> str:
+    from autolabel.evaluation.intervals import TOO_FEW
+
+    return TOO_FEW
 
 
 def _share(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
 
 
-def print_plan(project: Project, until: str | None, *, as_json: bool) -> None:
-    """Print what a run would do: each step with state, reason, number of items and estimated disk space."""
-    steps = status(project.pipeline, project.work)
-    manifest = next((step.path for step in steps if step.stage == "manifest" and step.state == "fresh"), None)
-    opened = None if manifest is None else Artefact.open(manifest)
-    rooms = estimates(project.pipeline, project.experiment, opened)
-    if until:
-        wanted = {node.name for node in project.pipeline.needed_for(project.pipeline.select(until))}
-        steps = [step for step in steps if step.name in wanted]
-    plan = [_planned(step, rooms.get(step.name)) for step in steps]
+def print_plan(project: Project, until: str | None, *, num_processes: int, as_json: bool) -> None:
+    """Print what a run would do: each step with state, reason, number of items and estimated disk space.
+
+    Raises what the run would raise before its first step.
+    """
+    pipeline = project.pipeline
+    wanted = pipeline.needed_for(pipeline.select(until) if until else list(pipeline.nodes.values()))
+    steps = {step.name: step for step in status(pipeline, project.work)}
+    todo = [node for node in wanted if steps[node.name].state != "fresh"]
+    if todo:
+        preflight(project.experiment, todo, num_processes=num_processes)
+    found = (step.path for step in steps.values() if step.stage == "manifest" and step.state == "fresh")
+    manifest = next((Artefact.open(path) for path in found if path is not None), None)
+    rooms = estimates(pipeline, project.experiment, manifest)
+    names = {node.name for node in wanted}
+    plan = [_planned(step, rooms.get(name)) for name, step in steps.items() if name in names]
     if as_json:
         print_json({"plan": plan})
         return

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
 
 
+UNUSABLE = "images that cannot be used"  # the error of too many of them begins with it
 _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
@@ -105,10 +106,15 @@ def build(
     found = scan(
         settings, write_many=write_many, jobs=jobs, quiet=quiet, check=check, give_up=settings.max_bad + _SHOWN
     )
-    raise_findings([finding for finding in found.findings if finding.level == "error"])
-    _check_bad(found, settings.max_bad)
-    raise_findings(found.findings)
+    refuse(found)
     return found
+
+
+def refuse(found: ScanResult) -> None:
+    """Raise the DataError that a run of this data ends with, if there is one."""
+    raise_findings([finding for finding in found.findings if finding.level == "error"])
+    _check_bad(found, found.settings.max_bad)
+    raise_findings(found.findings)
 
 
 def scan(
@@ -264,8 +270,8 @@ def _check_bad(found: ScanResult, limit: int) -> None:
     if len(bad) <= limit:
         return
     first = " | ".join(reason for *_, reason in bad[:3])
-    more = " or more" if len(bad) > limit + _SHOWN else ""
-    what = f"images that cannot be used: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
+    more = " or more" if len(bad) == limit + _SHOWN + 1 else ""  # a build gives up there
+    what = f"{UNUSABLE}: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
     remedy = "repair them or raise data.max_bad"
     (_, most), *_ = causes.most_common(1)
     if most >= _SYSTEMATIC and 2 * most > len(bad) + len(found.rows):  # no use to leave them out

@@ -43,6 +43,13 @@ class Survey:
             num_masks.update(mask.values)
         return cls(masks, classes, table, values, pixels, num_masks)
 
+    def layers(self) -> dict[str, Survey]:
+        """A survey of each label layer that has masks, fine first."""
+        by_layer = {role: [mask for mask in self.masks if mask.role == role] for role in ("fine", "coarse")}
+        return {
+            role: Survey.of(masks, self.classes, self.table, self.values) for role, masks in by_layer.items() if masks
+        }
+
     @property
     def unknown(self) -> list[int]:
         """The values that no class has and that do not mean "no class"."""

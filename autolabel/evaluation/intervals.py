@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from autolabel.evaluation.numbers import ratio
 
 CONFIDENCE = 0.95
-MIN_GROUPS = 5  # a bootstrap of fewer units says too little: then images are drawn
+MIN_UNITS = 5  # a bootstrap of fewer says too little: of groups it draws images instead, of images it draws nothing
+TOO_FEW = "too few images for an interval"  # wherever a figure stands without one
 RIGHT, LABELLED, PREDICTED, VALID = range(4)  # the last axis of `image_counts`
 
 _REPLICATES = 1000
@@ -26,7 +27,7 @@ Interval = tuple[float, float]
 
 
 class Intervals(TypedDict):
-    """95 % intervals; None where they are not defined, e.g. for a single image."""
+    """95 % intervals; None where there are too few images, or no labelled pixel."""
 
     miou: Interval | None
     accuracy: Interval | None
@@ -47,9 +48,9 @@ def image_counts(matrix: NDArray[np.integer]) -> NDArray[np.int64]:
 def sum_by_unit(
     counts: NDArray[np.integer], groups: Sequence[str]
 ) -> tuple[NDArray[np.float64], Literal["images", "groups"]]:
-    """Sum the counts (N, ...) of images over their groups if there are at least MIN_GROUPS; say what the units are."""
+    """Sum the counts (N, ...) of images over their groups if there are at least MIN_UNITS; say what the units are."""
     names, index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    if not MIN_GROUPS <= len(names) < len(counts):
+    if not MIN_UNITS <= len(names) < len(counts):
         return counts.astype(np.float64), "images"
     summed = np.zeros((len(names), *counts.shape[1:]))
     np.add.at(summed, index, counts)
@@ -79,9 +80,9 @@ def interval(
 ) -> Interval | None:
     """The percentile interval of `figure`, a function from sums (R, ...) to (R,), over units (U, ...); seeded.
 
-    None for fewer than two units, and where the figure is undefined.
+    None for fewer than MIN_UNITS, and where the figure is undefined.
     """
-    if len(units) < 2:
+    if len(units) < MIN_UNITS:
         return None
     rng = np.random.default_rng(0)
     flat = units.reshape(len(units), -1)

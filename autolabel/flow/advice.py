@@ -1,4 +1,8 @@
-"""Results that need attention, one line each, with the next step to take."""
+"""Results that need attention, one line each, with the next step to take.
+
+No two lines contradict each other: where the labels ignore much or miss classes, no line asks for a higher threshold;
+where the val images are too few for a conclusion, no line draws one.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ from autolabel.artifacts import (
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.store import Artefact
 
-MOSTLY_IGNORED = 0.9  # fraction of the pixels
+MUCH_IGNORED = 0.5  # fraction of the pixels
 FEW_IMAGES = 20  # val images: below this number, no figure says much
 _FEW = "hold more finely labelled images out for validation"
+_CURVES = "`autolabel thresholds EXPERIMENT`"
 
 
 class _Evaluated(NamedTuple):
@@ -29,7 +34,8 @@ class _Evaluated(NamedTuple):
 
 def advice(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[str]:
     """The lines for the results that are there; `artefacts` by step name."""
-    return [*_labels(pipeline, artefacts), *_networks(pipeline, artefacts)]
+    of_labels = list(_labels(pipeline, artefacts))
+    return [*of_labels, *_networks(pipeline, artefacts, are_labels_poor=bool(of_labels))]
 
 
 def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[str]:
@@ -38,11 +44,13 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[s
     if not audits:
         return
     labels = artefacts.get(audits[-1].inputs["labels"].name)
-    ignored = labels_meta(labels)["ignored_share"] if labels else 0.0
-    if ignored > MOSTLY_IGNORED:
+    meta_of_labels = labels_meta(labels) if labels else None
+    if meta_of_labels is not None and meta_of_labels["ignored_share"] > MUCH_IGNORED:
+        is_quantile = meta_of_labels["threshold"] == "quantile"
+        setting = "label.quantile or label.quantile_range" if is_quantile else "label.threshold"
         yield (
-            f"{100 * ignored:.1f} % of the pixels are ignored; lower label.threshold "
-            "(`autolabel thresholds EXPERIMENT` shows what is kept and right), or train the teacher longer"
+            f"{100 * meta_of_labels['ignored_share']:.1f} % of the pixels are ignored; {_CURVES} shows what a lower "
+            f"{setting} keeps and how much of it is right; a better teacher keeps more, too"
         )
     meta = audit_meta(artefacts[audits[-1].name])
     unknown = meta.get("unknown_groups", [])
@@ -56,7 +64,8 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[s
     if missing:
         yield (
             f"no label holds a pixel of {', '.join(missing)}; give these classes a lower threshold "
-            "in label.class_thresholds, or label images of them by hand"
+            f"in label.class_thresholds ({_CURVES} shows what it keeps), or label images of them by hand "
+            "(`autolabel next EXPERIMENT`)"
         )
 
 
@@ -64,8 +73,8 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[str]:
-    """The headline's student against its teacher, on the same images."""
+def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact], *, are_labels_poor: bool) -> Iterator[str]:
+    """The headline's student against its teacher, on the same images: one line at most."""
     evaluated = [
         _Evaluated(node, artefacts[node.name], evaluation_meta(artefacts[node.name]))
         for node in pipeline.of_stage("evaluate")
@@ -76,6 +85,7 @@ def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator
     few = _too_few(evaluated)
     if few:
         yield few
+        return
     if student is None or teacher is None or student.node.inputs["model"].stage.name != "student":
         return
     before, after = teacher.meta["miou"], student.meta["miou"]
@@ -83,14 +93,16 @@ def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator
         return
     between = _gain_interval(student, teacher, artefacts)
     gain = f"{100 * (after - before):+.1f} points of mIoU"
-    if after < before:
-        yield (
-            f"the student is below its teacher: {gain}{_ends(between)}; train it longer "
-            "(student.epochs), or label with a higher label.threshold"
-        )
-    if between is not None and between[0] <= 0 <= between[1] and not few:
+    if between is not None and between[0] <= 0 <= between[1]:
         yield (
             f"{student.meta['images']} val images do not tell student and teacher apart: {gain}{_ends(between)}; {_FEW}"
+        )
+    elif after < before:
+        other = (
+            "mend the labels first (above)" if are_labels_poor else f"label with a higher label.threshold ({_CURVES})"
+        )
+        yield (
+            f"the student is below its teacher: {gain}{_ends(between)}; train it longer (student.epochs), or {other}"
         )
 
 

@@ -1,6 +1,7 @@
 """The results of a run, under the names that scripts rely on.
 
-They are teacher_miou, student_miou, students, labels, changes, table, report, each mIoU's interval, and advice.
+They are teacher_miou, student_miou, students, labels, corrected, changes, table, report, each mIoU's interval, and
+advice.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from autolabel.artifacts import (
     comparison_meta,
     evaluation_meta,
     labels_meta,
+    read_corrected,
     step_seconds,
     table_meta,
 )
@@ -38,7 +40,7 @@ class TimedRow(TableRow):
 
 def summarise(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
     """The results that are there; `artefacts` by step name."""
-    result = {**_evaluations(pipeline, artefacts), **_labels(pipeline, artefacts)}
+    result = {**_evaluations(pipeline, artefacts), **_labels(pipeline, artefacts), **_corrected(pipeline, artefacts)}
     changes = {node.name: dict(comparison_meta(made)) for node, made in _made(pipeline, artefacts, "compare")}
     if changes:
         result["changes"] = changes
@@ -92,6 +94,18 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, 
     meta = labels_meta(made)
     figures = {"count": meta["count"], "bytes": meta["bytes"], "ignored_share": meta["ignored_share"]}
     return {"labels": {**figures, **_quality(pipeline, artefacts, node), "path": str(made.data)}}
+
+
+def _corrected(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, Any]:
+    """The labels that people have corrected: those that the headline's student learns from."""
+    student = pipeline.headline.inputs["model"] if pipeline.headline else None
+    fused = student.inputs.get("fused") if student else None
+    made = artefacts.get(fused.name) if fused else None
+    rows = read_corrected(made) if made else []
+    if made is None or not rows:
+        return {}
+    pixels = sum(row["pixels"] for row in rows)
+    return {"corrected": {"images": len(rows), "pixels": pixels, "path": str(made.data)}}
 
 
 def _quality(pipeline: Pipeline, artefacts: Mapping[str, Artefact], labels: Node) -> dict[str, Any]:

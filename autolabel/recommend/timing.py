@@ -14,6 +14,7 @@ from autolabel.config.schema import Experiment
 from autolabel.hardware import usable_cores
 
 WARM_UP, STEPS = 2, 5
+ENOUGH = 20.0  # seconds: after that, a slow machine takes no further step
 START = 20.0  # seconds: imports, the manifest and the report of a small data set
 
 
@@ -76,9 +77,16 @@ def _training(model: Any, settings: Any, device: Any, num_classes: int) -> Calla
 
 
 def _seconds(run: Callable[[], object], *, warm_up: int = WARM_UP, steps: int = STEPS) -> float:
+    """The mean duration of some calls; at least one is made after the warm-up."""
+    start = time.perf_counter()
     for _ in range(warm_up):
         run()
-    begin = time.perf_counter()
-    for _ in range(steps):
+        if time.perf_counter() - start > ENOUGH:
+            break
+    begin = now = time.perf_counter()
+    taken = 0
+    while taken == 0 or (taken < steps and now - start <= ENOUGH):
         run()
-    return (time.perf_counter() - begin) / steps
+        taken += 1
+        now = time.perf_counter()
+    return (now - begin) / taken

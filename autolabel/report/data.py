@@ -72,6 +72,15 @@ class WorstImage:
     prediction: NDArray[np.uint8]
 
 
+class CorrectedSet(NamedTuple):
+    """The labels that people have corrected, and that the last network learned from."""
+
+    images: int
+    pixels: int
+    link: str  # from the page to their folder
+    folder: str  # the same folder, below the work folder
+
+
 class NextStep(NamedTuple):
     why: str
     command: str
@@ -116,6 +125,7 @@ class ReportData:
     worst_network: str = ""
     labels_link: str = ""  # from the page to the folder of the labels
     labels_folder: str = ""  # the same folder, below the work folder
+    corrected: CorrectedSet | None = None
     next_steps: tuple[NextStep, ...] = ()
     changes: Mapping[str, RoundChange] = field(default_factory=dict)  # by the number of the later round
     warnings: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from autolabel.audit.comparison import ComparisonResult
 from autolabel.audit.footprint import decimal_bytes
 from autolabel.report.data import ReportData, Scores
-from autolabel.report.text import between, gain, percent, points, times
+from autolabel.report.text import ends, gain, percent, points, times
 
 
 class Tile(NamedTuple):
@@ -24,7 +24,13 @@ def headline(data: ReportData) -> list[Tile]:
 
 def story(data: ReportData) -> list[str]:
     """The results, in sentences."""
-    return [*_teacher_sentence(data), *_student_sentence(data), *_label_sentence(data), *_size_sentence(data)]
+    return [
+        *_teacher_sentence(data),
+        *_student_sentence(data),
+        *_label_sentence(data),
+        *_corrected_sentence(data),
+        *_size_sentence(data),
+    ]
 
 
 def leader(data: ReportData) -> Scores | None:
@@ -54,8 +60,10 @@ def _scores(data: ReportData) -> Iterator[Tile]:
 
 
 def _interval(scores: Scores) -> str:
-    ends = between(scores.result["intervals"]["miou"]) if "intervals" in scores.result else ""
-    return f"95 %: {ends}; " if ends else ""
+    if "intervals" not in scores.result:
+        return ""
+    text = ends(scores.result["miou"], scores.result["intervals"]["miou"])
+    return f"{text}; " if text else ""
 
 
 def _labels(data: ReportData) -> Iterator[Tile]:
@@ -79,9 +87,9 @@ def _labels(data: ReportData) -> Iterator[Tile]:
 
 
 def _right(name: str, result: ComparisonResult, of: str) -> Tile:
-    ends = between(result["accuracy_interval"])
+    interval = ends(result["accuracy"], result["accuracy_interval"])
     note = f"{of}, {percent(result['coverage'])} of the pixels, against the hidden truth"
-    return Tile(name, percent(result["accuracy"]), f"95 %: {ends}; {note}" if ends else note)
+    return Tile(name, percent(result["accuracy"]), f"{interval}; {note}" if interval else note)
 
 
 def _teacher_sentence(data: ReportData) -> Iterator[str]:
@@ -129,6 +137,14 @@ def _label_sentence(data: ReportData) -> Iterator[str]:
         covered, right = percent(coarse["coverage"]), percent(coarse["accuracy"])
         sentence += f" of them; coarse labels cover {covered} and are right on {right}"
     yield sentence + "."
+
+
+def _corrected_sentence(data: ReportData) -> Iterator[str]:
+    if data.corrected is not None:
+        yield (
+            f"People corrected {data.corrected.pixels:,} pixels of {data.corrected.images} labels after that; the"
+            " figures of the labels are from before, the student learned from the corrected ones."
+        )
 
 
 def _size_sentence(data: ReportData) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autolabel.errors import printable
+from autolabel.evaluation.intervals import TOO_FEW
 
 NOTHING = "–"  # a figure that is not defined
 
@@ -40,6 +41,13 @@ def gain(value: float | None, base: float | None, decimals: int = 1) -> str:
 def between(interval: Sequence[float] | None, decimals: int = 1) -> str:
     """A 95 % interval of a fraction, times 100: "41.2 to 45.0"; empty where there is none."""
     return "" if interval is None else " to ".join(f"{100 * end:.{decimals}f}" for end in interval)
+
+
+def ends(value: float | None, interval: Sequence[float] | None) -> str:
+    """The interval of a figure for people: "95 %: 41.2 to 45.0", or why there is none; empty without the figure."""
+    if value is None:
+        return ""
+    return TOO_FEW if interval is None else f"95 %: {between(interval)}"
 
 
 def times(value: float | None) -> str:

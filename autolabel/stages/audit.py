@@ -273,7 +273,7 @@ def _images(
 
 AUDIT = Stage(
     name="audit",
-    version=4,
+    version=5,
     output="audit",
     inputs={"data": "manifest", "model": "weights", "codes": "codes", "labels": "labels"},
     run=run,

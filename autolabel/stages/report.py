@@ -16,6 +16,7 @@ from autolabel.artifacts import (
     evaluation_meta,
     labels_meta,
     manifest_meta,
+    read_corrected,
     read_image_counts,
     read_manifest,
     read_network,
@@ -31,7 +32,7 @@ from autolabel.stages.foreign import is_foreign
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
     from autolabel.data.schema import ImageRow
-    from autolabel.report.data import AttentionExample, Example, NextStep, Scores, StageRecord
+    from autolabel.report.data import AttentionExample, CorrectedSet, Example, NextStep, Scores, StageRecord
     from autolabel.store import Artefact
 
 
@@ -82,8 +83,9 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             changes={name: COMPARISON_FILE.read(made) for name, made in ctx.group("comparisons").items()},
             curves=_curves(ctx),
             **_worst(ctx, data),
-            labels_link=f"../../../{_labels_folder(ctx)}",
-            labels_folder=f"artefacts/{_labels_folder(ctx)}",
+            labels_link=f"../../../{_folder(ctx.inputs['labels'])}",
+            labels_folder=f"artefacts/{_folder(ctx.inputs['labels'])}",
+            corrected=_corrected(ctx),
             next_steps=_next_steps(ctx),
             warnings=_warnings(audit, [evaluation_meta(made)["images"] for made in ctx.group("evaluations").values()]),
             stages=_stages(ctx),
@@ -130,9 +132,21 @@ def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:
     return {name: curve for name, curve in curves.items() if curve is not None}
 
 
-def _labels_folder(ctx: Context[ReportConfig]) -> str:
-    labels = ctx.inputs["labels"]
-    return f"{labels.path.parent.name}/{labels.path.name}/data/"
+def _folder(artefact: Artefact) -> str:
+    """The folder of its files, below that of all artefacts."""
+    return f"{artefact.path.parent.name}/{artefact.path.name}/data/"
+
+
+def _corrected(ctx: Context[ReportConfig]) -> CorrectedSet | None:
+    """The corrected labels of the last student; None where people corrected nothing."""
+    from autolabel.report.data import CorrectedSet
+
+    fused = list(ctx.group("fused").values())[-1:]
+    rows = [row for made in fused for row in read_corrected(made)]
+    if not rows:
+        return None
+    folder = _folder(fused[0])
+    return CorrectedSet(len(rows), sum(row["pixels"] for row in rows), f"../../../{folder}", f"artefacts/{folder}")
 
 
 def _next_steps(ctx: Context[ReportConfig]) -> tuple[NextStep, ...]:
@@ -283,7 +297,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=5,
+    version=6,
     output="report",
     inputs={
         "data": "manifest",

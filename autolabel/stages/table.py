@@ -75,7 +75,16 @@ def _training_cost(artefact: Artefact, crop: tuple[int, int]) -> Cost:
 def markdown(rows: Sequence[TableRow]) -> str:
     lines = [f"| {' | '.join(HEADER)} |", "|---" * len(HEADER) + "|"]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    lines += [line for note in remarks(rows) for line in ("", note)]
     return "\n".join(lines) + "\n"
+
+
+def remarks(rows: Sequence[TableRow]) -> list[str]:
+    """Sentences below the table."""
+    from autolabel.evaluation.intervals import TOO_FEW
+
+    few = any(row["miou"] is not None and row["interval"] is None for row in rows)
+    return [f"mIoU without an interval: {TOO_FEW}."] if few else []
 
 
 def cells(row: TableRow) -> list[str]:
@@ -92,7 +101,7 @@ def cells(row: TableRow) -> list[str]:
 
 TABLE = Stage(
     name="table",
-    version=2,
+    version=3,
     output="table",
     inputs={"models.*": "weights", "evaluations.*": "evaluation"},
     run=run,

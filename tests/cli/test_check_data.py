@@ -39,12 +39,53 @@ def test_the_values_beside_their_classes(tmp_path: Path) -> None:
     result = call("check-data", experiment(tmp_path), "-q")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0] == "6 masks hold these values:"
+    assert lines[0] == "6 fine masks hold these values:"
     masks = np.stack([scene(number) for number in range(6)])
     for k, name in enumerate(NAMES):
         assert lines[k + 1].split() == ["id", str(k), name, f"{100 * (masks == k).mean():.3f}", "%", "in", "6", "masks"]
     assert lines[5] == "note: 1 file(s) in images/ are left out because .gif is not read: film.gif"
     assert result.stderr == ""
+
+
+def test_each_layer_has_a_table_of_its_own(tmp_path: Path) -> None:
+    """Coarse masks ignore much, which says nothing of the fine ones."""
+    tree(tmp_path)
+    (tmp_path / "coarse").mkdir()
+    coarse = np.full((40, 60), 255, np.uint8)
+    coarse[:10] = 1
+    for number in (4, 5):
+        Image.fromarray(coarse).save(tmp_path / f"coarse/{number}.png")
+        (tmp_path / f"masks/{number}.png").unlink()
+    result = call("check-data", experiment(tmp_path), "-q")
+    assert result.exit_code == 0, result.output
+    masks = np.stack([scene(number) for number in range(4)])
+    fine = [f"  id {k}  {n:5}  {100 * (masks == k).mean():7.3f} %  in 4 masks" for k, n in enumerate(NAMES)]
+    tables = ["4 fine masks hold these values:", *fine, "2 coarse masks hold these values:"]
+    tables += ["  id 1    house      25.000 %  in 2 masks", "  id 255  no class   75.000 %  in 2 masks"]
+    assert result.stdout.splitlines()[:8] == tables
+    layers = json.loads(call("check-data", experiment(tmp_path), "-q", "--json").stdout)["layers"]
+    assert [(name, layer["masks"], len(layer["values"])) for name, layer in layers.items()] == [
+        ("fine", 4, 4),
+        ("coarse", 2, 2),
+    ]
+
+
+def test_a_cause_is_printed_once(tmp_path: Path) -> None:
+    """A finding, the images that follow from it, and a broken file are each told once."""
+    tree(tmp_path, lambda mask: np.where(mask == 3, 77, mask).astype(np.uint8))
+    unknown = call("check-data", experiment(tmp_path), "-q")
+    assert unknown.exit_code == 3
+    assert unknown.output.count("id 77;") == 1
+    assert "unusable: 6 images\n" in unknown.stdout
+    tree(tmp_path)
+    (tmp_path / "masks/2.png").write_bytes(b"no image")
+    broken = call("check-data", experiment(tmp_path), "-q")
+    assert broken.exit_code == 3
+    assert broken.output.count("masks/2.png") == broken.output.count("is no PNG") == 1
+    assert "nothing suspicious" not in broken.output
+    kept = call("check-data", experiment(tmp_path, max_bad=1), "-q")
+    assert kept.exit_code == 0
+    assert kept.stdout.count("masks/2.png") == kept.stdout.count("is no PNG") == 1
 
 
 def test_json(tmp_path: Path) -> None:
@@ -63,8 +104,9 @@ def test_a_doubt_is_one_line_and_can_be_confirmed(tmp_path: Path) -> None:
     file = experiment(tmp_path)
     result = call("check-data", file, "-q")
     assert result.exit_code == 3
-    assert "doubt: all masks hold only 0" in result.stdout
+    assert "all masks hold only 0" not in result.stdout, "the error says so"
     [line] = result.stderr.splitlines()
+    assert "all masks hold only 0" in line
     assert 'set data.confirmed = ["binary_masks"]' in line
     result = call("check-data", file, "-q", "--set", 'data.confirmed=["binary_masks"]')
     assert result.exit_code == 0, result.output
@@ -120,8 +162,9 @@ def test_unusable_images_are_counted_and_named(tmp_path: Path) -> None:
     (tmp_path / "images/2.png").write_bytes(b"")
     result = call("check-data", experiment(tmp_path), "-q")
     assert result.exit_code == 3
-    assert "unusable: 1 images: images/2.png: is an empty file" in result.stdout
-    assert call("check-data", experiment(tmp_path, max_bad=1), "-q").exit_code == 0
+    assert "images that cannot be used: 1, but data.max_bad allows 0; first: images/2.png: is an" in result.stderr
+    kept = call("check-data", experiment(tmp_path, max_bad=1), "-q")
+    assert (kept.exit_code, "unusable: 1 images: images/2.png: is an empty file" in kept.stdout) == (0, True)
 
 
 def test_synthetic_scenes_have_no_finding(tmp_path: Path) -> None:

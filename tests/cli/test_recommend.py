@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import autolabel
 from autolabel.config.load import load_experiment, parse_experiment
 from autolabel.config.sources import FolderConfig
 from autolabel.errors import ConfigError
-from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, recommend
+from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, recommend, timing
 from autolabel.recommend.choose import FEWEST_STEPS, within
 from autolabel.recommend.data_settings import look_at
 from tests.cli.test_init import call
@@ -86,11 +88,37 @@ def test_the_steps_fill_the_budget_and_no_more(minutes: float) -> None:
     assert 0.5 * minutes * 60 < seconds < 0.9 * minutes * 60
 
 
-def test_a_budget_too_small_for_a_training_names_one_that_is_enough() -> None:
-    with pytest.raises(ConfigError, match=r"minutes.*too few.*give at least") as refused:
-        within(1.0, recommend(CAMVID, LAPTOP), TIMING, CAMVID)
-    least = float(re.findall(r"at least (\d+)", str(refused.value))[0])
-    assert within(least, recommend(CAMVID, LAPTOP), TIMING, CAMVID).steps >= FEWEST_STEPS
+def test_a_budget_too_small_for_a_training_gives_the_fewest_steps_and_says_how_long_they_take(tmp_path: Path) -> None:
+    choice = within(1.0, recommend(CAMVID, LAPTOP), TIMING, CAMVID)
+    assert choice.steps == FEWEST_STEPS
+    least = float(re.findall(r"takes about (\d+) here", choice.over_budget or "")[0])
+    assert least > 1
+    enough = within(least, recommend(CAMVID, LAPTOP), TIMING, CAMVID)
+    assert enough.steps >= FEWEST_STEPS
+    assert enough.over_budget is None
+    arguments = {"weights": "random", "data": CAMVID, "machine": LAPTOP, "timing": TIMING}
+    texts = [experiment_text("x", {"source": "folder", "root": "."}, choice=c, **arguments) for c in (choice, enough)]
+    assert f"# A run takes about {least:.0f} minutes. Measured here" in texts[0]
+    assert "fill more than the 1 minutes of --minutes" in texts[0]
+    assert "the fewest that teach anything" in texts[0]
+    assert f"fill the {least:g} minutes of --minutes" in texts[1]
+    assert all(parse_experiment(text.encode(), where="x", base=tmp_path).teacher.epochs for text in texts)
+
+
+def test_a_slow_machine_is_timed_with_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that a call moves: each takes 30 s, or 1 s."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    calls: list[float] = []
+
+    def call_of(seconds: float) -> None:
+        calls.append(seconds)
+        now[0] += seconds
+
+    assert timing._seconds(partial(call_of, 30.0)) == 30.0
+    assert len(calls) == 2
+    assert timing._seconds(partial(call_of, 1.0)) == 1.0
+    assert len(calls) == 2 + timing.WARM_UP + timing.STEPS
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "random"])
@@ -120,6 +148,12 @@ def test_init_times_real_steps(folder: Path, tmp_path: Path) -> None:
     assert "3 training images with fine labels" in result.stdout
     assert "steps for the teacher, " in result.stdout
     assert load_experiment(file).teacher.epochs >= 1
-    refused = call("init", "--source", "folder", "--root", folder, "--out", tmp_path / "f.toml", "--minutes", 0.1)
-    assert (refused.exit_code, "give at least" in refused.stderr) == (2, True)
-    assert not (tmp_path / "f.toml").exists()
+    short = tmp_path / "f.toml"
+    result = call(
+        "init", "--source", "folder", "--root", folder, "--out", short, "--minutes", 0.1, "--weights", "random"
+    )
+    assert (result.exit_code, "note: 0.1 minutes are too few" in result.stdout) == (0, True), result.output
+    teacher = load_experiment(short).teacher
+    assert teacher.epochs * teacher.epoch_images // teacher.batch == pytest.approx(FEWEST_STEPS, abs=10)
+    with pytest.raises(ConfigError, match=r"minutes: 0\.1 minutes are too few"):
+        autolabel.Experiment.from_source("folder", folder, minutes=0.1, weights="random")

@@ -65,9 +65,12 @@ def test_few_groups_are_no_units(groups: list[str]) -> None:
     assert (len(units), over) == (6, "images")
 
 
-def test_one_image_and_no_pixel_have_no_interval() -> None:
-    one = intervals(counts_of(matrices(1)), ["a"])
-    assert one["miou"] is one["accuracy"] is None
+def test_few_images_and_no_pixel_have_no_interval() -> None:
+    for number in (1, 2, 4):
+        few = intervals(counts_of(matrices(number)), ["a"] * number)
+        assert few["miou"] is few["accuracy"] is None
+        assert gain_interval(counts_of(matrices(number)), counts_of(matrices(number, 1)), ["a"] * number) is None
+    assert intervals(counts_of(matrices(5)), ["a"] * 5)["miou"] is not None
     nothing = intervals(np.zeros((7, K, 4), np.int64), list("abcdefg"))
     assert nothing["miou"] is nothing["accuracy"] is None
 

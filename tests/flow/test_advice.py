@@ -64,10 +64,40 @@ def results(folder: Path, teacher: list[int], student: list[int]) -> dict[str, A
     }
 
 
+def labels(folder: Path, ignored: float, never: list[str], threshold: float | str = 0.5) -> dict[str, Artefact]:
+    """A label set and its audit."""
+    meta = {"ignored_share": ignored, "threshold": threshold}
+    made = open_draft(folder / "l", "0" * 16).commit(meta=meta, provenance={})
+    return {
+        "label": made,
+        "audit": open_draft(folder / "a", "0" * 16).commit(meta={"never_labelled": never}, provenance={}),
+    }
+
+
 def test_a_student_below_its_teacher_is_said_with_the_interval(tmp_path: Path) -> None:
     teacher = [60 + i % 7 for i in range(30)]
     (line,) = advice(pipeline(), results(tmp_path, teacher, [n - 20 for n in teacher]))
     assert line.startswith("the student is below its teacher: -20.0 points of mIoU (95 %: -20.0 to -20.0); train")
+    assert "or label with a higher label.threshold (`autolabel thresholds EXPERIMENT`)" in line
+
+
+def test_no_line_contradicts_another(tmp_path: Path) -> None:
+    """Labels that ignore much are not answered with a higher threshold, and few images not with a conclusion."""
+    teacher = [60 + i % 7 for i in range(30)]
+    made = {**results(tmp_path, teacher, [n - 20 for n in teacher]), **labels(tmp_path, 0.69, ["train"])}
+    much, missing, below = advice(pipeline(), made)
+    assert "69.0 % of the pixels are ignored; `autolabel thresholds EXPERIMENT` shows what a lower" in much
+    assert "give these classes a lower threshold" in missing
+    assert "below its teacher" in below
+    assert "higher" not in much + missing + below
+    few = {**results(tmp_path / "few", [60, 62], [40, 42]), **labels(tmp_path / "few", 0.2, [])}
+    (line,) = advice(pipeline(), few)
+    assert line.startswith("2 val images are too few to conclude anything")
+
+
+def test_a_quantile_is_named_where_it_is_the_rule(tmp_path: Path) -> None:
+    (line,) = advice(pipeline(), labels(tmp_path, 0.6, [], threshold="quantile"))
+    assert "a lower label.quantile or label.quantile_range keeps" in line
 
 
 def test_a_student_above_its_teacher_needs_no_word(tmp_path: Path) -> None:
@@ -91,13 +121,11 @@ def test_too_few_images_are_said(tmp_path: Path) -> None:
     ("ignored", "never", "words"),
     [
         (0.5, [], []),
-        (0.95, [], ["95.0 % of the pixels are ignored"]),
+        (0.69, [], ["69.0 % of the pixels are ignored"]),
         (0.5, ["train"], ["no label holds a pixel of train"]),
     ],
 )
 def test_labels(tmp_path: Path, ignored: float, never: list[str], words: list[str]) -> None:
-    labels = open_draft(tmp_path / "l", "0" * 16).commit(meta={"ignored_share": ignored}, provenance={})
-    audit = open_draft(tmp_path / "a", "0" * 16).commit(meta={"never_labelled": never}, provenance={})
-    lines = advice(pipeline(), {"label": labels, "audit": audit})
+    lines = advice(pipeline(), labels(tmp_path, ignored, never))
     assert len(lines) == len(words)
     assert all(word in line for word, line in zip(words, lines, strict=True))

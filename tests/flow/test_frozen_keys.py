@@ -34,13 +34,13 @@ FROZEN: dict[str, tuple[Config, str]] = {
     "teacher": (networks.TeacherConfig(), "4b0bd25ce09ee483e0a7a8202e40fb8be4212bca9ffd764e8f98e618003b2b45"),
     "infer": (schema.InferConfig(), "8c6660c078a37b8448e127b0f85e60bfa6245ac28609136500beff486581c9c7"),
     "label": (schema.LabelConfig(), "a8f20ae5ce2a4f49285c02721e0390c4aa82d8ad6201ea4c8fa54141da40f84c"),
-    "audit": (Config(), "bc49047775d2b0c59b9ea09123e4d0e1aa3bc93887226875a5b7df464b129045"),
+    "audit": (Config(), "365fa3d5e7052fa0cc51bb99ef4d7835a6d5a817574507911ecc6f2d9f6a2cf6"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
     "fuse": (schema.FuseConfig(), "c207ce4ee625f81feed30c901eea3bc9429ff41d28ee79d2db40ad6da341edfe"),
     "student": (networks.StudentConfig(), "d0f7a65277e4b69643497ad65aa2a8f8ed738b5f2c861218e2f1f9db00540dc8"),
-    "evaluate": (schema.EvaluateConfig(), "ba86bab44863d594f10d674763cabd411f30fd4c54e8494dd9bafb6dc218786e"),
-    "report": (schema.ReportConfig(), "ed546c25a18d7a96bb680ff9ddc72938b6a0f3eb29f70cd441792de02332e445"),
-    "table": (ROWS, "1340e119733a61ee2183606a7b41c2d8c38a4bf71b8334d1e5c8dfe049296c3a"),
+    "evaluate": (schema.EvaluateConfig(), "87791cdb7cbc4cd245afc81499173bb580b517ceec09dce4c8646ff2a5683bb3"),
+    "report": (schema.ReportConfig(), "9b85c830819807d4126ce7bcfe749bb6c0fd16bb0e325c8cffd2c1cfaa212d45"),
+    "table": (ROWS, "e5f61052f4187deae8769e77e8f9e88e1c41b0a33835f8da73fecba32e9f337c"),
 }
 # The other sources of data, with a stand-in for the fingerprint of their files.
 SOURCES: dict[str, tuple[sources.SourceConfig, str]] = {

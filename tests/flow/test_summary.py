@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from autolabel.artifacts import TableRow
 from autolabel.cli.run import print_summary
 from autolabel.config.schema import EvaluateConfig
 from autolabel.config.sources import SyntheticConfig
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.summary import failed_gates, summarise
+from autolabel.stages.table import markdown
 from autolabel.store import Artefact, open_draft
 
 
@@ -46,4 +48,20 @@ def test_an_miou_that_is_not_defined_is_said(tmp_path: Path, capsys: pytest.Capt
     summary = summarise(pipeline(None), {"evaluate-student": artefact(tmp_path, None)})
     assert summary == {"student_miou": None, "student_interval": None}
     print_summary(summary, ["evaluate-student"])
-    assert "not defined" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "not defined" in out
+    assert "interval" not in out
+
+
+def test_a_figure_without_an_interval_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(summarise(pipeline(None), {"evaluate-student": artefact(tmp_path, 0.5)}), ["evaluate-student"])
+    assert "student mIoU   0.5000  (too few images for an interval)" in capsys.readouterr().out
+
+
+def test_a_table_without_intervals_says_why() -> None:
+    row = TableRow(
+        title="a", train_scales=[1.0], eval_scales=[1.0], miou=0.5, interval=None, trunk_cost=1, network_cost=1,
+        steps=1, model="a",
+    )  # fmt: skip
+    assert markdown([row]).endswith("|\n\nmIoU without an interval: too few images for an interval.\n")
+    assert "interval:" not in markdown([{**row, "interval": (0.4, 0.6)}])

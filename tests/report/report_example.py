@@ -17,6 +17,7 @@ from autolabel.labels.calibration import CellCounts
 from autolabel.labels.codebook import Codebook
 from autolabel.report.data import (
     AttentionExample,
+    CorrectedSet,
     Example,
     NextStep,
     ReportData,
@@ -129,6 +130,7 @@ def example_data(
         "worst_network": word,
         "labels_link": "../../../label/0123/data/",
         "labels_folder": "artefacts/label/0123/data/",
+        "corrected": CorrectedSet(2, 1500, "../../../fuse/0123/data/", "artefacts/fuse/0123/data/"),
         "next_steps": (NextStep("Label new images", f"autolabel predict {word}"),),
         "warnings": (f"{word} leaks",),
         "stages": (StageRecord(word, f"key-{word}", f"digest-{word}", note=word),),

@@ -63,7 +63,7 @@ def test_every_part_shows_once(data):
     page = Page(render_report(data))
     assert page.sections() == list(SECTIONS)
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
-    assert links == [*(f"#{name}" for name in SECTIONS), "../../../label/0123/data/"]
+    assert links == [*(f"#{name}" for name in SECTIONS), "../../../label/0123/data/", "../../../fuse/0123/data/"]
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(set(ids)) == len(ids)
 
@@ -83,7 +83,7 @@ def test_needs_no_network_and_no_scripts(data):
     for tag, attrs in page.tags:
         assert not any(name.startswith("on") for name in attrs), (tag, attrs)
         assert attrs.get("src", "data:image/").startswith("data:image/")
-        assert attrs.get("href", "#").startswith(("#", "../../../label/"))
+        assert attrs.get("href", "#").startswith(("#", "../../../label/", "../../../fuse/"))
     assert not re.search(rb"url\(|@import|https?://", html)
     assert b"default-src 'none'" in html
 

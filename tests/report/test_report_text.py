@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from autolabel.evaluation.intervals import TOO_FEW
 from autolabel.report import text
 from autolabel.report.build import render_report
 from autolabel.report.summary import best, headline, leader, story
@@ -42,6 +43,32 @@ def test_times_and_points():
     assert text.points(0.854) == "85.4"
 
 
+def test_an_interval_or_why_there_is_none():
+    assert text.ends(0.5, (0.412, 0.45)) == "95 %: 41.2 to 45.0"
+    assert text.ends(0.5, None) == TOO_FEW == "too few images for an interval"
+    assert text.ends(None, None) == ""
+
+
+def test_two_images_have_no_interval_anywhere():
+    """Tiles, table of results, label quality and rounds: the example has one or two images."""
+    data = example_data(
+        changes={"2": {**example_data().changes["2"], "truth_interval": dict.fromkeys(("before", "after"))}}
+    )
+    page = render_report(data).decode()
+    assert "95 %:" not in page
+    assert page.count(TOO_FEW) > 6
+    assert "2 images: too few images for an interval." in page
+    assert "Small figures" not in page
+
+
+def test_corrected_labels_are_told_and_linked():
+    page = render_report(example_data()).decode()
+    assert "People corrected 1,500 pixels of 2 labels" in page
+    assert '<a href="../../../fuse/0123/data/">The corrected labels</a>: people set 1,500 pixels of 2 images' in page
+    without = render_report(example_data(corrected=None)).decode()
+    assert "orrected" not in without
+
+
 def test_clean_keeps_words_and_spells_out_the_rest():
     assert text.clean("Straße 街 a<b") == "Straße 街 a<b"
     assert text.clean("a\nb\u202e\udc80") == r"a\nb\u202e\udc80"
@@ -60,7 +87,7 @@ def test_headline_figures():
 
 
 def test_headline_leaves_out_what_is_not_known():
-    data = example_data(scores=(), footprint=None, coverage=None, auto_truth=None)
+    data = example_data(scores=(), footprint=None, coverage=None, auto_truth=None, corrected=None)
     assert headline(data) == []
     assert story(data) == []
 

@@ -16,12 +16,17 @@ from tests.stages.tiny_pipeline import TINY, call
 
 
 def refused(file: Path, work: Path, *overrides: str, code: int, command: str = "run") -> str:
-    """The one line on stderr; no stage has begun."""
+    """The one line on stderr; no stage has begun. A dry run says the same and makes nothing at all."""
     options = [word for override in overrides for word in ("--set", override)]
+    before = work.exists()
+    planned = call("run", file, "--work", work, "--dry-run", *options)
+    assert work.exists() == before
     result = call(command, file, "--work", work, "-q", *options)
     assert result.exit_code == code, result.output
     assert len(result.stderr.splitlines()) == 1
     assert not (work / "artefacts").exists()
+    if command == "run":
+        assert (planned.exit_code, planned.stderr, planned.stdout) == (code, result.stderr, "")
     return result.stderr
 
 

@@ -69,9 +69,14 @@ def test_corrections_come_home(tiny: Tiny, name: str, tmp_path: Path) -> None:
     states = call_json("status", tiny.file, "--work", work, "--set", corrections)["stages"]
     stale = {state["name"] for state in states if state["state"] != "fresh"}
     assert stale == {"fuse", "student", "evaluate-student", "report"}
-    call_json("run", tiny.file, "--work", work, "--set", corrections, "--until", "student", "-q")
+    options = (tiny.file, "--work", work, "--set", corrections, "-q")
+    told = call("run", *options, "--until", "student").stdout
+    summary = call_json("run", *options, "--until", "student")
     states = {s["name"]: s for s in call_json("status", tiny.file, "--work", work, "--set", corrections)["stages"]}
     fused = Path(states["fuse"]["path"]) / "data"
+    assert summary["corrected"] == {"images": 5, "pixels": result["pixels"], "path": str(fused)}
+    assert f"corrected      {result['pixels']} pixels of 5 labels, set by people" in told
+    assert f"               {fused}\n" in told
     rows = {row["image_id"]: row for row in pq.read_table(fused / "labels.parquet").to_pylist()}
     ledger = {row["id"]: row for row in json.loads((fused / "corrected.json").read_text())}
     for image_id, map_ in before.items():

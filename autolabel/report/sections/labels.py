@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autolabel.audit.comparison import ComparisonResult
 from autolabel.audit.threshold_curve import ThresholdCurveResult
+from autolabel.evaluation.intervals import TOO_FEW
 from autolabel.report import charts
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, confusions
@@ -41,10 +42,7 @@ def worth(data: ReportData) -> Section:
         return None
     return {
         "columns": list(columns),
-        "rows": [
-            {"name": name, "cells": [show(result[key]) for result in columns.values()]}  # type: ignore[literal-required]  # keys below
-            for name, key, show in _MEASURES
-        ],
+        "rows": [{"name": name, "cells": [show(each) for each in columns.values()]} for name, show in _MEASURES],
         "classes": _class_quality(data, data.auto_truth),
         "confusions": confusions(data, data.auto_truth["matrix"]) if data.auto_truth else [],
         "ignored": _ignored(data),
@@ -73,21 +71,21 @@ def _shift(data: ReportData) -> Section:
     }
 
 
-def _ends(interval: Sequence[float] | None) -> str:
-    return between(interval) or NOTHING
+def _ends(value: float | None, interval: Sequence[float] | None) -> str:
+    return NOTHING if value is None else between(interval) or TOO_FEW
 
 
-_MEASURES = (
-    ("Images", "images", "{:,}".format),
-    ("Labelled pixels", "coverage", percent),
-    ("Reference pixels with a label", "valid", percent),
-    ("… correct among those", "accuracy", percent),
-    ("… 95 % interval", "accuracy_interval", _ends),
-    ("Reference pixels with the right label", "agree", percent),
-    ("Pixels labelled where the reference has no label", "beyond", percent),
-    ("mIoU, ignored pixels count as misses", "miou", points),
-    ("… 95 % interval", "miou_interval", _ends),
-    ("mIoU over labelled pixels only", "miou_valid", points),
+_MEASURES: tuple[tuple[str, Callable[[ComparisonResult], str]], ...] = (
+    ("Images", lambda found: f"{found['images']:,}"),
+    ("Labelled pixels", lambda found: percent(found["coverage"])),
+    ("Reference pixels with a label", lambda found: percent(found["valid"])),
+    ("… correct among those", lambda found: percent(found["accuracy"])),
+    ("… 95 % interval", lambda found: _ends(found["accuracy"], found["accuracy_interval"])),
+    ("Reference pixels with the right label", lambda found: percent(found["agree"])),
+    ("Pixels labelled where the reference has no label", lambda found: percent(found["beyond"])),
+    ("mIoU, ignored pixels count as misses", lambda found: points(found["miou"])),
+    ("… 95 % interval", lambda found: _ends(found["miou"], found["miou_interval"])),
+    ("mIoU over labelled pixels only", lambda found: points(found["miou_valid"])),
 )
 
 

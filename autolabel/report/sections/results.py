@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autolabel.audit.footprint import decimal_bytes
+from autolabel.evaluation.intervals import MIN_UNITS, TOO_FEW
 from autolabel.report import charts
 from autolabel.report.data import ReportData, Scores
 from autolabel.report.sections.shared import Section, confusions
@@ -43,6 +44,7 @@ def results(data: ReportData) -> Section:
     return {
         "rows": rows,
         "units": f"{first['units']} {first['over']}" if first else "",
+        "too_few": TOO_FEW if first and first["units"] < MIN_UNITS else "",
         "gains": len(students) > 1,
         "storage": any(row["bytes"] for row in rows),
         "chart": charts.iou_chart(chart_rows, title="IoU by class of every network"),

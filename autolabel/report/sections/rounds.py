@@ -7,7 +7,7 @@ from typing import Any, Literal
 from autolabel.audit.comparison import RoundChange
 from autolabel.report.data import ReportData
 from autolabel.report.sections.shared import Section, swatches
-from autolabel.report.text import between, percent, points
+from autolabel.report.text import ends, percent, points
 
 _Measure = Literal["same", "coverage_before", "coverage_after", "gained", "lost", "switched", "agree"]
 _MEASURES: tuple[tuple[str, _Measure], ...] = (
@@ -36,8 +36,8 @@ def rounds(data: ReportData) -> Section:
 
 
 def _with_interval(change: RoundChange, name: str) -> str:
-    ends = between(change["truth_interval"][name])
-    return percent(change["truth"][name]) + (f" ({ends})" if ends else "")
+    interval = ends(change["truth"][name], change["truth_interval"][name])
+    return percent(change["truth"][name]) + (f" ({interval})" if interval else "")
 
 
 def _classes(data: ReportData, change: RoundChange) -> list[dict[str, Any]]:

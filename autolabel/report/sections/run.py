@@ -28,6 +28,7 @@ def next_steps(data: ReportData) -> Section:
         "name": data.title,
         "labels": data.labels_link,
         "folder": data.labels_folder,
+        "corrected": data.corrected,
         "rows": [{"why": step.why, "command": step.command} for step in data.next_steps],
     }
 

@@ -66,6 +66,7 @@ from autolabel.artifacts.networks import (
     training_meta,
     write_network,
 )
+from autolabel.artifacts.precision import PRECISION_FILE, PrecisionChoice
 from autolabel.artifacts.results import (
     AUDIT_FILE,
     COMPARISON_FILE,
@@ -97,6 +98,7 @@ __all__ = [
     "EGO_MASK",
     "EVALUATION_FILE",
     "IMAGE_COUNTS",
+    "PRECISION_FILE",
     "PREDICTIONS",
     "QUARANTINE_FILE",
     "REPORT_PAGE",
@@ -121,6 +123,7 @@ __all__ = [
     "LedgerRow",
     "ManifestMeta",
     "Origin",
+    "PrecisionChoice",
     "QuarantinedImage",
     "RulesMeta",
     "ShardEntry",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from autolabel.artifacts.json_file import JsonFile
 from autolabel.artifacts.networks import Origin
+from autolabel.artifacts.precision import PrecisionChoice
 from autolabel.store import Artefact, Draft
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class AuditResult(TypedDict):
     evidence: ThresholdCurveResult | None
     calibration: CalibrationResult | None  # both on held-out images with fine labels
     shift: ShiftResult | None  # predicted accuracy of images and groups
+    precision: NotRequired[PrecisionChoice]  # where infer chose the number format
 
 
 class AuditMeta(TypedDict):

@@ -23,10 +23,15 @@ class InferConfig(Config):
     """Multi-scale inference to codes."""
 
     toml_table = "infer"
+    added_later = frozenset({"agreement"})
 
     scales: Scales = (0.5, 1.0, 2.0)  # Scales of the image; they must include 1.0.
     flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
-    precision: Literal["fp32", "bf16"] = "fp32"  # Number format of inference.
+    # Number format of inference. "bf16" keeps fp32 where logits and attention are made. "auto" tries both on a few
+    # images and takes "bf16" where it is faster and changes few labels.
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    # Fraction of pixels whose label must be the same in both formats for "auto" to take "bf16".
+    agreement: Fraction = 0.998
     # Edges of the probability bins, ascending; a standard set by default.
     edges: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     # The second class is kept where the probability is not above this bin edge; 0 = nowhere.

@@ -17,6 +17,7 @@ from autolabel.errors import ConfigError
 from autolabel.hardware import device_kind, resolve_device, usable_cores
 
 VERSIONS, DEVICE, THREADS, PROCESSES = "versions", "device", "threads", "processes"
+PRECISION = "precision"  # stated only where a step chose its number format itself
 _PACKAGES = ("torch", "numpy", "pillow", "h5py")  # `Uses` adds those that a step needs beyond them
 
 _REMEDY = "run it as before, start it over with --restart-other-environment, or mix both with --allow-other-environment"

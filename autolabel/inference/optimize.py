@@ -22,7 +22,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from autolabel.models import SegmentationModel
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
-from autolabel.models.layers import ConvNorm, SeparableConv
+from autolabel.models.layers import (
+    ClassifierConv,
+    ConvNorm,
+    SeparableConv,
+    at_least_float32,
+    without_autocast,
+)
 from autolabel.models.model import to_channels_last
 from autolabel.models.resample import ResampleWeights, bilinear
 from autolabel.models.resize import resize
@@ -196,13 +202,30 @@ class OptimizedOCR(Head):
         return output
 
 
+class Decision(nn.Module):
+    """A layer that gives logits or attention: it runs in float32 (or float64), whatever autocast says around it.
+
+    Where two classes are nearly equal, a logit rounded to bfloat16 decides by chance.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with without_autocast(x.device):
+            output: Tensor = self.layer(at_least_float32(x))
+        return output
+
+
 def prepare(
     model: SegmentationModel, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> SegmentationModel:
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
     Folds norms into the convolutions before them, replaces OCR over HRNet by `OptimizedOCR`, and on CPUs runs 1x1
-    convolutions by oneDNN. Run a copy in less than float32 under autocast.
+    convolutions by oneDNN. Run a copy in less than float32 under autocast; layers that give logits or attention stay in
+    float32.
     """
     device = torch.device(device)
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
@@ -210,11 +233,19 @@ def prepare(
         _fold_norms(prepared)
         _optimize_head(prepared, split=device.type == "cpu" and dtype.itemsize >= 4)
         for module in prepared.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
                 module.to(dtype)
+        _decide_exactly(prepared)
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         _prefer_onednn(prepared)
     return to_channels_last(prepared).to(device)
+
+
+def _decide_exactly(model: nn.Module) -> None:
+    for module in list(model.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, ClassifierConv):
+                setattr(module, name, Decision(layer))
 
 
 def _fold_norms(model: nn.Module) -> None:

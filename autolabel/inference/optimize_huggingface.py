@@ -22,10 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from autolabel.inference.optimize import ConcatConv, SpatialBranchConv
+from autolabel.inference.optimize import ConcatConv, Decision, SpatialBranchConv
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries
+from autolabel.models.layers import at_least_float32, without_autocast
 from autolabel.models.resize import resize
 
 
@@ -37,6 +38,18 @@ def prepare_huggingface(model: HuggingFaceModel, device: torch.device | str = "c
         with torch.no_grad():
             optimize(prepared, torch.device(device).type == "cpu")
     return prepared.to(device)
+
+
+class PointwiseClassifier(nn.Module):
+    """A 1x1 convolution, faster channels last."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.weight, self.bias = _constant(conv.weight.flatten(1)), _constant(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _pointwise(x, self.weight, self.bias)
 
 
 class SegformerDecoder(nn.Module):
@@ -56,7 +69,7 @@ class SegformerDecoder(nn.Module):
             projection.weight = _constant((part.double() @ branch.proj.weight.double()).to(part.dtype))
             bias += part.double() @ branch.proj.bias.double()
         self.bias = _constant(bias.to(fused.bias.dtype))
-        self.classifier = head.classifier
+        self.classifier = Decision(PointwiseClassifier(head.classifier))
 
     def forward(self, maps: Sequence[Tensor], **_: Any) -> Tensor:
         total, *coarse = (
@@ -65,7 +78,8 @@ class SegformerDecoder(nn.Module):
         for x in coarse:
             total += resize(x, (total.shape[-2], total.shape[-1]))
         total += self.bias[:, None, None]
-        return _pointwise(total.relu_(), self.classifier.weight.flatten(1), self.classifier.bias)
+        output: Tensor = self.classifier(total.relu_())
+        return output
 
 
 class UperDecoder(nn.Module):
@@ -83,7 +97,7 @@ class UperDecoder(nn.Module):
         self.lateral = nn.ModuleList(_with_relu(layer) for layer in head.lateral_convs)
         self.smooth = nn.ModuleList(_with_relu(layer) for layer in head.fpn_convs)
         self.fuse = spatial(_conv_of(head.fpn_bottleneck), [channels] * len(head.in_channels))
-        self.classifier = head.classifier
+        self.classifier = Decision(head.classifier)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         *finer, coarsest = maps
@@ -120,7 +134,9 @@ def attention_mask(vectors: Tensor, features: Tensor, size: tuple[int, int], num
 
 
 def _masks(vectors: Tensor, features: Tensor) -> Tensor:
-    return torch.einsum("bqc,bchw->bqhw", vectors, features)
+    """The logits of masks are never rounded to half precision."""
+    with without_autocast(features.device):
+        return torch.einsum("bqc,bchw->bqhw", at_least_float32(vectors), at_least_float32(features))
 
 
 def _optimize_segformer(model: HuggingFaceModel, on_cpu: bool) -> None:
@@ -144,6 +160,7 @@ def _optimize_beit(model: HuggingFaceModel, on_cpu: bool) -> None:
 def _optimize_mask2former(model: HuggingFaceModel, on_cpu: bool) -> None:
     decoder = model.network.model.transformer_module.decoder
     decoder.mask_predictor = MaskPredictor(decoder.mask_predictor)
+    model.network.class_predictor = Decision(model.network.class_predictor)
     model.architecture = replace(model.architecture, run=_mask2former)
 
 

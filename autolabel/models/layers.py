@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -108,6 +109,12 @@ class ClassifierConv(nn.Conv2d):
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """Half precision becomes float32; float64 stays."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Operations inside keep the types of their tensors."""
+    known = torch.amp.is_autocast_available(device.type)  # the meta device, on which memory is counted, has none
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 # Statistics of ImageNet in RGB on [0, 1]. They belong to the weights: every weights file records its own.

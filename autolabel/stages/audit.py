@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from autolabel.artifacts import (
     AUDIT_FILE,
+    PRECISION_FILE,
     TRAINED_ON_FILE,
     AuditMeta,
     AuditResult,
@@ -105,6 +106,8 @@ def run(ctx: Context[Config]) -> StageResult:
         calibration=evidence.calibration,
         shift=_shift(evidence, confidence),
     )
+    if PRECISION_FILE.name in ctx.inputs["codes"].names():
+        result["precision"] = PRECISION_FILE.read(ctx.inputs["codes"])
     AUDIT_FILE.write(ctx.draft, result)
     return StageResult(meta=_meta(result))
 

@@ -32,11 +32,15 @@ def compute_codes(
     book: Codebook,
     chunks: Iterator[tuple[int, Sequence[ImageRow]]],
     *,
+    precision: str,
     largest: ImageRow | None,
     on_stats: Callable[[Stats], None],
     memory_log: str,
 ) -> Generator[ChunkCodes, None, None]:
-    """Codes of the images of each chunk, in order; `largest` is the largest of these images."""
+    """Codes of the images of each chunk, in order; `largest` is the largest of these images.
+
+    `precision` is that of a network, fp32 or bf16; a foreign teacher has its own.
+    """
     load, jobs = partial(load_unchanged, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
     if is_foreign(ctx.inputs["model"]):
         teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
@@ -45,11 +49,11 @@ def compute_codes(
 
     model, card = read_network(ctx.inputs["model"])
     return infer_chunks(
-        _teacher(ctx, book, model, card),
+        _teacher(ctx, book, model, card, precision),
         chunks,
         load=load,
         batch=ctx.runtime.infer_batch,
-        decoders=_parallel_images(ctx, model, largest, jobs),
+        decoders=_parallel_images(ctx, model, largest, jobs, precision),
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         on_stats=on_stats,
@@ -67,7 +71,9 @@ def load_unchanged(row: ImageRow, *, roots: Mapping[str, Path]) -> NDArray[np.ui
         raise UnreadableImage(row.path, error.what, error.remedy) from error  # the same words wherever the data lies
 
 
-def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: NetworkCard) -> InferenceModel:
+def _teacher(
+    ctx: Context[InferConfig], book: Codebook, model: Network, card: NetworkCard, precision: str
+) -> InferenceModel:
     from autolabel.inference.model import InferenceModel
 
     return InferenceModel(
@@ -77,12 +83,14 @@ def _teacher(ctx: Context[InferConfig], book: Codebook, model: Network, card: Ne
         scales=ctx.settings.scales,
         flip=ctx.settings.flip,
         device=resolve_device(ctx.runtime.device),
-        precision=ctx.settings.precision,
+        precision=precision,
         static=ctx.runtime.compile,
     )
 
 
-def _parallel_images(ctx: Context[InferConfig], model: Network, largest: ImageRow | None, jobs: int) -> int:
+def _parallel_images(
+    ctx: Context[InferConfig], model: Network, largest: ImageRow | None, jobs: int, precision: str
+) -> int:
     """Number of images that threads work on: fewer than `jobs` on a CPU whose memory would not suffice.
 
     The codes do not depend on it. `largest` is of the images still to compute. If memory may not suffice even for that
@@ -97,7 +105,7 @@ def _parallel_images(ctx: Context[InferConfig], model: Network, largest: ImageRo
         model,
         ctx.settings.scales,
         flip=ctx.settings.flip,
-        precision=ctx.settings.precision,
+        precision=precision,
         free=lambda: free_memory() // ctx.world.local_size,
     )
     height, width = ctx.settings.window or (largest.height, largest.width)

@@ -8,8 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autolabel.artifacts import (
+    PRECISION_FILE,
     TEACHER_FAILED,
     CodesMeta,
+    PrecisionChoice,
     QuarantinedImage,
     ShardEntry,
     read_manifest,
@@ -30,6 +32,7 @@ from autolabel.stages.chunk_scheduler import Chunk, ChunkRow, ChunkScheduler, sp
 from autolabel.stages.computed_codes import compute_codes, load_unchanged
 from autolabel.stages.foreign import FOREIGN_FILE, is_foreign
 from autolabel.stages.known_codes import KnownChunk, KnownCodes, find_known_codes
+from autolabel.stages.precision import chosen_precision
 from autolabel.stages.throughput import ThroughputLog
 from autolabel.stages.uses import infer_uses
 from autolabel.store import Artefact
@@ -71,8 +74,10 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     manifest = read_manifest(ctx.inputs["data"])
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     names = manifest.classes.names
+    chunks = _chunks(manifest, ctx.settings.chunk)
+    choice = chosen_precision(ctx, book, [row for chunk in chunks for row in chunk.images])
     known = _known(ctx, book, names)
-    shared = ChunkScheduler(_chunks(manifest, ctx.settings.chunk), ctx.draft, ctx.world)
+    shared = ChunkScheduler(chunks, ctx.draft, ctx.world)
     _say_known(ctx, shared, known)
     parts: dict[int, KnownChunk] = {}  # of the chunks that this rank is at
     jobs = ctx.runtime.jobs or usable_cores()
@@ -92,8 +97,15 @@ def run(ctx: Context[InferConfig]) -> StageResult:
 
     to_compute = known.unknown([row for index in shared.todo for row in shared.chunks[index].images])
     largest = max(to_compute, key=lambda row: row.width * row.height, default=None)
-    memory_log = f"memory{shared.suffix}.jsonl"
-    results = compute_codes(ctx, book, unknown(), largest=largest, on_stats=counted, memory_log=memory_log)
+    results = compute_codes(
+        ctx,
+        book,
+        unknown(),
+        precision=choice["precision"] if choice else ctx.settings.precision,
+        largest=largest,
+        on_stats=counted,
+        memory_log=f"memory{shared.suffix}.jsonl",
+    )
 
     def keep(result: ChunkCodes) -> None:
         with queues.writing():
@@ -115,7 +127,7 @@ def run(ctx: Context[InferConfig]) -> StageResult:
         queues.end()
         rows = shared.all_rows(ctx.stop, meanwhile=bar.refresh)
     _check_bad(ctx, shared)
-    return _finish(ctx, book, rows, queues) if ctx.world.is_rank0 else StageResult(meta={})
+    return _finish(ctx, book, rows, queues, choice) if ctx.world.is_rank0 else StageResult(meta={})
 
 
 def _known(ctx: Context[InferConfig], book: Codebook, names: Sequence[str]) -> KnownCodes:
@@ -236,24 +248,36 @@ def _check_bad(ctx: Context[InferConfig], shared: ChunkScheduler) -> None:
         raise DataError(ctx.node, what, "repair them or raise data.max_bad")
 
 
-def _finish(ctx: Context[InferConfig], book: Codebook, rows: list[ChunkRow], queues: ThroughputLog) -> StageResult:
+def _finish(
+    ctx: Context[InferConfig],
+    book: Codebook,
+    rows: list[ChunkRow],
+    queues: ThroughputLog,
+    choice: PrecisionChoice | None,
+) -> StageResult:
     shards = [ShardEntry(row["name"], row["split"], tuple(row["ids"]), tuple(row["inputs"])) for row in rows]
     write_shard_index(ctx.draft, book, shards)
     bad = [item for row in rows for item in row["bad"]]
     write_quarantine(ctx.draft, bad)
+    if choice:
+        PRECISION_FILE.write(ctx.draft, choice)
     images, computed = [id_ for row in rows for id_ in row["ids"]], sum(row["computed"] for row in rows)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return StageResult(
         meta=CodesMeta(to_label=counts["train"], val=counts["val"], edges=list(book.edges)),
         digests={row["name"]: row["sha256"] for row in rows},
         bad_items=len(bad),
-        provenance={"queues": queues.summary(), "images": {"computed": computed, "known": len(images) - computed}},
+        provenance={
+            "queues": queues.summary(),
+            "images": {"computed": computed, "known": len(images) - computed},
+            **({"precision": choice} if choice else {}),
+        },
     )
 
 
 INFER = Stage(
     name="infer",
-    version=7,
+    version=8,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -12,7 +12,7 @@ An artefact that was set aside counts, too: it is damaged in part, or was made a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from autolabel.artifacts import SHARD_INDEX_FILE, ShardEntry, read_shard_index
 from autolabel.errors import AutolabelError, StoreError
 from autolabel.flow.changes import committed
-from autolabel.flow.environment import DEVICE, VERSIONS, Environment, changes
+from autolabel.flow.environment import DEVICE, PRECISION, VERSIONS, Environment, changes
 from autolabel.store import Artefact, Draft, drafts, sha256_bytes
 from autolabel.store.files import read_regular
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "shards"  # the journals of a draft, one per rank, begin with this
 _CACHED_SHARDS = 4
+COMPARED = (VERSIONS, DEVICE, PRECISION)  # fields of an environment that codes depend on
 
 
 class _StoredShard(NamedTuple):
@@ -153,30 +154,39 @@ def find_known_codes(
     """Search the earlier artefacts and drafts of the step that `draft` belongs to; the newest counts first."""
     found: list[_StoredShard] = []
     others: list[OtherCodes] = []
-    for environments, shards in _earlier(draft, document):
-        if changed := other_environment(environments, draft.environments):
-            others.append(OtherCodes(tuple(changed), frozenset(digest for shard in shards for digest in shard.inputs)))
+    for earlier in earlier_work(draft, document):
+        if changed := other_environment(earlier.environments, draft.environments):
+            digests = frozenset(digest for shard in earlier.shards for digest in shard.inputs)
+            others.append(OtherCodes(tuple(changed), digests))
         else:
-            found += shards  # a damaged one is passed over for the next that holds the same image
+            found += earlier.shards  # a damaged one is passed over for the next that holds the same image
     return KnownCodes(found, book, class_names, others)
 
 
-def _earlier(
-    draft: Draft, document: Mapping[str, Any]
-) -> Iterator[tuple[Sequence[Environment], Iterator[_StoredShard]]]:
-    """The environments and shards of each artefact and other draft that holds codes of the same work."""
+class EarlierWork(NamedTuple):
+    """An artefact or draft with codes of the same network and settings."""
+
+    environments: Sequence[Environment]
+    data: Path
+    shards: Iterator[_StoredShard]
+
+
+def earlier_work(draft: Draft, document: Mapping[str, Any]) -> Iterator[EarlierWork]:
+    """Each artefact and other draft that holds codes of the same work as the document, the newest artefact first."""
     folder = draft.folder
     for artefact in committed(folder.parent, folder.name, kinds=("committed", "corrupt")):
         if _same_work(artefact.provenance.get("key", {}), document):
-            yield artefact.provenance.get("environments", []), _shards_of(artefact)
+            yield EarlierWork(artefact.provenance.get("environments", []), artefact.data, _shards_of(artefact))
     for other in drafts(folder):
         if other.path != draft.path and _same_work(other.document, document):
-            yield other.environments, _shards_of_draft(other)
+            yield EarlierWork(other.environments, other.data, _shards_of_draft(other))
 
 
-def other_environment(earlier: Sequence[Environment], now: Sequence[Environment]) -> list[str]:
-    """The changes of versions and device; none if the present environment makes the codes that those ones made."""
-    found = (changes(one, now[-1], (VERSIONS, DEVICE)) for one in earlier) if now else iter(())
+def other_environment(
+    earlier: Sequence[Environment], now: Sequence[Environment], fields: Collection[str] = COMPARED
+) -> list[str]:
+    """The changes of these fields; none if the present environment makes the codes that those ones made."""
+    found = (changes(one, now[-1], fields) for one in earlier) if now else iter(())
     return next((changed for changed in found if changed), [])
 
 

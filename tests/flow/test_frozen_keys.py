@@ -32,7 +32,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
         "9541a640c4f4bb3fad9279921ee87296d9bc2d24422dfb592d0db94f9473de29",
     ),
     "teacher": (networks.TeacherConfig(), "4b0bd25ce09ee483e0a7a8202e40fb8be4212bca9ffd764e8f98e618003b2b45"),
-    "infer": (schema.InferConfig(), "8c6660c078a37b8448e127b0f85e60bfa6245ac28609136500beff486581c9c7"),
+    "infer": (schema.InferConfig(), "55b51b60b3d82cc46cb5277b7d01da0d0b49af32ec04489c74608f0f3cebae08"),
     "label": (schema.LabelConfig(), "a8f20ae5ce2a4f49285c02721e0390c4aa82d8ad6201ea4c8fa54141da40f84c"),
     "audit": (Config(), "365fa3d5e7052fa0cc51bb99ef4d7835a6d5a817574507911ecc6f2d9f6a2cf6"),
     "compare": (Config(), "9b6e9fbc21d6d538642735095e607e120fd54707403aeaa23cfba0bec8806395"),
@@ -143,6 +143,7 @@ OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
     "coarse_border": 2,
     "min_region": {"car": 9},
     "ego_mask": Path("ego.png"),
+    "agreement": 0.99,
 }
 
 

@@ -109,7 +109,9 @@ def test_half_precision_copy() -> None:
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         out = prepared.forward_scale(images)
     assert out.logits.dtype == torch.float32
-    assert prepared.head.classifier.weight.dtype == torch.bfloat16
+    assert prepared.trunk.trunk.stem[0].conv.weight.dtype == torch.bfloat16
+    assert prepared.head.classifier.layer.weight.dtype == torch.float32, "logits are not rounded"
+    assert prepared.attention.last.layer.weight.dtype == torch.float32
     with torch.no_grad():
         expected = trained(*NETWORKS[0]).float().forward_scale(images)
     torch.testing.assert_close(out.logits, expected.logits, rtol=0.05, atol=0.05 * float(expected.logits.std()))

@@ -90,3 +90,12 @@ def test_codes_of_another_environment_are_named(tmp_path: Path, capsys: pytest.C
     infer(tmp_path / "infer", "2", HERE)
     _say_known(ctx, shared, known(tmp_path / "infer"))
     assert capsys.readouterr().err == "infer: 4 images are known from earlier runs, 1 are computed\n"
+
+
+def test_codes_of_another_number_format_are_not_known(tmp_path: Path) -> None:
+    """Chosen by `infer.precision = "auto"`: the settings, and with them the key documents, are the same."""
+    infer(tmp_path / "infer", "1", {**HERE, "precision": "bf16"})
+    draft = open_draft(tmp_path / "infer", "9" * 64)
+    for precision, unknown in (("fp32", 4), ("bf16", 0)):
+        draft.set_environments([{**HERE, "precision": precision}], DOCUMENT)
+        assert len(find_known_codes(draft, DOCUMENT, BOOK, NAMES).unknown(ROWS)) == unknown

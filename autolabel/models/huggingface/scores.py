@@ -7,12 +7,11 @@ over the network's own classes, so they can be averaged over windows and resized
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 
-from autolabel.models.layers import at_least_float32
+from autolabel.models.layers import at_least_float32, without_autocast
 from autolabel.models.resize import resize
 
 _STRIP = 1 << 22  # values per temporary, so that softmax over 150 classes never exists twice at full size
@@ -38,9 +37,7 @@ Output = Logits | Queries
 
 def scores(output: Output, maps: Sequence[int], num_maps: int, size: tuple[int, int]) -> torch.Tensor:
     """(B, num_maps, *size) float32; class l of the network adds to map `maps[l]`."""
-    device = output[0].device.type
-    known = torch.amp.is_autocast_available(device)  # the meta device, on which memory is counted, has none
-    with torch.autocast(device, enabled=False) if known else nullcontext():
+    with without_autocast(output[0].device):
         if isinstance(output, Queries):
             return _query_scores(output, maps, num_maps, size)
         return _logit_scores(output, maps, num_maps, size)

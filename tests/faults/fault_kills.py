@@ -23,7 +23,7 @@ Cases = list[tuple[str, harness.Target, Check]]
 
 @in_fresh_process
 def kills(number: int, seed: int, folder: Path) -> Tally:
-    """One SIGKILL, before, after or in the middle of an effect, then a run to the end."""
+    """One SIGKILL, after an effect or in the middle of a write, then a run to the end."""
     return _try("kills", number, seed, folder, fault=harness.kill, hits=1)
 
 
@@ -51,10 +51,10 @@ def _try(name: str, number: int, seed: int, folder: Path, *, fault: harness.Faul
     experiment = seed
     while tried < number:
         here = folder / str(experiment)
-        cases = _cases(minute.make(here, experiment), gc_too=fault is harness.kill)
+        cases = _cases(minute.make(here, experiment), fault)
         for where, target, check, plan in _plans(rng, cases, number - tried, hits):
             try:
-                tried += target.hit(here / "run", plan, fault=fault, check=check) == hits
+                tried += target.hit(here / "run", plan, check=check) == hits
             except harness.BROKEN as error:
                 bad.append(f"{name}: experiment {experiment}, {where}, points {list(plan)}: {error}")
                 shutil.rmtree(here / "run")
@@ -76,19 +76,21 @@ def _plans(
         yield name, target, check, (point, *(rng.randrange(target.num_points) for _ in range(hits - 1)))
 
 
-def _cases(made: minute.Minute, *, gc_too: bool) -> Cases:
+def _cases(made: minute.Minute, fault: harness.Fault) -> Cases:
     """Each step of the pipeline, the whole of it, steps with something damaged to mend, and `gc`."""
     cases: Cases = []
     for node in made.nodes():
-        target = made.case(node.name)
+        target = made.case(node.name, fault)
         cases.append((node.name, target, minute.intact(target.template)))
-    whole = made.whole_case()
+    whole = made.whole_case(fault)
     cases.append(("whole", whole, minute.intact(whole.template)))
-    cases += [_mending(made, damaged, target) for damaged, target in (("manifest", "fuse"), ("label", "audit"))]
-    return [*cases, _collecting(made)] if gc_too else cases
+    cases += [_mending(made, damaged, target, fault) for damaged, target in (("manifest", "fuse"), ("label", "audit"))]
+    return [*cases, _collecting(made)] if fault is harness.kill else cases
 
 
-def _mending(made: minute.Minute, damaged: str, step: str) -> tuple[str, harness.Target, Check]:
+def _mending(
+    made: minute.Minute, damaged: str, step: str, fault: harness.Fault
+) -> tuple[str, harness.Target, Check]:
     """An input's bytes have changed: it is put aside and made again before the step reads it."""
     name = f"{step} with a damaged {damaged}"
     template = made.template(step, name)
@@ -97,7 +99,7 @@ def _mending(made: minute.Minute, damaged: str, step: str) -> tuple[str, harness
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    target = made.measure(step, template, stage=damaged)
+    target = made.measure(step, template, stage=damaged, fault=fault)
 
     def check(root: Path) -> None:
         folder = root / "artefacts" / damaged

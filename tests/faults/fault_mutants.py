@@ -17,7 +17,7 @@ from autolabel.flow import runner
 from autolabel.store import Artefact, artefact, draft, durable, journal
 from autolabel.store.files import Bytes
 from autolabel.store.hooks import effect
-from tests.faults import fault_flips, fault_power, harness, minute, test_kill_store
+from tests.faults import fault_flips, fault_power, harness, minute, small_stage
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally
 
@@ -90,7 +90,7 @@ MUTANTS: dict[str, Patches] = {
     "bytes not hashed": [(Artefact, "_byte_problems", _no_byte_problems)],
     "commits cut short not completed": [
         (runner, "recover", _recover_as_find),
-        (test_kill_store, "recover", _recover_as_find),
+        (small_stage, "recover", _recover_as_find),
     ],
 }
 
@@ -134,12 +134,12 @@ def _by_power_cut(patches: Patches, rng: random.Random, folder: Path, made: minu
 def _by_kill(patches: Patches, rng: random.Random, folder: Path, made: minute.Minute) -> Iterator[str]:
     template = folder / "template"
     template.mkdir(parents=True)
-    test_kill_store.prepare(template)
-    scenario = _mutated(patches, test_kill_store.scenario)
-    target = harness.Target.measure(scenario, template, folder / "run", batch=test_kill_store.BATCH)
+    small_stage.prepare(template)
+    scenario = _mutated(patches, small_stage.scenario)
+    target = harness.Target.measure(scenario, template, folder / "run", batch=small_stage.BATCH)
     for point in rng.sample(range(target.num_points), target.num_points):
         try:
-            target.hit(folder / "run", (point,), fault=harness.kill, check=test_kill_store.check)
+            target.hit(folder / "run", (point,), check=small_stage.check)
             yield ""
         except harness.BROKEN as error:
             shutil.rmtree(folder / "run")

@@ -13,7 +13,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from autolabel.store.hooks import Effect, Phase, observe
-from tests.faults import harness, minute, test_kill_store
+from tests.faults import harness, minute, small_stage
 from tests.faults.disk import MODES, Disk, Op
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally
@@ -85,10 +85,10 @@ def store_cases(
 ) -> list[Cut]:
     template = folder / "templates" / "store"
     template.mkdir(parents=True)
-    test_kill_store.prepare(template)
-    scenario = wrap(test_kill_store.scenario)
-    target = harness.Target.measure(scenario, template, folder / "run", batch=test_kill_store.BATCH)
-    return _cuts("store", "store", target, test_kill_store.check, folder, rng, num_killed=WEIGHTS["store"])
+    small_stage.prepare(template)
+    scenario = wrap(small_stage.scenario)
+    target = harness.Target.measure(scenario, template, folder / "run", batch=small_stage.BATCH)
+    return _cuts("store", "store", target, small_stage.check, folder, rng, num_killed=WEIGHTS["store"])
 
 
 def _cuts(

@@ -39,6 +39,7 @@ Scenario = Callable[[Path], str]
 Fault = Callable[[Phase, Effect], None]
 
 _DATA = r"/data/"
+_SYNCS = ("fsync", "fsync_folder")
 BROKEN = (AssertionError, AutolabelError)  # what shows that a promise is broken
 
 
@@ -49,7 +50,7 @@ class Run:
     digest: str | None  # None if it did not come to its end
     error: str  # "" or the class name and traceback of what it raised
     signal: int  # that ended it, or 0
-    num_points: int  # moments at which a fault can hit: before and after each effect; 0 if it did not come to its end
+    num_points: int  # moments at which this fault can hit; 0 if it did not come to its end
     effects: list[dict[str, str]]  # done, in order: kind, path, target
 
     def written(self, root: Path, items: str) -> Counter[str]:
@@ -82,8 +83,19 @@ def fail_with(number: int) -> Fault:
     return fail
 
 
+def matters_to_a_kill(phase: Phase, effect: Effect) -> bool:
+    """A killed process leaves all it has written: before an effect, and after a sync, what the effect before it left.
+
+    But for a write, in the middle of which `kill` can hit.
+    """
+    return effect.kind in ("write", "append") if phase == "before" else effect.kind not in _SYNCS
+
+
 def run(scenario: Scenario, root: Path, *, at: int | None = None, fault: Fault = kill) -> Run:
-    """Runs the scenario in a child; `fault` hits at point number `at`."""
+    """Runs the scenario in a child; `fault` hits at point number `at`.
+
+    Points lie before and after each effect; those of a kill only where it leaves another folder than one point earlier.
+    """
     reader, writer = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -119,7 +131,7 @@ def _child(scenario: Scenario, root: Path, at: int | None, fault: Fault, writer:
 
     def observer(phase: Phase, effect: Effect) -> None:
         with lock:
-            point = next(points)
+            point = next(points) if fault is not kill or matters_to_a_kill(phase, effect) else -1
             if phase == "after":
                 send({"kind": effect.kind, "path": str(effect.path), "target": str(effect.target or "")})
         if point == at:
@@ -142,6 +154,7 @@ class Target:
     scenario: Scenario
     template: Path
     digest: str
+    fault: Fault  # that is to hit it
     num_points: int
     names: frozenset[str]  # in the work folder at the end
     written: Counter[str]
@@ -149,21 +162,23 @@ class Target:
     items: str  # a regular expression of paths
 
     @classmethod
-    def measure(cls, scenario: Scenario, template: Path, root: Path, *, batch: int, items: str = _DATA) -> Target:
+    def measure(
+        cls, scenario: Scenario, template: Path, root: Path, *, batch: int, items: str = _DATA, fault: Fault = kill
+    ) -> Target:
         _copy(template, root)
-        clean = run(scenario, root)
+        clean = run(scenario, root, fault=fault)
         assert clean.digest is not None, f"the undisturbed run failed: {clean.error or clean.signal}"
         written, names = clean.written(root, items), frozenset(_names(root))
         shutil.rmtree(root)
-        return cls(scenario, template, clean.digest, clean.num_points, names, written, batch, items)
+        return cls(scenario, template, clean.digest, fault, clean.num_points, names, written, batch, items)
 
-    def hit(self, root: Path, plan: Sequence[int], *, fault: Fault, check: Callable[[Path], None] | None) -> int:
+    def hit(self, root: Path, plan: Sequence[int], *, check: Callable[[Path], None] | None) -> int:
         """Runs into the fault at each point of the plan in turn, then to the end; BROKEN if a promise is.
 
         Returns how many of them hit: a rerun may be over before it comes to its point.
         """
         _copy(self.template, root)
-        runs = [_hit(self.scenario, root, point, fault, check) for point in plan]
+        runs = [_hit(self.scenario, root, point, self.fault, check) for point in plan]
         runs.append(run(self.scenario, root))
         self.compare(f"faults at {list(plan)}", runs, root)
         shutil.rmtree(root)
@@ -182,7 +197,7 @@ class Target:
 
 
 def run_kill_matrix(scenario: Scenario, base: Path, **options: Any) -> Matrix:
-    """SIGKILL before and after every effect; options as in `run_fault_matrix`."""
+    """SIGKILL after every effect and in the middle of every write; options as in `run_fault_matrix`."""
     return run_fault_matrix(scenario, base, fault=kill, **options)
 
 
@@ -206,11 +221,11 @@ def run_fault_matrix(
     template.mkdir()
     if prepare is not None:
         prepare(template)
-    target = Target.measure(scenario, template, base / "run", batch=batch)
+    target = Target.measure(scenario, template, base / "run", batch=batch, fault=fault)
     rng = random.Random(seed)
     plans: list[tuple[int, ...]] = [(point,) for point in points(target.num_points)]
     plans += [(rng.randrange(target.num_points), rng.randrange(target.num_points)) for _ in range(num_doubles)]
-    num_faults = sum(target.hit(base / "run", plan, fault=fault, check=check) for plan in plans)
+    num_faults = sum(target.hit(base / "run", plan, check=check) for plan in plans)
     return Matrix(target.num_points, num_faults)
 
 

@@ -78,24 +78,28 @@ class Minute:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def case(self, step: str) -> harness.Target:
+    def case(self, step: str, fault: harness.Fault = harness.kill) -> harness.Target:
         """One step."""
-        return self.measure(step, self.template(step, step), stage=self.project.pipeline.nodes[step].stage.name)
+        stage = self.project.pipeline.nodes[step].stage.name
+        return self.measure(step, self.template(step, step), stage=stage, fault=fault)
 
-    def measure(self, step: str, template: Path, *, stage: str) -> harness.Target:
+    def measure(
+        self, step: str, template: Path, *, stage: str, fault: harness.Fault = harness.kill
+    ) -> harness.Target:
         """Up to a step, where all work that has items is that of one stage."""
         experiment = self.project.experiment
         batch = experiment.infer.chunk * (1 + experiment.label.weights) if stage == "label" else 1
         return harness.Target.measure(
-            self.scenario(step), template, self.folder / "run", batch=batch, items=ITEMS.get(stage, "^$")
+            self.scenario(step), template, self.folder / "run", batch=batch, items=ITEMS.get(stage, "^$"), fault=fault
         )
 
-    def whole_case(self) -> harness.Target:
+    def whole_case(self, fault: harness.Fault = harness.kill) -> harness.Target:
         """From nothing to the report."""
         empty = self.folder / "templates" / "nothing"
         empty.mkdir(parents=True)
         items = "|".join(ITEMS[stage] for stage in ("infer", "teacher"))
-        return harness.Target.measure(self.scenario(None), empty, self.folder / "run", batch=1, items=items)
+        run = self.folder / "run"
+        return harness.Target.measure(self.scenario(None), empty, run, batch=1, items=items, fault=fault)
 
 
 def text(seed: int) -> str:

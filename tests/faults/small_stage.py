@@ -48,3 +48,12 @@ def scenario(root: Path) -> str:
                 delete(found.path)
     assert not any(artefact.verify(full=True) for artefact in made)
     return digest_json([artefact.digest for artefact in made])
+
+
+def check(root: Path) -> None:
+    """P1: whatever looks committed is whole, but for the one damaged on purpose; P4: that one is kept."""
+    found = scan(root / "artefacts")
+    problems = [p for f in found if f.kind == "committed" for p in Artefact.open(f.path).verify(full=True)]
+    assert problems in ([], ["data/auto/3.png: its bytes differ from what was committed"])
+    names = [f.path.name for f in found]
+    assert bool(problems) != any(f.kind == "corrupt" for f in found), f"damaged: gone, or there twice: {names}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import Run, run
-from tests.faults.test_kill_store import prepare, scenario
+from tests.faults.small_stage import prepare, scenario
 
 
 class Pending:

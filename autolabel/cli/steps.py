@@ -48,7 +48,7 @@ class Steps:
         return self.last_made("audit", labels)
 
     def last_made(self, stage: str, labels: Artefact) -> Artefact | None:
-        """What a stage made of this label set: the artefact that is up to date, else the newest, or None."""
+        """The artefact that a stage made of this label set: the one that is up to date, else the newest, or None."""
         for node in self._project.pipeline.of_stage(stage):
             for artefact in self._fresh_first(node.name):
                 if is_input(labels, artefact, "labels"):

@@ -69,14 +69,14 @@ class Table:
 RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
 
 
-# Every network of the proof predicts scale 1 alone and trains 500 steps unless its table says otherwise. Attention over
-# scales has its own table, and costs a quarter more.
+# Every network of the proof trains 500 steps and is evaluated at scale 1 alone unless its table says otherwise. Attention
+# over scales has its own table, and costs a quarter more. Teachers label at three scales, with flip.
 LIGHT = (
     "teacher.epochs=5",
     "student.epochs=5",
     'teacher.model.fusion="average"',
     'student.model.fusion="average"',
-    "infer.scales=[1.0]",
+    "infer.scales=[0.75, 1.0, 1.5]",
     "evaluate.scales=[1.0]",
     "evaluate.flip=false",
 )
@@ -85,11 +85,23 @@ COARSE = Arm("fine + coarse (the teacher)")
 FINE = Arm("fine", ('teacher.labels=["fine"]',))
 AUTO = Arm("fine + auto, p > 0.5", ('label.coarse="off"',), "evaluate-student", audits=True)
 FILLED = Arm("fine + auto filled around coarse, p > 0.5", ('label.coarse="fill"',), "evaluate-student", audits=True)
+QUANTILE = Arm(
+    "fine + auto filled around coarse, threshold per class",
+    ('label.coarse="fill"', 'label.threshold="quantile"'),
+    "evaluate-student",
+    audits=True,
+)
+UNLABELLED = Arm(
+    "fine + auto of a teacher of fine alone, threshold per class",
+    ('teacher.labels=["fine"]', 'label.coarse="off"', 'label.threshold="quantile"'),
+    "evaluate-student",
+    audits=True,
+)
 TRUE = Arm(
     "fine + true labels (upper bound)", ('data.fine="all.txt"', 'data.coarse="none.txt"', 'teacher.labels=["fine"]')
 )
 LABELLER = Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true"))
-STUDENTS = (COARSE, FILLED, TRUE, FINE, AUTO, LABELLER)
+STUDENTS = (COARSE, FILLED, QUANTILE, TRUE, FINE, UNLABELLED, AUTO, LABELLER)
 
 STRONG = "student.strong={ colour = 0.5, grey = 0.2, blur = 0.5 }"
 HIERARCHICAL = 'teacher.model.fusion="hierarchical"'

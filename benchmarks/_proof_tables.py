@@ -69,8 +69,8 @@ class Table:
 RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
 
 
-# Every network of the proof trains 500 steps and is evaluated at scale 1 alone unless its table says otherwise. Attention
-# over scales has its own table, and costs a quarter more. Teachers label at three scales, with flip.
+# Every network of the proof trains 500 steps and is evaluated at scale 1 alone unless its table says otherwise.
+# Attention over scales has its own table, and costs a quarter more. Teachers label at three scales, with flip.
 LIGHT = (
     "teacher.epochs=5",
     "student.epochs=5",

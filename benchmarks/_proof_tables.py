@@ -152,6 +152,7 @@ TABLES = {
             changed("all images drawn alike", "fine_share=0.15"),
             changed("scale 0.5 to 2", "augment.scale=[0.5, 2.0]"),
             changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
+            changed("bf16", 'precision="bf16"'),
             changed("twice the steps", "epochs=10"),
             changed("two fifths of the steps", "epochs=2"),
         ),

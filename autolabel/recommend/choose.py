@@ -36,6 +36,7 @@ class Recommendation:
     precision: str
     has_coarse: bool
     threads: int
+    precision_reason: str = ""  # why it is not the usual one of the device
     minutes: float | None = None  # the budget
     run_minutes: float | None = None  # the time that a run with `steps` takes, which may be more than the budget
 

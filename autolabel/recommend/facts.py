@@ -46,14 +46,17 @@ class MachineFacts:
     device: str  # "cpu" or "cuda"
     cores: int
     gpu_bytes: int = 0
+    may_gain_from_bf16: bool = False  # a CPU with instructions for it: a training may be faster, which timing tells
 
 
 def machine_facts() -> MachineFacts:
     import torch
 
+    from autolabel.inference.precision import has_fast_bf16
+
     device = resolve_device("auto")
     gpu_bytes = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else 0
-    return MachineFacts(device, usable_cores(), gpu_bytes)
+    return MachineFacts(device, usable_cores(), gpu_bytes, device == "cpu" and has_fast_bf16(torch.device(device)))
 
 
 def data_facts(seen: ScanResult) -> DataFacts:

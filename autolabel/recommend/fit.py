@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from autolabel.errors import ConfigError, SettingError
 from autolabel.recommend.choose import Recommendation, recommend, within
 from autolabel.recommend.data_settings import data_settings, look_at, with_settings
 from autolabel.recommend.facts import DataFacts, data_facts, machine_facts
-from autolabel.recommend.timing import Timing, measure
+from autolabel.recommend.timing import FASTER, Timing, measure, step_seconds
 from autolabel.recommend.write import experiment_text
 from autolabel.resources import resource
 
@@ -89,7 +90,16 @@ def _fitted(
 
     if minutes is None:
         return NewExperiment(text(choice), _counts(data), seen)
-    timing = measure(_parsed(text(choice), where), data.size, len(data.class_names))
+    num_classes = len(data.class_names)
+    timing = measure(_parsed(text(choice), where), data.size, num_classes)
+    if machine.may_gain_from_bf16:
+        half = replace(choice, precision="bf16")
+        seconds = step_seconds(_parsed(text(half), where), num_classes)
+        if seconds <= FASTER * timing.step:
+            choice = replace(
+                half, precision_reason=f"a step takes {seconds / timing.step:.2f} of the time of fp32 here"
+            )
+            timing = replace(timing, step=seconds)
     choice = within(minutes, choice, timing, data)
     steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
     return NewExperiment(text(choice, timing), f"{_counts(data)}; {steps}", seen, choice.over_budget)

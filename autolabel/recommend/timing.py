@@ -15,6 +15,7 @@ from autolabel.hardware import usable_cores
 
 WARM_UP, STEPS = 2, 5
 ENOUGH = 20.0  # seconds: after that, a slow machine takes no further step
+FASTER = 0.9  # a number format must save this much to be chosen: it also rounds
 START = 20.0  # seconds: imports, the manifest and the report of a small data set
 
 
@@ -39,9 +40,8 @@ def measure(experiment: Experiment, size: tuple[int, int], num_classes: int) -> 
     device = torch.device(resolve_device(experiment.runtime.device))
     pin_threads(experiment.runtime.threads)
     names = tuple(f"class {number}" for number in range(num_classes))
-    torch.manual_seed(0)
+    step = step_seconds(experiment, num_classes)
     model = build_model(experiment.teacher.model, num_classes)
-    step = _seconds(_training(model, experiment.teacher, device, num_classes))
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     card = WeightsCard(table=experiment.teacher.model, class_names=names)
     seconds = {}
@@ -50,6 +50,20 @@ def measure(experiment: Experiment, size: tuple[int, int], num_classes: int) -> 
         seconds[name] = _seconds(partial(predictor.train_ids, image), warm_up=1, steps=2)
     parallel = 1 if device.type == "cuda" else max(1, usable_cores())  # on a CPU every core predicts another image
     return Timing(step, seconds["label"] / parallel, seconds["evaluate"] / parallel)
+
+
+def step_seconds(experiment: Experiment, num_classes: int) -> float:
+    """Seconds of wall time of a training step of the teacher."""
+    import torch
+
+    from autolabel.hardware import pin_threads, resolve_device
+    from autolabel.models import build_model
+
+    pin_threads(experiment.runtime.threads)
+    torch.manual_seed(0)
+    model = build_model(experiment.teacher.model, num_classes)
+    device = torch.device(resolve_device(experiment.runtime.device))
+    return _seconds(_training(model, experiment.teacher, device, num_classes))
 
 
 def _training(model: Any, settings: Any, device: Any, num_classes: int) -> Callable[[], object]:

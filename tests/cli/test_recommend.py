@@ -13,9 +13,10 @@ from PIL import Image
 
 import autolabel
 from autolabel.config.load import load_experiment, parse_experiment
+from autolabel.config.schema import Experiment
 from autolabel.config.sources import FolderConfig
 from autolabel.errors import ConfigError
-from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, recommend, timing
+from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, fit, recommend, timing
 from autolabel.recommend.choose import FEWEST_STEPS, within
 from autolabel.recommend.data_settings import look_at
 from tests.cli.test_init import call
@@ -157,3 +158,26 @@ def test_init_times_real_steps(folder: Path, tmp_path: Path) -> None:
     assert teacher.epochs * teacher.epoch_images // teacher.batch == pytest.approx(FEWEST_STEPS, abs=10)
     with pytest.raises(ConfigError, match=r"minutes: 0\.1 minutes are too few"):
         autolabel.Experiment.from_source("folder", folder, minutes=0.1, weights="random")
+
+
+@pytest.mark.parametrize(("seconds", "precision"), [(0.2, "bf16"), (0.29, "fp32")])
+def test_bf16_is_chosen_where_its_steps_are_measured_to_be_faster(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, precision: str
+) -> None:
+    timed = []
+
+    def step_seconds(experiment: Experiment, num_classes: int) -> float:
+        timed.append(experiment.teacher.precision)
+        return seconds
+
+    monkeypatch.setattr(fit, "measure", lambda *_: TIMING)
+    monkeypatch.setattr(fit, "step_seconds", step_seconds)
+    monkeypatch.setattr(fit, "machine_facts", lambda: replace(LAPTOP, may_gain_from_bf16=True))
+    new = fit.new_experiment("folder", folder, "mine", where=tmp_path / "e.toml", minutes=5.0, weights="random")
+    assert timed == ["bf16"]
+    experiment = parse_experiment(new.text.encode(), where="e.toml", base=tmp_path)
+    assert (experiment.teacher.precision, experiment.student.precision) == (precision, precision)
+    assert ("# a step takes 0.67 of the time of fp32 here" in new.text) == (precision == "bf16")
+    steps = experiment.teacher.epochs * experiment.teacher.epoch_images // experiment.teacher.batch
+    slower = fit.within(5.0, recommend(data_facts(new.seen), LAPTOP), TIMING, data_facts(new.seen)).steps
+    assert (steps > 1.2 * slower) == (precision == "bf16"), "the time that it saves becomes steps"

@@ -55,8 +55,6 @@ class Experiment(schema.Experiment):
         if minutes is not None and not 0 < minutes <= 100_000:
             raise ConfigError("minutes", f"{minutes!r} is no time for a run", "give a number of minutes above 0")
         new = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights)
-        if new.over_budget is not None:
-            raise ConfigError("minutes", new.over_budget, "give more minutes, or None")
         return cls._from(load.parse_experiment(new.text.encode(), where=where, base=where.parent))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:

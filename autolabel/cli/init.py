@@ -65,15 +65,13 @@ def init(
         raise ConfigError(target, "exists already", "give another name with --out, or delete it")
     if minutes is not None:
         print_err("init: timing a few training steps, which may take minutes on a slow machine")
-    text, said, seen, over_budget = new_experiment(
+    text, said, seen = new_experiment(
         source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides
     )
     write_file(target.absolute(), text.encode())
     echo(f"wrote {target}: {said}")
     for note in notes(seen):
         echo(note)
-    if over_budget is not None:
-        echo(f"note: {over_budget}")
     echo(f"next: autolabel run {target}")
 
 

@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from autolabel.errors import SettingError
 from autolabel.recommend.facts import DataFacts, MachineFacts
 from autolabel.recommend.timing import Timing
 
 CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
-FEWEST_STEPS = 60  # below that a network has hardly moved: no budget makes them fewer
+FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
 NUM_EPOCHS = 10
 STUDENT_FACTOR = 1.5  # steps of the student / steps of the teacher
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
@@ -38,17 +39,7 @@ class Recommendation:
     threads: int
     precision_reason: str = ""  # why it is not the usual one of the device
     minutes: float | None = None  # the budget
-    run_minutes: float | None = None  # the time that a run with `steps` takes, which may be more than the budget
-
-    @property
-    def over_budget(self) -> str | None:
-        """Why a run takes longer than the budget; None where it fits."""
-        if self.minutes is None or self.run_minutes is None or self.run_minutes <= self.minutes:
-            return None
-        return (
-            f"{self.minutes:g} minutes are too few: a run with the fewest steps that teach anything, {self.steps} for "
-            f"the teacher and {self.student_steps} for the student, takes about {math.ceil(self.run_minutes)} here"
-        )
+    run_minutes: float | None = None  # the time that a run with `steps` takes
 
     @property
     def student_steps(self) -> int:
@@ -83,13 +74,22 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
 
 
 def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFacts) -> Recommendation:
-    """The choice with as many steps as the budget allows, and FEWEST_STEPS where it allows fewer."""
+    """The choice with as many steps as the budget allows.
+
+    SettingError: the budget is too small for a training that teaches anything.
+    """
     fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
     both = (1 + STUDENT_FACTOR) * timing.step
     allowed = int((minutes * 60 * SPARE - fixed) / both)
-    steps = max(FEWEST_STEPS, min(allowed, 4 * choice.steps))
-    run_minutes = (fixed + steps * both) / 60 / SPARE
-    return replace(choice, steps=steps, minutes=minutes, run_minutes=run_minutes)
+    if allowed < FEWEST_STEPS:
+        least = math.ceil((fixed + FEWEST_STEPS * both) / 60 / SPARE)
+        what = (
+            f"{minutes:g} minutes are too few: {data.num_to_label} images to label and {data.num_val} to evaluate take "
+            f"{fixed:.0f} s here, a training step {timing.step:.2f} s"
+        )
+        raise SettingError("minutes", what, f"give at least {least}, or leave it out")
+    steps = min(allowed, 4 * choice.steps)
+    return replace(choice, steps=steps, minutes=minutes, run_minutes=(fixed + steps * both) / 60 / SPARE)
 
 
 def _crop(size: tuple[int, int], *, area: int) -> tuple[int, int]:

@@ -26,7 +26,6 @@ class NewExperiment(NamedTuple):
     text: str  # TOML
     summary: str  # of the data and the choices, for people
     seen: ScanResult  # of a sample of the masks
-    over_budget: str | None = None  # why a run takes longer than `minutes`
 
 
 def experiment_name(root: Path, source: str) -> str:
@@ -48,8 +47,8 @@ def new_experiment(
 
     `overrides` are settings of the data for the file, such as "data.masks=labels".
 
-    A budget that is too small gives the fewest steps. Errors in the text name `where`, the file it is for.
-    Raises ConfigError, and DataError for data that cannot be used.
+    Errors in the text name `where`, the file it is for.
+    Raises ConfigError, also for a budget that is too small, and DataError for data that cannot be used.
     """
     if source not in (*FITTED, *PUBLISHED):
         raise SettingError("source", f"{source!r} is not known", f"one of {', '.join((*FITTED, *PUBLISHED))}")
@@ -102,7 +101,7 @@ def _fitted(
             timing = replace(timing, step=seconds)
     choice = within(minutes, choice, timing, data)
     steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
-    return NewExperiment(text(choice, timing), f"{_counts(data)}; {steps}", seen, choice.over_budget)
+    return NewExperiment(text(choice, timing), f"{_counts(data)}; {steps}", seen)
 
 
 def _published(source: str, root: Path, name: str, where: Path, lines: list[str]) -> NewExperiment:

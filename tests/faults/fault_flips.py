@@ -90,7 +90,7 @@ def before_consumer(made: minute.Minute, rng: random.Random) -> list[str]:
 
 def in_draft(made: minute.Minute, step: str, rng: random.Random) -> list[str]:
     """A draft goes on to the same digest, or is refused once, put aside, and made anew."""
-    target = _target(made, step)
+    target = made.case(step)
     root, files = made.folder / "run", list[Path]()
     while not files:
         shutil.rmtree(root, ignore_errors=True)
@@ -113,14 +113,8 @@ def in_draft(made: minute.Minute, step: str, rng: random.Random) -> list[str]:
     return [f"{where}: {runs[-1].error or runs[-1].digest}, verify said {problems}"]
 
 
-def _target(made: minute.Minute, step: str) -> harness.Target:
-    if step not in made.targets:
-        made.targets[step] = made.case(step)
-    return made.targets[step]
-
-
 def digest_of(made: minute.Minute, step: str) -> str:
-    return _target(made, step).digest
+    return made.case(step).digest
 
 
 def _any_file(root: Path, rng: random.Random, pattern: str) -> Path:

@@ -51,7 +51,8 @@ def _try(name: str, number: int, seed: int, folder: Path, *, fault: harness.Faul
     experiment = seed
     while tried < number:
         here = folder / str(experiment)
-        cases = _cases(minute.make(here, experiment), fault)
+        made = minute.make(here / "minute", experiment)
+        cases = _cases(made, fault)
         for where, target, check, plan in _plans(rng, cases, number - tried, hits):
             try:
                 tried += target.hit(here / "run", plan, check=check) == hits
@@ -59,7 +60,7 @@ def _try(name: str, number: int, seed: int, folder: Path, *, fault: harness.Faul
                 bad.append(f"{name}: experiment {experiment}, {where}, points {list(plan)}: {error}")
                 shutil.rmtree(here / "run")
                 tried += 1
-        shutil.rmtree(here)
+        shutil.rmtree(here, ignore_errors=True)
         experiment += 1
     return Tally(name, tried, tuple(bad))
 
@@ -88,18 +89,16 @@ def _cases(made: minute.Minute, fault: harness.Fault) -> Cases:
     return [*cases, _collecting(made)] if fault is harness.kill else cases
 
 
-def _mending(
-    made: minute.Minute, damaged: str, step: str, fault: harness.Fault
-) -> tuple[str, harness.Target, Check]:
+def _mending(made: minute.Minute, damaged: str, step: str, fault: harness.Fault) -> tuple[str, harness.Target, Check]:
     """An input's bytes have changed: it is put aside and made again before the step reads it."""
     name = f"{step} with a damaged {damaged}"
     template = made.template(step, name)
     (artefact,) = (template / "artefacts" / damaged).iterdir()
     victim = max((artefact / "data").iterdir(), key=lambda path: path.is_file())
-    content = bytearray(victim.read_bytes())
+    content = bytearray(made.whole.joinpath(victim.relative_to(template)).read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(content)
-    target = made.measure(step, template, stage=damaged, fault=fault)
+    target = made.upto(step, template, stage=damaged, fault=fault)
 
     def check(root: Path) -> None:
         folder = root / "artefacts" / damaged
@@ -112,6 +111,20 @@ def _mending(
 def _collecting(made: minute.Minute) -> tuple[str, harness.Target, Check]:
     """`autolabel gc` among stale and damaged artefacts, a draft of other settings, and a file of somebody else."""
     template = made.folder / "templates" / "gc"
+    if not template.exists():
+        _lay_gc(made, template)
+    text = made.folder / "experiment.toml"
+
+    def scenario(root: Path) -> str:
+        result = CliRunner().invoke(gc, [str(text), "--work", str(root)], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return digest_json([found.path.name for found in scan(root / "artefacts")])
+
+    target = made.measured(scenario, template, batch=0, items=r"/data/", fault=harness.kill)
+    return "gc", target, minute.intact(made.whole)
+
+
+def _lay_gc(made: minute.Minute, template: Path) -> None:
     shutil.copytree(made.whole / "artefacts", template / "artefacts")
     ensure_mark(template)
     for node in ("audit", "fuse"):  # stale by the keys of another experiment
@@ -122,13 +135,3 @@ def _collecting(made: minute.Minute) -> tuple[str, harness.Target, Check]:
     (template / "artefacts" / "audit" / (".trash-" + "2" * 16)).mkdir()
     (template / "artefacts" / "fuse" / ("3" * 16 + ".partial") / "data").mkdir(parents=True)
     (template / "artefacts" / "fuse" / "notes.txt").write_text("a person's")
-    text = made.folder / "experiment.toml"
-
-    def scenario(root: Path) -> str:
-        result = CliRunner().invoke(gc, [str(text), "--work", str(root)], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return digest_json([found.path.name for found in scan(root / "artefacts")])
-
-    target = harness.Target.measure(scenario, template, made.folder / "run", batch=0)
-    wanted = minute.intact(made.whole)
-    return "gc", target, wanted

@@ -11,7 +11,7 @@ import random
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ class Minute:
     folder: Path
     project: Project
     whole: Path
-    targets: dict[str, harness.Target] = field(default_factory=dict)  # cases measured so far, by step
+    targets: dict[tuple[str, bool], harness.Target] = field(default_factory=dict)  # measured so far: name, for a kill
 
     def nodes(self, *stages: str) -> list[Node]:
         return [node for node in self.project.pipeline.nodes.values() if not stages or node.stage.name in stages]
@@ -72,34 +72,40 @@ class Minute:
     def template(self, target: str, name: str) -> Path:
         """A work folder in which everything before a step is done."""
         folder = self.folder / "templates" / name
-        for node in self.project.pipeline.needed_for(self.project.pipeline.select(target)):
-            if node.name != target:
-                shutil.copytree(self.whole / "artefacts" / node.name, folder / "artefacts" / node.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            for node in self.project.pipeline.needed_for(self.project.pipeline.select(target)):
+                if node.name != target:
+                    shutil.copytree(self.whole / "artefacts" / node.name, folder / "artefacts" / node.name)
         return folder
 
     def case(self, step: str, fault: harness.Fault = harness.kill) -> harness.Target:
         """One step."""
         stage = self.project.pipeline.nodes[step].stage.name
-        return self.measure(step, self.template(step, step), stage=stage, fault=fault)
+        return self.upto(step, self.template(step, step), stage=stage, fault=fault)
 
-    def measure(
-        self, step: str, template: Path, *, stage: str, fault: harness.Fault = harness.kill
-    ) -> harness.Target:
+    def upto(self, step: str, template: Path, *, stage: str, fault: harness.Fault = harness.kill) -> harness.Target:
         """Up to a step, where all work that has items is that of one stage."""
         experiment = self.project.experiment
         batch = experiment.infer.chunk * (1 + experiment.label.weights) if stage == "label" else 1
-        return harness.Target.measure(
-            self.scenario(step), template, self.folder / "run", batch=batch, items=ITEMS.get(stage, "^$"), fault=fault
-        )
+        return self.measured(self.scenario(step), template, batch=batch, items=ITEMS.get(stage, "^$"), fault=fault)
 
     def whole_case(self, fault: harness.Fault = harness.kill) -> harness.Target:
         """From nothing to the report."""
         empty = self.folder / "templates" / "nothing"
-        empty.mkdir(parents=True)
+        empty.mkdir(parents=True, exist_ok=True)
         items = "|".join(ITEMS[stage] for stage in ("infer", "teacher"))
-        run = self.folder / "run"
-        return harness.Target.measure(self.scenario(None), empty, run, batch=1, items=items, fault=fault)
+        return self.measured(self.scenario(None), empty, batch=1, items=items, fault=fault)
+
+    def measured(
+        self, scenario: harness.Scenario, template: Path, *, batch: int, items: str, fault: harness.Fault
+    ) -> harness.Target:
+        """Measured once for each template, for kills and for other faults."""
+        key = template.name, fault is harness.kill
+        if key not in self.targets:
+            run = self.folder / "run"
+            self.targets[key] = harness.Target.measure(scenario, template, run, batch=batch, items=items, fault=fault)
+        return replace(self.targets[key], fault=fault)
 
 
 def text(seed: int) -> str:
@@ -130,7 +136,10 @@ def text(seed: int) -> str:
 
 
 def write_source(folder: Path, seed: int) -> None:
-    """Noise images of two classes; with an odd seed one of them is broken, which `max_bad` lets pass."""
+    """Noise images of two classes, uncompressed, so that a change keeps their size.
+
+    With an odd seed one of them is broken, which `max_bad` lets pass.
+    """
     rng = np.random.default_rng(seed)
     for name in ("images", "masks", "coarse"):
         (folder / name).mkdir(parents=True)
@@ -139,15 +148,34 @@ def write_source(folder: Path, seed: int) -> None:
     for i in range(num_fine + num_coarse + num_bare):
         image, mask = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8), np.zeros((32, 32), np.uint8)
         mask[: rng.integers(8, 24)] = 1
-        Image.fromarray(image).save(folder / "images" / f"{i}.png")
+        Image.fromarray(image).save(folder / "images" / f"{i}.png", compress_level=0)
         if i < num_fine + num_coarse:
-            Image.fromarray(mask).save(folder / ("masks" if i < num_fine else "coarse") / f"{i}.png")
+            layer = "masks" if i < num_fine else "coarse"
+            Image.fromarray(mask).save(folder / layer / f"{i}.png", compress_level=0)
     if seed % 2:
         (folder / "images" / "broken.png").write_bytes(b"no picture")
 
 
 def make(folder: Path, seed: int) -> Minute:
-    """Runs the experiment number `seed` in a child, and imports here what it has imported there."""
+    """The experiment number `seed`; in a process that shares it (`share`), the one that was made first."""
+    if _shared is None:
+        return _made(folder, seed)
+    if seed not in _shared[1]:
+        _shared[1][seed] = _made(_shared[0] / str(seed), seed)
+    return _shared[1][seed]
+
+
+_shared: tuple[Path, dict[int, Minute]] | None = None
+
+
+def share(folder: Path) -> None:
+    """From now on this process makes each experiment once, below `folder`, for all faults that it tries."""
+    global _shared
+    _shared = folder, {}
+
+
+def _made(folder: Path, seed: int) -> Minute:
+    """Runs the experiment in a child, and imports here what it has imported there."""
     folder.mkdir(parents=True)
     write_source(folder / "source", seed)
     file = folder / "experiment.toml"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,8 @@ import pytest
 from tests.faults import fault_flips, fault_kills, fault_mutants, fault_power, fresh
 from tests.faults.disk import MODES, Disk, Mode, Op
 from tests.faults.tally import Tally
+
+pytestmark = pytest.mark.xdist_group("faults in process")
 
 TRIES = {
     fault_kills.kills: 40,
@@ -21,7 +26,17 @@ TRIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def small_process() -> Iterator[None]:
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="autolabel-faults-", dir=memory if memory.is_dir() else None))
+    with fresh.one_process(folder):
+        yield
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_process")
 @pytest.mark.parametrize("fault", TRIES, ids=lambda fault: fault.__name__)
 def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
     tally: Tally = fault(TRIES[fault], 0, ram)
@@ -30,6 +45,7 @@ def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("small_process")
 def test_code_that_is_no_mutant_is_not_caught(ram: Path) -> None:
     assert fault_mutants.control(20, 0, ram).bad == ()
 

@@ -199,7 +199,7 @@ def test_threads_begin_nothing_more_once_the_caller_has_stopped(monkeypatch: pyt
 
     def take(number: int) -> int:
         if number >= 100:
-            stopped.wait()
+            stopped.wait(60)
         taken.append(number)
         return number
 

@@ -2,10 +2,10 @@
 
     python tests_mutants/sample.py store flow labels [--count 40] [--seed 0] [--slow] [--mutants 'PATTERN' ...]
 
-Makes the mutants of `autolabel/PACKAGE` with mutmut, draws a sample of them, and runs for each the tests of that package
-which reach the changed function, until one fails. The tests marked `slow` are left out unless `--slow` is there.
-Prints the share that was caught and the change of every survivor. Works in `work/mutants/PACKAGE` on a copy of the
-sources. With `--mutants` the mutants of these names are tried instead of a sample.
+Makes the mutants of `autolabel/PACKAGE` with mutmut, draws a sample of them, and runs for each the tests of the package
+that reach the changed function, until one fails. The tests marked `slow` are left out unless `--slow` is there. Prints
+the share that was caught and the change of every survivor. Works in `work/mutants/PACKAGE` on a copy of the sources.
+With `--mutants` the mutants of these names are tried instead of a sample.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ TRACKERS_READY := $(TRACKERS)/.ready
 
 REVIEW := .venv-review
 REVIEW_READY := $(REVIEW)/.ready
+MUTANTS := .venv-mutants
+MUTANTS_READY := $(MUTANTS)/.ready
 
-.PHONY: demo test quick test-timm test-formats test-trackers test-wheel test-review overfit check reference docs bench gpu proof kills soak clean
+.PHONY: demo test quick test-timm test-formats test-trackers test-wheel test-review overfit check reference docs bench gpu proof kills soak mutants clean
 
 demo: $(READY)
 	$(BIN)/autolabel demo --work work/demo
@@ -89,6 +91,11 @@ kills: $(READY)
 soak: $(READY)
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 
+# A drawn sample of small changes of the code, each of which a test must catch (docs/reliability.md): ten CPU minutes.
+# SAMPLE takes packages and options, as in SAMPLE='store --count 100 --seed 1'.
+mutants: $(MUTANTS_READY)
+	$(MUTANTS)/bin/python tests_mutants/sample.py $(SAMPLE)
+
 # The stamp depends on what defines the environment, so a changed dependency is installed and nothing else is.
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -115,6 +122,11 @@ $(TRACKERS_READY): pyproject.toml constraints.txt
 	$(TRACKERS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[tensorboard,wandb,mlflow,trackio]' 'pytest>=8.4'
 	touch $@
 
+$(MUTANTS_READY): pyproject.toml constraints.txt
+	test -x $(MUTANTS)/bin/python || $(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' mutmut==3.8.1
+	touch $@
+
 # The site's pages are made from the sources alone: nothing of autolabel's own needs is installed.
 $(DOCS_READY): pyproject.toml constraints.txt
 	test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
@@ -122,4 +134,4 @@ $(DOCS_READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(TRACKERS) $(VENV) $(TIMM) $(DOCS) $(FORMATS) $(REVIEW) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(MUTANTS) $(TRACKERS) $(VENV) $(TIMM) $(DOCS) $(FORMATS) $(REVIEW) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -16,7 +16,7 @@ from autolabel.platforms import BINARY, NO_WAITING, NOT_INHERITED
 MAX_TEXT = 64_000_000  # bytes of a list or a description: a million names
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file for reading; links are followed.
 
     Raises OSError, also for a named pipe, a device or a socket (reading these may block or never end) and for an

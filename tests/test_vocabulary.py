@@ -21,6 +21,7 @@ FOLDERS = (
     "tests_timm",
     "tests_formats",
     "tests_review",
+    "tests_mutants",
 )
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 WORDS = {"given", "taps", "holders", "lacking", "begun", "picture", "pictures"}  # not part of any identifier

@@ -30,6 +30,7 @@ from autolabel.data.sources.base import SourceImage, SourceListing
 from autolabel.data.sources.registry import fingerprint, plan
 from autolabel.data.survey import Survey
 from autolabel.errors import DataError
+from autolabel.hardware import usable_cores
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
 from autolabel.store import InputDigests, mirror_names
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 
 UNUSABLE = "images that cannot be used"  # the error of too many of them begins with it
+_BATCH = 8  # most images that a worker gets at once: joblib's own work for each batch is half that for a small image
+_BATCHES_PER_WORKER = 8  # at least, where there are so many images
 _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
@@ -139,7 +142,14 @@ def scan(
 
     listing = plan(settings)
     work = list(_tasks(settings, listing, labelled_only))
-    results = Parallel(n_jobs=jobs or -1, prefer="threads", return_as="generator")(delayed(task)() for task in work)
+    workers = jobs or usable_cores()
+    parallel = Parallel(
+        n_jobs=workers,
+        prefer="threads",
+        return_as="generator",
+        batch_size=max(1, min(_BATCH, len(work) // (_BATCHES_PER_WORKER * workers))),
+    )
+    results = parallel(delayed(task)() for task in work)
     outcomes: list[_Outcome] = []
     num_bad = 0
     with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:

@@ -29,15 +29,19 @@ def near_duplicates(one: Sequence[bytes], other: Sequence[bytes]) -> list[tuple[
     """Pairs of indices (in `one`, in `other`) of thumbnails of the same image: for each of `one` at most one pair."""
     if not one or not other:
         return []
-    left, right = _normalised(one), _normalised(other)
-    pairs = []
-    for start in range(0, len(left), _BLOCK):
-        block = left[start : start + _BLOCK]
-        squares = (block**2).sum(1)[:, None] + (right**2).sum(1) - 2 * block @ right.T
-        nearest = squares.argmin(1)
-        close = np.flatnonzero((squares.min(1) < (_DISTANCE * _SIDE) ** 2) & block.any(1))
-        pairs += [(start + int(index), int(nearest[index])) for index in close]
-    return pairs
+    left = _normalised(one)
+    nearest = np.zeros(len(left), np.int64)
+    distance = np.full(len(left), np.inf)
+    for first in range(0, len(other), _BLOCK):
+        right = _normalised(other[first : first + _BLOCK])
+        for start in range(0, len(left), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            squares = (left[block] ** 2).sum(1)[:, None] + (right**2).sum(1) - 2 * left[block] @ right.T
+            closer = squares.min(1) < distance[block]
+            nearest[block][closer] = first + squares.argmin(1)[closer]
+            distance[block][closer] = squares.min(1)[closer]
+    close = np.flatnonzero((distance < (_DISTANCE * _SIDE) ** 2) & left.any(1))
+    return [(int(index), int(nearest[index])) for index in close]
 
 
 def _normalised(thumbnails: Sequence[bytes]) -> NDArray[np.float64]:

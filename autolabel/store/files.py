@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
@@ -50,6 +50,10 @@ def digest_json(obj: object) -> str:
 
 
 _T = TypeVar("_T")
+_Item = TypeVar("_Item")
+
+_BLOCK = 32  # most items that a thread takes at once
+_BLOCKS_PER_THREAD = 8  # at least, where there are so many items: one thread must not get all large files
 
 # Errors of a damaged or tampered tree. Any other error (permissions, too many open files) is not damage.
 _DAMAGE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EIO, errno.EBADMSG}
@@ -75,8 +79,19 @@ def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, st
             return error
 
     wanted = list(names)
-    with ThreadPoolExecutor(jobs) as pool:
-        return dict(zip(wanted, pool.map(digest, wanted), strict=True))
+    return dict(zip(wanted, in_threads(digest, wanted, jobs=jobs), strict=True))
+
+
+def in_threads(function: Callable[[_Item], _T], items: Sequence[_Item], *, jobs: int) -> Generator[_T, None, None]:
+    """The results in the order of the items, from `jobs` threads. A caller that may stop early closes the iterator.
+
+    A thread takes a block of items at a time: an object for each of 100,000 tasks costs more than hashing small files.
+    """
+    size = max(1, min(_BLOCK, len(items) // (_BLOCKS_PER_THREAD * jobs)))
+    blocks = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(jobs) as pool:  # closing the iterator of `map` cancels what no thread has begun
+        for results in pool.map(lambda block: [function(item) for item in block], blocks):
+            yield from results
 
 
 def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:

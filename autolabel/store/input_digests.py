@@ -12,15 +12,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from autolabel.hardware import usable_cores
 from autolabel.progress import Progress
 from autolabel.store import durable
-from autolabel.store.files import canonical_json, sha256_bytes, sha256_open
+from autolabel.store.files import canonical_json, in_threads, sha256_bytes, sha256_open
 from autolabel.user_files import open_regular
 
 INPUT_DIGESTS = "input-digests.json"  # name of the file in a work folder
@@ -110,20 +109,15 @@ class InputDigests:
         self._changed = True
         with (
             Progress(total=len(paths), desc="hashing inputs", unit="file", quiet=self._quiet) as bar,
-            ThreadPoolExecutor(self._jobs) as pool,
+            closing(in_threads(lambda path: _hashed(f"{root}/{path}"), paths, jobs=self._jobs)) as hashed,
         ):
-            try:
-                hashed = pool.map(_hashed, (f"{root}/{path}" for path in paths))
-                for path, (stamp, digest) in zip(paths, hashed, strict=True):
-                    found[path] = digest
-                    table.pop(path, None)
-                    if stamp is not None and digest is not None:
-                        table[path] = [*stamp, digest]
-                    bar.update()
-                    self._check()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            for path, (stamp, digest) in zip(paths, hashed, strict=True):
+                found[path] = digest
+                table.pop(path, None)
+                if stamp is not None and digest is not None:
+                    table[path] = [*stamp, digest]
+                bar.update()
+                self._check()
         return found
 
     def _load(self) -> None:
@@ -171,7 +165,7 @@ def _hashed(path: str) -> tuple[_Stamp | None, str | None]:
     """The digest of a file (None: it cannot be read), and its stamp if the digest may be remembered by it."""
     start = time.time_ns()
     try:
-        with open_regular(Path(path)) as file:
+        with open_regular(path) as file:
             before = os.fstat(file.fileno())
             digest = sha256_open(file)
             after = os.fstat(file.fileno())

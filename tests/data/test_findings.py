@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -246,3 +247,21 @@ def test_near_duplicates_against_a_loop() -> None:
     plain = [thumbnail(np.full((9, 9, 3), value, np.uint8)) for value in (10, 11)]
     assert near_duplicates(plain, plain) == []
     assert near_duplicates([], one) == near_duplicates(one, []) == []
+
+
+def test_near_duplicates_in_blocks_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    other = [photograph(k) for k in range(11)]
+    one = [thumbnail(other[k]) for k in (10, 0, 7, 3, 4)] + [bytes(rng.integers(0, 256, 256, np.uint8))]
+    other = [thumbnail(photo) for photo in other]
+    monkeypatch.setattr("autolabel.data.near_duplicates._BLOCK", 4)
+    assert near_duplicates(one, other) == [(0, 10), (1, 0), (2, 7), (3, 3), (4, 4)]
+
+
+def test_memory_for_near_duplicates_does_not_grow_with_the_images() -> None:
+    thumbnails = [bytes([k % 256]) * 128 + bytes([k // 256]) * 128 for k in range(8192)]
+    tracemalloc.start()
+    near_duplicates(thumbnails[:4], thumbnails)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8192 * 256 * 8  # all of them as float64

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.store import input_digests
+from autolabel.store.files import in_threads
 from autolabel.store.input_digests import InputDigests
 
 
@@ -176,3 +180,30 @@ def test_files_that_are_gone_are_forgotten(old: Path) -> None:
     old.write_bytes(b"other")
     ask(old)
     assert b"b.bin" not in memory.read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100, 1000])
+def test_digests_of_many_files_are_in_the_order_of_their_names(count: int) -> None:
+    assert list(in_threads(str, range(count), jobs=3)) == [str(number) for number in range(count)]
+
+
+def test_threads_begin_nothing_more_once_the_caller_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    stopped = threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            stopped.set()
+            super().shutdown(wait=wait)
+
+    def take(number: int) -> int:
+        if number >= 100:
+            stopped.wait(60)
+        taken.append(number)
+        return number
+
+    monkeypatch.setattr("autolabel.store.files.ThreadPoolExecutor", Pool)
+    with closing(in_threads(take, range(2000), jobs=2)) as results:
+        assert next(results) == 0
+    assert len(taken) < 300

@@ -124,6 +124,9 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         )
         print_quality(labels)
         echo(f"{'':14} {labels['path']}")
+        if "corrected" in labels:
+            fixed = labels["corrected"]
+            echo(f"{'corrected':14} {fixed['pixels']:,} pixels in {fixed['images']} images, by people: {fixed['path']}")
     for name, change in summary.get("changes", {}).items():
         same, before, after = (_share(change[key]) for key in ("same", "coverage_before", "coverage_after"))
         echo(f"{name:14} {same} of the pixels as in the round before; labelled {before} -> {after}")

@@ -17,6 +17,7 @@ from autolabel.artifacts import (
     comparison_meta,
     evaluation_meta,
     labels_meta,
+    read_corrected,
     step_seconds,
     table_meta,
 )
@@ -91,7 +92,18 @@ def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[str, 
     made = artefacts[node.name]
     meta = labels_meta(made)
     figures = {"count": meta["count"], "bytes": meta["bytes"], "ignored_share": meta["ignored_share"]}
-    return {"labels": {**figures, **_quality(pipeline, artefacts, node), "path": str(made.data)}}
+    quality = _quality(pipeline, artefacts, node)
+    return {"labels": {**figures, **quality, "path": str(made.data), **_corrected(artefacts, student)}}
+
+
+def _corrected(artefacts: Mapping[str, Artefact], student: Node | None) -> dict[str, Any]:
+    """The labels that people have corrected, and where they are; nothing without corrections."""
+    node = student.inputs.get("fused") if student else None
+    made = artefacts.get(node.name) if node else None
+    rows = [] if made is None else read_corrected(made)
+    if made is None or not rows:
+        return {}
+    return {"corrected": {"images": len(rows), "pixels": sum(r["pixels"] for r in rows), "path": str(made.data)}}
 
 
 def _quality(pipeline: Pipeline, artefacts: Mapping[str, Artefact], labels: Node) -> dict[str, Any]:

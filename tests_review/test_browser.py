@@ -53,9 +53,14 @@ class Reviewed:
 
     def start(self, *command: str) -> tuple[subprocess.Popen[str], str]:
         words = [sys.executable, "-m", "autolabel", *command, "--work", str(self.work), "--no-browser", "--json"]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
         assert process.stdout is not None
         return process, json.loads(process.stdout.readline())["address"]
+
+
+def _heed_interrupts() -> None:
+    """A test that a shell started in the background ignores SIGINT, and its children would, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from autolabel.cli.options import open_project
-from autolabel.cli.why import pixel_life
+from autolabel.cli.why import PixelLives, image_named
 from autolabel.data.loaders import load_label
 from autolabel.data.manifest import Manifest
+from autolabel.errors import ConfigError
+from autolabel.formats.corrections import Correction, corrected, corrections_files
 from autolabel.labels.shards import read_shard
 from tests.stages.tiny_pipeline import Tiny, call, call_json
 
@@ -43,85 +48,187 @@ def test_thresholds(tiny: Tiny, tmp_path: Path) -> None:
 
 
 OPTIONS = (
-    "--set=infer.edges=[0.113, 0.115, 0.117, 0.119, 0.121, 0.123, 0.126, 0.13, 0.5]",
-    "--set=infer.second_below=0.121",
-    "--set=label.threshold=0.117",
-    "--set=label.class_thresholds={road=0.119, car=0.115}",
+    "infer.edges=[0.113, 0.115, 0.117, 0.119, 0.121, 0.123, 0.126, 0.13, 0.5]",
+    "infer.second_below=0.121",
+    "label.threshold=0.117",
+    "label.class_thresholds={road=0.119, car=0.115}",
 )
+BY_CLASS = (
+    "label.coarse=trust",
+    "label.coarse_classes={road='fill', sky='agree', building='off'}",
+    "label.coarse_sets={sky=['sky', 'building']}",
+    "label.coarse_border=1",
+)
+POLICIES = {policy: (f"label.coarse={policy}",) for policy in ("fill", "veto", "off")} | {"by class": BY_CLASS}
+PIXELS = 1000 // len(POLICIES)
 
 
-def explain(label: int, winner: int, above: bool, coarse: int, policy: str) -> str:
-    """The rule in plain words, for one pixel."""
-    if policy == "fill" and coarse != 255:
-        return "filled"
-    if not above:
-        return "low_confidence"
-    return "veto" if policy == "veto" and coarse not in (255, winner) else "kept"
+class Seen(NamedTuple):
+    """All that decides about the pixels of an image; maps (H, W)."""
+
+    codes: np.ndarray
+    coarse: np.ndarray
+    corrections: np.ndarray
+
+
+def policy_of(kind: str, name: str) -> str:
+    special = {"road": "fill", "sky": "agree", "building": "off"}
+    return kind if kind != "by class" else special.get(name, "trust")
+
+
+def decide(kind: str, names: Sequence[str], image: Seen, x: int, y: int, winner: int, above: bool) -> tuple[int, str]:
+    """Label and outcome of a pixel, in the words of docs/labelling.md."""
+    drawn, own = int(image.coarse[y, x]), names[winner]
+    policy = "off" if drawn == 255 else policy_of(kind, names[drawn])
+    allowed = ["sky", "building"] if kind == "by class" and drawn != 255 and names[drawn] == "sky" else None
+    inside = own in (allowed or [names[drawn]]) if drawn != 255 else False
+    if policy == "fill":
+        label, outcome = drawn, "filled"
+    elif not above:
+        label, outcome = (winner, "confirmed") if policy == "trust" and inside else (255, "low_confidence")
+    elif policy == "off":
+        label, outcome = (255, "unconfirmed") if policy_of(kind, own) == "agree" else (winner, "kept")
+    else:
+        label, outcome = (winner, "kept") if inside else (255, "veto")
+    if kind == "by class" and label != 255 and on_border(image.coarse, names, x, y):
+        return 255, "border"
+    return label, outcome
+
+
+def on_border(coarse: np.ndarray, names: Sequence[str], x: int, y: int) -> bool:
+    """Whether a neighbour of a pixel of a polygon has another value; polygons of `off` classes count for nothing."""
+
+    def value(r: int, c: int) -> int:
+        drawn = int(coarse[r, c])
+        return 255 if drawn != 255 and names[drawn] == "building" else drawn
+
+    height, width = coarse.shape
+    near = [(r, c) for r in range(y - 1, y + 2) for c in range(x - 1, x + 2) if 0 <= r < height and 0 <= c < width]
+    return value(y, x) != 255 and any(value(r, c) != value(y, x) for r, c in near)
+
+
+def write_corrected(folder: Path, manifest: Manifest, labels: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A folder of corrections of every image; the corrected maps, 254 where they change nothing."""
+    found = []
+    for row in manifest.labels:
+        before = np.array(Image.open(labels / row.path))
+        after = np.where(rng.random(before.shape) < 0.3, rng.choice([0, 2, 255], before.shape), before)
+        mask = corrected(before, after.astype(np.uint8), keep_uncovered=False)
+        found.append(Correction(row.image_id, mask, "ada", "2026-01-02T03:04:05"))
+    source = {"format": "review", "file": "none", "sha256": "0" * 64}
+    for name, data in corrections_files(found, manifest.classes.names, "0" * 64, source):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return {correction.image_id: correction.labels for correction in found}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["fill", "veto", "off"])
-def test_why(tiny: Tiny, policy: str) -> None:
+@pytest.mark.parametrize("kind", POLICIES)
+def test_why(tiny: Tiny, kind: str, tmp_path: Path) -> None:
     """Random pixels against a recomputation from the files; the same after the teacher's folder is gone."""
-    options = (*OPTIONS, f"--set=label.coarse={policy}")
-    call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", *options)
-    steps = tiny.states(*options)
-    codes, labels = (Path(steps[name]["path"]) / "data" for name in ("infer", "label"))
+    options = [*OPTIONS, *POLICIES[kind]]
+    told = [f"--set={option}" for option in options]
+    call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "label", *told)
+    labels = Path(tiny.states(*told)["label"]["path"]) / "data"
     manifest = Manifest.from_files(lambda name: (labels / name).read_bytes())
+    rng = np.random.default_rng(0)
+    masks = write_corrected(tmp_path / "corrections", manifest, labels, rng)
+    options.append(f"fuse.corrections='{tmp_path / 'corrections'}'")
+    told = [f"--set={option}" for option in options]
+    shown = call_json("run", tiny.file, "--work", tiny.work, "-q", "--until", "fuse", *told)
+    steps = tiny.states(*told)
+    fused = Path(steps["fuse"]["path"]) / "data"
+    assert fused.is_dir()
+    assert "labels" in shown
+    codes = Path(steps["infer"]["path"]) / "data"
     data = Manifest.from_files(lambda name: (tiny.data("manifest") / name).read_bytes())
-    names, rng = data.classes.names, np.random.default_rng(0)
-    maps = {}
+    names, images = data.classes.names, {}
     for file in sorted(codes.glob("*.h5")):
         shard = read_shard(file)
-        maps |= {image_id: shard.codes(image_id) for image_id in shard.ids}
-    book = shard.book
-    project = open_project(tiny.file, work=tiny.work, overrides=tuple(o.removeprefix("--set=") for o in options))
-    lives, wanted = [], []
-    for row in manifest.labels:
-        label = np.array(Image.open(labels / row.path))
-        drawn = data.label(row.image_id, "coarse")
-        coarse = load_label(drawn, {"data": tiny.data("manifest")}, data.classes) if drawn else np.full_like(label, 255)
-        for _ in range(20):
-            y, x = (int(rng.integers(side)) for side in label.shape)
-            code = int(maps[row.image_id][y, x])
-            cell, second = divmod(code, len(names) + 1)
+        book = shard.book
+        for image_id in shard.ids:
+            drawn, known = data.label(image_id, "coarse"), image_id in masks
+            empty = np.full(shard.codes(image_id).shape, 255, np.uint8)
+            coarse = load_label(drawn, {"data": tiny.data("manifest")}, data.classes) if drawn else empty
+            if known:
+                images[image_id] = Seen(shard.codes(image_id), coarse, masks[image_id])
+    project = open_project(tiny.file, work=tiny.work, overrides=tuple(options))
+    places, wanted = [], []
+    for image_id, image in images.items():
+        for _ in range(PIXELS // len(images)):
+            y, x = (int(rng.integers(side)) for side in image.codes.shape)
+            cell, second = divmod(int(image.codes[y, x]), len(names) + 1)
             winner, place = divmod(cell, book.bins)
             low, high = [0, *book.edges, 1][place : place + 2]
             threshold = {"road": 0.119, "car": 0.115}.get(names[winner], 0.117)
-            outcome = explain(label[y, x], winner, low >= threshold, coarse[y, x], policy)
+            label, outcome = decide(kind, names, image, x, y, winner, low >= threshold)
+            fix = int(image.corrections[y, x])
             wanted.append(
                 {
                     "class": names[winner],
                     "above": low,
                     "at_most": high,
                     "second": names[second] if second < len(names) else None,
-                    "coarse": names[coarse[y, x]] if policy != "off" and coarse[y, x] != 255 else None,
+                    "coarse": names[image.coarse[y, x]] if kind != "off" and image.coarse[y, x] != 255 else None,
                     "threshold": threshold,
                     "outcome": outcome,
-                    "label": names[label[y, x]] if label[y, x] != 255 else None,
+                    "label": names[label] if label != 255 else None,
                     "keeps_up_to": low if outcome == "low_confidence" else None,
                     "drops_from": high if outcome == "kept" and high < 1 else None,
+                    "corrected": None if fix == 254 else {"label": names[fix] if fix != 255 else None, "author": "ada"},
                 }
             )
-            lives.append((row.image_id, x, y))
-    found = [pixel_life(project, *life) for life in lives]
-    assert [{key: life[key] for key in wanted[0]} for life in found] == wanted
-    outcomes = {life["outcome"] for life in found}
-    assert outcomes >= {"kept", "low_confidence"}
-    assert outcomes - {"kept", "low_confidence"} == {"fill": {"filled"}, "veto": {"veto"}, "off": set()}[policy]
-    teacher = Path(steps["teacher"]["path"])
-    teacher.rename(teacher.with_name("gone"))
+            places.append((image_id, x, y))
+    assert len(places) == PIXELS
+
+    def told_of_all() -> list[dict]:
+        lives = PixelLives(project)
+        found = [lives.of(*place) for place in places]
+        for life in found:
+            fix = life["corrected"]
+            life["corrected"] = fix and {key: fix[key] for key in ("label", "author")}
+            assert fix is None or Path(fix["labels"]).is_relative_to(fused)
+        return [{key: life[key] for key in wanted[0]} for life in found]
+
+    assert told_of_all() == wanted
+    outcomes = {life["outcome"] for life in wanted}
+    special = {"fill": {"filled"}, "veto": {"veto"}, "off": set(), "by class": {"filled", "border"}}[kind]
+    assert outcomes >= {"low_confidence", *special}
+    with gone(tiny, steps, labels.parent):
+        assert told_of_all() == wanted
+
+
+@contextmanager
+def gone(tiny: Tiny, steps: dict[str, dict], labels: Path) -> Iterator[None]:
+    """Without the teacher, and with one label set only."""
+    others = [path for path in (tiny.work / "artefacts" / "label").iterdir() if path != labels]
+    moved = {path: tiny.folder / f"gone-{path.name}" for path in (Path(steps["teacher"]["path"]), *others)}
+    for path, place in moved.items():
+        path.rename(place)
     try:
-        others = [path for path in (tiny.work / "artefacts" / "label").iterdir() if path != labels.parent]
-        for path in others:
-            path.rename(tiny.folder / path.name)
-        try:
-            assert [pixel_life(project, *life) for life in lives[:5]] == found[:5]
-        finally:
-            for path in others:
-                (tiny.folder / path.name).rename(path)
+        yield
     finally:
-        teacher.with_name("gone").rename(teacher)
+        for path, place in moved.items():
+            place.rename(path)
+
+
+@pytest.mark.slow
+def test_why_takes_a_bare_file_name(tiny: Tiny) -> None:
+    data = Manifest.from_files(lambda name: (tiny.data("label") / name).read_bytes())
+    image = data.labels[0].image_id
+    file = data.image(image).path
+    for name in (file, Path(file).name):
+        assert call_json("why", tiny.file, name, "3,4", "--work", tiny.work)["image"] == image
+
+
+def test_a_name_of_several_images_lists_them() -> None:
+    files = {"a/1": "x/a/1.png", "b/1": "x/b/1.png", "b/2": "x/b/2.png"}
+    assert image_named("2", files) == image_named("2.png", files) == image_named("x/b/2.png", files) == "b/2"
+    assert image_named("b/1", files) == "b/1"
+    with pytest.raises(ConfigError, match=r"IMAGE: '1.png' is the name of 2 images: a/1, b/1; give one of these"):
+        image_named("1.png", files)
+    with pytest.raises(ConfigError, match="did you mean 'b/2'"):
+        image_named("b/22", files)
 
 
 @pytest.mark.slow

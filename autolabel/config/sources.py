@@ -9,7 +9,7 @@ from pydantic import Field
 
 from autolabel.config.base import Config, Fraction, NonNegativeInt, PositiveInt
 
-Doubt = Literal["binary_masks", "shifted_ids", "mostly_ignored", "void_class", "smoothed_masks"]
+Doubt = Literal["binary_masks", "shifted_ids", "train_ids", "mostly_ignored", "void_class", "smoothed_masks"]
 
 
 class SourceConfig(Config):

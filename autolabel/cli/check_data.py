@@ -83,7 +83,8 @@ def value_lines(found: ScanResult) -> list[str]:
     """A table for each label layer of the values in masks: value, class, fraction of the pixels, number of masks."""
     layers = found.survey.layers()
     if not layers:
-        return ["there are only labels of autolabel, which state their classes"]
+        stated = any(image.labels for image in found.listing.images)
+        return ["there are only labels of autolabel, which state their classes" if stated else "there are no masks"]
     return [line for name, survey in layers.items() for line in _layer_lines(name, survey)]
 
 

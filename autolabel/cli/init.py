@@ -36,6 +36,11 @@ _SOURCES = click.Choice(["folder", "camvid", "cityscapes", "mapillary"])
     show_default=True,
     help="Initial weights of the trunk; imagenet needs the extra `pretrained`.",
 )
+@click.option(
+    "--teacher",
+    type=click.Path(path_type=Path),
+    help="An ONNX file, or a folder of arrays that your network wrote: it labels in place of a trained teacher.",
+)
 @click.option("--interactive", is_flag=True, help="Ask for what no option says.")
 @set_option
 def init(
@@ -45,6 +50,7 @@ def init(
     name: str | None,
     minutes: float | None,
     weights: str,
+    teacher: Path | None,
     interactive: bool,
     overrides: tuple[str, ...],
 ) -> None:
@@ -52,6 +58,9 @@ def init(
 
     For cityscapes and mapillary it is the published recipe. Settings of the data that --set changes, such as
     data.masks=labels, are written into the file.
+
+    With --teacher no mask is needed. --set teacher.foreign.KEY=VALUE says how its numbers are read, as in
+    teacher.foreign.values=logits.
     """
     from autolabel.recommend.fit import experiment_name, new_experiment
 
@@ -66,13 +75,14 @@ def init(
     if minutes is not None:
         print_err("init: timing a few training steps, which may take minutes on a slow machine")
     text, said, seen = new_experiment(
-        source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides
+        source, root, name, where=target, minutes=minutes, weights=weights, overrides=overrides, teacher=teacher
     )
     write_file(target.absolute(), text.encode())
     echo(f"wrote {target}: {said}")
     for note in notes(seen):
         echo(note)
-    echo(f"next: autolabel run {target}")
+    stop = " --until label" if teacher is not None and not seen.survey.masks else ""
+    echo(f"next: autolabel run {target}{stop}")
 
 
 def _ask(

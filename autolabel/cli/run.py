@@ -147,7 +147,10 @@ def next_commands(project: Project, artefacts: Mapping[str, Artefact]) -> list[s
     """The commands to go on with, ready for a shell."""
     done = {node.stage.name for node in project.pipeline.nodes.values() if node.name in artefacts}
     commands: list[list[str]] = []
-    if project.arguments is not None:
+    labels = [artefacts[node.name] for node in project.pipeline.of_stage("label") if node.name in artefacts]
+    if labels and not getattr(project.experiment.data, "has_masks", True):  # no student can be measured
+        commands.append(["export", "labels", str(labels[-1].path), "--format", "coco", "--out", "export"])
+    elif project.arguments is not None:
         file, *options = project.arguments
         commands += [["open", file, *options]] if done & {"report", "table"} else [["run", file, *options]]
     network = next((artefacts[node.name] for node in _networks(project.pipeline) if node.name in artefacts), None)

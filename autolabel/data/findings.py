@@ -23,6 +23,7 @@ _VOID = {
 _SMOOTHED = 5  # values between two others in one mask: fewer may be thin objects
 _NOISY, _FEW_PIXELS = 8, 0.3  # number of unknown values in one mask, and the fraction of its pixels that they have
 _MOST_IGNORED = 0.8  # fraction of the pixels of fine masks
+_TRAIN_IDS = 0.3  # fraction of the pixels that mean "no class" where train ids are taken for other ids
 _FEW_MASKS = 3  # with fewer masks a missing class means little
 
 
@@ -173,6 +174,23 @@ def _shifted_doubt(survey: Survey) -> Iterator[Finding]:
     yield Finding("shifted_ids", "doubt", what, remedy)
 
 
+def _train_ids(survey: Survey) -> Iterator[Finding]:
+    """Masks without an id of K or more, under classes whose ids go further, and with much of "no class"."""
+    count, ids = survey.classes.num_classes, [value for value, k in survey.table.items() if k != IGNORE]
+    if survey.values == "colours" or len(survey.masks) < _FEW_MASKS or max(ids) < count or survey.unknown:
+        return
+    values = [value for value in survey.pixels if value != IGNORE]
+    lost = sorted(value for value in values if survey.table[value] == IGNORE)
+    fraction = sum(survey.fraction(value) for value in lost)
+    if max(values, default=count) < count and fraction > _TRAIN_IDS:
+        shown = ", ".join(map(survey.show, lost[:5]))
+        what = (
+            f"the masks hold no id above {count - 1}, and {_percent(fraction)} of their pixels are {shown}, no class: "
+        )
+        remedy = "if they are, state the classes by names alone, in the order of the train ids, without ids or dataset"
+        yield Finding("train_ids", "doubt", f"{what}these may be train ids, counted from 0", remedy)
+
+
 def _sizes(survey: Survey) -> Iterator[Finding]:
     """Masks of another size than their images, in at least half of the masks."""
     wrong = [mask for mask in survey.masks if mask.size not in (mask.image_size, mask.image_size[::-1])]
@@ -249,6 +267,7 @@ _CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (
     _nothing_labelled,
     _binary_doubt,
     _shifted_doubt,
+    _train_ids,
     _mostly_ignored,
     _void_class,
     _smoothed_doubt,

@@ -14,6 +14,7 @@ from autolabel.errors import ConfigError, SettingError
 from autolabel.recommend.choose import Recommendation, recommend, within
 from autolabel.recommend.data_settings import data_settings, look_at, with_settings
 from autolabel.recommend.facts import DataFacts, data_facts, machine_facts
+from autolabel.recommend.foreign import ForeignTable, check_teacher, foreign_table
 from autolabel.recommend.timing import FASTER, Timing, measure, step_seconds
 from autolabel.recommend.write import experiment_text
 from autolabel.resources import resource
@@ -42,10 +43,12 @@ def new_experiment(
     minutes: float | None,
     weights: str,
     overrides: tuple[str, ...] = (),
+    teacher: Path | None = None,
 ) -> NewExperiment:
     """Choose the settings. `minutes` is the time for a run on this machine, `weights` "imagenet" or "random".
 
-    `overrides` are settings of the data for the file, such as "data.masks=labels".
+    `overrides` are settings of the data for the file, such as "data.masks=labels". `teacher` is an ONNX file or
+    a folder of arrays that labels in place of a network of ours; `overrides` then also say how it is read.
 
     Errors in the text name `where`, the file it is for.
     Raises ConfigError, also for a budget that is too small, and DataError for data that cannot be used.
@@ -56,16 +59,29 @@ def new_experiment(
         raise ConfigError(root, "is not a folder", "name the folder of your data")
     if not is_utf8(f"{root.resolve()} {name}"):
         raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
-    lines = data_settings(source, root, overrides)
+    foreign = None
+    if teacher is not None:
+        if source not in FITTED or minutes is not None:
+            what = "is not trained, and the file is not the published recipe"
+            raise SettingError("teacher", what, f"leave out --minutes, and use --source {' or '.join(FITTED)}")
+        foreign, overrides = foreign_table(teacher, overrides)
+    lines = data_settings(source, root, overrides, masks_needed=foreign is None)
     if source in PUBLISHED:
         if minutes is not None:
             raise SettingError("minutes", f"the recipe of {source} is the published one", "leave it out")
         return _published(source, root, name, where, lines)
-    return _fitted(source, root, name, where, lines, minutes, weights)
+    return _fitted(source, root, name, where, lines, minutes, weights, foreign)
 
 
 def _fitted(
-    source: str, root: Path, name: str, where: Path, lines: list[str], minutes: float | None, weights: str
+    source: str,
+    root: Path,
+    name: str,
+    where: Path,
+    lines: list[str],
+    minutes: float | None,
+    weights: str,
+    foreign: ForeignTable | None,
 ) -> NewExperiment:
     from autolabel.models.pretrained import imagenet_weights
 
@@ -75,6 +91,8 @@ def _fitted(
     data = data_facts(seen)
     machine = machine_facts()
     choice = recommend(data, machine)
+    if foreign is not None and not data.num_val:
+        weights = "random"  # no student can be trained and measured, so its initial weights do not matter
     if weights == "imagenet":  # says how to get them, before anything is written
         try:
             imagenet_weights(choice.trunk, "weights")
@@ -83,10 +101,13 @@ def _fitted(
 
     def text(choice: Recommendation, timing: Timing | None = None) -> str:
         written = experiment_text(
-            name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing
+            name, table, weights=weights, choice=choice, data=data, machine=machine, timing=timing, foreign=foreign
         )
         return with_settings(written, lines)
 
+    if foreign is not None:
+        choice = replace(choice, scales=(1.0,))
+        check_teacher(_parsed(text(choice), where), seen.listing)
     if minutes is None:
         return NewExperiment(text(choice), _counts(data), seen)
     num_classes = len(data.class_names)

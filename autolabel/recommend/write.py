@@ -7,6 +7,7 @@ from importlib.resources import files
 from autolabel.config.load import toml_string
 from autolabel.recommend.choose import Recommendation
 from autolabel.recommend.facts import DataFacts, MachineFacts
+from autolabel.recommend.foreign import ForeignTable
 from autolabel.recommend.timing import Timing
 
 
@@ -19,6 +20,7 @@ def experiment_text(
     data: DataFacts,
     machine: MachineFacts,
     timing: Timing | None = None,
+    foreign: ForeignTable | None = None,
 ) -> str:
     """The TOML text; `data_table` holds the settings of `[data]`, `weights` is "imagenet" or "random"."""
     from jinja2 import Environment, StrictUndefined
@@ -34,6 +36,7 @@ def experiment_text(
         unseen=", ".join(toml_string(name) for name in data.unseen),
         machine=_machine(machine),
         timing=timing,
+        foreign=foreign,
     )
 
 

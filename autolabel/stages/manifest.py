@@ -35,7 +35,8 @@ def identity(settings: Data, files: InputDigests) -> dict[str, Any]:
     """The root's place does not count, the bytes of what lies below it do."""
     from autolabel.data.sources.registry import fingerprint
 
-    return {**settings.model_dump(mode="json", exclude={"root"}), "content": fingerprint(settings, files)}
+    known = {key: value for key, value in settings.for_key().items() if key != "root"}
+    return {**known, "content": fingerprint(settings, files)}
 
 
 def run(ctx: Context[Data]) -> StageResult:

@@ -71,10 +71,12 @@ class SourceListing:
     excluded: tuple[tuple[str, str], ...] = ()
     masks: MaskRules | None = None
     skipped: tuple[SkippedFiles, ...] = ()
+    has_masks: bool = True  # false: a teacher of another framework labels images without any
 
     def __post_init__(self) -> None:
         _check_ids(self.images, self.root)
-        if not any(label.role != "truth" for image in self.images if image.split == "train" for label in image.labels):
+        train = [image for image in self.images if image.split == "train"]
+        if self.has_masks and not any(label.role != "truth" for image in train for label in image.labels):
             raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
 
     def fingerprint(self, digests: Mapping[str, str | None]) -> str:

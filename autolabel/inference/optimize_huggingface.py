@@ -3,7 +3,7 @@
 - SegFormer: the linear layers, the 1x1 convolution over all branches and its norm become one linear layer per branch.
   Resizing commutes with it, so each branch is multiplied at its own resolution, resized after, and added.
 - UperNet and BEiT: norms are folded into the convolutions before them, and the 3x3 convolution over all branches forms
-  its products at each branch's own resolution (`inference.optimize.SpatialBranchConv`). No auxiliary head runs.
+  its products at each branch's own resolution (`inference.branch_convs.SpatialBranchConv`). No auxiliary head runs.
 - Mask2Former: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
   image. The features are resized before the product with the queries, and only the last layer computes masks at 1/4.
 
@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from autolabel.inference.optimize import ConcatConv, Decision, SpatialBranchConv
+from autolabel.inference.branch_convs import ConcatConv, SpatialBranchConv
+from autolabel.inference.optimize_hrnet import Decision
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries

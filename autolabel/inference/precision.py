@@ -41,11 +41,11 @@ def agreement(book: Codebook, one: Sequence[np.ndarray], other: Sequence[np.ndar
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for products of bf16."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     checks = (getattr(torch.cpu, name, None) for name in _CPU_CHECKS)
-    return any(check() for check in checks if check is not None)
+    return any(bool(check()) for check in checks if check is not None)
 
 
 _CPU_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private: not every version of torch has them

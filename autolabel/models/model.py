@@ -16,6 +16,7 @@ from autolabel.errors import SettingError
 from autolabel.models.fusion import FUSIONS, ScaledOutput, StridedOutput
 from autolabel.models.heads import HeadOutput, build_head
 from autolabel.models.layers import at_least_float32
+from autolabel.models.lazy_rows import LazyMap
 from autolabel.models.lookup import choose
 from autolabel.models.resize import crop_to_size, pad_to_multiple, resize, scaled_size
 from autolabel.models.trunks import build_trunk
@@ -107,7 +108,7 @@ class SegmentationModel(nn.Module):
         passes: list[Pass] = []
         for scale in scales:
             size = scaled_size((images.shape[-2], images.shape[-1]), scale)
-            out = self.forward_scale(resize(images, size), attention=scale != max(scales))
+            out = self.forward_scale(self.trunk.view(images, size), attention=scale != max(scales))
             passes.append((StridedOutput(scale, out.logits, out.attention, size, size), out.aux))
         return passes
 
@@ -115,7 +116,7 @@ class SegmentationModel(nn.Module):
         """All features first; one head then computes the attention of every scale, for the size of the images."""
         size = images.shape[-2], images.shape[-1]
         sizes = {scale: scaled_size(size, scale) for scale in scales}
-        outs = {scale: self._head_output(resize(images, sizes[scale])) for scale in scales}
+        outs = {scale: self._head_output(self.trunk.view(images, sizes[scale])) for scale in scales}
         assert self.attention is not None
         weights = self.attention({scale: out.features for scale, out in outs.items()})
         attention = dict(zip(self.fusion.fixed_scales, weights.split(1, dim=1), strict=True))
@@ -128,7 +129,9 @@ class SegmentationModel(nn.Module):
         """Pad the images to the size divisors of trunk and head, and crop the maps; logits are at least float32."""
         divisor = math.lcm(self.trunk.size_divisor, self.head.size_divisor)
         padded = pad_to_multiple(images, divisor)
-        features, logits, aux = self.head(self.trunk(padded.contiguous(memory_format=torch.channels_last)))
+        if not isinstance(padded, LazyMap):
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        features, logits, aux = self.head(self.trunk(padded))
         crop = partial(crop_to_size, size=(images.shape[-2], images.shape[-1]), stride=self.head.stride)
         if divisor > 1:
             features, logits, aux = crop(features), crop(logits), None if aux is None else crop(aux)

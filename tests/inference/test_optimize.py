@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from autolabel.inference.optimize import (
+from autolabel.inference import optimize_hrnet
+from autolabel.inference.branch_convs import (
     ConcatConv,
-    OptimizedOCR,
     PointwiseBranchConv,
+    Rows,
     SpatialBranchConv,
-    _fold_norms,
-    prepare,
     resize_and_concatenate,
 )
+from autolabel.inference.optimize import _fold_norms, prepare
+from autolabel.inference.optimize_hrnet import OptimizedOCR
 from autolabel.models import SegmentationModel, build_model
 
 SMALL = {"head_channels": 16, "key_channels": 8, "attention_channels": 8}
@@ -82,8 +83,31 @@ def test_optimized_head_in_both_forms(split: bool) -> None:
         expected = model.head(model.trunk(images))
         _fold_norms(model)
         out = OptimizedOCR(model.head, model.trunk.branch_channels, split=split)(model.trunk.branches(images))
-    for ours, theirs in zip(out, expected, strict=True):
+    for ours, theirs in zip(out[:2], expected[:2], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("size", [(90, 70), (128, 64)], ids=str)  # branches whose rows divide, and others
+def test_strips_are_the_whole(size: tuple[int, int], kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trunk's first layers, the head and the attention, of a small and of an enlarged image."""
+    model = trained(*NETWORKS[0])
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        expected = model.raw_maps(images, (2.0, 1.0, 0.5))
+    monkeypatch.setattr(optimize_hrnet, "_STRIP_VALUES", 1)
+    monkeypatch.setattr(optimize_hrnet, "_KEPT_VALUES", 1 << 28 if kept else 0)
+    prepared = prepare(model, dtype=torch.float64)
+    seen = []
+    prepared.trunk.trunk.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[2]))
+    with torch.no_grad():
+        maps = prepared.raw_maps(images, (2.0, 1.0, 0.5))
+    assert len(seen) > 20
+    assert max(seen) < size[0], "an image is never whole"
+    for ours, theirs in zip(maps, expected, strict=True):
+        torch.testing.assert_close(ours.logits, theirs.logits, rtol=1e-11, atol=1e-11)
+        if theirs.attention is not None and theirs.scale < 2:
+            torch.testing.assert_close(ours.attention, theirs.attention, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (16, 16), (17, 33), (40, 49)])
@@ -101,6 +125,9 @@ def test_convolution_of_branches(size: tuple[int, int], kernel: int) -> None:
     assert torch.equal(ConcatConv(conv, channels)(branches), expected)
     kind = SpatialBranchConv if kernel == 3 else PointwiseBranchConv
     torch.testing.assert_close(kind(conv, channels)(branches), expected, rtol=0, atol=1e-12)
+    for top, bottom in ((0, size[0]), (size[0] // 3, size[0] // 2 + 1)):
+        part = kind(conv, channels)(branches, Rows(top, bottom))
+        torch.testing.assert_close(part, expected[:, :, top:bottom], rtol=0, atol=1e-12)
 
 
 def test_half_precision_copy() -> None:

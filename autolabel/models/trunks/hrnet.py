@@ -71,9 +71,9 @@ class ExchangeModule(nn.Module):
     def _receive(self, target: int, maps: list[torch.Tensor]) -> torch.Tensor:
         size = maps[target].shape[-2], maps[target].shape[-1]
         paths: nn.ModuleList = self.exchange[target]  # type: ignore[assignment]  # ModuleList of ModuleLists
-        arriving = [resize(path(x), size) for path, x in zip(paths, maps, strict=True)]
-        total = arriving[0] + arriving[1]
-        for x in arriving[2:]:
+        arriving = (resize(path(x), size) for path, x in zip(paths, maps, strict=True))  # one at a time in memory
+        total = next(arriving) + next(arriving)
+        for x in arriving:
             total += x
         return torch.relu_(total)
 
@@ -106,8 +106,16 @@ class HRNet(Trunk):
 
     def branches(self, images: torch.Tensor) -> list[torch.Tensor]:
         """(B, C_b, h_b, w_b), at strides 4, 8, 16 and 32."""
+        return self.later_branches(self.first(images))
+
+    def first(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """The first two branches, at strides 4 and 8, before they exchange anything."""
         x = self.stage1(self.stem(images))
-        maps = self.stage2([enter(x) for enter in self.transition1])
+        return [enter(x) for enter in self.transition1]
+
+    def later_branches(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """All branches, from the first two."""
+        maps = self.stage2(maps)
         maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
         branches: list[torch.Tensor] = self.stage4([*maps, self.transition3[-1](maps[-1])])
         return branches

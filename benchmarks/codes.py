@@ -6,9 +6,11 @@ Without weights the codes are those of the network and the scenes of `_codec.py`
 what this network says, at scales 0.5, 1 and 2, of images of the folder, enlarged by each factor: codes change along
 borders, and borders grow with the perimeter, so a pixel takes fewer bytes where there are more of them.
 
-`codes.LAYOUT.bytes` a pixel; `.write` and `.read` in megapixels a CPU second, reading one image after another in random
-order from the open file. `codes.shard_N.open_and_read`: milliseconds until one image of a closed shard of N is there,
-`.bytes` a pixel in that shard. `codes.size_HxW.bytes` a pixel, `.gigabytes` of 20,000 images by that figure.
+Layouts `planes` store classes and bins apart; `up` and `gradient` predict bins from neighbours. Filters other than gzip
+and lzf need the package hdf5plugin. `codes.LAYOUT.bytes` a pixel; `.write` and `.read` in megapixels a CPU second,
+reading one image after another in random order from the open file. `codes.shard_N.open_and_read`: milliseconds until
+one image of a closed shard of N is there, `.bytes` a pixel in that shard. `codes.size_HxW.bytes` a pixel, `.gigabytes`
+of 20,000 images by that figure.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,26 +43,81 @@ SHARD_SIZES = (1, 8, 32, 128)
 Maps = list[np.ndarray]
 
 
+class Form(NamedTuple):
+    """How codes become the arrays that are stored, and back; `bins` of a class."""
+
+    split: Callable[[np.ndarray, int], list[np.ndarray]]
+    join: Callable[[list[np.ndarray], int], np.ndarray]
+
+
+def _diff(codes: np.ndarray, axis: int) -> np.ndarray:
+    return np.diff(codes, axis=axis, prepend=np.zeros_like(codes.take([0], axis)))  # modulo 256
+
+
+def _sum(differences: np.ndarray, axis: int) -> np.ndarray:
+    return np.cumsum(differences, axis=axis, dtype=differences.dtype)
+
+
+FORMS = {
+    "codes": Form(lambda codes, bins: [codes], lambda arrays, bins: arrays[0]),
+    "up": Form(lambda codes, bins: [_diff(codes, 0)], lambda arrays, bins: _sum(arrays[0], 0)),
+    "planes": Form(
+        lambda codes, bins: [codes // bins, codes % bins], lambda arrays, bins: arrays[0] * bins + arrays[1]
+    ),
+    "planes_up": Form(  # classes as they are, bins as the difference from the bin above
+        lambda codes, bins: [codes // bins, _diff(codes % bins, 0)],
+        lambda arrays, bins: arrays[0] * bins + _sum(arrays[1], 0),
+    ),
+    "planes_gradient": Form(  # from the bins above, on the left and between: above + left - between
+        lambda codes, bins: [codes // bins, _diff(_diff(codes % bins, 0), 1)],
+        lambda arrays, bins: arrays[0] * bins + _sum(_sum(arrays[1], 1), 0),
+    ),
+}
+
+
 class Layout(NamedTuple):
-    """Options of an HDF5 dataset: `rows` and `columns` of a block (None = all); `up` stores differences of rows."""
+    """Options of an HDF5 dataset: `rows` and `columns` of a block (None = all); `form` is one of FORMS.
+
+    `plugin` names a filter of the package hdf5plugin and its arguments.
+    """
 
     options: dict[str, object]
     rows: int | None = None
     columns: int | None = None
-    up: bool = False
+    form: str = "codes"
+    plugin: tuple[str, dict[str, object]] | None = None
+
+    def filters(self) -> dict[str, object]:
+        """Raises ImportError where hdf5plugin is not installed."""
+        if self.plugin is None:
+            return self.options
+        name, arguments = self.plugin
+        return {**self.options, **getattr(import_module("hdf5plugin"), name)(**arguments)}
+
+
+def _gzip(level: int, **more: object) -> dict[str, object]:
+    return {"compression": "gzip", "compression_opts": level, **more}
 
 
 LAYOUTS = {
-    **{f"gzip{level}": Layout({"compression": "gzip", "compression_opts": level}) for level in (1, 4, 6, 9)},
-    "gzip6_shuffle": Layout({"compression": "gzip", "compression_opts": 6, "shuffle": True}),
-    "gzip6_rows64": Layout({"compression": "gzip", "compression_opts": 6}, rows=64),
-    "gzip7": Layout({"compression": "gzip", "compression_opts": 7}),
-    "gzip6_columns128": Layout({"compression": "gzip", "compression_opts": 6}, columns=128),
-    "gzip6_columns256": Layout({"compression": "gzip", "compression_opts": 6}, columns=256),
-    "gzip9_columns256": Layout({"compression": "gzip", "compression_opts": 9}, columns=256),
-    "gzip6_up": Layout({"compression": "gzip", "compression_opts": 6}, up=True),
+    **{f"gzip{level}": Layout(_gzip(level)) for level in (1, 4, 6, 9)},
+    "gzip6_shuffle": Layout(_gzip(6, shuffle=True)),
+    "gzip6_rows64": Layout(_gzip(6), rows=64),
+    "gzip7": Layout(_gzip(7)),
+    "gzip6_columns128": Layout(_gzip(6), columns=128),
+    "gzip6_columns256": Layout(_gzip(6), columns=256),
+    "gzip9_columns256": Layout(_gzip(9), columns=256),
+    **{f"gzip6_{form}": Layout(_gzip(6), form=form) for form in FORMS if form != "codes"},
+    "gzip6_columns256_planes": Layout(_gzip(6), columns=256, form="planes"),
     "lzf": Layout({"compression": "lzf"}),
-    "lzf_up": Layout({"compression": "lzf"}, up=True),
+    "lzf_up": Layout({"compression": "lzf"}, form="up"),
+    "zstd9": Layout({}, plugin=("Zstd", {"clevel": 9})),
+    "zstd19": Layout({}, plugin=("Zstd", {"clevel": 19})),
+    "zstd19_planes": Layout({}, form="planes", plugin=("Zstd", {"clevel": 19})),
+    "blosc2_zstd9": Layout({}, plugin=("Blosc2", {"cname": "zstd", "clevel": 9, "filters": 1})),
+    "bitshuffle_zstd": Layout({}, plugin=("Bitshuffle", {"cname": "zstd", "clevel": 9})),
+    "bzip2": Layout({}, plugin=("BZip2", {})),
+    "bzip2_planes": Layout({}, form="planes", plugin=("BZip2", {})),
 }
 
 
@@ -68,7 +126,11 @@ def measure(sets: dict[str, Maps], book: Codebook, rounds: int) -> dict[str, flo
     *_, largest = sets.values()
     result = {}
     for name, layout in LAYOUTS.items():
-        result |= {f"codes.{name}.{key}": value for key, value in _layout(layout, largest, rounds).items()}
+        try:
+            found = _layout(layout, largest, book.bins, rounds)
+        except ImportError:  # hdf5plugin
+            found = {"not_installed": 1.0}
+        result |= {f"codes.{name}.{key}": value for key, value in found.items()}
     for size in SHARD_SIZES:
         result |= {f"codes.shard_{size}.{key}": value for key, value in _shard(size, largest, book, rounds).items()}
     for name, maps in sets.items():
@@ -79,32 +141,31 @@ def measure(sets: dict[str, Maps], book: Codebook, rounds: int) -> dict[str, flo
     return result
 
 
-def _layout(layout: Layout, maps: Maps, rounds: int) -> dict[str, float]:
+def _layout(layout: Layout, maps: Maps, bins: int, rounds: int) -> dict[str, float]:
     pixels = sum(codes.size for codes in maps)
-    data = _written(layout, maps)
+    data = _written(layout, maps, bins)
     with h5py.File(io.BytesIO(data)) as file:
         order = np.random.default_rng(0).permutation(len(maps))
         for number, codes in enumerate(maps):
-            assert np.array_equal(_read(file, number, layout), codes)
-        reading = _seconds(lambda: [_read(file, number, layout) for number in order], rounds)
-    writing = _seconds(lambda: _written(layout, maps), rounds)
+            assert np.array_equal(_read(file, number, layout, bins), codes)
+        reading = _seconds(lambda: [_read(file, number, layout, bins) for number in order], rounds)
+    writing = _seconds(lambda: _written(layout, maps, bins), rounds)
     return {"bytes": len(data) / pixels, "write": pixels / writing / 1e6, "read": pixels / reading / 1e6}
 
 
-def _written(layout: Layout, maps: Maps) -> bytes:
+def _written(layout: Layout, maps: Maps, bins: int) -> bytes:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         for number, codes in enumerate(maps):
             height, width = codes.shape
             chunks = (min(layout.rows or height, height), min(layout.columns or width, width))
-            stored = np.diff(codes, axis=0, prepend=np.zeros_like(codes[:1])) if layout.up else codes
-            file.create_dataset(str(number), data=stored, chunks=chunks, **layout.options)
+            for plane, stored in enumerate(FORMS[layout.form].split(codes, bins)):
+                file.create_dataset(f"{number}/{plane}", data=stored, chunks=chunks, **layout.filters())
     return buffer.getvalue()
 
 
-def _read(file: h5py.File, number: int, layout: Layout) -> np.ndarray:
-    stored = file[str(number)][()]
-    return np.cumsum(stored, axis=0, dtype=stored.dtype) if layout.up else stored
+def _read(file: h5py.File, number: int, layout: Layout, bins: int) -> np.ndarray:
+    return FORMS[layout.form].join([plane[()] for plane in file[str(number)].values()], bins)
 
 
 def _shard(size: int, maps: Maps, book: Codebook, rounds: int) -> dict[str, float]:

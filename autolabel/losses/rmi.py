@@ -79,12 +79,14 @@ def pooled_labels(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     pooled = valid_pixels(labels, num_classes) & (row < rows)[:, None] & (column < columns)
     place = row[:, None] * columns + column
     plane = rows * columns
-    counts = torch.zeros(batch, num_classes * plane + 1, dtype=torch.int32, device=device)
+    # Ignored pixels have cells of their own, as many as a class: a GPU adds to one address one after another.
+    elsewhere = num_classes * plane + place % plane
+    counts = torch.zeros(batch, (num_classes + 1) * plane, dtype=torch.int32, device=device)
     one = torch.ones((), dtype=torch.int32, device=device).expand(height * width)
     for image in range(batch):
-        cell = torch.where(pooled[image], labels[image].int() * plane + place, num_classes * plane)
+        cell = torch.where(pooled[image], labels[image].int() * plane + place, elsewhere)
         counts[image].index_add_(0, cell.flatten(), one)
-    return counts[:, :-1].view(batch, num_classes, rows, columns).to(torch.uint8)
+    return counts[:, : num_classes * plane].view(batch, num_classes, rows, columns).to(torch.uint8)
 
 
 BCE_WEIGHT = 0.5

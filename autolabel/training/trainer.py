@@ -23,6 +23,7 @@ from autolabel.models.layers import normalise
 from autolabel.training.activation_checkpointing import checkpoint_activations
 from autolabel.training.curve import Curve
 from autolabel.training.freeze import freeze
+from autolabel.training.kept_tensors import KeptTensors
 from autolabel.training.online_labels import online_labels
 from autolabel.training.optim import (
     Ema,
@@ -87,6 +88,7 @@ class Trainer:
         self.scaler = loss_scaler(self.device, self.settings.precision)
         self.ema = Ema(self.model, self.settings.ema) if self.settings.ema else None
         self._buffers = list(self.model.buffers())
+        self._kept = KeptTensors(self._buffers)
         self.statistics_differ = statistics_differ(self.model, self.world)
 
     def _wrap_ddp(self) -> tuple[Callable[..., Any], Callable[[], AbstractContextManager[Any]]]:
@@ -117,7 +119,7 @@ class Trainer:
         """
         torch.manual_seed(_step_seed(self.seed, self.step, self.world.rank))
         lr = self._set_lr()
-        kept = [buffer.clone() for buffer in self._buffers]
+        self._kept.keep()
         try:
             if weak is not None and is_online is not None:
                 labels = self._online_labels(weak, labels, is_online)
@@ -139,8 +141,8 @@ class Trainer:
             self._sync_buffers()
             if self.ema is not None:
                 self.ema.update(self.model)
-        elif self._buffers:
-            torch._foreach_copy_(self._buffers, kept)
+        else:
+            self._kept.restore()
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._count_skips(is_finite)

@@ -58,6 +58,17 @@ def test_it_compiles_for_a_gpu(tmp_path: Path) -> None:
     assert int(run(["-c", COMPILE], TRITON_CACHE_DIR=str(tmp_path))) > 1000
 
 
+def test_tables_are_built_once_for_batches_of_one_shape() -> None:
+    """They are on the device then: another batch copies nothing from the host."""
+    from autolabel.inference.fused_cuda import _geometry, _tables
+
+    terms = [FUSIONS["hierarchical"].terms(single(random_maps((0.5, 1.0), (16, 20), seed=seed))) for seed in (0, 1)]
+    first, second = (_tables(tuple(map(_geometry, each)), torch.device("cpu")) for each in terms)
+    assert first is second
+    other = FUSIONS["hierarchical"].terms(single(random_maps((0.5, 1.0), (16, 24))))
+    assert _tables(tuple(map(_geometry, other)), torch.device("cpu")) is not first
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_codes_on_a_gpu_are_those_of_the_cpu() -> None:
     book = Codebook(19)

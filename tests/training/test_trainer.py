@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from autolabel.errors import AutolabelError, TrainingDiverged
 from autolabel.losses import LossNormalizer, training_loss
@@ -130,6 +131,28 @@ def test_pixels_count_as_their_weights_say(micro_batch: int) -> None:
     assert row_a["loss"] == pytest.approx(row_b["loss"], rel=1e-12)
     for p, q in zip(a.model.parameters(), b.model.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12)
+
+
+class ReadNumbers(TorchDispatchMode):
+    """Counts the operations that hand a value to the host; on a GPU each waits for all work before it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        self.count += func in waits
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw"}, {"clip_grad": 1.0}, {"class_weights": (1.0, 0.4)}])
+def test_a_step_hands_loss_and_norm_to_the_host_and_nothing_else(changes: dict[str, Any]) -> None:
+    """Both are copied together, so that the host waits once; the third number is of labels that the host holds."""
+    trained = trainer(network(), **changes)
+    trained.frequencies = torch.full((len(NAMES),), 1 / len(NAMES))
+    trained.train_step(*batch())  # what a first step allocates
+    with ReadNumbers() as read:
+        trained.train_step(*batch(seed=1))
+    assert read.count == 3
 
 
 def test_sgd_step_against_the_closed_form() -> None:

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from click.testing import CliRunner
 
@@ -69,7 +70,7 @@ def _try(made: minute.Minute, kind: str, command: str, step: str) -> list[str]:
             bad.append("what is not ours has changed")
         place.undo()
         again = harness.run(_call(made, "run", elsewhere), work)
-        if again.digest is None or json.loads(again.digest) != [0, "", ""]:
+        if again.digest is None or json.loads(again.digest)[::2] != [0, ""]:
             bad.append(f"afterwards: {again.error[-300:] or again.digest}")
         return bad
     finally:
@@ -113,7 +114,8 @@ def _linked(path: Path, elsewhere: Path) -> Place:
 
     def undo() -> None:
         _remove(path)  # the link, or what was made again after it was put aside
-        kept.rename(path)
+        if path.parent.exists():  # else the artefact around the link was put aside
+            kept.rename(path)
 
     return Place(kept, undo)
 
@@ -171,3 +173,10 @@ _KINDS: Mapping[str, Callable[[Path, Path, str], Place]] = {
         work, f"artefacts/{step}/{'e' * 16}", lambda path: path.symlink_to(path.name)
     ),
 }
+
+
+@in_fresh_process
+def trusting(number: int, seed: int, folder: Path) -> Tally:
+    """The same with code that takes every folder of a telling name for its own: it must be found."""
+    with mock.patch("autolabel.store.gc._has_record", return_value=True):
+        return run.__wrapped__(number, seed, folder)

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import fault_flips, fault_kills, fault_mutants, fault_power, fresh
+from tests.faults import (
+    fault_environments,
+    fault_flips,
+    fault_inputs,
+    fault_kills,
+    fault_links,
+    fault_mutants,
+    fault_power,
+    fresh,
+)
 from tests.faults.disk import MODES, Disk, Mode, Op
 from tests.faults.tally import Tally
 
@@ -23,7 +32,12 @@ TRIES = {
     fault_power.power_loss: 40,
     fault_flips.bit_flips: 100,
     fault_mutants.mutants: len(fault_mutants.MUTANTS),
+    fault_inputs.run: 8,
+    fault_links.run: 20,
+    fault_environments.run: 10,
 }
+# The same with code that breaks the promise.
+BLIND = {fault_inputs.blind: 8, fault_links.trusting: 20, fault_environments.careless: 4}
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +51,18 @@ def small_process() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_process")
-@pytest.mark.parametrize("fault", TRIES, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", TRIES, ids=lambda fault: f"{fault.__module__}.{fault.__name__}")
 def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
     tally: Tally = fault(TRIES[fault], 0, ram)
     assert not tally.bad
     assert tally.tried == TRIES[fault]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_process")
+@pytest.mark.parametrize("fault", BLIND, ids=lambda fault: fault.__name__)
+def test_a_broken_promise_is_found(ram: Path, fault: fresh.Run) -> None:
+    assert fault(BLIND[fault], 0, ram).bad
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ proof: $(READY)
 kills: $(READY)
 	$(BIN)/python -m tests.training.killing 20
 
-# Every fault of tests/faults, many times: up to 90 CPU minutes. SOAK takes options, as in SOAK='--share 0.1'.
+# Every fault of tests/faults, many times: up to 120 CPU minutes. SOAK takes options, as in SOAK='--share 0.1'.
 soak: $(READY)
 	$(BIN)/python -m tests.faults.soak $(SOAK)
 

@@ -82,8 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = {tally.fault: {"tried": tally.tried, "bad": len(tally.bad)} for tally in tallies}
         options.json.write_text(json.dumps(counts, indent=1) + "\n")
     tried, bad = sum(tally.tried for tally in tallies), sum(len(tally.bad) for tally in tallies)
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{tried} faults, {bad} bad, {(usage.ru_utime + usage.ru_stime) / 60:.1f} CPU minutes")
+    print(f"{tried} faults, {bad} bad, {_cpu_seconds() / 60:.1f} CPU minutes")
     return int(any(tally.bad for tally in tallies))
 
 
@@ -91,10 +90,19 @@ def _fresh(name: str, seed: int, share: float) -> Tally:
     """In a process of its own, which has run nothing else: some faults fork, others import torch."""
     command = [sys.executable, "-m", "tests.faults.soak", "--one", name, str(seed), str(share)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    lines = done.stdout.splitlines()
-    tally = Tally(**json.loads(lines[-1])) if done.returncode == 0 else Tally(name, 0, (f"ended by {done.returncode}",))
-    print("\n    ".join([str(tally), *tally.bad[:20]]), flush=True)
+    if done.returncode == 0:
+        seconds, found = json.loads(done.stdout.splitlines()[-1])
+        tally = Tally(**found)
+    else:
+        seconds, tally = 0.0, Tally(name, 0, (f"ended by {done.returncode}",))
+    print("\n    ".join([f"{tally} {seconds:8.1f} CPU s", *tally.bad[:20]]), flush=True)
     return tally
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _try(fault: Fault, seed: int, share: float) -> Tally:
@@ -113,6 +121,7 @@ if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what it starts must not
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(asdict(_try(FAULTS[sys.argv[2]], int(sys.argv[3]), float(sys.argv[4])))))
+        tally = _try(FAULTS[sys.argv[2]], int(sys.argv[3]), float(sys.argv[4]))
+        print(json.dumps([_cpu_seconds(), asdict(tally)]))
     else:
         sys.exit(main())

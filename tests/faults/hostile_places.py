@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,7 @@ def _shards() -> dict[str, Callable[[Any], object]]:
         _replaced(file, shape=(2, 2), dtype=h5py.string_dtype())
 
     return {
+        **_filters(),
         "a link to another file": linked(h5py.ExternalLink("secret.h5", "/images/000000")),
         "a link to a file of the system": linked(h5py.ExternalLink("/etc/passwd", "/")),
         "a soft link": linked(h5py.SoftLink("/images")),
@@ -95,6 +97,40 @@ def _shards() -> dict[str, Callable[[Any], object]]:
         "names as deep as the stack": lambda file: file.attrs.__setitem__("class_names", "[" * 20_000),
         "an id that is a number": lambda file: file["images/000000"].attrs.__setitem__("id", 7),
     }
+
+
+def _filters() -> dict[str, Callable[[Any], object]]:
+    """Chunks behind filters that would fill memory, or for which HDF5 would look for a plugin of somebody."""
+    import h5py
+
+    def filtered(*ids: int, chunk: bytes = b"", side: int = 64) -> Callable[[Any], object]:
+        def make(file: Any) -> None:
+            plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plan.set_chunk((side, side))
+            for number in ids:
+                plan.set_filter(number, h5py.h5z.FLAG_OPTIONAL, (9,) if number == h5py.h5z.FILTER_DEFLATE else ())
+            name = next(iter(file["images"]))
+            image_id = file["images"][name].attrs["id"]
+            del file["images"][name]
+            made = h5py.h5d.create(
+                file["images"].id, name.encode(), h5py.h5t.STD_U8LE, h5py.h5s.create_simple((side, side)), plan
+            )
+            made.write_direct_chunk((0, 0), chunk)
+            file["images"][name].attrs["id"] = image_id
+
+        return make
+
+    deflate, found = h5py.h5z.FILTER_DEFLATE, {}
+    for times in (2, 3):
+        bomb = bytes(50_000_000)
+        for _ in range(times):
+            bomb = zlib.compress(bomb, 9)
+        found[f"50 MB deflated {times} times for 4 kB"] = filtered(*[deflate] * times, chunk=bomb)
+    found["50 MB deflated for 4 kB"] = filtered(deflate, chunk=zlib.compress(bytes(50_000_000), 9))
+    for number in (305, 307, 32_000, 32_001, 32_004, 32_008, 32_013, 32_015, 32_026, 65_535):  # LZO, bzip2, Blosc ...
+        found[f"the filter {number} of a plugin"] = filtered(number, chunk=b"x" * 100)
+        found[f"the filter {number} of a plugin behind gzip"] = filtered(number, deflate, chunk=b"x" * 100)
+    return found
 
 
 def _links(things: Cabinet) -> Iterator[Hostile]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from autolabel.cli.options import Project, RunOptions, running
+from autolabel.cli.options import Project, RunOptions
+from autolabel.cli.running import running
 from autolabel.flow import environment, runner
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact

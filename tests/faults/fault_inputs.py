@@ -24,7 +24,8 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from autolabel.cli.options import Project, RunOptions, running
+from autolabel.cli.options import Project, RunOptions
+from autolabel.cli.running import running
 from autolabel.cli.status import status
 from autolabel.signals import StopFlag
 from autolabel.store import INPUT_DIGESTS, Artefact, scan

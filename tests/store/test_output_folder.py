@@ -15,6 +15,8 @@ import pytest
 from autolabel.errors import ConfigError, StoreError, WorkFolderLocked
 from autolabel.store import UNFINISHED, check_output, only_writer, open_draft, open_output, sha256_bytes, write_folder
 from autolabel.store.hooks import Effect, observe
+from autolabel.store.journal import Journal
+from autolabel.store.output_folder import _rows
 
 KEY = "0123456789abcdef" * 4
 WORK, OTHER = {"threshold": 0.3}, {"threshold": 0.4}
@@ -171,6 +173,12 @@ def test_a_correction_in_unfinished_work_is_kept(tmp_path: Path) -> None:
         make(out, {"x.png": b"1"}, new=True)
     with pytest.raises(ConfigError, match="not as this command wrote it"):
         make(out, {"x.png": b"1"})
+
+
+def test_only_a_name_with_a_digest_makes_a_file_ours(tmp_path: Path) -> None:
+    rows = [{"file": "a"}, {"sha256": "0"}, {"file": 1, "sha256": "0"}, {"file": "b", "sha256": 0}]
+    Journal(tmp_path / UNFINISHED).append([*rows, {"file": "c", "sha256": "0"}])
+    assert _rows(tmp_path, INDEX) == {"c": {"0"}}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": [3, {"file": 1}]}', "[" * 100_000, "\0"])

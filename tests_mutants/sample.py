@@ -46,7 +46,7 @@ NO_MUTANT = "no.such.mutant"
 def prepare(package: str, folder: Path, markers: str) -> None:
     """Copy the sources and the settings of mutmut to `folder`; what is there is replaced."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    (folder / "mutants").mkdir(parents=True)  # Python looks once whether a folder of PYTHONPATH is there
     for name in COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     others = [name for name in COPIED if name != "autolabel"]

@@ -207,3 +207,10 @@ def test_threads_begin_nothing_more_once_the_caller_has_stopped(monkeypatch: pyt
     with closing(in_threads(take, range(2000), jobs=2)) as results:
         assert next(results) == 0
     assert len(taken) < 300
+
+
+def test_reading_says_how_far_it_is(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(old, quiet=False)
+    assert "hashing inputs: 1/1 file (100 %)" in capsys.readouterr().err
+    ask(old, rehash=True)
+    assert capsys.readouterr().err == ""

@@ -15,6 +15,8 @@ import pytest
 from autolabel.errors import ConfigError, StoreError, WorkFolderLocked
 from autolabel.store import UNFINISHED, check_output, only_writer, open_draft, open_output, sha256_bytes, write_folder
 from autolabel.store.hooks import Effect, observe
+from autolabel.store.journal import Journal
+from autolabel.store.output_folder import _rows
 
 KEY = "0123456789abcdef" * 4
 WORK, OTHER = {"threshold": 0.3}, {"threshold": 0.4}
@@ -173,6 +175,12 @@ def test_a_correction_in_unfinished_work_is_kept(tmp_path: Path) -> None:
         make(out, {"x.png": b"1"})
 
 
+def test_only_a_name_with_a_digest_makes_a_file_ours(tmp_path: Path) -> None:
+    rows = [{"file": "a"}, {"sha256": "0"}, {"file": 1, "sha256": "0"}, {"file": "b", "sha256": 0}]
+    Journal(tmp_path / UNFINISHED).append([*rows, {"file": "c", "sha256": "0"}])
+    assert _rows(tmp_path, INDEX) == {"c": {"0"}}
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": [3, {"file": 1}]}', "[" * 100_000, "\0"])
 def test_a_file_in_place_of_the_index_is_not_ours(tmp_path: Path, text: str) -> None:
     (tmp_path / INDEX).write_text(text)
@@ -212,7 +220,7 @@ def test_nothing_is_written_into_an_artefact_or_a_draft(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(artefact.data)
     places += [artefact.path, artefact.data, artefact.data / "deep" / "er", tmp_path / "link", tmp_path / "link/new"]
     for place in places:
-        with pytest.raises(ConfigError, match="which never changes"):
+        with pytest.raises(ConfigError, match=r"which never changes; give another --out$"):
             make(place, {"y.png": b"2"}, overwrite=True)
         with pytest.raises(ConfigError, match="which never changes"), only_writer(place / "file"):
             pass

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import Artefact, digest_json, find, open_draft, recover, set_aside, sha256_bytes
-from autolabel.store.record import Commit, Entry, encode_commit, encode_manifest
+from autolabel.store.record import Commit, Entry, decode_commit, encode_commit, encode_manifest
 
 KEY = "0123456789abcdef" * 4
 FILES = {"a.json": b"{}", "auto/x.png": b"x" * 100, "auto/y.png": b"y" * 50}
@@ -177,3 +178,9 @@ def test_a_damaged_artefact_is_kept_aside_and_made_again(artefact: Artefact, tmp
         assert set_aside(tmp_path / KEY[:16]) == tmp_path / f"{KEY[:16]}.corrupt-{number}"
         assert make(tmp_path).digest == artefact.digest
     assert (tmp_path / f"{KEY[:16]}.corrupt-1" / "data" / "a.json").exists()
+
+
+def test_a_record_of_another_format_says_which(tmp_path: Path) -> None:
+    record = {"format": 7, "algorithm": "md5", "key": KEY, "root": "", "provenance": ""}
+    with pytest.raises(CorruptArtefact, match="format 7, md5; this version reads 1, sha256"):
+        decode_commit(json.dumps(record).encode(), where="COMMIT")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.errors import CorruptArtefact, StoreError, WorkFolderLocked
-from autolabel.store import Draft, find, hold_lock, join_draft, open_draft, recover, sha256_bytes
+from autolabel.store import Draft, drafts, find, hold_lock, join_draft, open_draft, recover, sha256_bytes
 from autolabel.store.hooks import Effect, observe
 
 KEY = "0123456789abcdef" * 4
@@ -210,3 +210,12 @@ def test_a_lost_lock_ends_the_work_before_commit(tmp_path: Path) -> None:
                 act()
     assert find(tmp_path / "step", KEY) is None
     assert not (draft.path / "COMMIT").exists()
+
+
+def test_the_unfinished_drafts_of_a_step_are_found(tmp_path: Path) -> None:
+    draft = open_draft(tmp_path / "infer", KEY)
+    draft.write("x", b"x")
+    open_draft(tmp_path / "label", KEY)
+    open_draft(tmp_path / "infer", KEY[::-1]).commit(meta={}, provenance={})
+    (found,) = drafts(tmp_path / "infer")
+    assert (found.path, found.names()) == (draft.path, ["x"])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -52,10 +51,12 @@ class Reviewed:
         self.images: ReviewSet = open_review_set(open_project(self.file, work=self.work, overrides=()))[0]
 
     def start(self, *command: str) -> tuple[subprocess.Popen[str], str]:
-        words = [sys.executable, "-m", "autolabel", *command, "--work", str(self.work), "--no-browser", "--json"]
+        words = [sys.executable, "-m", "autolabel", *command, "--work", str(self.work), "--no-browser"]
         process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
         assert process.stdout is not None
-        return process, json.loads(process.stdout.readline())["address"]
+        said = process.stdout.readline()  # open ADDRESS  (Ctrl-C ends it)
+        assert said.startswith("open http://127.0.0.1:"), said
+        return process, said.split()[1]
 
 
 def _heed_interrupts() -> None:

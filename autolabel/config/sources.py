@@ -9,7 +9,9 @@ from pydantic import Field
 
 from autolabel.config.base import Config, Fraction, NonNegativeInt, PositiveInt
 
-Doubt = Literal["binary_masks", "shifted_ids", "train_ids", "mostly_ignored", "void_class", "smoothed_masks"]
+Doubt = Literal[
+    "binary_masks", "shifted_ids", "train_ids", "mostly_ignored", "void_class", "smoothed_masks", "leaking_split"
+]
 
 
 class SourceConfig(Config):

@@ -179,7 +179,9 @@ def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]
         quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
         causes=tuple(x.scanned.cause for x in bad),
         survey=survey,
-        findings=() if synthetic else tuple(findings(survey, images, settings.confirmed)),
+        findings=()
+        if synthetic
+        else tuple(findings(survey, images, settings.confirmed, val_is_drawn=listing.val_is_drawn)),
         digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
     )
 

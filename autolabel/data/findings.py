@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autolabel.classes import IGNORE
+from autolabel.data.leaking_split import frames_beside
 from autolabel.data.near_duplicates import near_duplicates
 from autolabel.data.scan import MaskFacts
 from autolabel.data.survey import Survey
@@ -25,6 +26,8 @@ _NOISY, _FEW_PIXELS = 8, 0.3  # number of unknown values in one mask, and the fr
 _MOST_IGNORED = 0.8  # fraction of the pixels of fine masks
 _TRAIN_IDS = 0.3  # fraction of the pixels that mean "no class" where train ids are taken for other ids
 _FEW_MASKS = 3  # with fewer masks a missing class means little
+_LEAKING = 0.25  # fraction of the validation images beside a training image
+_Thumbnail = tuple[str, bytes]  # path, thumbnail
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,19 @@ class Finding:
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 
-def findings(survey: Survey, images: Sequence[tuple[str, str, bytes]], confirmed: Collection[str]) -> list[Finding]:
-    """All findings, errors first. `images` holds (path, split, thumbnail); a confirmed doubt is a note."""
+def findings(
+    survey: Survey, images: Sequence[tuple[str, str, bytes]], confirmed: Collection[str], *, val_is_drawn: bool = False
+) -> list[Finding]:
+    """All findings, errors first. `images` holds (path, split, thumbnail); a confirmed doubt is a note.
+
+    `val_is_drawn`: the source drew the validation images itself.
+    """
     masks = survey.masks
     found = [finding for check in _CHECKS for finding in check(survey)] if masks else []
     if any(finding.level == "error" for finding in found):  # what follows from a mistake is no finding of its own
         return [finding for finding in found if finding.level == "error"]
-    found += _near_duplicates(images)
+    train, val = ([(path, small) for path, of, small in images if of == split and small] for split in ("train", "val"))
+    found += [*_near_duplicates(train, val), *_leaking_split(train, val, val_is_drawn)]
     missing = survey.missing
     if missing and masks:
         found.append(Finding("missing_classes", "note", f"no mask has a pixel of: {', '.join(missing)}"))
@@ -250,15 +259,27 @@ def _smoothed_doubt(survey: Survey) -> Iterator[Finding]:
         yield _smoothed("doubt", f"{count} of {len(survey.masks)} masks")
 
 
-def _near_duplicates(images: Sequence[tuple[str, str, bytes]]) -> Iterator[Finding]:
-    train = [(path, small) for path, split, small in images if split == "train" and small]
-    val = [(path, small) for path, split, small in images if split == "val" and small]
+def _near_duplicates(train: Sequence[_Thumbnail], val: Sequence[_Thumbnail]) -> Iterator[Finding]:
     pairs = near_duplicates([small for _, small in val], [small for _, small in train])
     if pairs:
         shown = ", ".join(f"{val[i][0]} and {train[k][0]}" for i, k in pairs[:3])
         what = f"{len(pairs)} of {len(val)} validation images are almost the same as a training image: {shown}"
         remedy = "they make the validation too good: put such images into one split (folders train and val)"
         yield Finding("near_duplicates", "note", what, remedy)
+
+
+def _leaking_split(train: Sequence[_Thumbnail], val: Sequence[_Thumbnail], is_drawn: bool) -> Iterator[Finding]:
+    """A user's own split is doubtful; one that was drawn here is no mistake of theirs, and a note."""
+    pairs = frames_beside(val, train)
+    if len(pairs) < _FEW_MASKS or len(pairs) < _LEAKING * len(val):
+        return
+    shown = ", ".join(f"{val[i][0]} and {train[k][0]}" for i, k in pairs[:3])
+    what = f"{len(pairs)} of {len(val)} validation images are frames beside training images of the same film: {shown}"
+    remedy = (
+        "figures measured on them are too good, and thresholds promised by them do not hold: "
+        "put whole drives into one split (folders train and val)"
+    )
+    yield Finding("leaking_split", "note" if is_drawn else "doubt", what, remedy)
 
 
 _CHECKS: tuple[Callable[[Survey], Iterator[Finding]], ...] = (

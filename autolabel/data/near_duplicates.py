@@ -44,6 +44,15 @@ def near_duplicates(one: Sequence[bytes], other: Sequence[bytes]) -> list[tuple[
     return [(int(index), int(nearest[index])) for index in close]
 
 
+def distances(one: Sequence[bytes], other: Sequence[bytes]) -> NDArray[np.float64]:
+    """(N, M) root mean squares of the differences of thumbnails; a plain image is far from all others."""
+    left, right = _normalised(one), _normalised(other)
+    squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+    found: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0)) / _SIDE
+    found[~left.any(1)] = found[:, ~right.any(1)] = 2.0  # the distance of an image and its negative
+    return found
+
+
 def _normalised(thumbnails: Sequence[bytes]) -> NDArray[np.float64]:
     """(N, 256) grey values of mean 0 and deviation 1; zero for plain images."""
     grey = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1).astype(np.float64)

@@ -72,6 +72,7 @@ class SourceListing:
     masks: MaskRules | None = None
     skipped: tuple[SkippedFiles, ...] = ()
     has_masks: bool = True  # false: a teacher of another framework labels images without any
+    val_is_drawn: bool = False  # the user told no split, so a part of the labelled images was drawn
 
     def __post_init__(self) -> None:
         _check_ids(self.images, self.root)

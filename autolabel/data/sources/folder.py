@@ -57,7 +57,8 @@ def plan(settings: FolderConfig) -> SourceListing:
     for role, folder in (("fine", settings.masks), ("coarse", settings.coarse)):
         layers[role], left = _masks(settings, folder, images, mask_names, classes.classes)
         skipped += left
-    splits = _splits(list(images.values()), layers["fine"], settings)
+    told = folder_splits(list(images.values()), settings.splits, settings.root / settings.images)
+    splits = _splits(told, layers["fine"], settings)
     listed = tuple(
         SourceImage(
             id=_stem(path),
@@ -79,6 +80,7 @@ def plan(settings: FolderConfig) -> SourceListing:
         masks=_mask_rules(classes, settings),
         skipped=tuple(skipped),
         has_masks=settings.has_masks,
+        val_is_drawn="val" not in told.values(),
     )
 
 
@@ -190,10 +192,9 @@ def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:
         raise LabelError(place / lossy, what, "export the masks as PNG")
 
 
-def _splits(paths: list[str], masks: Mapping[str, Mask], settings: FolderConfig) -> dict[str, str]:
+def _splits(told: Mapping[str, str | None], masks: Mapping[str, Mask], settings: FolderConfig) -> dict[str, str]:
     """Path of an image -> split. Without a val folder, a fraction of the training images with masks is val."""
     place = settings.root / settings.images
-    told = folder_splits(paths, settings.splits, place)
     if "val" in told.values():
         no_mask = {_stem(path) for path, split in told.items() if split == "val" and path not in masks}
         raise_if_any(no_mask, place, "val images without a mask", "add the masks or move them to train")

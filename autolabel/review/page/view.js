@@ -61,11 +61,13 @@ export class View {
     this.#place();
   }
 
-  // Bring a pixel to the middle.
+  // Bring a pixel to the middle, or near it at an edge of the image: nothing beyond the image is shown if it can be.
   centre(x, y, scale) {
+    const within = (place, shown, whole) => whole > shown ? Math.min(Math.max(place, shown - whole), 0) : (shown - whole) / 2;
+    const { clientWidth: w, clientHeight: h } = this.stage;
     this.scale = scale;
-    this.x = this.stage.clientWidth / 2 - (x + 0.5) * scale;
-    this.y = this.stage.clientHeight / 2 - (y + 0.5) * scale;
+    this.x = within(w / 2 - (x + 0.5) * scale, w, this.size[0] * scale);
+    this.y = within(h / 2 - (y + 0.5) * scale, h, this.size[1] * scale);
     this.fitted = false;
     this.#place();
   }

@@ -172,11 +172,11 @@ def print_quality(labels: dict[str, Any]) -> None:
     if labels.get("accuracy") is None:
         return
     right, covered = _share(labels["accuracy"]), _share(labels["coverage"])
-    ends = _percents(labels["accuracy_interval"])
+    ends = _percents(labels["accuracy"], labels["accuracy_interval"])
     echo(f"{'':14} {right} right of all labelled pixels ({covered} of the pixels){ends}")
     own, own_covered = _share(labels["own_accuracy"]), _share(labels["own_coverage"])
     if labels["own_coverage"] != labels["coverage"]:
-        ends = _percents(labels["own_accuracy_interval"])
+        ends = _percents(labels["own_accuracy"], labels["own_accuracy_interval"])
         echo(f"{'':14} {own} right of the teacher's own ({own_covered} of the pixels){ends}; people drew the others")
 
 
@@ -208,8 +208,10 @@ def _ends(miou: float | None, interval: Sequence[float] | None) -> str:
     return f"  (95 %: {interval[0]:.4f} to {interval[1]:.4f})"
 
 
-def _percents(interval: Sequence[float] | None) -> str:
-    return f", {_too_few()}" if interval is None else f", 95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+def _percents(figure: float | None, interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "" if figure is None else f", {_too_few()}"
+    return f", 95 %: {100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
 
 
 def _too_few() -> str:

@@ -82,7 +82,7 @@ def _labels(data: ReportData) -> Iterator[Tile]:
         yield Tile("Ignored", percent(auto["ignored_share"]), note)
     if data.auto_truth:
         yield _right("Labels right", data.auto_truth, "of all labelled pixels")
-    if data.own_truth and data.is_filled:
+    if data.own_truth and data.is_filled and data.own_truth["accuracy"] is not None:
         yield _right("Teacher's own right", data.own_truth, "of the labelled pixels that no person drew")
 
 
@@ -128,7 +128,7 @@ def _label_sentence(data: ReportData) -> Iterator[str]:
         f"Auto labels cover {percent(truth['coverage'])} of the pixels and are right on {percent(truth['accuracy'])}"
     )
     own = data.own_truth
-    if own is not None and data.is_filled:
+    if own is not None and data.is_filled and own["accuracy"] is not None:
         sentence += (
             f" of them; the teacher's own pixels, without those that people drew, cover {percent(own['coverage'])} "
             f"and are right on {percent(own['accuracy'])}"

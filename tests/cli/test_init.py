@@ -64,3 +64,35 @@ def test_wrong_data_is_found_before_anything_is_written(data: Path, tmp_path: Pa
     assert "classes.toml" in result.stderr
     assert not file.exists()
     assert call("init", "--source", "folder", "--root", tmp_path / "absent", "--out", file).exit_code == 2
+
+
+def asked(data: Path, tmp_path: Path, answers: str, *options: object) -> Result:
+    command = ("init", "--interactive", "--weights", "random", "--out", tmp_path / "e.toml", *options)
+    return CliRunner().invoke(cli, [str(part) for part in command], input=answers)
+
+
+def test_interactive_asks_for_what_no_option_says(data: Path, tmp_path: Path) -> None:
+    """Questions go to stderr; the answers give the file that options give."""
+    result = asked(data, tmp_path, f"folder\n{data}\nmine\n0\n")
+    assert result.exit_code == 0, result.output
+    questions = ("How is the data laid out?", "Where does it lie?", "Name of the experiment", "Minutes a run may take")
+    assert [question in result.stderr for question in questions] == [True] * 4
+    assert not any(question in result.stdout for question in questions)
+    written = (tmp_path / "e.toml").read_text()
+    assert load_experiment(tmp_path / "e.toml").name == "mine"
+    file = tmp_path / "f.toml"
+    options = ("--source", "folder", "--root", data, "--name", "mine", "--weights", "random")
+    assert call("init", *options, "--out", file).exit_code == 0
+    assert file.read_text() == written
+
+
+def test_interactive_does_not_ask_for_options(data: Path, tmp_path: Path) -> None:
+    """An empty answer takes the default; a wrong one is asked again; no answer ends the command without a file."""
+    result = asked(data, tmp_path, "\n-1\n0\n", "--source", "folder", "--root", data)
+    assert result.exit_code == 0, result.output
+    assert ("How is the data" in result.stderr, "Where does" in result.stderr) == (False, False)
+    assert result.stderr.count("Minutes a run may take") == 2
+    assert load_experiment(tmp_path / "e.toml").name == "my-data-folder"
+    (tmp_path / "e.toml").unlink()
+    assert asked(data, tmp_path, "folder\n").exit_code != 0
+    assert not (tmp_path / "e.toml").exists()

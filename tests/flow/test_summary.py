@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autolabel.artifacts import TableRow
-from autolabel.cli.run import print_summary
+from autolabel.cli.run import print_quality, print_summary
 from autolabel.config.schema import EvaluateConfig
 from autolabel.config.sources import SyntheticConfig
 from autolabel.flow.graph import Pipeline
@@ -56,6 +56,14 @@ def test_an_miou_that_is_not_defined_is_said(tmp_path: Path, capsys: pytest.Capt
 def test_a_figure_without_an_interval_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(summarise(pipeline(None), {"evaluate-student": artefact(tmp_path, 0.5)}), ["evaluate-student"])
     assert "student mIoU   0.5000  (too few images for an interval)" in capsys.readouterr().out
+
+
+def test_a_quality_that_is_not_defined_has_no_word_on_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"accuracy": 0.5, "coverage": 0.9, "accuracy_interval": None}
+    print_quality({**known, "own_accuracy": None, "own_coverage": 0.0, "own_accuracy_interval": None})
+    all_pixels, own = capsys.readouterr().out.splitlines()
+    assert all_pixels.endswith("(90.0 % of the pixels), too few images for an interval")
+    assert own.strip() == "none right of the teacher's own (0.0 % of the pixels); people drew the others"
 
 
 def test_a_table_without_intervals_says_why() -> None:

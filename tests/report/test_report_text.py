@@ -61,6 +61,15 @@ def test_two_images_have_no_interval_anywhere():
     assert "Small figures" not in page
 
 
+def test_a_teacher_without_pixels_of_its_own_has_no_figure():
+    data = example_data()
+    none = replace(data, own_truth={**data.own_truth, "accuracy": None, "coverage": 0.0})
+    assert "Teacher's own right" in values(data)
+    assert "Teacher's own right" not in values(none)
+    assert "teacher's own pixels" in " ".join(story(data))
+    assert "teacher's own pixels" not in " ".join(story(none))
+
+
 def test_corrected_labels_are_told_and_linked():
     page = render_report(example_data()).decode()
     assert "People corrected 1,500 pixels of 2 labels" in page

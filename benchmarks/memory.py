@@ -3,8 +3,8 @@
     python benchmarks/memory.py [--trunk hrnet_w18_small_v1] [--size 512x1024] [--narrow] [--precision fp32]
                                 [--side ours,published]
 
-The peak is that of the whole process, with Python, torch and the weights. `--narrow`: an OCR head of 64 channels, as the
-smallest networks of the shipped experiments have. Scales 0.5, 1 and 2, one thread, random weights.
+The peak is that of the whole process, with Python, torch and the weights. `--narrow`: an OCR head of 64 channels.
+Scales 0.5, 1 and 2, one thread, random weights.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ where a pixel stands for 4, 16 or 64, and resized after.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class PointwiseBranchConv(nn.Module):
 def _resized_rows(conv: nn.Module, x: Tensor, size: tuple[int, int], rows: Rows) -> Tensor:
     """Some rows of resize(conv(x), size)."""
     if rows == (0, size[0]):
-        return resize(conv(x), size)
+        return resize(cast(Tensor, conv(x)), size)
     if size[0] % x.shape[-2]:
         low, block = bilinear(x.shape[-2], size[0]).block(*rows)
         source = conv(x[:, :, low : low + block.shape[1]])
@@ -81,7 +81,7 @@ def _resized_rows(conv: nn.Module, x: Tensor, size: tuple[int, int], rows: Rows)
     # Resizing a part by the same ratio gives the same numbers, except near the ends of the part.
     ratio = size[0] // x.shape[-2]
     low, high = max(0, rows.top // ratio - 1), min(x.shape[-2], -(-rows.bottom // ratio) + 1)
-    part = resize(conv(x[:, :, low:high]), ((high - low) * ratio, size[1]))
+    part: Tensor = resize(cast(Tensor, conv(x[:, :, low:high])), ((high - low) * ratio, size[1]))
     return part[:, :, rows.top - low * ratio : rows.bottom - low * ratio]
 
 

@@ -80,8 +80,7 @@ class Branches(Trunk):
     def __init__(self, trunk: HRNet, *, by_rows: bool) -> None:
         super().__init__()
         self.trunk, self.channels, self._by_rows = trunk, trunk.channels, by_rows
-        stem, wide = trunk.stem[0].conv.out_channels, trunk.transition1[0].conv.in_channels
-        self._values = max(4 * stem, wide)  # of the widest map, for each pixel at stride 4
+        self._values = max(4 * trunk.stem_channels, trunk.wide)  # of the widest map, for each pixel at stride 4
         # The rows at stride 4 that a row depends on, to either side: one for each 3x3 of stage 1, one for the
         # transition, one for the stem. Even, because the second branch has half the rows.
         self._border = (len(trunk.stage1) + 3) // 2 * 2
@@ -132,8 +131,8 @@ def _empty_like(part: Tensor, height: int) -> Tensor:
 class OptimizedOCR(Head):
     """OCR on branches of `channels` channels. The norms of `head` must be folded into its convolutions already.
 
-    `split`: form the products of the 3x3 convolution at each branch's own resolution; faster on CPUs. `by_rows`: work on
-    strips; the features of large images are then a `LazyMap`. Labelling reads no auxiliary logits: there are none.
+    `split`: form the products of the 3x3 convolution at each branch's own resolution; faster on CPUs. `by_rows`: work
+    on strips; the features of large images are then a `LazyMap`. Labelling reads no auxiliary logits: there are none.
     """
 
     def __init__(self, head: OCRHead, channels: Sequence[int], *, split: bool, by_rows: bool = False) -> None:

@@ -7,7 +7,7 @@ where a pixel stands for 4, 16 or 64, and resized after.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class PointwiseBranchConv(nn.Module):
 def _resized_rows(conv: nn.Module, x: Tensor, size: tuple[int, int], rows: Rows) -> Tensor:
     """Some rows of resize(conv(x), size)."""
     if rows == (0, size[0]):
-        return resize(conv(x), size)
+        return resize(cast(Tensor, conv(x)), size)
     if size[0] % x.shape[-2]:
         low, block = bilinear(x.shape[-2], size[0]).block(*rows)
         source = conv(x[:, :, low : low + block.shape[1]])
@@ -81,7 +81,7 @@ def _resized_rows(conv: nn.Module, x: Tensor, size: tuple[int, int], rows: Rows)
     # Resizing a part by the same ratio gives the same numbers, except near the ends of the part.
     ratio = size[0] // x.shape[-2]
     low, high = max(0, rows.top // ratio - 1), min(x.shape[-2], -(-rows.bottom // ratio) + 1)
-    part = resize(conv(x[:, :, low:high]), ((high - low) * ratio, size[1]))
+    part: Tensor = resize(cast(Tensor, conv(x[:, :, low:high])), ((high - low) * ratio, size[1]))
     return part[:, :, rows.top - low * ratio : rows.bottom - low * ratio]
 
 
@@ -144,20 +144,32 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, rows: 
     down, across = bilinear(x.shape[2], height), bilinear(x.shape[3], width)
     tiles = [(start, *_shifted_block(across, start, start + TILE)) for start in range(0, width, TILE)]
     columns = [(start, low, _matrix(block.swapaxes(1, 2), out)) for start, low, block in tiles]
-    for top in range(rows.top, rows.bottom, TILE):
-        low, block = _shifted_block(down, top, min(top + TILE, rows.bottom))
-        weights = _matrix(block, out)  # (tile rows, 3 r)
-        source = x[:, :, low : low + block.shape[2]]
+    # Neighbouring tiles share source rows; of a coarse branch several tiles are formed together.
+    group = TILE * max(1, height // (2 * x.shape[2]))
+    for start in range(rows.top, rows.bottom, group):
+        stop = min(start + group, rows.bottom)
+        first_row, block = _shifted_block(down, start, stop)
+        source = x[:, :, first_row : first_row + block.shape[2]]
         products = [
             at_least_float32(conv(source))[0].permute(1, 2, 0).reshape(block.shape[2], -1, outputs) for conv in convs
         ]
-        target = out[top - rows.top : top - rows.top + len(weights)]
-        with without_autocast(out.device):
-            for left, first, matrix in columns:
-                used = slice(3 * first, 3 * first + matrix.shape[1])
-                between = torch.stack([torch.matmul(matrix, product[:, used]) for product in products])
-                tile = target[:, left : left + len(matrix)]
-                tile.view(len(weights), -1).addmm_(weights, between.view(weights.shape[1], -1))
+        for top in range(start, stop, TILE):
+            low, block = _shifted_block(down, top, min(top + TILE, stop))
+            used_rows = slice(low - first_row, low - first_row + block.shape[2])
+            target = out[top - rows.top : top - rows.top + len(block)]
+            _add_tiles([product[used_rows] for product in products], _matrix(block, out), columns, target)
+
+
+def _add_tiles(
+    products: Sequence[Tensor], weights: Tensor, columns: Sequence[tuple[int, int, Tensor]], out: Tensor
+) -> None:
+    """Add to `out` (tile rows, W, O); products (r, 3 w, O) per kernel row, weights (tile rows, 3 r)."""
+    with without_autocast(out.device):
+        for left, first, matrix in columns:
+            used = slice(3 * first, 3 * first + matrix.shape[1])
+            between = torch.stack([torch.matmul(matrix, product[:, used]) for product in products])
+            tile = out[:, left : left + len(matrix)]
+            tile.view(len(weights), -1).addmm_(weights, between.view(weights.shape[1], -1))
 
 
 def _shifted_block(weights: ResampleWeights, start: int, stop: int) -> tuple[int, np.ndarray]:

@@ -35,7 +35,7 @@ from autolabel.models.trunks import Trunk
 from autolabel.models.trunks.hrnet import HRNet
 
 _STRIP_VALUES = 1 << 25  # values of the widest map of a strip: 128 MiB; in lower strips more rows are computed twice
-_KEPT_VALUES = 1 << 28  # features of the head that are kept whole: up to 1 GiB
+_KEPT_PIXELS = 1 << 20  # at stride 4: images of up to 16 megapixels keep the features of the head
 
 
 def strips_of(height: int, values_per_row: int, multiple: int) -> list[Rows]:
@@ -80,8 +80,7 @@ class Branches(Trunk):
     def __init__(self, trunk: HRNet, *, by_rows: bool) -> None:
         super().__init__()
         self.trunk, self.channels, self._by_rows = trunk, trunk.channels, by_rows
-        stem, wide = trunk.stem[0].conv.out_channels, trunk.transition1[0].conv.in_channels
-        self._values = max(4 * stem, wide)  # of the widest map, for each pixel at stride 4
+        self._values = max(4 * trunk.stem_channels, trunk.wide)  # of the widest map, for each pixel at stride 4
         # The rows at stride 4 that a row depends on, to either side: one for each 3x3 of stage 1, one for the
         # transition, one for the stem. Even, because the second branch has half the rows.
         self._border = (len(trunk.stage1) + 3) // 2 * 2
@@ -132,8 +131,8 @@ def _empty_like(part: Tensor, height: int) -> Tensor:
 class OptimizedOCR(Head):
     """OCR on branches of `channels` channels. The norms of `head` must be folded into its convolutions already.
 
-    `split`: form the products of the 3x3 convolution at each branch's own resolution; faster on CPUs. `by_rows`: work on
-    strips; the features of large images are then a `LazyMap`. Labelling reads no auxiliary logits: there are none.
+    `split`: form the products of the 3x3 convolution at each branch's own resolution; faster on CPUs. `by_rows`: work
+    on strips; the features of large images are then a `LazyMap`. Labelling reads no auxiliary logits: there are none.
     """
 
     def __init__(self, head: OCRHead, channels: Sequence[int], *, split: bool, by_rows: bool = False) -> None:
@@ -152,43 +151,43 @@ class OptimizedOCR(Head):
     def forward(self, branches: Sequence[Tensor]) -> HeadOutput:
         batch, _, height, width = branches[0].shape
         strips = strips_of(height, batch * width * self._values, TILE) if self._by_rows else [Rows(0, height)]
-        regions = by_strips(lambda rows: self._aux(branches, rows), strips)  # (B, K, h, w)
-        regions = regions.flatten(2).softmax(dim=-1)  # (B, K, h w): where each class lies
-        if len(strips) > 1 and batch * self.channels * height * width > _KEPT_VALUES:
-            return self._twice(branches, regions, strips)
+        if len(strips) > 1 and batch * height * width > _KEPT_PIXELS:
+            return self._twice(branches, strips)
         features = by_strips(lambda rows: self._pixels(branches, rows), strips)
-        vectors = self._class_vectors(regions @ _pixel_vectors(features))
-        logits = []
-        for top, bottom in strips:
-            merged = self._merged(features[:, :, top:bottom], *vectors)
-            logits.append(self.classifier(merged))
-            if len(strips) == 1:
-                features = merged
-            else:
-                features[:, :, top:bottom] = merged
-        return HeadOutput(features, torch.cat(logits, dim=2), None)
+        regions = self._regions(branches, strips)
+        vectors = self._class_vectors(regions.to(features.dtype) @ _pixel_vectors(features))
+        del regions
 
-    def _twice(self, branches: Sequence[Tensor], regions: Tensor, strips: Sequence[Rows]) -> HeadOutput:
+        def logits(rows: Rows) -> Tensor:
+            """Leaves the merged features in the place of the features."""
+            strip = features[:, :, rows.top : rows.bottom]
+            strip.copy_(self._merged(strip, *vectors))
+            return cast(Tensor, self.classifier(strip))
+
+        return HeadOutput(features, by_strips(logits, strips), None)
+
+    def _twice(self, branches: Sequence[Tensor], strips: Sequence[Rows]) -> HeadOutput:
         """Without keeping the features: made for the class vectors, and again for the logits."""
         width = branches[0].shape[-1]
-        total = sum(
-            regions[:, :, top * width : bottom * width] @ _pixel_vectors(self._pixels(branches, Rows(top, bottom)))
-            for top, bottom in strips
-        )
-        assert isinstance(total, Tensor)
+        regions = self._regions(branches, strips)
+        total = regions.new_zeros((len(regions), regions.shape[1], self.channels))
+        for top, bottom in strips:
+            features = self._pixels(branches, Rows(top, bottom))
+            total += regions[:, :, top * width : bottom * width].to(features.dtype) @ _pixel_vectors(features)
         vectors = self._class_vectors(total)
+        del regions, features
 
         def merged(rows: Rows) -> Tensor:
             return self._merged(self._pixels(branches, rows), *vectors)
 
-        logits = torch.cat([self.classifier(merged(rows)) for rows in strips], dim=2)
+        logits = by_strips(lambda rows: self.classifier(merged(rows)), strips)
         size = len(logits), self.channels, *logits.shape[2:]
         return HeadOutput(cast(Tensor, MadeRows(merged, size, branches[0])), logits, None)
 
-    def _aux(self, branches: Sequence[Tensor], rows: Rows) -> Tensor:
-        """Auxiliary logits (B, K, rows, w)."""
-        output: Tensor = self.aux_classifier(torch.relu_(self.aux(branches, rows)))
-        return output
+    def _regions(self, branches: Sequence[Tensor], strips: Sequence[Rows]) -> Tensor:
+        """Weights (B, K, h w) of the pixels, with sum 1 over each class: where the class lies."""
+        aux = by_strips(lambda rows: cast(Tensor, self.aux_classifier(torch.relu_(self.aux(branches, rows)))), strips)
+        return aux.flatten(2).softmax(dim=-1)
 
     def _pixels(self, branches: Sequence[Tensor], rows: Rows) -> Tensor:
         """Features (B, C, rows, w)."""
@@ -207,16 +206,16 @@ class OptimizedOCR(Head):
         with without_autocast(features.device):
             pixels = at_least_float32(query).flatten(2).transpose(1, 2)
             similarity = pixels @ at_least_float32(key) * self.context.scale  # (B, rows w, K)
-            weights = similarity.softmax(dim=-1)
-            context = torch.relu_(weights @ at_least_float32(vectors).transpose(1, 2))  # (B, rows w, C)
+            weights = similarity.softmax(dim=-1).to(vectors.dtype)
+        context = torch.relu_(weights @ vectors.transpose(1, 2))  # (B, rows w, C)
         merged: Tensor = self.merge_features(features)
         merged += self.merge_context(context.transpose(1, 2).unflatten(2, query.shape[-2:]))
         return torch.relu_(merged)
 
 
 def _pixel_vectors(features: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, h w, C), in the type of the regions."""
-    return at_least_float32(features).flatten(2).transpose(1, 2)
+    """(B, C, h, w) -> (B, h w, C)"""
+    return features.flatten(2).transpose(1, 2)
 
 
 class MadeRows(LazyMap):

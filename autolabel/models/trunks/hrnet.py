@@ -91,6 +91,7 @@ class HRNet(Trunk):
             ConvNorm(3, shape.stem[0], 3, stride=2), ConvNorm(shape.stem[0], shape.stem[1], 3, stride=2)
         )
         wide = inner * EXPANSION
+        self.stem_channels, self.wide = shape.stem[0], wide  # channels at stride 2, and of stage 1
         self.stage1 = nn.Sequential(*(Bottleneck(wide if i else shape.stem[1], inner) for i in range(blocks)))
         self.transition1 = nn.ModuleList([ConvNorm(wide, a, 3), ConvNorm(wide, b, 3, stride=2)])
         self.stage2 = _stage((a, b), shape.modules[0], shape.blocks)

@@ -1,0 +1,124 @@
+"""Share of the machine's measured peak that networks reach: labelling one scale, and a training step, on one thread.
+
+    python benchmarks/roofline.py [--size 256x512] [--networks hrnet_w18_small_v1,...]
+
+The peak is the best of some large matrix products and 3x3 convolutions in float32. FLOPs of labelling are those of the
+optimized network as it runs; a training step counts as three forward passes of the plain network. Beside the share
+stand the layers that take the most time besides convolutions and matrix products. Random weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from autolabel.config.networks import TrainConfig
+from autolabel.inference.optimize import prepare
+from autolabel.losses import training_loss
+from autolabel.models import build_model
+from autolabel.models.layers import MEAN, STD
+from autolabel.training.trainer import Trainer
+
+CLASSES = 19
+NETWORKS = {
+    "hrnet_w48": {"trunk": "hrnet_w48", "head": "ocr", "fusion": "hierarchical"},
+    "hrnet_w18_small_v1": {"trunk": "hrnet_w18_small_v1", "head": "ocr", "fusion": "hierarchical"},
+    "deeplabv3plus": {"trunk": "resnet50_os16", "head": "deeplabv3plus", "fusion": "single"},
+    "efficientnet_lite0": {"trunk": "efficientnet_lite0", "head": "fpn", "fusion": "single"},
+}
+PRODUCTS = ("convolution", "mm", "addmm", "bmm", "baddbmm", "linear")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", default="256x512", metavar="HxW")
+    parser.add_argument("--networks", default=",".join(NETWORKS))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    height, width = map(int, options.size.split("x"))
+    peak = measured_peak()
+    print(f"peak {peak / 1e9:.0f} GFLOP/s")
+    print("| network | work | GFLOP | GFLOP/s | share of the peak | time besides products |\n|---|---|---|---|---|---|")
+    for name in options.networks.split(","):
+        for work, (run, flops) in works(name, height, width).items():
+            run()
+            speed = flops / seconds(run)
+            row = f"{flops / 1e9:.1f} | {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {besides(run)}"
+            print(f"| {name} | {work} | {row} |", flush=True)
+
+
+def measured_peak() -> float:
+    """FLOP/s"""
+    matrix = torch.randn(1024, 1024)
+    image = torch.randn(1, 64, 128, 128).to(memory_format=torch.channels_last)
+    kernel = torch.randn(64, 64, 3, 3).to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        product = 2 * 1024**3 / seconds(lambda: matrix @ matrix, 10)
+        convolution = 2 * 9 * 64 * 64 * 128 * 128 / seconds(lambda: F.conv2d(image, kernel, padding=1), 20)
+    return max(product, convolution)
+
+
+def seconds(run: Callable[[], object], times: int = 2) -> float:
+    """CPU seconds of the fastest run."""
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        run()
+        found.append(time.process_time() - start)
+    return min(found)
+
+
+def works(name: str, height: int, width: int) -> dict[str, tuple[Callable[[], object], float]]:
+    """A pass of the optimized network, and a training step; each with its FLOPs."""
+    torch.manual_seed(0)
+    model = build_model(NETWORKS[name], CLASSES)
+    optimized = prepare(model.eval())
+    images = torch.randn(1, 3, height, width)
+
+    def label() -> None:
+        with torch.inference_mode():
+            optimized.forward_scale(images)
+
+    label_flops, forward_flops = counted(label), counted(lambda: model(images))
+    trainer = Trainer(
+        model=model,
+        loss=partial(training_loss, loss="ce", aux_weight=0.4, scale_weight=0.05),
+        settings=TrainConfig(),
+        seed=0,
+        total_steps=1000,
+        device=torch.device("cpu"),
+        mean=MEAN,
+        std=STD,
+        num_classes=CLASSES,
+    )
+    batch = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (1, height, width), dtype=torch.uint8)
+    return {"label": (label, label_flops), "train": (lambda: trainer.train_step(batch, labels), 3 * forward_flops)}
+
+
+def counted(run: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return float(counter.get_total_flops())
+
+
+def besides(run: Callable[[], object], most: int = 3) -> str:
+    """The operations that take the most of the time, except products: "add 6 %, ..."."""
+    with profile(activities=[ProfilerActivity.CPU]) as found:
+        run()
+    times = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in found.key_averages()}
+    total = sum(times.values())
+    others = {name: t for name, t in times.items() if not any(product in name for product in PRODUCTS)}
+    largest = sorted(others, key=lambda name: -others[name])[:most]
+    return ", ".join(f"{name} {100 * others[name] / total:.0f} %" for name in largest)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,6 @@ from autolabel.data.loaders import load_label
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
 from autolabel.labels.codebook import Codebook
-from autolabel.labels.shards import read_shard
 from autolabel.labels.threshold import ThresholdResult, apply_label_rules, apply_threshold, pixel_outcomes
 from autolabel.suggest import did_you_mean
 
@@ -146,6 +145,8 @@ class PixelLives:
         }
 
     def _maps(self, image: str) -> _Maps:
+        from autolabel.labels.shards import read_shard
+
         book, classes = self._index.book, self._manifest.classes
         entry = next(shard for shard in self._index.of_split("train") if image in shard.ids)
         codes = read_shard(self._codes.read(entry.name), where=entry.name).codes(image)

@@ -78,6 +78,7 @@ class Runner:
     done: dict[str, StepResult] = field(default_factory=dict)
     _unchecked: list[Node] = field(default_factory=list)
     _current: dict[str, Artefact] = field(default_factory=dict)
+    _of_files: dict[str, dict[str, Any]] = field(default_factory=dict)  # key documents that list a whole data set
     _intact: set[Path] = field(default_factory=set)
     _num_sent: int = 0
     _plan: SourceListing | None = None
@@ -146,10 +147,15 @@ class Runner:
         return self._make(node, document, intact)
 
     def _key_document(self, node: Node, inputs: Mapping[str, Artefact]) -> dict[str, Any]:
+        if node.name in self._of_files:
+            return self._of_files[node.name]
         try:
-            return key_document(node, input_identities(node, inputs), self._files)
+            document = key_document(node, input_identities(node, inputs), self._files)
         finally:
             self._files.remember()  # after a stop too: what was read need not be read again
+        if not node.inputs:
+            self._of_files[node.name] = document
+        return document
 
     def _committed(self, node: Node, key: str) -> Artefact | None:
         """The artefact committed under this key if it is intact; a damaged one is set aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -124,36 +125,38 @@ def _check_batch(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) 
 
 def check_network(ahead: PreflightContext[TrainConfig]) -> None:
     """The network must be known, its initial weights must exist and fit, and the ranks must share a batch evenly."""
-    import torch
+    from autolabel.models.skeleton import on_meta
 
     ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch)
-    with torch.device("meta" if is_from_scratch(ahead.settings) else "cpu"):  # no memory where shapes say it all
+    with on_meta() if is_from_scratch(ahead.settings) else nullcontext():  # no memory where shapes say it all
         load_initial_model(ahead.settings, ahead.data.classes.names)
 
 
 def run_teacher(ctx: Context[TeacherConfig]) -> StageResult:
     """Train on the label layers the experiment names, or take a foreign teacher as it is."""
+    data = read_manifest(ctx.inputs["data"])
     if ctx.settings.foreign is not None:
-        return run_foreign(ctx, read_manifest(ctx.inputs["data"]).classes.names)
-    return _train(ctx, read_manifest(ctx.inputs["data"]), ctx.settings.labels)
+        return run_foreign(ctx, data.classes.names)
+    return _train(ctx, data, data, ctx.settings.labels)
 
 
 def run_student(ctx: Context[StudentConfig]) -> StageResult:
     """Train on the manifest of the fuse stage, which holds one label per image."""
-    fused = read_manifest(ctx.inputs["fused"])
+    data, fused = read_manifest(ctx.inputs["data"]), read_manifest(ctx.inputs["fused"])
     bases = {row["id"]: row["base"] or "auto" for row in read_corrected(ctx.inputs["fused"])}
-    return _train(ctx, fused, ("corrected", "fine", "auto", "coarse"), confidence=_confidence(ctx), bases=bases)
+    return _train(ctx, data, fused, ("corrected", "fine", "auto", "coarse"), confidence=_confidence(ctx), bases=bases)
 
 
 def _train(
     ctx: Context[TrainConfig],
+    manifest: Manifest,
     labelled: Manifest,
     roles: tuple[str, ...],
     *,
     confidence: Mapping[str, ConfidenceFile] | None = None,
     bases: Mapping[str, str] | None = None,
 ) -> StageResult:
-    """Train on the labels of `labelled` with one of `roles`; validate on the manifest `data`.
+    """Train on the labels of `labelled` with one of `roles`; validate on the images of `manifest`, the data's own.
 
     `bases` holds the label layer below each corrected label, by image id: corrected images are drawn as those of it.
     """
@@ -166,7 +169,6 @@ def _train(
     from autolabel.training.loop import TrainingData, fit
 
     settings = ctx.settings
-    manifest = read_manifest(ctx.inputs["data"])
     torch.manual_seed(ctx.seed)
     initial = load_initial_model(settings, manifest.classes.names, ctx.identity)
     if ctx.world.is_rank0:

@@ -27,7 +27,7 @@ from autolabel.data.sources.base import (
     raise_if_any,
 )
 from autolabel.data.sources.label_sets import Mask, with_statements
-from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, require_folder
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, require_folder, suffix_of
 from autolabel.data.sources.pairing import Key, Template, by_key, composed, pair, template
 from autolabel.data.sources.splits import folder_splits, held_out
 from autolabel.errors import ConfigError, DataError, LabelError
@@ -85,7 +85,7 @@ def plan(settings: FolderConfig) -> SourceListing:
 
 
 def _stem(path: str) -> str:
-    return path.removesuffix(PurePosixPath(path).suffix)
+    return path.removesuffix(suffix_of(path))
 
 
 def _check_folders(settings: FolderConfig) -> None:
@@ -128,7 +128,7 @@ def _images(
 def _skipped(folder: str, paths: Iterable[str], names: Template) -> list[SkippedFiles]:
     reasons: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        suffix = PurePosixPath(path).suffix.lower()
+        suffix = suffix_of(path).lower()
         readable = suffix in IMAGE_SUFFIXES
         reason = (
             f"do not fit the name {names.text!r}"
@@ -186,9 +186,9 @@ def _label_sets(
 
 
 def _refuse_lossy(place: Path, masks: Iterable[str]) -> None:
-    lossy = next((path for path in masks if PurePosixPath(path).suffix.lower() in _LOSSY), None)
+    lossy = next((path for path in masks if suffix_of(path).lower() in _LOSSY), None)
     if lossy is not None:
-        what = f"is no PNG, so it cannot be a mask: {PurePosixPath(lossy).suffix} compression changes ids at borders"
+        what = f"is no PNG, so it cannot be a mask: {suffix_of(lossy)} compression changes ids at borders"
         raise LabelError(place / lossy, what, "export the masks as PNG")
 
 

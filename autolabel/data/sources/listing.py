@@ -52,6 +52,13 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     return by_name
 
 
+def suffix_of(path: str) -> str:
+    """The suffix of a relative path as `PurePosixPath.suffix` gives it, in a fraction of the time."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
 def files_below(folder: Path) -> Iterator[str]:
     """Relative paths of the files below `folder`, with dangling links, so that reading these fails with an error.
 

@@ -27,7 +27,7 @@ from tests.faults.fault_wrong_calls import snapshot
 from tests.faults.fresh import in_fresh_process
 from tests.faults.tally import Tally
 
-# What the documentation names: the fields on which the bytes of a step may depend.
+# The documentation names the fields on which the bytes of a step may depend.
 _DEPENDS = {"teacher": {"versions", "device", "threads", "processes"}, "infer": {"versions", "device"}}
 _DEPENDS["student"] = _DEPENDS["teacher"]
 _STEPS = ("teacher", "infer", "label", "student", "teacher", "infer", "label", "audit", "fuse", "manifest")
@@ -151,7 +151,7 @@ def _judge(
     bad = [f"damaged: {line}" for line in artefact.verify(full=True)]
     if not by <= {*stated}:
         bad.append(f"files of {sorted(by)}, stated {stated}")
-    if not mixed and (len({*stated}) > 1 or (later and any(map(_has_begun, here)))):
+    if not mixed and (len({*stated}) > 1 or (later and any(map(_is_started, here)))):
         bad.append(f"mixed without a word, stated {stated}")
     other_sums = "threads" in change and step in ("teacher", "student") and "elsewhere" in stated
     if not other_sums and artefact.digest != _artefact(made.whole, step).digest:
@@ -169,7 +169,7 @@ def _written(runs: Sequence[harness.Run]) -> set[str]:
     return {target.partition(".partial/data/")[2] for target in targets if ".partial/data/" in target}
 
 
-def _has_begun(killed: harness.Run) -> bool:
+def _is_started(killed: harness.Run) -> bool:
     """Whether it left finished items or a checkpoint."""
     places = [effect["target"] or effect["path"] for effect in killed.effects if effect["kind"] in ("rename", "append")]
     return any("/journal/" in place or "/state/" in place for place in places)

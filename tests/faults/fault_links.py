@@ -37,7 +37,7 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Place:
-    """What was laid: `kept` must not change; `undo` takes it away and puts what was replaced back."""
+    """A trap: `kept` must not change; `undo` takes it away and puts what was replaced back."""
 
     kept: Path
     undo: Callable[[], None]

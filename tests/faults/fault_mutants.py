@@ -77,7 +77,7 @@ def _recover_as_find(folder: Path, key: str) -> Artefact | None:
     return artefact.find(folder, key)
 
 
-# What shows each mutant; the first five are those that the suite has always to catch.
+# The kind of fault that shows each mutant; the first five are those that the suite has always to catch.
 MUTANTS: dict[str, tuple[str, Patches]] = {
     "no fsync of files": ("power cut", [(durable, "_fsync", _fsync_but(journals=False))]),
     "no fsync of folders": ("power cut", [(durable, "_fsync_folder", _nothing)]),

@@ -121,12 +121,15 @@ def with_damaged_packet(data: bytes, number: int, reader: str) -> bytes:
 
 
 def test_a_selection_names_only_its_own_frames(encode_video: Encode) -> None:
+    """The damaged packet is one of three, for their sizes depend on the machine that encodes."""
     data = with_damaged_packet(encode_video(MOVING, "mp4", "libx264", gop=10, bf="0"), 13, "mov")
-    few = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=13)
-    assert [frame.number for frame in few] == [*range(13)]
-    some = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=15)
-    assert [frame.number for frame in islice(some, 13)] == [*range(13)]
-    with pytest.raises(ImageError, match="x, frames 13 to 19: cannot be decoded"):
+    lost = min({*range(40)} - decoded(data, "mov")[0].keys())
+    assert 13 <= lost < 16
+    few = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=lost)
+    assert [frame.number for frame in few] == [*range(lost)]
+    some = decode_video(io.BytesIO(data), "mov", where="x", max_pixels=LIMIT, stop=lost + 2)
+    assert [frame.number for frame in islice(some, lost)] == [*range(lost)]
+    with pytest.raises(ImageError, match=f"x, frames {lost} to 19: cannot be decoded"):
         next(some)
 
 

@@ -116,7 +116,7 @@ def test_fp32_for_a_reason(change: str, reason: str, tiny: Tiny, tmp_path: Path,
     assert found["precision"] == "fp32"
     assert reason in found["reason"]
     assert found["reason"] in said
-    plain = Artefact.open(next((tiny.work / "artefacts" / "infer").iterdir()))
+    plain = Artefact.open(tiny.data("infer").parent)
     assert shards(made) == shards(plain)
 
 

@@ -121,11 +121,12 @@ def _go_on(
 
 
 def _files(root: Path) -> dict[str, Any]:
-    """Size and time of the files below `artefacts`; what a killed write has left may be removed."""
+    """Size and time of the files below `artefacts`, but for logs; what a killed write has left may be removed."""
     return {
         name: about
         for name, about in snapshot(root).items()
-        if name.startswith("artefacts/") and about[1:] and not Path(name).name.startswith(TEMPORARY)
+        if name.startswith("artefacts/") and about[1:] and "/log/" not in name
+        if not Path(name).name.startswith(TEMPORARY)
     }
 
 

@@ -36,8 +36,9 @@ TRIES = {
     fault_links.run: 20,
     fault_environments.run: 10,
 }
-# The same with code that breaks the promise.
-BLIND = {fault_inputs.blind: 8, fault_links.trusting: 20, fault_environments.careless: 4}
+# The same with code that breaks the promise: number and seed. `blind` needs an experiment of its own, whose digests it
+# remembers itself; the seed of `trusting` begins with `gc` and folders of telling names.
+BLIND = {fault_inputs.blind: (12, 1), fault_links.trusting: (4, 26), fault_environments.careless: (10, 0)}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
 @pytest.mark.usefixtures("small_process")
 @pytest.mark.parametrize("fault", BLIND, ids=lambda fault: fault.__name__)
 def test_a_broken_promise_is_found(ram: Path, fault: fresh.Run) -> None:
-    assert fault(BLIND[fault], 0, ram).bad
+    assert fault(*BLIND[fault], ram).bad
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("autolabel", "streetscenes", "pipelines", "configs", "data_manifest", "benchmarks", "tests")
 TESTS = {  # the tests of a package; a mutant that lives past them may be caught by tests of other packages
     "store": ["tests/store", "tests/test_user_files.py"],
-    "flow": ["tests/flow"],
+    "flow": ["tests/flow", "tests/data/test_parts.py", "tests/stages/test_environment.py"],
     "labels": ["tests/labels"],
 }
 SETTINGS = """

@@ -16,7 +16,7 @@ from autolabel.config.schema import LabelConfig
 from autolabel.data.sources.registry import plan
 from autolabel.errors import StoreError
 from autolabel.flow.disk_space import check_disk_space, planned_sizes
-from autolabel.flow.stage import DiskEstimate
+from autolabel.flow.stage import DatasetSizes, DiskEstimate, PreflightContext
 from tests.flow.small import EXPERIMENT, FILTER, build, runner
 
 
@@ -26,8 +26,13 @@ def fake(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 
 
 def test_it_is_refused_with_the_bytes_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = build()
-    big = replace(FILTER, disk_estimate=lambda ahead, sizes: DiskEstimate(sizes.all.images, 5_000_000_000))
+    pipeline, seen = build(), []
+
+    def estimate(ahead: PreflightContext, sizes: DatasetSizes) -> DiskEstimate:
+        seen.append(sizes)
+        return DiskEstimate(sizes.all.images, 5_000_000_000)
+
+    big = replace(FILTER, disk_estimate=estimate)
     pipeline.add("big", big, LabelConfig(), numbers=pipeline.nodes["numbers"])
     machine, said = runner(tmp_path)
     fake(monkeypatch, 4_000_000_000)
@@ -35,6 +40,7 @@ def test_it_is_refused_with_the_bytes_needed(tmp_path: Path, monkeypatch: pytest
         machine.run(pipeline, [pipeline.nodes["big"]])
     assert any("numbers: done" in line for line in said)
     assert not (tmp_path / "artefacts" / "big").exists()
+    assert seen[-1] == planned_sizes(plan(EXPERIMENT.data), EXPERIMENT.data)
     fake(monkeypatch, 5_000_000_000)
     runner(tmp_path)[0].run(pipeline, [pipeline.nodes["big"]])
 

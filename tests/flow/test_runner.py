@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,15 @@ import pytest
 from autolabel.config.base import Config
 from autolabel.config.networks import TeacherConfig
 from autolabel.config.schema import LabelConfig
-from autolabel.errors import ConfigError
+from autolabel.data.sources.registry import plan
+from autolabel.errors import ConfigError, DataError
+from autolabel.flow.environment import changes
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.stage import Context, Stage, StageResult
+from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.flow.status import status, unreferenced
 from autolabel.signals import Stopped
 from autolabel.store import scan
-from tests.flow.small import FILTER, build, run, runner
+from tests.flow.small import EXPERIMENT, FILTER, build, run, runner
 
 
 def states(work: Path, pipeline: object) -> dict[str, str]:
@@ -94,6 +97,8 @@ def test_damage_seen_by_the_quick_check_is_repaired(tmp_path: Path) -> None:
     assert run(tmp_path, build()) == (first, {"high"})
     (next((tmp_path / "artefacts" / "sum").glob("*/COMMIT"))).write_bytes(b"nonsense")
     assert states(tmp_path, build())["sum"] == "corrupt"
+    (damaged,) = [step for step in status(build(), tmp_path) if step.name == "sum"]
+    assert "is not a commit record" in "".join(damaged.why)
     assert run(tmp_path, build()) == (first, {"sum"})
 
 
@@ -155,3 +160,48 @@ def test_gc_keeps_weights_that_are_named_by_another_way(tmp_path: Path, way: str
     direct = old / "data/weights.safetensors"
     for folder in (tmp_path / "x/../work", tmp_path / "link"):
         assert old.name not in {item.path.name for item in unreferenced(pipeline(direct), folder)}
+
+
+def test_what_was_quarantined_is_tried_again_and_the_earlier_artefact_stays(tmp_path: Path) -> None:
+    readable = False
+
+    def make(ctx: Context) -> StageResult:
+        return StageResult(meta={"readable": readable}, bad_items=0 if readable else 1)
+
+    def can_retry(*facts: object) -> bool:
+        return readable
+
+    p = Pipeline()
+    p.add("n", Stage(name="n", version=1, output="n", inputs={}, run=make, can_retry=can_retry), LabelConfig())
+    first, _ = run(tmp_path, p)
+    assert run(tmp_path, p) == (first, set()), "it cannot be read yet"
+    readable = True
+    machine, said = runner(tmp_path)
+    (step,) = machine.run(p, list(p.nodes.values()))
+    assert (step.fresh, step.artefact.meta) == (False, {"readable": True})
+    (earlier,) = (tmp_path / "artefacts" / "n").glob("*.corrupt-*")
+    assert f"n: what was quarantined can be used now; kept as {earlier.name}, making it again" in said
+
+
+def test_a_change_of_environment_is_said_by_field() -> None:
+    before = {"versions": {"torch": "1", "numpy": "2"}, "threads": 2, "device": "cpu", "odd": {"a": 1}}
+    now = {"versions": {"torch": "3", "numpy": "2"}, "threads": 4, "device": "cpu", "odd": {"a": 2}}
+    said = ["odd {'a': 1} -> {'a': 2}", "threads 2 -> 4", "torch 1 -> 3"]
+    assert changes(before, now, ["versions", "threads", "device", "odd", "unknown"]) == said
+    assert changes(before, before, before) == []
+    assert changes({}, now, now) == []
+
+
+@pytest.mark.parametrize(
+    ("split", "roles", "found"),
+    [
+        ("val", ("fine",), True),
+        ("val", ("coarse",), False),
+        ("train", ("coarse", "x"), True),
+        ("test", ("fine",), False),
+    ],
+)
+def test_a_missing_label_is_said_before_anything_runs(split: str, roles: tuple[str, ...], found: bool) -> None:
+    ahead = PreflightContext(LabelConfig(), {}, plan(EXPERIMENT.data))
+    with nullcontext() if found else pytest.raises(DataError, match=f"no {split} image has a label of .*do this"):
+        ahead.require_labels(split, roles, "do this")

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from autolabel.artifacts import TableRow
+from autolabel.artifacts import TableRow, append_training_log
 from autolabel.cli.run import print_quality, print_summary
 from autolabel.config.schema import EvaluateConfig
 from autolabel.config.sources import SyntheticConfig
+from autolabel.flow import summary
 from autolabel.flow.graph import Pipeline
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.summary import failed_gates, summarise
@@ -73,3 +74,19 @@ def test_a_table_without_intervals_says_why() -> None:
     )  # fmt: skip
     assert markdown([row]).endswith("|\n\nmIoU without an interval: too few images for an interval.\n")
     assert "interval:" not in markdown([{**row, "interval": (0.4, 0.6)}])
+
+
+def test_advice_is_part_of_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "advice" not in summarise(pipeline(None), {})
+    monkeypatch.setattr(summary, "advice", lambda pipeline, artefacts: ["label more"])
+    assert summarise(pipeline(None), {})["advice"] == ["label more"]
+
+
+def test_the_step_of_a_training_takes_the_median_of_its_log(tmp_path: Path) -> None:
+    draft = open_draft(tmp_path, "0" * 16)
+    for seconds in (9, 1, 2):
+        append_training_log(draft, {"kind": "step", "seconds": seconds})
+    made = draft.commit(meta={}, provenance={})
+    assert summary._step_seconds(made) == 2
+    assert summary._step_seconds(None) is None
+    assert summary._step_seconds(artefact(tmp_path / "no log", 0.5)) is None

@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.errors import SettingError
+from autolabel.errors import AutolabelError, SettingError
 
 if TYPE_CHECKING:
     import torch
 
 DEVICES_REMEDY = "use auto, cpu, cuda, cuda:N or mps"
 _RECLAIMABLE = ("inactive_file", "active_file", "slab_reclaimable")  # in memory.stat of a cgroup
+_LEAST_ADDRESSES = 2**30  # bytes; with fewer, libraries may crash while they are loaded, without a word
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -142,15 +143,29 @@ def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
 
 
 def _process_memory() -> Iterator[int]:
+    used = _numbers("/proc/self/status")
+    for limit, name in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
+        most = _limit(limit)
+        if most is not None and name in used:
+            yield most - 1024 * used[name]
+
+
+def require_addresses() -> None:
+    """AutolabelError where `ulimit -v` leaves this process less than 1 GiB of addresses."""
+    most = _limit("RLIMIT_AS")
+    if most is not None and most < _LEAST_ADDRESSES:
+        what = f"limits this process to {most // 2**20} MiB of addresses, and its libraries need more than 1 GiB"
+        raise AutolabelError("ulimit -v", what, "raise it, as in `ulimit -v unlimited`")
+
+
+def _limit(name: str) -> int | None:
+    """A limit of this process in bytes; None where there is none, as on Windows."""
     try:
         import resource
-    except ImportError:  # Windows has no such limits
-        return
-    used = _numbers("/proc/self/status")
-    for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
-        most = resource.getrlimit(limit)[0]
-        if most != resource.RLIM_INFINITY and name in used:
-            yield most - 1024 * used[name]
+    except ImportError:
+        return None
+    most = resource.getrlimit(getattr(resource, name))[0]
+    return None if most == resource.RLIM_INFINITY else most
 
 
 def _numbers(file: str) -> dict[str, int]:

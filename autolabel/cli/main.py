@@ -18,7 +18,7 @@ import click
 from autolabel import __version__
 from autolabel.cli.commands import MODULES, command
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
-from autolabel.hardware import allow_mps_fallback, limit_openmp_spin
+from autolabel.hardware import allow_mps_fallback, limit_openmp_spin, require_addresses
 from autolabel.offline import follow_parent, go_offline
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
@@ -113,6 +113,7 @@ class ErrorsToExitCodes(click.Group):
             return {param.name: param.opts[-1] for param in params}.get(setting, setting)
 
         with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
+            require_addresses()
             return super().invoke(ctx)
 
 

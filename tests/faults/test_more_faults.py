@@ -66,4 +66,4 @@ def test_a_child_that_crashes_or_hangs_is_an_outcome() -> None:
     assert forked(lambda: "x") == End("x")
     assert "ZeroDivisionError" in forked(lambda: str(1 // 0)).error
     assert forked(hang, seconds=1).error == "hangs for 1 s"
-    assert "MemoryError" in forked(lambda: str(len(bytes(10**9))), memory=10**8).error
+    assert "MemoryError" in forked(lambda: str(len(bytes(10**10))), memory=10**8).error

@@ -28,7 +28,7 @@ COPIED = ("autolabel", "streetscenes", "pipelines", "configs", "data_manifest", 
 TESTS = {  # the tests of a package; a mutant that lives past them may be caught by tests of other packages
     "store": ["tests/store", "tests/test_user_files.py"],
     "flow": ["tests/flow", "tests/data/test_parts.py", "tests/stages/test_environment.py"],
-    "labels": ["tests/labels"],
+    "labels": ["tests/labels", "--ignore=tests/labels/test_bench_codes.py"],
 }
 SETTINGS = """
 [tool.mutmut]
@@ -38,6 +38,7 @@ also_copy = {copied}
 pytest_add_cli_args = ["-p", "no:cacheprovider", "-m", "{markers}"]
 pytest_add_cli_args_test_selection = {tests}
 timeout_constant = 10.0  # seconds: a busy machine must not make a survivor a timeout
+process_isolation = "forkserver"  # a fork of a process that has run tests may hang: it lacks their threads
 use_git_change_detection = false
 """
 NO_MUTANT = "no.such.mutant"

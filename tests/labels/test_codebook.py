@@ -222,3 +222,8 @@ def test_second_classes_that_cannot_be(num_classes: int, edges: None, second_bel
 def test_second_classes_of_a_strangers_book(value: object) -> None:
     with pytest.raises(DataError):
         Codebook.from_dict({**Codebook(19).to_dict(), "second_below": value})
+
+
+def test_a_value_that_is_no_code_book_is_named_so() -> None:
+    with pytest.raises(DataError, match=r"^code book: not a code book"):
+        Codebook.from_dict(3)

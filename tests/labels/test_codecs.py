@@ -48,3 +48,6 @@ def test_a_map_that_came_out_different_is_not_kept(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "oxipng", other)
     with pytest.raises(LabelError, match="changed a label map"):
         png.archive(LABELS)
+    monkeypatch.setattr(Changed, "create_optimized_png", lambda self, **options: b"no PNG")
+    with pytest.raises(LabelError, match=r"^label\.codec: "):
+        png.archive(LABELS)

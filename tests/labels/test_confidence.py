@@ -9,7 +9,7 @@ from autolabel.labels import png
 from autolabel.labels.codebook import Codebook
 from autolabel.labels.png import CODECS
 from autolabel.labels.shards import write_shard
-from autolabel.labels.threshold import apply_threshold, confidence_table, threshold_shard
+from autolabel.labels.threshold import apply_threshold, confidence_table, mean_confidence, threshold_shard
 
 
 @pytest.mark.slow
@@ -62,3 +62,13 @@ def test_no_weights_unless_asked_for() -> None:
     book = Codebook(3)
     data = write_shard([("x", np.zeros((2, 2), book.dtype))], book)
     assert threshold_shard(data, book.lut(0), {})[0].confidence is None
+
+
+@pytest.mark.parametrize("policy", ["off", "fill"])
+def test_an_image_states_its_mean_confidence(policy: str) -> None:
+    book, codes = Codebook(3), np.array([[0, 20, 200]], np.uint8)
+    coarse = np.array([[255, 1, 255]], np.uint8)
+    (found,) = threshold_shard(write_shard([("x", codes)], book), book.lut(0), {"x": coarse}, policy)
+    result = apply_threshold(codes, book.lut(0), coarse=coarse, policy=policy)
+    assert found.mean_confidence == mean_confidence(codes, result.labels, book, result.from_coarse)
+    assert found.mean_confidence is not None

@@ -71,6 +71,7 @@ def changed(**change: object) -> bytes:
     ("data", "says"),
     [
         (b"", "is not valid JSON"),
+        (b"", "; put the original back, or remove it"),
         (b"\xff\xfe", "is not valid JSON"),
         (b"[" * 100_000, "is not valid JSON"),
         (Statement(CLASSES, "train").to_json()[:-9], "is not valid JSON"),
@@ -133,7 +134,10 @@ def test_a_later_table_replaces_rows_of_its_labels() -> None:
         (b"\xff", "is no table of labels"),
         (b'image,label,kept,mean_confidence\n"a', "is no table of labels"),
         (b"image,label,kept,mean_confidence\na,a.png\n", "row 2 has 2 cells, not 4"),
-        (b"image,label,kept,mean_confidence\na,a.png,1,1\nb,a.png,1,1\n", "row 3 names 'a.png' of 'b' again"),
+        (
+            b"image,label,kept,mean_confidence\na,a.png,1,1\nb,a.png,1,1\n",
+            "row 3 names 'a.png' of 'b' again; keep one of the rows",
+        ),
         (b"image,label,kept,mean_confidence\na,a.png,1,1\na,b.png,1,1\n", "row 3 names 'b.png' of 'a' again"),
     ],
 )

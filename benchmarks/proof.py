@@ -4,7 +4,7 @@
 
 DATA is CamVid as `configs/camvid.toml` describes it. Every training is an `autolabel run`: the proof resumes where it
 was stopped, and trainings that two tables share run once. Settings were chosen on val, which is what is reported.
-TABLE is one of those below; all by default. The page shows every table whose runs are complete.
+TABLE is one of those below; all by default. The page shows the tables of which at least three networks are complete.
 """
 
 from __future__ import annotations

@@ -60,12 +60,12 @@ def init(
     data.masks=labels, are written into the file.
 
     With --teacher no mask is needed. --set teacher.foreign.KEY=VALUE says how its numbers are read, as in
-    teacher.foreign.values=logits.
+    teacher.foreign.values=logits, and --set teacher.class_map={...} which of its classes are which of yours.
     """
     from autolabel.recommend.fit import experiment_name, new_experiment
 
     if interactive:
-        source, root, name, minutes = _ask(source, root, name, minutes)
+        source, root, name, minutes = _ask(source, root, name, minutes, is_trained=teacher is None)
     if source is None or root is None:
         raise click.UsageError(f"Missing option '{'--source' if source is None else '--root'}'; or add --interactive")
     name = name or experiment_name(root, source)
@@ -81,12 +81,15 @@ def init(
     echo(f"wrote {target}: {said}")
     for note in notes(seen):
         echo(note)
-    stop = " --until label" if teacher is not None and not seen.survey.masks else ""
+    is_measured = any(
+        label.role == "fine" for image in seen.listing.images if image.split == "val" for label in image.labels
+    )
+    stop = " --until label" if teacher is not None and not is_measured else ""
     echo(f"next: autolabel run {target}{stop}")
 
 
 def _ask(
-    source: str | None, root: Path | None, name: str | None, minutes: float | None
+    source: str | None, root: Path | None, name: str | None, minutes: float | None, *, is_trained: bool
 ) -> tuple[str, Path, str, float | None]:
     """Ask on the terminal for what is None; questions go to stderr."""
     from autolabel.recommend.fit import experiment_name
@@ -94,7 +97,7 @@ def _ask(
     source = source or click.prompt("How is the data laid out?", type=_SOURCES, default="folder", err=True)
     folder = root or click.prompt("Where does it lie?", type=click.Path(path_type=Path, exists=True), err=True)
     name = name or click.prompt("Name of the experiment", default=experiment_name(folder, source), err=True)
-    if minutes is None:
+    if minutes is None and is_trained:
         answer = click.prompt(
             "Minutes a run may take (0 = no limit)", type=click.FloatRange(0, 100_000), default=0.0, err=True
         )

@@ -128,7 +128,7 @@ def print_summary(summary: dict[str, Any], made: list[str]) -> None:
         corrected = summary["corrected"]
         echo(
             f"{'corrected':14} {corrected['pixels']:,} pixels of {corrected['images']} labels, set by people;"
-            " the student learned from these labels"
+            " students learn from these labels"
         )
         echo(f"{'':14} {corrected['path']}")
     for name, change in summary.get("changes", {}).items():
@@ -148,13 +148,14 @@ def next_commands(project: Project, artefacts: Mapping[str, Artefact]) -> list[s
     done = {node.stage.name for node in project.pipeline.nodes.values() if node.name in artefacts}
     commands: list[list[str]] = []
     labels = [artefacts[node.name] for node in project.pipeline.of_stage("label") if node.name in artefacts]
-    if labels and not getattr(project.experiment.data, "has_masks", True):  # no student can be measured
+    is_whole = bool(done & {"report", "table"})
+    if labels and not is_whole and not getattr(project.experiment.data, "needs_masks", True):
         commands.append(["export", "labels", str(labels[-1].path), "--format", "coco", "--out", "export"])
     elif project.arguments is not None:
         file, *options = project.arguments
-        commands += [["open", file, *options]] if done & {"report", "table"} else [["run", file, *options]]
+        commands += [["open", file, *options]] if is_whole else [["run", file, *options]]
     network = next((artefacts[node.name] for node in _networks(project.pipeline) if node.name in artefacts), None)
-    if network is not None and done & {"report", "table"}:
+    if network is not None and is_whole:
         evaluate = project.experiment.evaluate  # the settings of the mIoU that stands above this line
         scales = ["--scales", ",".join(map(str, evaluate.scales)), *(["--flip"] if evaluate.flip else [])]
         commands.append(["predict", "--teacher", str(network.path), "NEW_IMAGES", "--out", "new-labels", *scales])

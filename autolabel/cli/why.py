@@ -23,6 +23,7 @@ from autolabel.classes import IGNORE
 from autolabel.cli.options import Project, echo, experiment_options, json_option, open_project, print_json
 from autolabel.cli.steps import Steps
 from autolabel.data.loaders import load_label
+from autolabel.data.sources.pairing import composed
 from autolabel.errors import ConfigError
 from autolabel.flow.stage import roots_of
 from autolabel.labels.codebook import Codebook
@@ -183,7 +184,8 @@ def image_named(name: str, files: Mapping[str, str]) -> str:
     """The image of an id, of a file, or of the bare name of either; `files` by id. ConfigError unless it is one."""
     if name in files:
         return name
-    found = [i for i, file in files.items() if name in (file, PurePosixPath(file).name, PurePosixPath(i).name)]
+    wanted = composed(name)
+    found = [i for i, file in files.items() if _is_named(wanted, composed(i), composed(file))]
     if len(found) == 1:
         return found[0]
     if found:
@@ -191,6 +193,11 @@ def image_named(name: str, files: Mapping[str, str]) -> str:
         raise ConfigError("IMAGE", f"{name!r} is the name of {len(found)} images: {shown}", "give one of these")
     hint = did_you_mean(name, files) or "`labels.csv` of the label set lists its images"
     raise ConfigError("IMAGE", f"{name!r} is not among the {len(files)} images that the teacher labelled", hint)
+
+
+def _is_named(wanted: str, image: str, file: str) -> bool:
+    """Whether it is the id, the file, the bare name of either, or a path to the file, as a shell completes it."""
+    return wanted in (image, file, PurePosixPath(file).name, PurePosixPath(image).name) or wanted.endswith(f"/{file}")
 
 
 def _predicted(book: Codebook, code: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:

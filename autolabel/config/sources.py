@@ -76,14 +76,14 @@ class FolderConfig(SourceConfig):
     folder, a fraction of the training images with a mask is held out for validation.
     """
 
-    added_later = frozenset({"has_masks"})
+    added_later = frozenset({"needs_masks"})
 
     source: Literal["folder"]
     root: Path  # The folder that the other paths are relative to.
     images: str = "images"  # The folder of the images; those without a mask are labelled by the teacher.
     masks: str = "masks"  # The folder of the masks.
-    # false: there are no masks at all, and a teacher of another framework labels every image.
-    has_masks: bool = True
+    # false: no training image needs a mask, because a teacher of another framework labels them.
+    needs_masks: bool = True
     coarse: str = "coarse"  # The folder of the coarse masks, if there are any.
     classes: str = "classes.toml"  # The class file.
     # Path of an image below `images`, with or without a suffix: {stem} is what its name has in common with its masks,

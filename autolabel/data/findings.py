@@ -184,9 +184,13 @@ def _shifted_doubt(survey: Survey) -> Iterator[Finding]:
 
 
 def _train_ids(survey: Survey) -> Iterator[Finding]:
-    """Masks without an id of K or more, under classes whose ids go further, and with much of "no class"."""
+    """Fine masks without an id of K or more, under classes whose ids go further, and with much of "no class".
+
+    Ids from 1 to K are left to `_shifted_doubt`.
+    """
+    survey = survey.layers().get("fine", survey)
     count, ids = survey.classes.num_classes, [value for value, k in survey.table.items() if k != IGNORE]
-    if survey.values == "colours" or len(survey.masks) < _FEW_MASKS or max(ids) < count or survey.unknown:
+    if survey.values == "colours" or len(survey.masks) < _FEW_MASKS or max(ids) <= count or survey.unknown:
         return
     values = [value for value in survey.pixels if value != IGNORE]
     lost = sorted(value for value in values if survey.table[value] == IGNORE)

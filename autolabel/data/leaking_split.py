@@ -8,16 +8,22 @@ driving car (CamVid, one per second) it is about half of that between two images
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
 
 from autolabel.data.near_duplicates import distances
+from autolabel.data.sources.splits import split_of_folder
 
 _REACH = 2  # usual steps between the numbers of a film
 _ALIKE = 0.6  # fraction of the median distance between validation and training images
 _MOST = 2000  # images of a split that are compared, spread evenly
-_NUMBER = re.compile(r"([0-9]{1,15})(?!.*[0-9])")
+# The last number that stands alone, as in `frankfurt_000294_leftImg8bit`; else the last digits, as in `frame12`.
+_NUMBERS = (
+    re.compile(r".*(?<![0-9A-Za-z])([0-9]{1,15})(?![0-9A-Za-z])"),
+    re.compile(r".*?([0-9]{1,15})(?!.*[0-9])"),
+)
 
 Numbered = tuple[str, int]  # the path without its last number, and that number
 Image = tuple[str, bytes]  # path and thumbnail
@@ -27,10 +33,10 @@ def film_place(path: str) -> Numbered | None:
     """The film of an image and its place there, from the last number of the file name."""
     folder, slash, name = path.rpartition("/")
     stem = name.rpartition(".")[0] or name
-    found = _NUMBER.search(stem)
+    found = next((match for number in _NUMBERS if (match := number.match(stem))), None)
     if found is None:
         return None
-    return f"{folder}{slash}{stem[: found.start()]}#{stem[found.end() :]}", int(found[1])
+    return f"{folder}{slash}{stem[: found.start(1)]}#{stem[found.end(1) :]}", int(found[1])
 
 
 def frames_beside(val: Sequence[Image], train: Sequence[Image]) -> list[tuple[int, int]]:
@@ -50,18 +56,21 @@ def frames_beside(val: Sequence[Image], train: Sequence[Image]) -> list[tuple[in
                 if images is train:
                     films.setdefault(place[0], []).append((place[1], position))
     reach = {film: _REACH * _usual_step(found) for film, found in numbers.items()}
-    near = [
-        (v, position)
-        for v, place in enumerate(places[0])
-        if place is not None
-        for number, position in films.get(place[0], ())
-        if abs(number - place[1]) <= reach[place[0]]
-    ]
+    for frames in films.values():
+        frames.sort()
+    near = []
+    for v, place in enumerate(places[0]):
+        if place is not None and place[0] in films:
+            film, number = place
+            start = bisect_left(films[film], (number - reach[film], -1))
+            stop = bisect_left(films[film], (number + reach[film], len(train)))
+            near += [(v, position) for _, position in films[film][start:stop]]
     return _alike(near, [small for _, small in val], [small for _, small in train])
 
 
 def _without_split(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part not in ("train", "val"))
+    *folders, name = path.split("/")
+    return "/".join([*(folder for folder in folders if split_of_folder(folder) is None), name])
 
 
 def _usual_step(numbers: list[int]) -> float:

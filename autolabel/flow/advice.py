@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from autolabel.artifacts import (
     EvaluationMeta,
+    LabelsMeta,
     audit_meta,
     evaluation_meta,
     labels_meta,
@@ -34,39 +35,52 @@ class _Evaluated(NamedTuple):
 
 def advice(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[str]:
     """The lines for the results that are there; `artefacts` by step name."""
-    of_labels = list(_labels(pipeline, artefacts))
-    return [*of_labels, *_networks(pipeline, artefacts, are_labels_poor=bool(of_labels))]
+    poor, unknown = _poor_labels(pipeline, artefacts), _unknown_groups(pipeline, artefacts)
+    return [*poor, *unknown, *_networks(pipeline, artefacts, are_labels_poor=bool(poor))]
 
 
-def _labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Iterator[str]:
-    """Labels that a student can learn little from: those of the last round."""
-    audits = [node for node in pipeline.of_stage("audit") if node.name in artefacts]
-    if not audits:
-        return
-    labels = artefacts.get(audits[-1].inputs["labels"].name)
+def _poor_labels(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[str]:
+    """Labels of the last round that a student can learn little from."""
+    audit = _last_audit(pipeline, artefacts)
+    if audit is None:
+        return []
+    lines = []
+    labels = artefacts.get(audit.inputs["labels"].name)
     meta_of_labels = labels_meta(labels) if labels else None
     if meta_of_labels is not None and meta_of_labels["ignored_share"] > MUCH_IGNORED:
-        is_quantile = meta_of_labels["threshold"] == "quantile"
-        setting = "label.quantile or label.quantile_range" if is_quantile else "label.threshold"
-        yield (
+        lines.append(
             f"{100 * meta_of_labels['ignored_share']:.1f} % of the pixels are ignored; {_CURVES} shows what a lower "
-            f"{setting} keeps and how much of it is right; a better teacher keeps more, too"
+            f"{_threshold_setting(meta_of_labels)} keeps and how much of it is right; a better teacher keeps more, too"
         )
-    meta = audit_meta(artefacts[audits[-1].name])
-    unknown = meta.get("unknown_groups", [])
-    if unknown:
-        yield (
-            f"the teacher does not know images like those of {_some(unknown)}: it is far less sure there than on "
-            "held-out images; label some of them by hand (`autolabel next EXPERIMENT`), or look at them "
-            "(`autolabel review EXPERIMENT`)"
-        )
-    missing = meta["never_labelled"]
+    missing = audit_meta(artefacts[audit.name])["never_labelled"]
     if missing:
-        yield (
+        lines.append(
             f"no label holds a pixel of {', '.join(missing)}; give these classes a lower threshold "
             f"in label.class_thresholds ({_CURVES} shows what it keeps), or label images of them by hand "
             "(`autolabel next EXPERIMENT`)"
         )
+    return lines
+
+
+def _unknown_groups(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> list[str]:
+    audit = _last_audit(pipeline, artefacts)
+    unknown = audit_meta(artefacts[audit.name]).get("unknown_groups", []) if audit else []
+    if not unknown:
+        return []
+    return [
+        f"the teacher does not know images like those of {_some(unknown)}: it is far less sure there than on "
+        "held-out images; label some of them by hand (`autolabel next EXPERIMENT`), or look at them "
+        "(`autolabel review EXPERIMENT`)"
+    ]
+
+
+def _last_audit(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> Node | None:
+    audits = [node for node in pipeline.of_stage("audit") if node.name in artefacts]
+    return audits[-1] if audits else None
+
+
+def _threshold_setting(meta: LabelsMeta) -> str:
+    return "label.quantile or label.quantile_range" if meta["threshold"] == "quantile" else "label.threshold"
 
 
 def _some(names: list[str]) -> str:
@@ -98,9 +112,7 @@ def _networks(pipeline: Pipeline, artefacts: Mapping[str, Artefact], *, are_labe
             f"{student.meta['images']} val images do not tell student and teacher apart: {gain}{_ends(between)}; {_FEW}"
         )
     elif after < before:
-        other = (
-            "mend the labels first (above)" if are_labels_poor else f"label with a higher label.threshold ({_CURVES})"
-        )
+        other = "mend the labels first (above)" if are_labels_poor else f"keep fewer labels ({_CURVES})"
         yield (
             f"the student is below its teacher: {gain}{_ends(between)}; train it longer (student.epochs), or {other}"
         )

@@ -299,7 +299,8 @@ class Runner:
 
     def _enter_environment(self, node: Node, draft: Draft, now: Environment, document: Mapping[str, Any]) -> None:
         if not draft.is_started():
-            draft.set_environments([now], document)
+            if not draft.environments or changes(draft.environments[-1], now, now):
+                draft.set_environments([now], document)
             return
         changed = changes(draft.environments[-1], now, now) if draft.environments else []
         if changed:

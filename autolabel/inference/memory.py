@@ -26,8 +26,8 @@ from autolabel.inference.multiscale import forward_views
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
-_SIDE = 256  # pixels: images of this side, and twice as wide, are counted
-_WORKSPACE = 1.25  # what convolutions allocate beside tensors; 1.04 was measured for HRNet with OCR
+_SIDE = 512  # pixels: images of this side, and twice as wide, are counted
+_WORKSPACE = 1.25  # what convolutions allocate beside tensors
 _USABLE = 0.8  # fraction of the free memory
 _CHEAP = 1000  # bytes per pixel of the largest scale that hardly any network exceeds
 _REMEDY = "free some memory, give lower scales, or choose a --window"
@@ -155,7 +155,9 @@ class WindowChooser:
         return 0 if self._counted is None else round(_WORKSPACE * self._counted.of(height, width))
 
     def window(self, height: int, width: int) -> tuple[int, int] | None:
-        """(height, width) of a window that fits, None unless the whole image is certain not to fit.
+        """(height, width) of a window that fits; None where the whole image fits by the count.
+
+        The count may be too high for images that HRNet with OCR labels in strips.
 
         AutolabelError if no window fits.
         """

@@ -35,7 +35,8 @@ def prepare(
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         _fold_norms(prepared)
-        _optimize_head(prepared, on_cpu=device.type == "cpu")
+        # Memory is counted on the meta device, for CPUs.
+        _optimize_head(prepared, on_cpu=device.type in ("cpu", "meta"))
         for module in prepared.modules():
             if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
                 module.to(dtype)

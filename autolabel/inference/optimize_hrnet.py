@@ -118,7 +118,11 @@ class Branches(Trunk):
 
 
 def _image_rows(images: Tensor, top: int, bottom: int) -> Tensor:
-    rows = images.rows(top, bottom) if isinstance(images, LazyMap) else images[:, :, top:bottom]
+    if isinstance(images, LazyMap):
+        with without_autocast(images.like.device):  # resized in float32, as an image of one strip is
+            rows = images.rows(top, bottom)
+    else:
+        rows = images[:, :, top:bottom]
     return rows.contiguous(memory_format=torch.channels_last)
 
 

@@ -40,6 +40,7 @@ class Recommendation:
     precision_reason: str = ""  # why it is not the usual one of the device
     minutes: float | None = None  # the budget
     run_minutes: float | None = None  # the time that a run with `steps` takes
+    spare_time: bool = False  # the budget allows more steps, which would hardly help
 
     @property
     def student_steps(self) -> int:
@@ -89,7 +90,8 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
         )
         raise SettingError("minutes", what, f"give at least {least}, or leave it out")
     steps = min(allowed, 4 * choice.steps)
-    return replace(choice, steps=steps, minutes=minutes, run_minutes=(fixed + steps * both) / 60 / SPARE)
+    run_minutes = (fixed + steps * both) / 60 / SPARE
+    return replace(choice, steps=steps, minutes=minutes, run_minutes=run_minutes, spare_time=allowed > steps)
 
 
 def _crop(size: tuple[int, int], *, area: int) -> tuple[int, int]:

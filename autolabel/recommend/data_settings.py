@@ -27,19 +27,23 @@ _LAYOUTS = (
 
 def data_settings(source: str, root: Path, overrides: tuple[str, ...], *, masks_needed: bool = True) -> list[str]:
     """Lines for the table [data]: those of --set, and those that the folders call for."""
-    lines = _layout(source, root, masks_needed=masks_needed)
+    lines = [] if masks_needed or source != "folder" else ["needs_masks = false"]
+    lines += _layout(source, root)
     for override in overrides:
         key, separator, value = override.partition("=")
         table, _, setting = key.strip().partition(".")
         if table != "data" or not separator or not re.fullmatch("[a-z_]+", setting) or setting in ("source", "root"):
             remedy = "edit other settings in the file, once it is written"
-            what = "init takes settings of the data only, data.KEY=VALUE, and teacher.foreign.KEY with --teacher"
+            what = (
+                "init takes settings of the data, data.KEY=VALUE, and with --teacher also "
+                "teacher.foreign.KEY=VALUE and teacher.class_map={...}"
+            )
             raise ConfigError(f"--set {override}", what, remedy)
         lines.append(f"{setting} = {toml_literal(value)}")
     return lines
 
 
-def _layout(source: str, root: Path, *, masks_needed: bool) -> list[str]:
+def _layout(source: str, root: Path) -> list[str]:
     """Settings for folders of other names than the usual ones; later lines of the same key replace them."""
     if source == "cityscapes" and not (root / "leftImg8bit" / "train_extra").is_dir():
         return ["coarse = []"]
@@ -47,8 +51,6 @@ def _layout(source: str, root: Path, *, masks_needed: bool) -> list[str]:
         return []
     found = (pair for pair in _LAYOUTS if all((root / folder).is_dir() for folder in pair))
     images, masks = next(found, ("images", "masks"))
-    if masks == "masks" and not masks_needed:
-        return ["has_masks = false"]
     return [f'images = "{images}"', f'masks = "{masks}"'] if masks != "masks" else []
 
 

@@ -59,11 +59,14 @@ def new_experiment(
         raise ConfigError(root, "is not a folder", "name the folder of your data")
     if not is_utf8(f"{root.resolve()} {name}"):
         raise ConfigError(root, "an experiment file is UTF-8; this path or name is not", "rename the folder")
+    if teacher is not None and not is_utf8(str(teacher.resolve())):
+        raise ConfigError(teacher, "an experiment file is UTF-8; this path is not", "rename the file or folder")
     foreign = None
     if teacher is not None:
-        if source not in FITTED or minutes is not None:
-            what = "is not trained, and the file is not the published recipe"
-            raise SettingError("teacher", what, f"leave out --minutes, and use --source {' or '.join(FITTED)}")
+        if source not in FITTED:
+            raise SettingError("teacher", f"does not go with {source}", f"use --source {' or '.join(FITTED)}")
+        if minutes is not None:
+            raise SettingError("minutes", "--teacher is not trained, so there are no steps to choose", "leave it out")
         foreign, overrides = foreign_table(teacher, overrides)
     lines = data_settings(source, root, overrides, masks_needed=foreign is None)
     if source in PUBLISHED:

@@ -11,7 +11,7 @@ from autolabel.config.schema import Experiment
 from autolabel.data.sources.base import SourceListing
 from autolabel.errors import ConfigError
 
-_PREFIXES = ("teacher.foreign.", "teacher.class_map=")
+_FOREIGN, _CLASS_MAP = "teacher.foreign.", "teacher.class_map"
 
 
 class ForeignTable(NamedTuple):
@@ -34,10 +34,11 @@ def foreign_table(path: Path, overrides: tuple[str, ...]) -> tuple[ForeignTable,
     others = []
     for override in overrides:
         key, separator, value = override.partition("=")
-        if not separator or not override.startswith(_PREFIXES):
+        key = key.strip()
+        if not separator or not (key.startswith(_FOREIGN) or key == _CLASS_MAP):
             others.append(override)
             continue
-        setting = key.strip().rpartition(".")[2]
+        setting = key.rpartition(".")[2]
         if not re.fullmatch("[a-z_]+", setting) or setting in ("kind", "path"):
             raise ConfigError(f"--set {override}", "is no setting of this teacher", "--teacher says kind and path")
         (teacher if setting == "class_map" else foreign)[setting] = toml_literal(value)

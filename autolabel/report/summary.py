@@ -142,8 +142,8 @@ def _label_sentence(data: ReportData) -> Iterator[str]:
 def _corrected_sentence(data: ReportData) -> Iterator[str]:
     if data.corrected is not None:
         yield (
-            f"People corrected {data.corrected.pixels:,} pixels of {data.corrected.images} labels after that; the"
-            " figures of the labels are from before, the student learned from the corrected ones."
+            f"People corrected {data.corrected.pixels:,} pixels of {data.corrected.images} labels. The figures of"
+            " labels are from before that; the student learned from the corrected ones."
         )
 
 

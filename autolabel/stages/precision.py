@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from autolabel.artifacts import PRECISION_FILE, PrecisionChoice
 from autolabel.config.schema import InferConfig
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from autolabel.labels.codebook import Codebook
 
 _FEWEST, _MOST, _ONE_IN = 2, 8, 16  # images to measure on: a sixteenth of all, within these bounds
+
+
+_FIELDS = PrecisionChoice.__annotations__.keys()
 
 
 class _Measured(NamedTuple):
@@ -70,21 +73,27 @@ def chosen_precision(ctx: Context[InferConfig], book: Codebook, rows: Sequence[I
 def _recorded(ctx: Context[InferConfig]) -> PrecisionChoice | None:
     """The choice of this draft, or else of the newest work with the same network, settings, versions and device."""
     draft = ctx.draft
-    stated = [environment[PRECISION] for environment in draft.environments if PRECISION in environment]
-    if stated:
-        return _read(draft.data) or _choice(ctx, stated[0], "as in the part of the work that is done", [], None)
+    stated = _stated(draft.environments)
+    if stated is not None:
+        return _read(draft.data, stated) or _choice(ctx, stated, "as in the part of the work that is done", [], None)
     for earlier in earlier_work(draft, ctx.document):
         if not other_environment(earlier.environments, draft.environments, (VERSIONS, DEVICE)):
-            choice = _read(earlier.data)
-            if choice is not None:
+            choice = _read(earlier.data, _stated(earlier.environments))
+            if choice is not None and choice["images"]:  # without images, nothing was measured
                 return choice
     return None
 
 
-def _read(data: Path) -> PrecisionChoice | None:
+def _stated(environments: Sequence[Mapping[str, Any]]) -> str | None:
+    return next((environment[PRECISION] for environment in environments if PRECISION in environment), None)
+
+
+def _read(data: Path, stated: str | None) -> PrecisionChoice | None:
+    """The choice in the data of an artefact, which may be damaged: None unless it is the one that is `stated`."""
     with suppress(StoreError, OSError, ValueError):
-        choice: PrecisionChoice = json.loads(read_regular(data / PRECISION_FILE.name))
-        return choice
+        found = json.loads(read_regular(data / PRECISION_FILE.name))
+        if isinstance(found, dict) and found.keys() == _FIELDS and found["precision"] == stated:
+            return cast("PrecisionChoice", found)
     return None
 
 
@@ -106,6 +115,8 @@ def _measured(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow
     if not ctx.quiet:
         print_err(f"{ctx.node}: compares fp32 and bf16 on {len(rows)} images")
     clock = time.process_time if device.type == "cpu" else time.perf_counter
+    for precision in ("bf16", "fp32"):  # imports, kernels and files are no part of the comparison
+        _codes(ctx, book, rows[:1], precision, lambda: 0.0)
     half, full = (_codes(ctx, book, rows, precision, clock) for precision in ("bf16", "fp32"))
     ids = sorted(full.codes)
     other = [half.codes.get(id_, np.full_like(full.codes[id_], book.invalid)) for id_ in ids]
@@ -113,9 +124,10 @@ def _measured(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow
     ctx.draft.log_append("precision.jsonl", json.dumps({"fp32": full.seconds, "bf16": half.seconds}))
     if not ids:
         return _choice(ctx, "fp32", "no image of the sample could be used", ids, None)
-    same = f"{_percent(found.fraction)} of the labels of {len(ids)} images are those of fp32"
+    number = "1 image" if len(ids) == 1 else f"{len(ids)} images"
+    same = f"{_percent(found.fraction)} of the labels of {number} are those of fp32"
     if found.fraction < ctx.settings.agreement:
-        wanted = _percent(ctx.settings.agreement)
+        wanted = f"{100 * ctx.settings.agreement:g} %"
         return _choice(ctx, "fp32", f"with bf16 {same}, fewer than {wanted}", ids, found)
     if half.seconds > FASTER * full.seconds:
         return _choice(ctx, "fp32", f"with bf16 {same}, but bf16 is not faster here", ids, found)
@@ -156,4 +168,5 @@ def _codes(
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
+    """Rounded down, so that a fraction below a limit never looks like the limit."""
+    return f"{int(10_000 * fraction) / 100:.2f} %"

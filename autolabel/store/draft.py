@@ -222,12 +222,13 @@ def open_draft(folder: Path, key: str, *, check_lock: Callable[[], None] = lambd
 
 
 def _read_record(draft: Draft) -> bool:
-    """Take environments and document from the record; False if it is missing, damaged or of an earlier version."""
-    with suppress(CorruptArtefact, OSError):
-        data = _without_digest(read_regular(draft.path / DRAFT))
-        if data is not None:
-            record = json.loads(data)
-            draft.environments, draft.document = record["environments"], record["document"]
+    """Take environments and document from the record; False if it is missing or damaged."""
+    with suppress(CorruptArtefact, OSError, ValueError, KeyError, TypeError, RecursionError):
+        data = read_regular(draft.path / DRAFT)
+        record = data if data.startswith(b"{") else _without_digest(data)  # an earlier version wrote no digest
+        if record is not None:
+            found = json.loads(record)
+            draft.environments, draft.document = found["environments"], found["document"]
             return True
     return False
 

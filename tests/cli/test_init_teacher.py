@@ -104,9 +104,36 @@ def test_what_is_refused(tmp_path: Path) -> None:
     assert init(root, tmp_path / "none", file)[1].startswith("autolabel: --teacher: ")
     assert "--teacher says kind and path" in init(root, arrays, file, "path=x")[1]
     command = ("init", "--source", "folder", "--root", root, "--out", file)
-    assert "leave out --minutes" in call(*command, "--teacher", arrays, "--minutes", 5).stderr
+    assert "--teacher is not trained" in call(*command, "--teacher", arrays, "--minutes", 5).stderr
     assert "set data.masks" in call(*command).stderr, "masks are needed where a teacher is trained"
     (root / "masks").mkdir()
     code, said = init(root, arrays, file, "values=logits")
-    assert (code, "no training image has a label" in said) == (3, True)
+    assert (code, "has no array for 3 of 3 images" in said) == (3, True), "an empty folder of masks is as good as none"
     assert not file.exists()
+
+
+@pytest.mark.parametrize("case", ["empty folder", "masks of val", "named folder"])
+def test_masks_that_no_training_image_has(tmp_path: Path, case: str) -> None:
+    """Masks may be missing, and those that are there are used: for validation."""
+    root, arrays, file = tmp_path / "data", tmp_path / "arrays", tmp_path / "x.toml"
+    rng = np.random.default_rng(2)
+    (root / "classes.toml").parent.mkdir()
+    (root / "classes.toml").write_text(f"names = {list(NAMES)}")
+    masks = root / ("gt" if case == "named folder" else "masks")
+    masks.mkdir()
+    for name in ("train/a", "train/b", *(["val/c"] if case != "empty folder" else [])):
+        for folder in (root / "images", arrays, masks):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)).save(root / "images" / f"{name}.png")
+        np.savez(arrays / f"{name}.npz", rng.dirichlet([0.4] * 3, SIZE).transpose(2, 0, 1).astype(np.float32))
+    if case != "empty folder":
+        Image.fromarray(rng.integers(0, 3, SIZE, dtype=np.uint8)).save(masks / "val" / "c.png")
+    named = ("--set", "data.masks=gt") if case == "named folder" else ()
+    settings = ("--set", "teacher.foreign.values=probabilities")
+    result = call("init", "--source=folder", "--root", root, "--teacher", arrays, "--out", file, *settings, *named)
+    assert result.exit_code == 0, result.output
+    stop = " --until label" if case == "empty folder" else ""
+    assert f"next: autolabel run {file}{stop}\n" in result.stdout
+    options = ("--work", tmp_path / "work", "-q", "--until", "label" if stop else "evaluate-teacher")
+    summary = call_json("run", file, *options)
+    assert ("teacher_miou" in summary) == (not stop)

@@ -111,3 +111,23 @@ def test_camvid() -> None:
     chosen = set(np.random.default_rng(0).permutation(len(train))[:60].tolist())
     parts = [[image for n, image in enumerate(train) if (n in chosen) == own] for own in (True, False)]
     assert len(frames_beside(*parts)) > 40
+
+
+@pytest.mark.parametrize(
+    ("path", "film", "number"),
+    [
+        ("a/drive1_000120.png", "a/drive1_#", 120),
+        ("frankfurt_000000_000294_leftImg8bit.png", "frankfurt_000000_#_leftImg8bit", 294),
+        ("f_000294_1024x512.png", "f_#_1024x512", 294),
+        ("frame12.png", "frame#", 12),
+    ],
+)
+def test_the_place_is_the_last_number_that_stands_alone(path: str, film: str, number: int) -> None:
+    assert film_place(path) == (film, number)
+
+
+def test_folders_of_any_split_do_not_part_a_film() -> None:
+    images = [thumbnail(frame) for frame in film(3)]
+    others = [(f"training/z{n}.png", thumbnail(image)) for n, image in enumerate(strangers(5))]
+    train = [(f"training/d_{n}.png", small) for n, small in enumerate(images) if n != 6]
+    assert [v for v, _ in frames_beside([("Validation/d_6.png", images[6])], [*train, *others])] == [0]

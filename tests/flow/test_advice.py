@@ -78,7 +78,7 @@ def test_a_student_below_its_teacher_is_said_with_the_interval(tmp_path: Path) -
     teacher = [60 + i % 7 for i in range(30)]
     (line,) = advice(pipeline(), results(tmp_path, teacher, [n - 20 for n in teacher]))
     assert line.startswith("the student is below its teacher: -20.0 points of mIoU (95 %: -20.0 to -20.0); train")
-    assert "or label with a higher label.threshold (`autolabel thresholds EXPERIMENT`)" in line
+    assert "or keep fewer labels (`autolabel thresholds EXPERIMENT`)" in line
 
 
 def test_no_line_contradicts_another(tmp_path: Path) -> None:

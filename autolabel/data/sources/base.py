@@ -71,13 +71,13 @@ class SourceListing:
     excluded: tuple[tuple[str, str], ...] = ()
     masks: MaskRules | None = None
     skipped: tuple[SkippedFiles, ...] = ()
-    has_masks: bool = True  # false: a teacher of another framework labels images without any
+    needs_masks: bool = True  # false: a teacher of another framework may label images without any
     val_is_drawn: bool = False  # the user told no split, so a part of the labelled images was drawn
 
     def __post_init__(self) -> None:
         _check_ids(self.images, self.root)
         train = [image for image in self.images if image.split == "train"]
-        if self.has_masks and not any(label.role != "truth" for image in train for label in image.labels):
+        if self.needs_masks and not any(label.role != "truth" for image in train for label in image.labels):
             raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
 
     def fingerprint(self, digests: Mapping[str, str | None]) -> str:

@@ -46,10 +46,8 @@ def plan(settings: FolderConfig) -> SourceListing:
     _check_folders(settings)
     image_names, mask_names = template(settings.image_name, "data.image_name"), _mask_template(settings)
     images, skipped = _images(settings, image_names, mask_names)
-    if settings.has_masks:
+    if settings.needs_masks:
         require_folder(root / settings.masks, "put the masks there or set data.masks")
-    elif (root / settings.masks).is_dir():
-        raise ConfigError("data.has_masks", f"is false, and {root / settings.masks} exists", "leave it out")
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
     classes = _classes(settings)
@@ -79,7 +77,7 @@ def plan(settings: FolderConfig) -> SourceListing:
         listed,
         masks=_mask_rules(classes, settings),
         skipped=tuple(skipped),
-        has_masks=settings.has_masks,
+        needs_masks=settings.needs_masks,
         val_is_drawn="val" not in told.values(),
     )
 

@@ -144,7 +144,7 @@ def test_wandb_offline(run: Path, expected: Points) -> None:
 
     rows: list[dict[str, Any]] = []
     files = sorted((run / "track/wandb/wandb").glob("offline-run-*/*.wandb"))
-    assert len(files) == 2, "one per process"
+    assert len(files) > 2, "one per checkpoint: the client loses what it holds when its training is killed"
     assert len({file.name for file in files}) == 1, "of one run"
     for file in files:
         for data in wandb_records(file.read_bytes()):

@@ -59,42 +59,66 @@ class TensorBoard:
 
 
 class Wandb:
-    """Weights & Biases. `WANDB_MODE=offline` keeps the run in the folder, for `wandb sync`."""
+    """Weights & Biases. `WANDB_MODE=offline` keeps the run in the folder, for `wandb sync`.
+
+    Offline, the client's process holds the last rows in memory, and loses them if the training is killed. So each flush
+    ends a part of the run, and `wandb sync` joins the parts by their id.
+    """
 
     def __init__(self, run: TrackedRun) -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         limits = {"init_timeout": 30, "finish_timeout": 60, "finish_timeout_raises": True}
-        settings = wandb.Settings(silent=True, console="off", **limits)
-        _check_login(wandb, settings)
-        self._run: Any = wandb.init(
+        self._settings = wandb.Settings(silent=True, console="off", **limits)
+        self._is_offline = _mode(wandb, self._settings) in _OFFLINE
+        _check_login(wandb, self._settings)
+        self._tracked, self._run = run, self._start(run)
+
+    def _start(self, run: TrackedRun) -> Any:
+        import wandb
+
+        started = wandb.init(
             project=run.project,
             id=run.id,
             name=run.id,
             resume="allow",
             dir=str(run.folder),
             config=dict(run.settings),
-            settings=settings,
+            settings=self._settings,
         )
-        self._run.define_metric("step")
-        self._run.define_metric("*", step_metric="step")
+        started.define_metric("step")
+        started.define_metric("*", step_metric="step")
+        return started
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run = self._run or self._start(self._tracked)
         self._run.log({"step": step, **values})
 
     def flush(self) -> None:
-        """The client's process answers in order: after this answer it has all records, and outlives a kill of ours."""
-        dict(self._run.summary)
+        if self._run is None:
+            return
+        if self._is_offline:
+            self.close()
+        else:
+            dict(self._run.summary)  # the client's process answers in order: then it has all records
 
     def close(self) -> None:
-        self._run.finish()
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+_OFFLINE = ("offline", "dryrun", "disabled")
+
+
+def _mode(wandb: Any, settings: Any) -> str:
+    return str(wandb.setup(settings).settings.mode)
 
 
 def _check_login(wandb: Any, settings: Any) -> None:
     """PermissionError if `wandb.init` would ask for a key, on a terminal where maybe nobody sits."""
-    mode = wandb.setup(settings).settings.mode
-    if mode in ("offline", "dryrun", "disabled"):
+    if _mode(wandb, settings) in _OFFLINE:
         return
     if not wandb.login(prompt=False, verify=False):
         raise PermissionError("no login; run `wandb login`, or set WANDB_MODE=offline")

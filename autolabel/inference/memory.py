@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from autolabel.errors import AutolabelError
 from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
+from autolabel.inference.optimize import prepare
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
@@ -110,7 +111,10 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_pre_hook(_cast_inputs)  # what autocast does
-    return code_predictor(model.to(dtype).eval(), device, dtype)
+    model = model.to(dtype).eval()
+    if isinstance(model, SegmentationModel):
+        return LogitPredictor(prepare(model, device, dtype, as_on="cpu"))
+    return code_predictor(model, device, dtype)
 
 
 def _cast_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

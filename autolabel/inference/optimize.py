@@ -23,20 +23,23 @@ from autolabel.models.trunks.wide_resnet import PreActivationBlock
 
 
 def prepare(
-    model: SegmentationModel, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    model: SegmentationModel,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    as_on: str | None = None,
 ) -> SegmentationModel:
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
     Folds norms into the convolutions before them, replaces OCR over HRNet by `OptimizedOCR`, and on CPUs runs 1x1
     convolutions by oneDNN. Run a copy in less than float32 under autocast; layers that give logits or attention stay in
-    float32.
+    float32. `as_on`: the kind of device whose form it takes, where memory is counted on the meta device.
     """
     device = torch.device(device)
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         _fold_norms(prepared)
-        # Memory is counted on the meta device, for CPUs.
-        _optimize_head(prepared, on_cpu=device.type in ("cpu", "meta"))
+        _optimize_head(prepared, on_cpu=(as_on or device.type) == "cpu")
         for module in prepared.modules():
             if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
                 module.to(dtype)

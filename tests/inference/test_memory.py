@@ -101,7 +101,7 @@ def test_where_nothing_can_be_counted_nothing_changes(monkeypatch: pytest.Monkey
     def fails(*_: object, **__: object) -> None:
         raise NotImplementedError("aten::strange has no meta kernel")
 
-    monkeypatch.setattr(memory, "code_predictor", fails)
+    monkeypatch.setattr(memory, "prepare", fails)
     chooser = WindowChooser(network(), (1.0,), flip=False, free=lambda: 1000)
     assert chooser.window(2000, 3000) is None
     assert chooser.parallel(2000, 3000, 7) == 7

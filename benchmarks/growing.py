@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _one_step import TEACHER
 from PIL import Image
 
 EXPERIMENT = """
@@ -26,18 +27,7 @@ name = "growing"
 source = "folder"
 root = "{root}"
 val_share = 0.3
-[teacher]
-crop = [32, 32]
-batch = 2
-epochs = 1
-epoch_images = 2
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny"
-head = "conv"
-fusion = "average"
-key_channels = 8
-[infer]
+{teacher}[infer]
 scales = [1.0]
 [runtime]
 device = "cpu"
@@ -77,7 +67,7 @@ def main() -> None:
             mask = np.zeros((48, 64), np.uint8)
             mask[:, 10 * number + 2 :] = 1
             Image.fromarray(mask).save(root / "masks" / f"{number:06}.png")
-        (folder / "x.toml").write_text(EXPERIMENT.format(root=root))
+        (folder / "x.toml").write_text(EXPERIMENT.format(teacher=TEACHER, root=root))
         first = run(folder)
         put(root, "000500 more", args.images)
         second = run(folder)

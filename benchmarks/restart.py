@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from _one_step import TEACHER
 from PIL import Image
 
 EXPERIMENT = """
@@ -34,18 +35,7 @@ name = "restart"
 [data]
 source = "folder"
 root = "{root}"
-[teacher]
-crop = [32, 32]
-batch = 2
-epochs = 1
-epoch_images = 2
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny"
-head = "conv"
-fusion = "average"
-key_channels = 8
-[infer]
+{teacher}[infer]
 scales = [1.0]
 [runtime]
 device = "cpu"
@@ -71,7 +61,7 @@ def make_images(root: Path, number: int) -> None:
 class Project:
     def __init__(self, folder: Path, number: int) -> None:
         self.file, self.work = folder / "restart.toml", folder / "work"
-        self.file.write_text(EXPERIMENT.format(root=folder / "data"))
+        self.file.write_text(EXPERIMENT.format(teacher=TEACHER, root=folder / "data"))
         self.num_chunks = -(-(number - FINE) // 32) + 1
 
     def command(self, *words: str) -> list[str]:

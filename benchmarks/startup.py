@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _one_step import TEACHER
 from PIL import Image
 
 from autolabel.config.networks import ModelConfig
@@ -33,18 +34,7 @@ name = "startup"
 source = "folder"
 root = "{root}"
 val_share = 0.01
-[teacher]
-crop = [32, 32]
-batch = 2
-epochs = 1
-epoch_images = 2
-tile = 32
-[teacher.model]
-trunk = "resnet_tiny"
-head = "conv"
-fusion = "average"
-key_channels = 8
-[runtime]
+{teacher}[runtime]
 device = "cpu"
 threads = 1
 jobs = 1
@@ -96,7 +86,7 @@ def make_data(root: Path, number: int) -> None:
 def training(folder: Path, number: int, rounds: int) -> float:
     """CPU seconds of a training of one step on `number` images; each round has another seed, so that it runs."""
     make_data(folder / "data", number)
-    (folder / "x.toml").write_text(EXPERIMENT.format(root=folder / "data"))
+    (folder / "x.toml").write_text(EXPERIMENT.format(teacher=TEACHER, root=folder / "data"))
     run = [sys.executable, "-m", "autolabel"]
     cpu_seconds([*run, "run", "--until=manifest", "-q", "x.toml"], folder)
     seeds = range(1, rounds + 1)

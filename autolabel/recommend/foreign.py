@@ -42,9 +42,11 @@ def foreign_table(path: Path, overrides: tuple[str, ...]) -> tuple[ForeignTable,
         if not re.fullmatch("[a-z_]+", setting) or setting in ("kind", "path"):
             raise ConfigError(f"--set {override}", "is no setting of this teacher", "--teacher says kind and path")
         (teacher if setting == "class_map" else foreign)[setting] = toml_literal(value)
-    return ForeignTable(*(tuple(f"{key} = {value}" for key, value in x.items()) for x in (teacher, foreign))), tuple(
-        others
-    )
+    return ForeignTable(_lines(teacher), _lines(foreign)), tuple(others)
+
+
+def _lines(table: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{key} = {value}" for key, value in table.items())
 
 
 def check_teacher(experiment: Experiment, data: SourceListing) -> None:

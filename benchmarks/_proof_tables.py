@@ -101,6 +101,20 @@ TRUE = Arm(
     "fine + true labels (upper bound)", ('data.fine="all.txt"', 'data.coarse="none.txt"', 'teacher.labels=["fine"]')
 )
 LABELLER = Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true"))
+# A student that goes on from its teacher's weights sees twice the steps; so does one that learns no auto labels.
+GO_ON = (
+    'student.weights="teacher"',
+    "student.lr=1.5e-3",
+    "student.class_weights=[0.5, 0.2]",
+    'student.precision="bf16"',
+)
+OFF = 'label.coarse="off"'
+
+
+def going_on(title: str, *sets: str, audits: bool = False) -> Arm:
+    return Arm(title, (*GO_ON, *sets), "evaluate-student", audits=audits)
+
+
 STUDENTS = (COARSE, FILLED, QUANTILE, TRUE, FINE, UNLABELLED, AUTO, LABELLER)
 
 STRONG = "student.strong={ colour = 0.5, grey = 0.2, blur = 0.5 }"
@@ -126,15 +140,38 @@ TABLES = {
     "students": table4("56 fine"),
     "students184": table4("184 fine"),
     "recordings": table4("other recordings"),
+    "going-on": Table(
+        heading="Students that start from their teacher's weights, with coarse labels",
+        text="The second row, trained on the same labels as the teacher, shows the share of the additional steps.",
+        arms=(
+            COARSE,
+            going_on("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF),
+            going_on("fine + auto filled around coarse, p > 0.5", 'label.coarse="fill"', audits=True),
+            going_on("fine + auto filled around coarse, p > 0.9", 'label.coarse="fill"', "label.threshold=0.9"),
+        ),
+        against=COARSE.title,
+        classes=RARE,
+    ),
+    "going-on-fine": Table(
+        heading="Students that start from their teacher's weights, without coarse labels",
+        text="The teacher learnt from 56 fine masks; 311 images have no label.",
+        arms=(
+            FINE,
+            going_on("fine again", FINE.sets[0], 'fuse.layers=["fine"]', OFF),
+            going_on("fine + auto, p > 0.5", FINE.sets[0], OFF, audits=True),
+        ),
+        against=FINE.title,
+        classes=RARE,
+    ),
     "fusions": Table(
         heading="Ways to fuse scales",
         text="Table 3 of the method, from ImageNet weights. Without flip.",
         arms=(
             Arm("single scale"),
             Arm("average of three", (THREE,)),
-            Arm("explicit, three", ('teacher.model.fusion="explicit"', THREE)),
             Arm("hierarchical, three", (HIERARCHICAL, THREE)),
             Arm("hierarchical, four", (HIERARCHICAL, "evaluate.scales=[0.25, 0.5, 1.0, 2.0]")),
+            Arm("explicit, three", ('teacher.model.fusion="explicit"', THREE)),
         ),
         against="average of three",
     ),

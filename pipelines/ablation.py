@@ -2,6 +2,7 @@
 
 from autolabel import stages
 from autolabel.config.base import Config
+from autolabel.config.networks import TEACHER_WEIGHTS
 from autolabel.config.schema import Experiment, FuseConfig
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Pipeline
@@ -32,11 +33,13 @@ def build(experiment: Experiment) -> Pipeline:
             "fine-auto-filled": (("fine", "auto"), {"labels": filled}),
         }
 
+    initial = {"initial": teacher} if exp.student.weights == TEACHER_WEIGHTS else {}
     models, fused_sets = {"teacher": teacher}, {}
     evaluations = {"teacher": p.add("evaluate-teacher", stages.EVALUATE, exp.evaluate, data=data, model=teacher)}
     for name, (layers, auto) in sets.items():
         fused = p.add(f"fuse-{name}", stages.FUSE, FuseConfig(layers=layers), data=data, **auto)
-        student = p.add(f"student-{name}", stages.STUDENT, exp.student, seed=exp.seed, data=data, fused=fused, **auto)
+        inputs = {"data": data, "fused": fused, **auto, **initial}
+        student = p.add(f"student-{name}", stages.STUDENT, exp.student, seed=exp.seed, **inputs)
         models[name], fused_sets[name] = student, fused
         evaluations[name] = p.add(f"evaluate-{name}", stages.EVALUATE, exp.evaluate, data=data, model=student)
     p.headline = evaluations["fine-auto"]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from autolabel import stages
 from autolabel.config.base import Config
+from autolabel.config.networks import TEACHER_WEIGHTS
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.flow.graph import Node, Pipeline
@@ -67,7 +68,9 @@ def add_round(p: Pipeline, exp: Experiment, number: int, *, data: Node, teacher:
     # A student that reads no auto labels must not be trained again when they change.
     auto = {"labels": labels} if "auto" in exp.fuse.layers else {}
     fused = p.add(f"fuse{end}", stages.FUSE, exp.fuse, data=data, **auto)
-    student = p.add(f"student{end}", stages.STUDENT, exp.student, seed=exp.seed, data=data, fused=fused, **auto)
+    initial = {"initial": teacher} if exp.student.weights == TEACHER_WEIGHTS else {}
+    inputs = {"data": data, "fused": fused, **auto, **initial}
+    student = p.add(f"student{end}", stages.STUDENT, exp.student, seed=exp.seed, **inputs)
     return Round(teacher, codes, labels, audit, student)
 
 

@@ -89,6 +89,11 @@ def write_network(draft: Draft, network: Network, card: NetworkCard) -> None:
     draft.write(WEIGHTS, network_to_bytes(network, card))
 
 
+def read_initial_weights(artefact: Artefact) -> bytes:
+    """The bytes of its weights file, for a training that starts from them."""
+    return artefact.read(WEIGHTS)
+
+
 def read_weights(path: Path) -> bytes:
     """The bytes of a weights file that a user names. Raises WeightsError."""
     return read_user_file(path, WeightsError, "give the path of a safetensors file")

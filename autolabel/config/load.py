@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from autolabel.config.networks import HUB
+from autolabel.config.networks import HUB, TEACHER_WEIGHTS
 from autolabel.config.schema import Experiment
 from autolabel.errors import ConfigError
 from autolabel.suggest import did_you_mean
@@ -19,7 +19,8 @@ from autolabel.user_files import read_user_file
 _MAX_BYTES = 1_000_000
 # Settings that name files: relative to the experiment file, and with --set to the current folder.
 _PATHS = (("data", "root"), ("teacher", "weights"), ("student", "weights"))
-_WEIGHTS_KEYWORDS = ("imagenet", "random")  # these are not paths; ./imagenet is
+# These are not paths; ./imagenet is.
+_WEIGHTS_KEYWORDS = {"teacher": ("imagenet", "random"), "student": ("imagenet", "random", TEACHER_WEIGHTS)}
 _FOLDERS_OR_IDS = (("teacher", "huggingface"), ("student", "huggingface"))  # a hub id looks like a relative path
 
 
@@ -72,7 +73,7 @@ def anchor_paths(document: dict[str, Any], base: Path) -> None:
 
 def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
     """The absolute path. A keyword stays as it is, and so does a hub id that is not also the name of a folder."""
-    if setting[-1] == "weights" and (value in _WEIGHTS_KEYWORDS or value.startswith(HUB)):
+    if setting[-1] == "weights" and (value in _WEIGHTS_KEYWORDS[setting[0]] or value.startswith(HUB)):
         return value
     path = _anchored(value, base, ".".join(setting))
     return value if setting in _FOLDERS_OR_IDS and not Path(path).is_dir() else path

@@ -38,6 +38,14 @@ InitialWeights = Annotated[
 ]
 
 
+TEACHER_WEIGHTS = "teacher"  # of `student.weights`: those of the network that made its auto labels
+StudentInitialWeights = Annotated[
+    Literal["imagenet", "teacher"] | HubId | Path | None,
+    BeforeValidator(_random_is_none),
+    BeforeValidator(_check_hub_id),
+]
+
+
 class ModelConfig(Config):
     """The network: a trunk, a head and a fusion of scales; head widths default to the published ones."""
 
@@ -250,6 +258,9 @@ class StudentConfig(TrainConfig):
     toml_table = "student"
     added_later = TrainConfig.added_later | {"strong", "method", "online_threshold"}
 
+    # The initial weights: as in [teacher], or "teacher", those of the network that made its auto labels. Training then
+    # goes on where the teacher stopped; both need the same network.
+    weights: StudentInitialWeights = None
     # Weight of an auto-labelled pixel in the loss: 1, or the teacher's probability (needs label.weights).
     label_weights: Literal["none", "probability"] = "none"
     strong: StrongConfig = StrongConfig()

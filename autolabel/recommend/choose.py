@@ -13,7 +13,7 @@ from autolabel.recommend.timing import Timing
 CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
 FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
 NUM_EPOCHS = 10
-STUDENT_FACTOR = 1.5  # steps of the student / steps of the teacher
+STUDENT_FACTOR = 1.0  # steps of the student, which starts from the teacher's weights / steps of the teacher
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
 WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
 

@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from autolabel.artifacts import read_weights
-from autolabel.config.networks import HUB, ModelConfig, TrainConfig
+from autolabel.artifacts import read_initial_weights, read_weights
+from autolabel.config.networks import HUB, TEACHER_WEIGHTS, ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.hub import ENTRIES, Fetched, fetched, require_fetched, snapshot_folder
 from autolabel.hub.record import CONFIG, INDEX, INSTALL, PROCESSORS, WHOLE, again, check_digest, is_hub_id
-from autolabel.store import InputDigests, digest_json, sha256_bytes
+from autolabel.store import Artefact, InputDigests, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file, reading
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class InitialModel(NamedTuple):
 def initial_identity(settings: TrainConfig, files: InputDigests) -> dict[str, Any]:
     """Initial weights count by their bytes, not by where they lie."""
     digests = {}
-    if settings.weights is not None:
+    if settings.weights is not None and settings.weights != TEACHER_WEIGHTS:  # a teacher's digest is an input's
         digests["weights"] = _weights_digest(settings, settings.weights, files)
     if settings.huggingface is not None:
         digests["huggingface"] = folder_identity(settings.huggingface, files)
@@ -197,8 +197,12 @@ def _fetched_trunk(settings: TrainConfig, weights: str) -> Fetched:
     return require_fetched(weights.removeprefix(HUB), "weights", settings.place("weights"))
 
 
-def _read_initial(settings: TrainConfig, weights: Path | str, identity: Mapping[str, Any]) -> bytes:
+def _read_initial(
+    settings: TrainConfig, weights: Path | str, identity: Mapping[str, Any], teacher: Artefact | None
+) -> bytes:
     """The bytes of the weights file that `weights` names. Raises ConfigError and WeightsError."""
+    if teacher is not None:
+        return read_initial_weights(teacher)
     if isinstance(weights, Path):
         return _same(read_weights(weights), weights, identity.get("weights"))
     if weights.startswith(HUB):
@@ -247,9 +251,14 @@ def check_settings(settings: TrainConfig) -> None:
 
 
 def load_initial_model(
-    settings: TrainConfig, class_names: tuple[str, ...], identity: Mapping[str, Any] | None = None
+    settings: TrainConfig,
+    class_names: tuple[str, ...],
+    identity: Mapping[str, Any] | None = None,
+    teacher: Artefact | None = None,
 ) -> InitialModel:
     """The network that the settings name, to be trained or (`epochs` = 0) as it is.
+
+    `teacher` is the artefact that `weights = "teacher"` means; no other settings take one.
 
     Raises ConfigError and WeightsError, also where the files are not those of `identity` (see `initial_identity`).
     """
@@ -258,7 +267,8 @@ def load_initial_model(
     if settings.huggingface is not None:
         return _from_huggingface(settings, settings.huggingface, class_names, identity)
     if settings.weights is not None:
-        return _from_weights(settings, settings.weights, class_names, identity)
+        assert (settings.weights == TEACHER_WEIGHTS) == (teacher is not None)
+        return _from_weights(settings, settings.weights, class_names, identity, teacher)
     from autolabel.models import WeightsCard, build_model
 
     model = build_model(settings.model, len(class_names))
@@ -285,13 +295,17 @@ def _from_huggingface(
 
 
 def _from_weights(
-    settings: TrainConfig, path: Path | str, class_names: tuple[str, ...], identity: Mapping[str, Any]
+    settings: TrainConfig,
+    path: Path | str,
+    class_names: tuple[str, ...],
+    identity: Mapping[str, Any],
+    teacher: Artefact | None,
 ) -> InitialModel:
     from autolabel.models import HuggingFaceCard, start_from
     from autolabel.models.checkpoint import has_other_classes
     from autolabel.models.weights_file import check_trained, read_card
 
-    data = _read_initial(settings, path, identity)
+    data = _read_initial(settings, path, identity, teacher)
     card = read_card(data, path)
     foreign = isinstance(card, HuggingFaceCard)
     if foreign or settings.epochs == 0:

@@ -19,7 +19,7 @@ from autolabel.artifacts import (
     read_manifest,
     write_network,
 )
-from autolabel.config.networks import StudentConfig, TeacherConfig, TrainConfig
+from autolabel.config.networks import TEACHER_WEIGHTS, StudentConfig, TeacherConfig, TrainConfig
 from autolabel.config.schema import FuseConfig, LabelConfig
 from autolabel.data.parts import CLASSES, label_part
 from autolabel.distributed import ProcessGroup
@@ -28,7 +28,13 @@ from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult, 
 from autolabel.progress import print_err
 from autolabel.stages import disk_estimates
 from autolabel.stages.foreign import check_foreign, foreign_identity, run_foreign
-from autolabel.stages.initial_model import InitialModel, initial_identity, is_from_scratch, load_initial_model
+from autolabel.stages.initial_model import (
+    InitialModel,
+    check_settings,
+    initial_identity,
+    is_from_scratch,
+    load_initial_model,
+)
 from autolabel.stages.uses import training_uses
 from autolabel.store import InputDigests
 
@@ -91,7 +97,25 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
     layers = ahead.input_settings("fused", FuseConfig).layers
     if ahead.settings.method == "weak_to_strong":
         _check_online(ahead.settings, layers)
+    if ahead.settings.weights == TEACHER_WEIGHTS:
+        _check_same_network(ahead)
     _check(ahead, layers)
+
+
+def _check_same_network(ahead: PreflightContext[StudentConfig]) -> None:
+    """A student that starts from its teacher's weights needs its teacher's network."""
+    from autolabel.models.checkpoint import FREE
+
+    ours, teacher = ahead.settings, ahead.input_settings("initial", TrainConfig)
+    check_settings(ours)
+    if isinstance(teacher, TeacherConfig) and teacher.foreign is not None:
+        what = "the teacher is another framework's, and its weights are no start for a network of ours"
+        raise ConfigError("student.weights", what, 'name other weights, as in student.weights = "imagenet"')
+    theirs = dict(teacher.model)
+    for key, value in ours.model:
+        if key not in FREE and value != theirs[key]:
+            what = f"is {value!r}, and its teacher, whose weights it starts from, has {theirs[key]!r}"
+            raise ConfigError(f"student.model.{key}", what, "make them equal, or name other student.weights")
 
 
 def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
@@ -128,6 +152,8 @@ def check_network(ahead: PreflightContext[TrainConfig]) -> None:
     from autolabel.models.skeleton import on_meta
 
     ProcessGroup(size=ahead.num_processes).local_batch_size(ahead.settings.batch)
+    if ahead.settings.weights == TEACHER_WEIGHTS:
+        return  # its teacher's own check is the check
     with on_meta() if is_from_scratch(ahead.settings) else nullcontext():  # no memory where shapes say it all
         load_initial_model(ahead.settings, ahead.data.classes.names)
 
@@ -170,7 +196,7 @@ def _train(
 
     settings = ctx.settings
     torch.manual_seed(ctx.seed)
-    initial = load_initial_model(settings, manifest.classes.names, ctx.identity)
+    initial = load_initial_model(settings, manifest.classes.names, ctx.identity, ctx.inputs.get("initial"))
     if ctx.world.is_rank0:
         _say(ctx, initial.note)
     if settings.epochs == 0:
@@ -281,8 +307,12 @@ def _as_it_is(ctx: Context[TrainConfig], initial: InitialModel) -> StageResult:
 
 
 def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None:
-    """Initial weights may have been trained on anything: the list of images is then not complete."""
-    TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(digests), complete=is_from_scratch(ctx.settings)))
+    """Initial weights may have been trained on anything, but a teacher's: the list of images is then not complete."""
+    images, complete = set(digests), is_from_scratch(ctx.settings)
+    if "initial" in ctx.inputs:
+        before = TRAINED_ON_FILE.read(ctx.inputs["initial"])
+        images, complete = images.union(before["images"]), before["complete"]
+    TRAINED_ON_FILE.write(ctx.draft, TrainedOn(images=sorted(images), complete=complete))
 
 
 # Sums over pixels and samples are split by threads and processes, so their last bits depend on both.
@@ -307,7 +337,7 @@ STUDENT = Stage(
     name="student",
     version=2,
     output="weights",
-    inputs={"data": "manifest", "fused": "fused", "labels?": "labels"},
+    inputs={"data": "manifest", "fused": "fused", "labels?": "labels", "initial?": "weights"},
     run=run_student,
     key_settings=identity,
     reads=student_reads,

@@ -21,7 +21,8 @@ _TRANSFORMERS = ("transformers",)
 
 def training_uses(settings: TrainConfig, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:
     """The needs of a training."""
-    return Uses(_of_network(settings), training_device(runtime.device))
+    of_teacher = "initial" in inputs and needs_transformers(inputs["initial"])
+    return Uses(_of_network(settings) + (_TRANSFORMERS if of_teacher else ()), training_device(runtime.device))
 
 
 def network_uses(settings: Config, inputs: Mapping[str, Artefact], runtime: RuntimeConfig) -> Uses:

@@ -129,8 +129,9 @@ def test_the_file_holds_the_choices(machine: MachineFacts, weights: str, tmp_pat
     experiment = parse_experiment(text.encode(), where="mine.toml", base=tmp_path)
     for table in (experiment.teacher, experiment.student):
         assert (table.model.trunk, table.crop, table.batch) == (choice.trunk, choice.crop, choice.batch)
-        assert table.weights == (None if weights == "random" else "imagenet")
         assert table.freeze.is_any == (weights == "imagenet"), "random layers are not frozen"
+    assert experiment.teacher.weights == (None if weights == "random" else "imagenet")
+    assert experiment.student.weights == "teacher"
     assert experiment.infer.scales == experiment.evaluate.scales == choice.scales
     assert experiment.label.coarse == "fill"
 

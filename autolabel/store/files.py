@@ -55,12 +55,23 @@ def digest_json(obj: object) -> str:
 
 
 def digest_json_list(items: Iterable[object]) -> str:
-    """`digest_json` of a list, whose items need not be in memory together."""
-    encode, digest = canonical_encoder().encode, hashlib.sha256(b"[")
-    for number, item in enumerate(items):
-        digest.update(("," * (number > 0) + encode(item)).encode("ascii"))
-    digest.update(b"]")
+    """`digest_json` of a list. It and the iterators in it are read item by item: they need not fit in memory."""
+    digest, encode = hashlib.sha256(), canonical_encoder().encode
+    for text in _texts(iter(items), encode):
+        digest.update(text.encode("ascii"))
     return digest.hexdigest()
+
+
+def _texts(item: object, encode: Callable[[object], str]) -> Iterator[str]:
+    if not isinstance(item, Iterator):
+        yield encode(item)
+        return
+    yield "["
+    for number, member in enumerate(item):
+        if number:
+            yield ","
+        yield from _texts(member, encode)
+    yield "]"
 
 
 _T = TypeVar("_T")

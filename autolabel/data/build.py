@@ -147,19 +147,19 @@ def scan(
     from joblib import Parallel, delayed
 
     listing = plan(settings)
-    work = list(_tasks(settings, listing, labelled_only))
+    images = listing.images if labelled_only is None else _sample(listing.images, labelled_only)
     workers = jobs or usable_cores()
     parallel = Parallel(
         n_jobs=workers,
         prefer="threads",
         return_as="generator",
-        batch_size=max(1, min(_BATCH, len(work) // (_BATCHES_PER_WORKER * workers))),
+        batch_size=max(1, min(_BATCH, len(images) // (_BATCHES_PER_WORKER * workers))),
     )
-    results = parallel(delayed(task)() for task in work)
+    results = parallel(delayed(task)() for task in _tasks(settings, listing, images))
     outcomes: list[_Outcome] = []
     digests: dict[str, str | None] = {}
     num_bad = 0
-    with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+    with closing_quietly(results), Progress(total=len(images), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
             outcomes.append(outcome.described())
             digests |= outcome.digests
@@ -223,16 +223,13 @@ def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     )
 
 
-def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: Data, listing: SourceListing, images: Sequence[SourceImage]) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, listing)
     if isinstance(settings, SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
         names = mirror_names({image.id: image.id for image in listing.images if image.labels}, ".png")
-        images: Sequence[SourceImage] = listing.images
-        if labelled_only is not None:
-            images = _sample(images, labelled_only)
         for image in images:
             yield partial(_open, image, listing.root, rules, names.get(image.id, ""))
 

@@ -68,13 +68,12 @@ def run(ctx: Context[FuseConfig]) -> StageResult:
     from autolabel.data.manifest import Manifest, training_rows
 
     data = read_manifest(ctx.inputs["data"])
-    everything = data
     if "labels" in ctx.inputs:
         auto = read_manifest(ctx.inputs["labels"]).label_table
-        everything = Manifest(data.classes, data.images, data.label_table.joined(auto))
-    pairs = training_rows(everything, ctx.settings.layers)
+        data = Manifest(data.classes, data.images, data.label_table.joined(auto))
+    pairs = training_rows(data, ctx.settings.layers)
     if ctx.settings.corrections is not None:
-        pairs = _with_corrections(ctx, everything, pairs, ctx.settings.corrections)
+        pairs = _with_corrections(ctx, data, pairs, ctx.settings.corrections)
     write_manifest(ctx.draft, Manifest(data.classes, pairs.first, pairs.second))
     layers = Counter(label.role for label in pairs.second)
     return StageResult(meta=FusedMeta(images=len(pairs), layers=dict(sorted(layers.items()))))

@@ -257,8 +257,9 @@ def find(folder: Path, key: str) -> Artefact | None:
 
     Checks COMMIT and manifest only. CorruptArtefact if the folder in its place fails the check: set it aside.
     """
-    if folder.is_symlink():
-        raise refused_link(folder)
+    for place in (folder.parent, folder):
+        if place.is_symlink():
+            raise refused_link(place)
     path = final_path(folder, key)
     if not os.path.lexists(path):
         return None

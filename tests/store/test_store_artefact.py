@@ -190,6 +190,14 @@ def test_a_record_of_another_format_says_which(tmp_path: Path) -> None:
         decode_commit(json.dumps(record).encode(), where="COMMIT")
 
 
+def test_a_link_in_place_of_all_artefacts_is_not_followed(tmp_path: Path) -> None:
+    make(tmp_path / "theirs" / "label")
+    (tmp_path / "artefacts").symlink_to(tmp_path / "theirs")
+    for search in (find, recover):
+        with pytest.raises(StoreError, match="symbolic link"):
+            search(tmp_path / "artefacts" / "label", KEY)
+
+
 @given(st.lists(st.text(max_size=5), max_size=5, unique=True), st.dictionaries(st.text(max_size=3), st.floats(-1, 1)))
 def test_a_manifest_is_one_canonical_document(names: list[str], meta: dict[str, float]) -> None:
     entries = [Entry(name, len(name), sha256_bytes(name.encode("utf-8", "surrogatepass"))) for name in names]

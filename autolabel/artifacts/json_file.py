@@ -30,7 +30,7 @@ class JsonFile(Generic[T]):
         return document
 
     def read_items(self, artefact: Artefact) -> Iterator[Any]:
-        """What `write_items` wrote, one by one. Raises CorruptArtefact."""
+        """The items that `write_items` wrote, one by one. Raises CorruptArtefact."""
         text, at = artefact.read(self.name).decode(), len("[\n")
         while at < len(text):
             item, end = json.JSONDecoder().raw_decode(text, at)

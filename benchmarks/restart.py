@@ -1,13 +1,15 @@
 """The cost of a restart on many small images: CPU seconds of `status`, and of infer until its next chunk is durable.
 
-    python benchmarks/restart.py [--json] [--images 20000] [--share 0.9] [--folder DIR] [--manifest-only]
+    python benchmarks/restart.py [--json] [--images 20000] [--share 0.9] [--folder DIR]
+                                 [--manifest-only | --tables-only]
 
 Makes a folder of JPEGs of 64 x 48, builds the manifest, trains a teacher for one step, and lets infer run until a share
 of its chunks is done; then kills it with SIGKILL. `status` and `infer` are then the real program in a process of its
 own. `restart.cpu_seconds` counts from the process's start to the next row in the journal, less what importing torch
 takes. Then infer, label and fuse are finished, evaluate measures the teacher, and `status` is asked again.
 `peak_megabytes` is the largest resident memory of a command. With `--folder` the images are kept and used again. With
-`--manifest-only` nothing is trained: 100,000 images then take two CPU minutes.
+`--manifest-only` nothing is trained: 100,000 images then take two CPU minutes. With `--tables-only` infer writes codes
+that cost nothing, so that 100,000 images take six; the other stages are as ever.
 """
 
 from __future__ import annotations
@@ -65,7 +67,14 @@ class Project:
         self.num_chunks = -(-(number - FINE) // 32) + 1
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "autolabel", *words, str(self.file), "--work", str(self.work)]
+        return [sys.executable, "-m", "autolabel", *words, *self._where]
+
+    def faked(self, *words: str) -> list[str]:
+        return [sys.executable, str(Path(__file__).with_name("_fake_codes.py")), *words, *self._where]
+
+    @property
+    def _where(self) -> list[str]:
+        return [str(self.file), "--work", str(self.work)]
 
     def chunks_done(self) -> int:
         return sum(file.read_bytes().count(b"\n") for file in self.work.glob("artefacts/infer/*.partial/journal/*"))
@@ -98,7 +107,9 @@ def cost(command: list[str]) -> Cost:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, f"{command} ended with {process.returncode}"
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    found = Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    print(f"{' '.join(command[2:4]):32} {found.cpu_seconds:8.2f} s {found.peak_megabytes:8.0f} MB", file=sys.stderr)
+    return found
 
 
 def cpu_seconds(command: list[str]) -> float:
@@ -137,13 +148,27 @@ def measure(project: Project, *, share: float) -> dict[str, float]:
     return result
 
 
+def measure_tables(project: Project) -> dict[str, float]:
+    """Every stage whose memory could grow with the number of images, with codes that cost nothing."""
+    result = measure_manifest(project)
+    result |= cost(project.command("teacher", "-q")).named("teacher")
+    result |= cost(project.faked("infer", "-q")).named("infer")
+    result |= cost(project.command("label", "-q")).named("label")
+    result |= min(cost(project.command("status")) for _ in range(3)).named("status_label")
+    for stage in ("fuse", "audit"):
+        result |= cost(project.command(stage, "-q")).named(stage)
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--share", type=float, default=0.9, help="of the chunks that are done before the kill")
     parser.add_argument("--folder", type=Path, help="where the images are or go, kept; default: a temporary one")
-    parser.add_argument("--manifest-only", action="store_true", help="train nothing")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--manifest-only", action="store_true", help="train nothing")
+    only.add_argument("--tables-only", action="store_true", help="with codes that no network made")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -152,7 +177,12 @@ def main() -> None:
             make_images(folder / "data", options.images)
         shutil.rmtree(folder / "work", ignore_errors=True)
         project = Project(folder, options.images)
-        result = measure_manifest(project) if options.manifest_only else measure(project, share=options.share)
+        if options.manifest_only:
+            result = measure_manifest(project)
+        elif options.tables_only:
+            result = measure_tables(project)
+        else:
+            result = measure(project, share=options.share)
     if options.json:
         print(json.dumps(result))
         return

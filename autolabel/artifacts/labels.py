@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict, cast
 
 from autolabel.artifacts.json_file import JsonFile
@@ -90,9 +90,9 @@ def coarse_policies(meta: LabelsMeta, num_classes: int) -> list[str]:
     return meta["rules"]["policies"] if "rules" in meta else [meta["coarse"]] * num_classes
 
 
-def read_ledger(artefact: Artefact) -> list[LedgerRow]:
-    return [LedgerRow(row.pop("id"), row) for row in LEDGER_FILE.read(artefact)]
+def read_ledger(artefact: Artefact) -> Iterator[LedgerRow]:
+    return (LedgerRow(row.pop("id"), row) for row in LEDGER_FILE.read_items(artefact))
 
 
 def write_ledger(draft: Draft, rows: Iterable[LedgerRow]) -> None:
-    LEDGER_FILE.write(draft, [{"id": row.image_id, **row.pixels} for row in rows])
+    LEDGER_FILE.write_items(draft, ({"id": row.image_id, **row.pixels} for row in rows))

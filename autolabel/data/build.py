@@ -14,7 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
 _Rows = tuple[ImageRow, tuple[LabelRow, ...]]
 Reasons = tuple[tuple[str, str], ...]  # (image id, reason)
@@ -86,7 +88,7 @@ class ScanResult:
         return self.listing.excluded
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Outcome:
     """An image as it was scanned, and its files that the manifest artefact gets: rendered ones and converted masks."""
 
@@ -94,6 +96,10 @@ class _Outcome:
     scanned: ScannedImage
     files: Mapping[str, bytes]
     digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
+
+    def described(self) -> _Outcome:
+        """Without what is already on the disk or in a table: 100,000 images must fit in memory."""
+        return replace(self, scanned=replace(self.scanned, files=_NOTHING), files=_NOTHING, digests=_NOTHING)
 
 
 def build(
@@ -141,29 +147,33 @@ def scan(
     from joblib import Parallel, delayed
 
     listing = plan(settings)
-    work = list(_tasks(settings, listing, labelled_only))
+    images = listing.images if labelled_only is None else _sample(listing.images, labelled_only)
     workers = jobs or usable_cores()
     parallel = Parallel(
         n_jobs=workers,
         prefer="threads",
         return_as="generator",
-        batch_size=max(1, min(_BATCH, len(work) // (_BATCHES_PER_WORKER * workers))),
+        batch_size=max(1, min(_BATCH, len(images) // (_BATCHES_PER_WORKER * workers))),
     )
-    results = parallel(delayed(task)() for task in work)
+    results = parallel(delayed(task)() for task in _tasks(settings, listing, images))
     outcomes: list[_Outcome] = []
+    digests: dict[str, str | None] = {}
     num_bad = 0
-    with closing_quietly(results), Progress(total=len(work), desc="manifest", unit="image", quiet=quiet) as bar:
+    with closing_quietly(results), Progress(total=len(images), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
-            outcomes.append(replace(outcome, files={}))
+            outcomes.append(outcome.described())
+            digests |= outcome.digests
             num_bad += outcome.scanned.rows is None
             bar.update()
             check()
             if give_up is not None and num_bad > give_up:
                 break
-    return _result(settings, listing, outcomes)
+    return _result(settings, listing, outcomes, digests)
 
 
-def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]) -> ScanResult:
+def _result(
+    settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome], digests: Mapping[str, str | None]
+) -> ScanResult:
     facts = [mask for outcome in outcomes for mask in outcome.scanned.masks]
     rules = listing.masks
     survey = Survey.of(
@@ -182,7 +192,7 @@ def _result(settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome]
         findings=()
         if synthetic
         else tuple(findings(survey, images, settings.confirmed, val_is_drawn=listing.val_is_drawn)),
-        digests={path: digest for outcome in outcomes for path, digest in outcome.digests.items()},
+        digests=digests,
     )
 
 
@@ -213,16 +223,13 @@ def _rules(settings: Data, listing: SourceListing) -> ScanRules:
     )
 
 
-def _tasks(settings: Data, listing: SourceListing, labelled_only: int | None) -> Iterator[Callable[[], _Outcome]]:
+def _tasks(settings: Data, listing: SourceListing, images: Sequence[SourceImage]) -> Iterator[Callable[[], _Outcome]]:
     rules = _rules(settings, listing)
     if isinstance(settings, SyntheticConfig):
         for number, image in synthetic.scenes(settings):
             yield partial(_render, settings, number, image, rules)
     else:
         names = mirror_names({image.id: image.id for image in listing.images if image.labels}, ".png")
-        images: Sequence[SourceImage] = listing.images
-        if labelled_only is not None:
-            images = _sample(images, labelled_only)
         for image in images:
             yield partial(_open, image, listing.root, rules, names.get(image.id, ""))
 

@@ -8,17 +8,16 @@ are free text. data_manifest/README.md describes the columns.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from io import BytesIO
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autolabel.classes import ClassSet
+from autolabel.data.rows import Pairs, Rows
 from autolabel.data.schema import ImageRow, LabelRow, check_images, check_labels
 from autolabel.errors import DataError, ManifestError
 from autolabel.labels.label_set import without_statement
@@ -48,34 +47,44 @@ LABEL_SCHEMA = pa.schema(
 )
 
 
-def write_table(rows: Sequence[ImageRow] | Sequence[LabelRow], schema: pa.Schema) -> bytes:
+def write_table(rows: Rows[ImageRow] | Rows[LabelRow]) -> bytes:
     """Parquet bytes of the rows in their order; equal rows give equal bytes."""
-    columns = [pa.array([getattr(row, field.name) for row in rows], type=field.type) for field in schema]
     sink = BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
+    pq.write_table(rows.table, sink, compression="zstd")
     return sink.getvalue()
 
 
-def read_images(data: bytes, where: str) -> tuple[ImageRow, ...]:
+def image_rows(rows: Iterable[ImageRow]) -> Rows[ImageRow]:
+    """The rows in columns. Raises pyarrow's errors for a cell that its column cannot hold."""
+    return Rows.of(ImageRow, IMAGE_SCHEMA, rows)
+
+
+def label_rows(rows: Iterable[LabelRow]) -> Rows[LabelRow]:
+    """As `image_rows`."""
+    return Rows.of(LabelRow, LABEL_SCHEMA, rows)
+
+
+def read_images(data: bytes, where: str) -> Rows[ImageRow]:
     """Read the rows of a parquet file. Raises ManifestError unless it has IMAGE_SCHEMA and no empty cell."""
-    return tuple(map(ImageRow, *_columns(data, IMAGE_SCHEMA, where)))
+    return Rows(ImageRow, _table(data, IMAGE_SCHEMA, where))
 
 
-def read_labels(data: bytes, where: str) -> tuple[LabelRow, ...]:
+def read_labels(data: bytes, where: str) -> Rows[LabelRow]:
     """Read the rows of a parquet file. Raises ManifestError unless it has LABEL_SCHEMA and no empty cell."""
-    return tuple(map(LabelRow, *_columns(data, LABEL_SCHEMA, where)))
+    return Rows(LabelRow, _table(data, LABEL_SCHEMA, where))
 
 
-def _columns(data: bytes, schema: pa.Schema, where: str) -> list[list[Any]]:
+def _table(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
     try:
         table = pq.ParquetFile(BytesIO(data)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(where, f"not a parquet file: {error}") from error
     _check_schema(table, schema, where)
     try:
-        return [_values(table.column(field.name), field.type) for field in schema]
-    except UnicodeDecodeError as error:
+        table.validate(full=True)
+    except pa.ArrowException as error:
         raise ManifestError(where, f"holds text that is not UTF-8: {error}") from error
+    return pa.Table.from_arrays([table.column(name) for name in schema.names], schema=schema)  # no foreign metadata
 
 
 def _check_schema(table: pa.Table, schema: pa.Schema, where: str) -> None:
@@ -91,18 +100,6 @@ def _check_schema(table: pa.Table, schema: pa.Schema, where: str) -> None:
             raise ManifestError(f"{where} row {pc.index(empty, True).as_py()}", f"{field.name} is empty")
 
 
-def _values(column: pa.ChunkedArray, dtype: pa.DataType) -> list[Any]:
-    if not pa.types.is_list(dtype):
-        cells: list[Any] = column.to_pylist()
-        return cells
-    # Twenty times faster than to_pylist if all lists have the same length, which `check_labels` demands anyway.
-    lengths = pc.list_value_length(column).unique()
-    values = pc.list_flatten(column)
-    if len(lengths) == 1 and lengths[0].as_py() and not values.null_count:
-        return list(map(tuple, values.to_numpy().reshape(len(column), -1).tolist()))
-    return [tuple(value) for value in column.to_pylist()]
-
-
 IMAGES, LABELS, CLASSES = "images.parquet", "labels.parquet", "classes.json"
 
 __all__ = ["CLASSES", "IMAGES", "LABELS", "ImageRow", "LabelRow", "Manifest"]
@@ -110,43 +107,64 @@ __all__ = ["CLASSES", "IMAGES", "LABELS", "ImageRow", "LabelRow", "Manifest"]
 
 @dataclass(frozen=True)
 class Manifest:
-    """Rows are checked on creation and sorted by id, labels also by role. Raises ManifestError with table and row."""
+    """Rows are checked on creation and sorted by id, labels also by role. Raises ManifestError with table and row.
+
+    They stay in columns: 100,000 images take some 100 MB.
+    """
 
     classes: ClassSet
-    images: tuple[ImageRow, ...]
-    labels: tuple[LabelRow, ...]
+    images: Sequence[ImageRow]
+    labels: Sequence[LabelRow]
 
     def __post_init__(self) -> None:
         check_images(self.images, IMAGES)
         check_labels(self.labels, self.images, self.classes.num_classes, LABELS)
-        object.__setattr__(self, "images", tuple(sorted(self.images, key=lambda row: row.id)))
-        object.__setattr__(self, "labels", tuple(sorted(self.labels, key=lambda row: (row.image_id, row.role))))
+        images = self.images if isinstance(self.images, Rows) else image_rows(self.images)
+        labels = self.labels if isinstance(self.labels, Rows) else label_rows(self.labels)
+        object.__setattr__(self, "images", images.sorted_by("id"))
+        object.__setattr__(self, "labels", labels.sorted_by("image_id", "role"))
 
-    @cached_property
-    def _images(self) -> dict[str, ImageRow]:
-        return {row.id: row for row in self.images}
+    @property
+    def image_table(self) -> Rows[ImageRow]:
+        """`images`, column by column."""
+        assert isinstance(self.images, Rows)
+        return self.images
 
-    @cached_property
-    def _labels(self) -> dict[tuple[str, str], LabelRow]:
-        return {(row.image_id, row.role): row for row in self.labels}
+    @property
+    def label_table(self) -> Rows[LabelRow]:
+        """`labels`, column by column."""
+        assert isinstance(self.labels, Rows)
+        return self.labels
 
     def image(self, image_id: str) -> ImageRow:
         """The row of an image. Raises ManifestError if there is no such image."""
-        if image_id not in self._images:
+        position = self.image_table.position("id", image_id)
+        row = self.images[position] if position < len(self.images) else None
+        if row is None or row.id != image_id:
             raise ManifestError(IMAGES, f"has no image {image_id!r}")
-        return self._images[image_id]
+        return row
+
+    def images_of(self, ids: pa.Array) -> Rows[ImageRow]:
+        """The rows of these images, in the order of `ids`; for an id without an image a row without values."""
+        return self.image_table.take(pc.index_in(ids, value_set=self.image_table.column("id")))
 
     def label(self, image_id: str, role: str) -> LabelRow | None:
-        return self._labels.get((image_id, role))
+        ids, roles = self.label_table.column("image_id"), self.label_table.column("role")
+        position = self.label_table.position("image_id", image_id)
+        while position < len(ids) and ids[position].as_py() == image_id:
+            if roles[position].as_py() == role:
+                return self.labels[position]
+            position += 1
+        return None
 
-    def split(self, split: str) -> list[ImageRow]:
-        return [row for row in self.images if row.split == split]
+    def split(self, split: str) -> Rows[ImageRow]:
+        return self.image_table.where(pc.equal(self.image_table.column("split"), split))
 
     def to_files(self) -> dict[str, bytes]:
         """File name -> bytes; equal manifests give equal bytes."""
         return {
-            IMAGES: write_table(self.images, IMAGE_SCHEMA),
-            LABELS: write_table(self.labels, LABEL_SCHEMA),
+            IMAGES: write_table(self.image_table),
+            LABELS: write_table(self.label_table),
             CLASSES: canonical_json(self.classes.to_dict()),
         }
 
@@ -168,10 +186,10 @@ def _read_classes(data: bytes) -> ClassSet:
     return ClassSet.from_dict(without_statement(table) if isinstance(table, dict) else table, CLASSES)
 
 
-RowPair = tuple[ImageRow, LabelRow]
+RowPairs = Pairs[ImageRow, LabelRow]
 
 
-def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
+def training_rows(manifest: Manifest, roles: Sequence[str]) -> RowPairs:
     """Train images, each with its label of the first role in `roles` that it has; images without one are left out.
 
     Raises DataError if no image has one, and for role truth, which must never be trained on.
@@ -180,22 +198,38 @@ def training_rows(manifest: Manifest, roles: Sequence[str]) -> list[RowPair]:
         raise DataError(
             "label roles", "'truth' is the hidden answer and may not be trained on", "use fine, coarse or auto"
         )
-    pairs = [(row, label) for row in manifest.split("train") if (label := _first(manifest, row, roles)) is not None]
+    pairs = labelled_images(manifest, "train", *roles)
     if not pairs:
         raise DataError("manifest", f"no train image has a label of {' or '.join(roles)}", "choose other label layers")
     return pairs
 
 
-def val_rows(manifest: Manifest) -> list[RowPair]:
+def val_rows(manifest: Manifest) -> RowPairs:
     """Images of split val that have fine labels, with these."""
-    return [(row, label) for row in manifest.split("val") if (label := manifest.label(row.id, "fine")) is not None]
+    return labelled_images(manifest, "val", "fine")
 
 
-def unlabelled_images(manifest: Manifest) -> list[ImageRow]:
+def train_labels(data: Manifest, *label_sets: Manifest) -> Iterator[LabelRow]:
+    """All labels of the train images of `data`: its own, and then those of label sets."""
+    ids = data.split("train").column("id")
+    for labels in (manifest.label_table for manifest in (data, *label_sets)):
+        yield from labels.where(pc.is_in(labels.column("image_id"), value_set=ids))
+
+
+def unlabelled_images(manifest: Manifest) -> Rows[ImageRow]:
     """Images that the teacher labels: those of split train without a fine label."""
-    return [row for row in manifest.split("train") if manifest.label(row.id, "fine") is None]
+    train = manifest.split("train")
+    fine = manifest.label_table.where(pc.equal(manifest.label_table.column("role"), "fine"))
+    return train.where(pc.invert(pc.is_in(train.column("id"), value_set=fine.column("image_id"))))
 
 
-def _first(manifest: Manifest, row: ImageRow, roles: Sequence[str]) -> LabelRow | None:
-    labels = (manifest.label(row.id, role) for role in roles)
-    return next((label for label in labels if label is not None), None)
+def labelled_images(manifest: Manifest, split: str, *roles: str) -> RowPairs:
+    """Images of a split, each with its label of the first role that it has; images without one are left out."""
+    images, labels = manifest.split(split), manifest.label_table
+    chosen = pa.nulls(len(images), pa.uint64())  # position of each image's label
+    for role in roles:
+        positions = pc.indices_nonzero(pc.equal(labels.column("role"), role))
+        found = pc.index_in(images.column("id"), value_set=labels.column("image_id").take(positions))
+        chosen = pc.coalesce(chosen, positions.take(found))
+    has_label = pc.is_valid(chosen)
+    return Pairs(images.where(has_label), labels.take(chosen.filter(has_label)))

@@ -13,12 +13,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
-from autolabel.store.files import digest_json
+from autolabel.data.schema import ROLES, SPLITS
+from autolabel.store.files import digest_json, digest_json_list
 
 if TYPE_CHECKING:
-    from autolabel.data.manifest import Manifest
+    from autolabel.data.manifest import Manifest, RowPairs
+    from autolabel.data.rows import Rows
+    from autolabel.data.schema import ImageRow
     from autolabel.data.sources.base import SourceListing
 
 CLASSES, UNLABELLED, VAL_IMAGES = "classes", "train.unlabelled", "val.images"
@@ -33,28 +37,39 @@ def label_part(split: str, role: str) -> str:
 
 def part_digests(manifest: Manifest) -> dict[str, str]:
     """The digest of every part that is not empty. It covers all columns of the part's rows."""
-    rows: defaultdict[str, list[object]] = defaultdict(list)
-    for image in manifest.images:
-        for part in _parts_of(image.split, has_fine=manifest.label(image.id, "fine") is not None):
-            rows[part].append(astuple(image))
-    for label in manifest.labels:
-        image = manifest.image(label.image_id)
-        rows[label_part(image.split, label.role)].append([astuple(image), astuple(label)])
-    digests = {part: digest_json(rows[part]) for part in sorted(rows)}
-    return {CLASSES: digest_json(manifest.classes.to_dict()), **digests}
+    digests = {part: digest_json_list(map(astuple, rows)) for part, rows in _image_parts(manifest).items()}
+    for part, pairs in _label_parts(manifest).items():
+        digests[part] = digest_json_list([astuple(image), astuple(label)] for image, label in pairs)
+    return {CLASSES: digest_json(manifest.classes.to_dict()), **{part: digests[part] for part in sorted(digests)}}
 
 
 def manifest_contents(manifest: Manifest) -> Contents:
     """The files of each part. A mask that was converted has no digest of the user's file."""
-    contents: Contents = defaultdict(dict, {CLASSES: {"": (digest_json(manifest.classes.to_dict()),)}})
-    for image in manifest.images:
-        for part in _parts_of(image.split, has_fine=manifest.label(image.id, "fine") is not None):
-            contents[part][image.id] = (image.group, image.sha256)
-    for label in manifest.labels:
-        image = manifest.image(label.image_id)
-        mask = label.sha256 if label.root == "source" else None
-        contents[label_part(image.split, label.role)][image.id] = (image.group, image.sha256, mask)
+    contents: Contents = {CLASSES: {"": (digest_json(manifest.classes.to_dict()),)}}
+    for part, rows in _image_parts(manifest).items():
+        contents[part] = {row.id: (row.group, row.sha256) for row in rows}
+    for part, pairs in _label_parts(manifest).items():
+        contents[part] = {
+            image.id: (image.group, image.sha256, label.sha256 if label.root == "source" else None)
+            for image, label in pairs
+        }
     return contents
+
+
+def _image_parts(manifest: Manifest) -> dict[str, Rows[ImageRow]]:
+    """The parts of images alone that are not empty."""
+    from autolabel.data.manifest import unlabelled_images
+
+    found = {UNLABELLED: unlabelled_images(manifest), VAL_IMAGES: manifest.split("val")}
+    return {part: rows for part, rows in found.items() if rows}
+
+
+def _label_parts(manifest: Manifest) -> dict[str, RowPairs]:
+    """The parts of labels that are not empty, each with its images."""
+    from autolabel.data.manifest import labelled_images
+
+    found = {label_part(*names): labelled_images(manifest, *names) for names in product(SPLITS, ROLES)}
+    return {part: pairs for part, pairs in found.items() if pairs}
 
 
 def listing_contents(listing: SourceListing, digests: Mapping[str, str | None]) -> Contents:

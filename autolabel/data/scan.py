@@ -55,7 +55,7 @@ class _File(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MaskFacts:
     """The content of a mask, whether it can be used or not. `values` are the most frequent ones."""
 
@@ -69,7 +69,7 @@ class MaskFacts:
     image_size: tuple[int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ScannedImage:
     """The rows of an image, or the reason why there are none, and what its files hold.
 

@@ -15,6 +15,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from autolabel.classes import IGNORE, ClassSet
@@ -87,13 +88,14 @@ def describe(statement: Statement, rows: Iterable[LabelSummary]) -> dict[str, by
 
 def write_table(names: Sequence[str], rows: Iterable[LabelSummary]) -> bytes:
     """CSV in UTF-8: image, label, the fraction of pixels kept, their mean confidence, the fraction of each class."""
-    table: list[Sequence[str]] = [[*_COLUMNS, *(_CLASS + name for name in names)]]
-    for row in rows:
-        pixels, (*counts, ignored) = max(sum(row.counts), 1), row.counts
-        fractions = [f"{count / pixels:.6f}" for count in (sum(row.counts) - ignored, *counts)]
-        confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.6f}"
-        table.append([row.image, row.label, fractions[0], confidence, *fractions[1:]])
-    return _csv(table)
+    return _csv(chain([[*_COLUMNS, *(_CLASS + name for name in names)]], map(_table_row, rows)))
+
+
+def _table_row(row: LabelSummary) -> list[str]:
+    pixels, (*counts, ignored) = max(sum(row.counts), 1), row.counts
+    fractions = [f"{count / pixels:.6f}" for count in (sum(row.counts) - ignored, *counts)]
+    confidence = "" if row.mean_confidence is None else f"{row.mean_confidence:.6f}"
+    return [row.image, row.label, fractions[0], confidence, *fractions[1:]]
 
 
 def merge_tables(earlier: bytes, later: bytes, where: object) -> bytes:
@@ -105,12 +107,12 @@ def merge_tables(earlier: bytes, later: bytes, where: object) -> bytes:
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> bytes:
-    text = io.StringIO()
+    text = io.BytesIO()
     for row in rows:
         line = io.StringIO()
         csv.writer(line).writerow(row)  # with its own "\r\n": only then does it quote a name that holds one of both
-        text.write(line.getvalue().removesuffix("\r\n") + "\n")
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        text.write((line.getvalue().removesuffix("\r\n") + "\n").encode("utf-8", "backslashreplace"))
+    return text.getvalue()
 
 
 def images_of_labels(table: bytes, where: object) -> dict[str, str]:

@@ -83,13 +83,13 @@ class _Compared(NamedTuple):
 def run(ctx: Context[Config]) -> StageResult:
     """Stream over the labelled images, then over the validation images for threshold evidence."""
     from autolabel.audit.coverage import ClassBalance
+    from autolabel.data.manifest import train_labels
 
     data, labels = read_manifest(ctx.inputs["data"]), read_manifest(ctx.inputs["labels"])
     index = read_shard_index(ctx.inputs["codes"])
     balance = ClassBalance(data.classes.names)
-    for row in (*data.labels, *labels.labels):
-        if data.image(row.image_id).split == "train":
-            balance.add(row.role, row.counts)
+    for row in train_labels(data, labels):
+        balance.add(row.role, row.counts)
     evidence = _evidence(ctx, data, index)
     confidence = _Confidence(index.book, evidence.probabilities)
     compared = _compare(ctx, data, labels, index, confidence)
@@ -133,8 +133,7 @@ def _footprint(ctx: Context[Config], labels: Manifest, index: ShardIndex) -> Foo
     from autolabel.audit.footprint import Footprint
 
     footprint = Footprint(labels.classes.num_classes)
-    for row in labels.labels:
-        image = labels.image(row.image_id)
+    for image, row in zip(labels.images_of(labels.label_table.column("image_id")), labels.labels, strict=True):
         footprint.add(image.group, num_bytes=row.bytes, width=image.width, height=image.height)
     sizes = {entry.name: entry.size for entry in ctx.inputs["codes"].entries}
     return footprint.result(codes_bytes=sum(sizes[shard.name] for shard in index.of_split("train")))

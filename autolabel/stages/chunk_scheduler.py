@@ -106,6 +106,10 @@ class ChunkScheduler:
         total = sum(len(chunk.images) for chunk in self.chunks)
         return total - sum(len(self.chunks[index].images) for index in self.todo), total
 
+    def rows_todo(self) -> Iterator[ImageRow]:
+        """All images of the chunks that are to be made."""
+        return (row for index in self.todo for row in self.chunks[index].images)
+
     def counter(self, name: str) -> Counter:
         return self.world.counter(f"{self._job}/{name}")
 
@@ -139,7 +143,7 @@ class ChunkScheduler:
 
     def _read(self) -> dict[str, _Record]:
         """The last record of each chunk, by its name, from the journals of all ranks. Nobody may be writing."""
-        rows = [row for name in self._draft.journal_names() for row in self._draft.journal(name).rows]
+        rows = (row for name in self._draft.journal_names() for row in self._draft.journal(name).read())
         records = [_Record(cast(ChunkRow, row), row.get("try", 0)) for row in rows]
         return {record.row["name"]: record for record in sorted(records, key=lambda record: record.attempt)}
 

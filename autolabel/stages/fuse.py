@@ -15,7 +15,7 @@ from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.store import InputDigests, digest_json
 
 if TYPE_CHECKING:
-    from autolabel.data.manifest import ImageRow, LabelRow, Manifest
+    from autolabel.data.manifest import ImageRow, LabelRow, Manifest, RowPairs
     from autolabel.formats.corrections import CorrectedImage, Document
     from autolabel.store import InputDigests
 
@@ -68,14 +68,14 @@ def run(ctx: Context[FuseConfig]) -> StageResult:
     from autolabel.data.manifest import Manifest, training_rows
 
     data = read_manifest(ctx.inputs["data"])
-    auto = read_manifest(ctx.inputs["labels"]).labels if "labels" in ctx.inputs else ()
-    everything = Manifest(data.classes, data.images, (*data.labels, *auto))
-    pairs = training_rows(everything, ctx.settings.layers)
+    if "labels" in ctx.inputs:
+        auto = read_manifest(ctx.inputs["labels"]).label_table
+        data = Manifest(data.classes, data.images, data.label_table.joined(auto))
+    pairs = training_rows(data, ctx.settings.layers)
     if ctx.settings.corrections is not None:
-        pairs = _with_corrections(ctx, everything, pairs, ctx.settings.corrections)
-    fused = Manifest(data.classes, tuple(image for image, _ in pairs), tuple(label for _, label in pairs))
-    write_manifest(ctx.draft, fused)
-    layers = Counter(label.role for _, label in pairs)
+        pairs = _with_corrections(ctx, data, pairs, ctx.settings.corrections)
+    write_manifest(ctx.draft, Manifest(data.classes, pairs.first, pairs.second))
+    layers = Counter(label.role for label in pairs.second)
     return StageResult(meta=FusedMeta(images=len(pairs), layers=dict(sorted(layers.items()))))
 
 
@@ -86,10 +86,9 @@ class _Corrected(NamedTuple):
     entry: CorrectedLabel
 
 
-def _with_corrections(
-    ctx: Context[FuseConfig], manifest: Manifest, pairs: list[tuple[ImageRow, LabelRow]], folder: Path
-) -> list[tuple[ImageRow, LabelRow]]:
+def _with_corrections(ctx: Context[FuseConfig], manifest: Manifest, pairs: RowPairs, folder: Path) -> RowPairs:
     """The pairs; a corrected image has its label in this artefact. `corrected.json` says who set which pixels."""
+    from autolabel.data.rows import Pairs
     from autolabel.formats.corrections import check_classes, read_document
 
     document = read_document(folder)
@@ -112,7 +111,8 @@ def _with_corrections(
     ctx.draft.write_many(files())
     CORRECTED_FILE.write(ctx.draft, sorted(entries, key=lambda entry: entry["id"]))
     kept = [pair for pair in pairs if pair[0].id not in replaced]
-    return sorted([*kept, *replaced.values()], key=lambda pair: pair[0].id)
+    every = sorted([*kept, *replaced.values()], key=lambda pair: pair[0].id)
+    return Pairs([image for image, _ in every], [label for _, label in every])
 
 
 def _correct(

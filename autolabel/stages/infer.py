@@ -75,7 +75,7 @@ def run(ctx: Context[InferConfig]) -> StageResult:
     book = Codebook(manifest.classes.num_classes, ctx.settings.edges, second_below=ctx.settings.second_below)
     names = manifest.classes.names
     chunks = _chunks(manifest, ctx.settings.chunk)
-    choice = chosen_precision(ctx, book, [row for chunk in chunks for row in chunk.images])
+    choice = chosen_precision(ctx, book, chunks)
     known = _known(ctx, book, names)
     shared = ChunkScheduler(chunks, ctx.draft, ctx.world)
     _say_known(ctx, shared, known)
@@ -95,7 +95,7 @@ def run(ctx: Context[InferConfig]) -> StageResult:
             parts[index] = known.of(shared.chunks[index])
             yield index, parts[index].unknown
 
-    to_compute = known.unknown([row for index in shared.todo for row in shared.chunks[index].images])
+    to_compute = (row for row in shared.rows_todo() if not known.seems_known(row))
     largest = max(to_compute, key=lambda row: row.width * row.height, default=None)
     results = compute_codes(
         ctx,
@@ -193,12 +193,12 @@ def _say_known(ctx: Context[InferConfig], shared: ChunkScheduler, known: KnownCo
     """Tell how many images need not be computed, and how many must be because the environment has changed."""
     if ctx.quiet or not ctx.world.is_rank0:
         return
-    rows = [row for index in shared.todo for row in shared.chunks[index].images]
-    number, other = known.count(rows), known.of_other_environments(rows)
+    number, other = known.count(shared.rows_todo()), known.of_other_environments(shared.rows_todo())
     if number:
-        print_err(f"{ctx.node}: {number} images are known from earlier runs, {len(rows) - number} are computed")
+        computed = sum(1 for _ in shared.rows_todo()) - number
+        print_err(f"{ctx.node}: {number} images are known from earlier runs, {computed} are computed")
     if other.images:
-        again = sum(row.sha256 in other.images for row in rows)
+        again = sum(row.sha256 in other.images for row in shared.rows_todo())
         what = f"codes of another environment ({', '.join(other.changes)}): computed again"
         print_err(f"{ctx.node}: {again} images have {what}")
 
@@ -261,7 +261,7 @@ def _finish(
     write_quarantine(ctx.draft, bad)
     if choice:
         PRECISION_FILE.write(ctx.draft, choice)
-    images, computed = [id_ for row in rows for id_ in row["ids"]], sum(row["computed"] for row in rows)
+    images, computed = sum(len(row["ids"]) for row in rows), sum(row["computed"] for row in rows)
     counts = {split: sum(len(row["ids"]) for row in rows if row["split"] == split) for split in ("train", "val")}
     return StageResult(
         meta=CodesMeta(to_label=counts["train"], val=counts["val"], edges=list(book.edges)),
@@ -269,7 +269,7 @@ def _finish(
         bad_items=len(bad),
         provenance={
             "queues": queues.summary(),
-            "images": {"computed": computed, "known": len(images) - computed},
+            "images": {"computed": computed, "known": images - computed},
             **({"precision": choice} if choice else {}),
         },
     )

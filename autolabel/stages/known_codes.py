@@ -12,7 +12,7 @@ An artefact that was set aside counts, too: it is damaged in part, or was made a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -103,16 +103,18 @@ class KnownCodes:
             for id_, digest in zip(shard.ids, shard.inputs, strict=True):
                 self._images[digest].append((shard, id_))
 
-    def count(self, rows: Sequence[ImageRow]) -> int:
+    def count(self, rows: Iterable[ImageRow]) -> int:
         """How many of the images seem to be known; nothing is opened."""
-        return len(rows) - len(self.unknown(rows))
+        return sum(map(self.seems_known, rows)) if self._images else 0
 
-    def unknown(self, rows: Sequence[ImageRow]) -> list[ImageRow]:
-        """The images that seem to be unknown; nothing is opened."""
-        return [row for row in rows if row.sha256 not in self._images]
+    def seems_known(self, row: ImageRow) -> bool:
+        """Whether a shard states codes of the image; nothing is opened."""
+        return row.sha256 in self._images
 
-    def of_other_environments(self, rows: Sequence[ImageRow]) -> OtherCodes:
+    def of_other_environments(self, rows: Iterable[ImageRow]) -> OtherCodes:
         """Images to compute because the environment is another one now; the newest of these codes says the changes."""
+        if not self._others:
+            return OtherCodes()
         unknown = {row.sha256 for row in rows} - self._images.keys()
         found = [other for other in self._others if other.images & unknown]
         images = frozenset().union(*(other.images & unknown for other in found))

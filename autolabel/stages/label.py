@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from autolabel.data.loaders import ConfidenceFile
     from autolabel.data.manifest import LabelRow, Manifest
     from autolabel.labels.label_rules import LabelRules
+    from autolabel.labels.label_set import LabelSummary
     from autolabel.labels.threshold import LabelledImage
+    from autolabel.store import Journal
 
 
 class _LabelFile(TypedDict):
@@ -96,7 +98,7 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
     shards = index.of_split("train")
     names = mirror_names({image_id: image_id for shard in shards for image_id in shard.ids}, ".png")
     journal = ctx.draft.journal("labels")
-    finished = {row["shard"]: cast(list[_LabelFile], row["rows"]) for row in journal.rows}
+    finished = {row["shard"] for row in journal.read()}
     todo = [shard for shard in shards if shard.name not in finished]
     rules, ego = rules_of(ctx.settings, manifest.classes.names), _ego_mask(ctx)
     if ego is not None:
@@ -112,12 +114,10 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
         for name, cuts in zip((shard.name for shard in todo), results, strict=True):
             ctx.draft.write_many((f"{FOLDER}/{names[item.id]}", item.png) for item in cuts)
             ctx.draft.write_many((f"weights/{names[item.id]}", item.confidence) for item in cuts if item.confidence)
-            finished[name] = [_row(item, names[item.id]) for item in cuts]
-            journal.append([{"shard": name, "rows": finished[name]}])
+            journal.append([{"shard": name, "rows": [_row(item, names[item.id]) for item in cuts]}])
             bar.update()
             ctx.stop.check()
-    rows = [row for shard in shards for row in finished[shard.name]]
-    return _finish(ctx, manifest, rows, thresholds.used, rules)
+    return _finish(ctx, manifest, journal, thresholds.used, rules)
 
 
 def _ego_mask(ctx: Context[LabelConfig]) -> bytes | None:
@@ -186,35 +186,32 @@ def _row(item: LabelledImage, name: str) -> _LabelFile:
 def _finish(
     ctx: Context[LabelConfig],
     manifest: Manifest,
-    rows: list[_LabelFile],
+    journal: Journal,
     thresholds: dict[str, float | None],
     rules: RulesMeta | None,
 ) -> StageResult:
     """The label set's own manifest (images and auto rows), its table and legend, and the ledger of reasons."""
-    from autolabel.data.manifest import Manifest
+    from autolabel.data.manifest import Manifest, label_rows
     from autolabel.data.sources.label_sets import encoding_of
-    from autolabel.labels.label_set import FOLDER, LabelSummary, Statement
+    from autolabel.labels.label_set import Statement
 
     own = encoding_of(Statement(manifest.classes, "dataset"), manifest.classes)
     encoding = {"train": "train_ids", "dataset": own}[ctx.settings.ids]
-    labels = tuple(_label_row(row, ctx.inputs["codes"].digest, encoding) for row in rows)
-    images = tuple(manifest.image(row["id"]) for row in rows)
-    summaries = [
-        LabelSummary(row["id"], row["path"].removeprefix(f"{FOLDER}/"), row["counts"], row["mean_confidence"])
-        for row in rows
-    ]
-    write_label_set(ctx.draft, Manifest(manifest.classes, images, labels), summaries, ctx.settings.ids)
-    write_ledger(ctx.draft, (LedgerRow(row["id"], row["reasons"]) for row in rows))
-    digests = {row["path"]: row["sha256"] for row in rows}
+    labels = label_rows(_label_row(row, ctx.inputs["codes"].digest, encoding) for row in _files(journal))
+    images = manifest.images_of(labels.column("image_id"))
+    label_set = Manifest(manifest.classes, images, labels)
+    write_label_set(ctx.draft, label_set, map(_summary, _files(journal)), ctx.settings.ids)
+    write_ledger(ctx.draft, (LedgerRow(row["id"], row["reasons"]) for row in _files(journal)))
+    digests = {row["path"]: row["sha256"] for row in _files(journal)}
     if ctx.settings.weights:
-        confidence = {row["id"]: row["weights"] for row in rows if row["weights"] is not None}
+        confidence = {row["id"]: row["weights"] for row in _files(journal) if row["weights"] is not None}
         digests |= {file["path"]: file["sha256"] for file in confidence.values()}
         CONFIDENCE_FILE.write(ctx.draft, confidence)
-    pixels = sum(sum(row["counts"]) for row in rows)
-    ignored = sum(row["counts"][-1] for row in rows)
+    pixels = sum(sum(row.counts) for row in labels)
+    ignored = sum(row.counts[-1] for row in labels)
     meta = LabelsMeta(
-        count=len(rows),
-        bytes=sum(row["bytes"] for row in rows),
+        count=len(labels),
+        bytes=sum(labels.column("bytes").to_pylist()),
         pixels=pixels,
         ignored_share=ignored / pixels if pixels else 0.0,
         threshold=ctx.settings.threshold,
@@ -227,6 +224,17 @@ def _finish(
     if rules is not None:
         meta["rules"] = rules
     return StageResult(meta=meta, digests=digests)
+
+
+def _files(journal: Journal) -> Iterator[_LabelFile]:
+    """All labels in the order of the shards, in which they were cut; read again each time, for they may be many."""
+    return (cast(_LabelFile, file) for row in journal.read() for file in row["rows"])
+
+
+def _summary(row: _LabelFile) -> LabelSummary:
+    from autolabel.labels.label_set import FOLDER, LabelSummary
+
+    return LabelSummary(row["id"], row["path"].removeprefix(f"{FOLDER}/"), row["counts"], row["mean_confidence"])
 
 
 def _label_row(row: _LabelFile, codes_digest: str, encoding: str) -> LabelRow:

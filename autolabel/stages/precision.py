@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from autolabel.artifacts import PRECISION_FILE, PrecisionChoice
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from autolabel.data.schema import ImageRow
     from autolabel.inference.precision import Agreement
     from autolabel.labels.codebook import Codebook
+    from autolabel.stages.chunk_scheduler import Chunk
 
 _FEWEST, _MOST, _ONE_IN = 2, 8, 16  # images to measure on: a sixteenth of all, within these bounds
 
@@ -45,16 +47,16 @@ class _Measured(NamedTuple):
     seconds: float
 
 
-def chosen_precision(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow]) -> PrecisionChoice | None:
+def chosen_precision(ctx: Context[InferConfig], book: Codebook, chunks: Sequence[Chunk]) -> PrecisionChoice | None:
     """The number format of this step; None where nothing is to be chosen. A collective.
 
-    `rows` are all images of the step. The choice is stated in the draft: in its data, and in its environment.
+    `chunks` hold all images of the step. The choice is stated in the draft: in its data, and in its environment.
     """
     if ctx.settings.precision != "auto" or is_foreign(ctx.inputs["model"]):
         return None
     message = None
     if ctx.world.is_rank0:
-        choice = _recorded(ctx) or _measured(ctx, book, _sample(rows))
+        choice = _recorded(ctx) or _measured(ctx, book, _sample(chunks))
         PRECISION_FILE.write(ctx.draft, choice)
         message = json.dumps(choice).encode()
     message = ctx.world.broadcast_bytes(message)
@@ -97,10 +99,11 @@ def _read(data: Path, stated: str | None) -> PrecisionChoice | None:
     return None
 
 
-def _sample(rows: Sequence[ImageRow]) -> list[ImageRow]:
+def _sample(chunks: Sequence[Chunk]) -> list[ImageRow]:
     """Some of the images, by the digests of their files: the same ones in every run, and as if drawn by chance."""
-    number = min(max(_FEWEST, len(rows) // _ONE_IN), _MOST)
-    return sorted(rows, key=lambda row: (row.sha256, row.id))[:number]
+    number = min(max(_FEWEST, sum(len(chunk.images) for chunk in chunks) // _ONE_IN), _MOST)
+    rows = (row for chunk in chunks for row in chunk.images)
+    return nsmallest(number, rows, key=lambda row: (row.sha256, row.id))
 
 
 def _measured(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow]) -> PrecisionChoice:

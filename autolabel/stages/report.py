@@ -107,10 +107,11 @@ def _thresholds(labels: Artefact) -> dict[str, Any]:
 
 def _label_bytes(data: Manifest, labels: Manifest) -> dict[str, int]:
     """Bytes on disk of the labels of training images, by label layer."""
+    from autolabel.data.manifest import train_labels
+
     found: dict[str, int] = {}
-    for row in (*data.labels, *labels.labels):
-        if data.image(row.image_id).split == "train":
-            found[row.role] = found.get(row.role, 0) + row.bytes
+    for row in train_labels(data, labels):
+        found[row.role] = found.get(row.role, 0) + row.bytes
     return found
 
 

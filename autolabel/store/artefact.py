@@ -147,7 +147,7 @@ class Artefact:
         same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
         same_size = [name for name in same_size if name in names]
         problems: list[str] = []
-        for name, digest in sha256_all(self.data, same_size, jobs=jobs).items():
+        for name, digest in sha256_all(self.data, same_size, jobs=jobs):
             if isinstance(digest, StoreError) and not isinstance(digest, CorruptArtefact):
                 problems.append(Unreadable(StoreError(f"{DATA}/{name}", f"cannot be read: {digest.what}")))
             elif isinstance(digest, CorruptArtefact):
@@ -257,8 +257,9 @@ def find(folder: Path, key: str) -> Artefact | None:
 
     Checks COMMIT and manifest only. CorruptArtefact if the folder in its place fails the check: set it aside.
     """
-    if folder.is_symlink():
-        raise refused_link(folder)
+    for place in (folder.parent, folder):
+        if place.is_symlink():
+            raise refused_link(place)
     path = final_path(folder, key)
     if not os.path.lexists(path):
         return None

@@ -28,7 +28,7 @@ from autolabel.store.artefact import (
 )
 from autolabel.store.files import Bytes, canonical_json, list_files, read_regular, sha256_all, sha256_bytes
 from autolabel.store.gc import scan, set_aside
-from autolabel.store.journal import Journal, Row, parse
+from autolabel.store.journal import Journal, Row, read_rows
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import refused_link
 from autolabel.store.record import FORMAT, Commit, Entry, encode_commit, encode_manifest
@@ -94,9 +94,9 @@ class Draft:
     def journal(self, name: str = "items") -> Journal:
         return Journal(self.path / JOURNAL / check_name(name))
 
-    def journal_rows(self, name: str) -> list[Row]:
-        """The rows of a journal, for a reader that must not change it."""
-        return parse(read_regular(self.path / JOURNAL / check_name(name))).rows
+    def journal_rows(self, name: str) -> Iterator[Row]:
+        """The rows of a journal one by one, for a reader that must not change it."""
+        return read_rows(self.path / JOURNAL / check_name(name))
 
     def journal_names(self) -> list[str]:
         """Names of the journals of this and earlier runs, which may have had another number of ranks."""
@@ -144,10 +144,8 @@ class Draft:
         # a wrong meta must fail before anything is changed
         canonical_json(meta)
         record = canonical_json(provenance)
-        entries = self._settle_data(names, jobs)
-        self._check(entries, digests or {})
+        manifest = encode_manifest(self._settled(names, digests or {}, jobs), meta)
         self._sync_logs()
-        manifest = encode_manifest(entries, meta)
         durable.write_file(self.path / MANIFEST, manifest)
         durable.write_file(self.path / PROVENANCE, record)
         self._check_lock()
@@ -155,7 +153,7 @@ class Draft:
         durable.write_file(self.path / COMMIT, encode_commit(commit))
         return publish(self.folder, self.key)
 
-    def _settle_data(self, names: Iterable[str] | None, jobs: int) -> list[Entry]:
+    def _settled(self, names: Iterable[str] | None, digests: Mapping[str, str], jobs: int) -> list[Entry]:
         """Entries of exactly the wanted files, read from the disk once all names are durable."""
         durable.remove_temporaries(self.path)
         sizes, odd = list_files(self.data)
@@ -168,15 +166,16 @@ class Draft:
         durable.remove_empty_folders(self.data)
         durable.sync_folders(self.data)
         entries = []
-        for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs).items():
+        for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs):
             if isinstance(digest, StoreError):
                 raise digest
             entries.append(Entry(check_name(name), sizes[name], digest))
+        self._check(entries, digests)
         return entries
 
     def _check(self, entries: list[Entry], digests: Mapping[str, str]) -> None:
-        on_disk = {entry.name: entry.sha256 for entry in entries}
-        bad = [name for name, digest in digests.items() if on_disk.get(name) != digest]
+        same = {entry.name for entry in entries if digests.get(entry.name) == entry.sha256}
+        bad = [name for name in digests if name not in same]
         if bad:
             aside = set_aside(self.path)
             raise CorruptArtefact(

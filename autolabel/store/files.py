@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
@@ -40,13 +40,38 @@ def sha256_open(file: BufferedReader) -> str:
     return hashlib.file_digest(file, ALGORITHM).hexdigest()
 
 
+def canonical_encoder() -> json.JSONEncoder:
+    """One text for one value: sorted keys, no spaces, ASCII only. NaN and infinities raise ValueError."""
+    return json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def canonical_json(obj: object) -> bytes:
-    """One byte sequence for one value: sorted keys, no spaces, ASCII only. NaN and infinities raise ValueError."""
-    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
+    """The bytes of `canonical_encoder`."""
+    return canonical_encoder().encode(obj).encode("ascii")
 
 
 def digest_json(obj: object) -> str:
     return sha256_bytes(canonical_json(obj))
+
+
+def digest_json_list(items: Iterable[object]) -> str:
+    """`digest_json` of a list. It and the iterators in it are read item by item: they need not fit in memory."""
+    digest, encode = hashlib.sha256(), canonical_encoder().encode
+    for text in _texts(iter(items), encode):
+        digest.update(text.encode("ascii"))
+    return digest.hexdigest()
+
+
+def _texts(item: object, encode: Callable[[object], str]) -> Iterator[str]:
+    if not isinstance(item, Iterator):
+        yield encode(item)
+        return
+    yield "["
+    for number, member in enumerate(item):
+        if number:
+            yield ","
+        yield from _texts(member, encode)
+    yield "]"
 
 
 _T = TypeVar("_T")
@@ -64,13 +89,20 @@ def read_regular(path: Path) -> bytes:
     return _consume(path, lambda file: file.read())
 
 
+def regular_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file with their ends, read as they are asked for; errors as in `read_regular`."""
+    with _open_regular(path) as file:
+        while line := _damage_named(path, file.readline):
+            yield line
+
+
 def sha256_regular(path: Path) -> str:
     """Digest of a file, read in blocks; errors as in `read_regular`."""
     return _consume(path, lambda file: hashlib.file_digest(file, ALGORITHM).hexdigest())
 
 
-def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, str | StoreError]:
-    """Digest of each named file of a folder, or its error. Runs in `jobs` threads (hashing releases the GIL)."""
+def sha256_all(folder: Path, names: Sequence[str], *, jobs: int) -> Iterator[tuple[str, str | StoreError]]:
+    """Each named file of a folder with its digest or its error. Runs in `jobs` threads (hashing releases the GIL)."""
 
     def digest(name: str) -> str | StoreError:
         try:
@@ -78,8 +110,7 @@ def sha256_all(folder: Path, names: Iterable[str], *, jobs: int) -> dict[str, st
         except StoreError as error:
             return error
 
-    wanted = list(names)
-    return dict(zip(wanted, in_threads(digest, wanted, jobs=jobs), strict=True))
+    return zip(names, in_threads(digest, names, jobs=jobs), strict=True)
 
 
 def in_threads(function: Callable[[_Item], _T], items: Sequence[_Item], *, jobs: int) -> Generator[_T, None, None]:
@@ -129,13 +160,22 @@ def folders_of(folder: Path) -> list[Path]:
 
 
 def _consume(path: Path, use: Callable[[BufferedReader], _T]) -> _T:
+    with _open_regular(path) as file:
+        return _damage_named(path, lambda: use(file))
+
+
+def _open_regular(path: Path) -> BufferedReader:
+    # O_NONBLOCK: a named pipe in the place of a file must not hang the run
+    file = _damage_named(path, lambda: os.fdopen(os.open(path, os.O_RDONLY | SAFE_OPEN | NO_WAITING), "rb"))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise CorruptArtefact(path, "is not a regular file")
+    return file
+
+
+def _damage_named(path: Path, step: Callable[[], _T]) -> _T:
     try:
-        # O_NONBLOCK: a named pipe in the place of a file must not hang the run
-        fd = os.open(path, os.O_RDONLY | SAFE_OPEN | NO_WAITING)
-        with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise CorruptArtefact(path, "is not a regular file")
-            return use(file)
+        return step()
     except OSError as error:
         if error.errno not in _DAMAGE:
             raise StoreError(path, error.strerror or str(error), "the file could not be read; run again") from error

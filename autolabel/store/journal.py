@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from autolabel.store import durable
-from autolabel.store.files import canonical_json, read_regular
+from autolabel.store.files import canonical_json, regular_lines
 
 Row = dict[str, Any]
 
@@ -28,7 +29,7 @@ class Parsed:
 
 
 class Journal:
-    """An open journal; makes the file if it is missing. `rows` are all rows that are durable.
+    """An open journal; makes the file if it is missing. Rows stay on the disk: a journal may be larger than memory.
 
     There is one writer at a time, under the lock of the work folder. No descriptor stays open between appends.
     """
@@ -36,11 +37,25 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         durable.ensure_file(path)
-        data = read_regular(path)
-        parsed = parse(data)
-        self.rows, self._size, self._crc = parsed.rows, parsed.size, parsed.crc
-        if self._size < len(data):
+        self._size, self._crc = 0, 0
+        for line in _good_lines(regular_lines(path)):
+            self._size, self._crc = self._size + line.size, line.crc
+        if self._size < path.stat().st_size:
             durable.truncate_file(path, self._size)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows that are durable."""
+        return list(self.read())
+
+    def read(self) -> Iterator[Row]:
+        """The rows of `rows`, one by one."""
+        size = 0
+        for line in _good_lines(regular_lines(self.path)):
+            if size == self._size:
+                return
+            size += line.size
+            yield line.row
 
     def append(self, rows: Iterable[Row]) -> None:
         """Adds rows with one fsync; on return they are durable. After a StoreError none of them is in the file."""
@@ -48,8 +63,6 @@ class Journal:
         if not data:
             return
         durable.append_file(self.path, data, at=self._size)
-        # parsed again: `rows` must equal what a later run will read (lists for tuples)
-        self.rows.extend(parse(data, self._crc).rows)
         self._size, self._crc = self._size + len(data), crc
 
 
@@ -67,17 +80,34 @@ def parse(data: bytes, crc: int = 0) -> Parsed:
     """The rows up to the first bad line; any bytes are accepted."""
     rows: list[Row] = []
     size = 0
-    for line in data.split(b"\n")[:-1]:  # the text after the last newline is an incomplete line
-        text = line[9:]
-        following = zlib.crc32(text, crc)
-        if line[:9] != b"%08x " % following:
-            break
+    for line in _good_lines(BytesIO(data), crc):
+        rows.append(line.row)
+        size, crc = size + line.size, line.crc
+    return Parsed(rows, size, crc)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of a journal one by one, for a reader that must not change it."""
+    return (line.row for line in _good_lines(regular_lines(path)))
+
+
+class _Line(NamedTuple):
+    row: Row
+    size: int  # bytes
+    crc: int
+
+
+def _good_lines(lines: Iterable[bytes], crc: int = 0) -> Iterator[_Line]:
+    """Lines up to the first bad one; one without an end is incomplete."""
+    for line in lines:
+        text = line[9:-1]
+        crc = zlib.crc32(text, crc)
+        if not line.endswith(b"\n") or line[:9] != b"%08x " % crc:
+            return
         row = _row(text)
         if row is None:
-            break
-        rows.append(row)
-        size, crc = size + len(line) + 1, following
-    return Parsed(rows, size, crc)
+            return
+        yield _Line(row, len(line), crc)
 
 
 def _row(text: bytes) -> Row | None:

@@ -24,6 +24,7 @@ from autolabel.store.artefact import COMMIT, MANIFEST
 from autolabel.store.files import Bytes, digest_json, list_files, read_regular, sha256_bytes, sha256_regular
 from autolabel.store.journal import Journal, parse
 from autolabel.store.lock import hold_lock
+from autolabel.store.work_mark import read_mark
 
 UNFINISHED = "unfinished.journal"
 LOCK = ".autolabel-lock"
@@ -34,11 +35,13 @@ _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 def check_place(out: Path) -> None:
-    """ConfigError if `out` lies in an artefact or a draft, also by a symbolic link."""
+    """ConfigError if `out` lies among the artefacts of a work folder, or in a draft, also by a symbolic link."""
     real = Path(os.path.realpath(out))  # a ring of links has no end, and is no error here
     for folder in (real, *real.parents):
         if _DRAFT.fullmatch(folder.name) or ((folder / COMMIT).is_file() and (folder / MANIFEST).is_file()):
             raise ConfigError(out, f"lies in the artefact {folder.name}, which never changes", "give another --out")
+        if folder.name == "artefacts" and read_mark(folder.parent) is not None:
+            raise ConfigError(out, f"lies among the artefacts of {folder.parent}", "give another --out")
 
 
 @contextmanager

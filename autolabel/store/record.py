@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autolabel.errors import CorruptArtefact, StoreError
-from autolabel.store.files import ALGORITHM, canonical_json, sha256_bytes
+from autolabel.store.files import ALGORITHM, canonical_encoder, canonical_json, sha256_bytes
 from autolabel.store.names import check_name
 
 FORMAT = 1
@@ -21,7 +21,7 @@ FORMAT = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # raised by JSON of another shape
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Entry:
     """One file of `data/`."""
 
@@ -38,8 +38,12 @@ class Commit:
 
 
 def encode_manifest(entries: Sequence[Entry], meta: Mapping[str, Any]) -> bytes:
-    files = [asdict(entry) for entry in sorted(entries)]
-    return canonical_json({"format": FORMAT, "algorithm": ALGORITHM, "files": files, "meta": meta})
+    """Canonical JSON. Each entry becomes text by itself: 100,000 of them as one document take much more memory."""
+    encode = canonical_encoder().encode
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    files = ",".join(encode({"name": e.name, "size": e.size, "sha256": e.sha256}) for e in ordered)
+    texts = encode(ALGORITHM), files, encode(FORMAT), encode(dict(meta))
+    return '{{"algorithm":{},"files":[{}],"format":{},"meta":{}}}'.format(*texts).encode("ascii")
 
 
 def check_root(manifest: bytes, root: str, *, where: object) -> None:

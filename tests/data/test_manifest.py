@@ -55,7 +55,7 @@ def test_rows_are_sorted_and_found() -> None:
     manifest = Manifest(SYNTHETIC, images, (label_row("b", "truth"), label_row("b", "coarse"), label_row("a")))
     assert [row.id for row in manifest.images] == ["B", "a", "b"]  # ids that differ in case are two ids
     assert [(row.image_id, row.role) for row in manifest.labels] == [("a", "fine"), ("b", "coarse"), ("b", "truth")]
-    assert manifest.image("b") is images[0]
+    assert manifest.image("b") == images[0]
     assert manifest.label("b", "fine") is None
     assert manifest.label("b", "coarse").path == "coarse/b.png"
     assert [row.id for row in manifest.split("train")] == ["B", "a"]

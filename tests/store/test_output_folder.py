@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from autolabel.errors import ConfigError, StoreError, WorkFolderLocked
-from autolabel.store import UNFINISHED, check_output, only_writer, open_draft, open_output, sha256_bytes, write_folder
+from autolabel.store import (
+    UNFINISHED,
+    check_output,
+    ensure_mark,
+    only_writer,
+    open_draft,
+    open_output,
+    sha256_bytes,
+    write_folder,
+)
 from autolabel.store.hooks import Effect, observe
 from autolabel.store.journal import Journal
 from autolabel.store.output_folder import _rows
@@ -210,6 +219,18 @@ def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     os.waitpid(pid, 0)
     make(tmp_path, {"x.png": b"1"})
     assert contents(tmp_path).keys() == {"x.png", INDEX}
+
+
+def test_nothing_is_written_among_the_artefacts_of_a_work_folder(tmp_path: Path) -> None:
+    (tmp_path / "artefacts" / "label").mkdir(parents=True)
+    make(tmp_path / "artefacts" / "theirs", {"a": b"x"})  # no work folder of ours: any folder may have this name
+    ensure_mark(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "artefacts")
+    for out in (tmp_path / "artefacts" / "label" / "mine", tmp_path / "link" / "mine"):
+        with pytest.raises(ConfigError, match="lies among the artefacts"):
+            make(out, {"a": b"x"})
+        assert not out.exists()
+    make(tmp_path / "mine", {"a": b"x"})
 
 
 def test_nothing_is_written_into_an_artefact_or_a_draft(tmp_path: Path) -> None:

@@ -3,13 +3,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import Artefact, digest_json, find, open_draft, recover, set_aside, sha256_bytes
-from autolabel.store.record import Commit, Entry, decode_commit, encode_commit, encode_manifest
+from autolabel.store.files import ALGORITHM, canonical_json, digest_json_list
+from autolabel.store.record import FORMAT, Commit, Entry, decode_commit, encode_commit, encode_manifest
 
 KEY = "0123456789abcdef" * 4
 FILES = {"a.json": b"{}", "auto/x.png": b"x" * 100, "auto/y.png": b"y" * 50}
@@ -184,3 +188,27 @@ def test_a_record_of_another_format_says_which(tmp_path: Path) -> None:
     record = {"format": 7, "algorithm": "md5", "key": KEY, "root": "", "provenance": ""}
     with pytest.raises(CorruptArtefact, match="format 7, md5; this version reads 1, sha256"):
         decode_commit(json.dumps(record).encode(), where="COMMIT")
+
+
+def test_a_link_in_place_of_all_artefacts_is_not_followed(tmp_path: Path) -> None:
+    make(tmp_path / "theirs" / "label")
+    (tmp_path / "artefacts").symlink_to(tmp_path / "theirs")
+    for search in (find, recover):
+        with pytest.raises(StoreError, match="symbolic link"):
+            search(tmp_path / "artefacts" / "label", KEY)
+
+
+@given(st.lists(st.text(max_size=5), max_size=5, unique=True), st.dictionaries(st.text(max_size=3), st.floats(-1, 1)))
+def test_a_manifest_is_one_canonical_document(names: list[str], meta: dict[str, float]) -> None:
+    entries = [Entry(name, len(name), sha256_bytes(name.encode("utf-8", "surrogatepass"))) for name in names]
+    files = [asdict(entry) for entry in sorted(entries)]
+    whole = canonical_json({"format": FORMAT, "algorithm": ALGORITHM, "files": files, "meta": meta})
+    assert encode_manifest(entries, meta) == whole
+
+
+@given(st.lists(st.lists(st.lists(st.integers(), max_size=2) | st.text(max_size=3), max_size=3), max_size=3))
+def test_the_digest_of_a_list_that_is_read_item_by_item(items: list[list[object]]) -> None:
+    assert digest_json_list(items) == digest_json(items)
+    assert digest_json_list(iter(item) for item in items) == digest_json(items)
+    with pytest.raises(ValueError, match="JSON compliant"):
+        digest_json_list([*items, [float("nan")]])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from autolabel.errors import StoreError
 from autolabel.store import Journal
-from autolabel.store.journal import encode, parse
+from autolabel.store.journal import encode, parse, read_rows
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -84,3 +85,24 @@ def test_two_writers_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="one run at a time"):
         two.append([{"a": 2}])
     assert two.rows == []
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "x")
+    journal.append([{"n": 1}, {"n": 2}])
+    rows = journal.read()
+    assert next(rows) == {"n": 1}
+    journal.append([{"n": 3}])
+    assert list(rows) == [{"n": 2}, {"n": 3}]
+    with (tmp_path / "x").open("ab") as file:  # whole, but not known to be durable
+        file.write(encode([{"n": 4}], encode([{"n": n} for n in (1, 2, 3)])[1])[0] + b"cut sh")
+    assert [row["n"] for row in journal.read()] == [1, 2, 3]
+    assert [row["n"] for row in read_rows(tmp_path / "x")] == [1, 2, 3, 4]
+
+
+def test_a_line_ends_at_a_newline_only() -> None:
+    data = encode([{"a": 1}])[0]
+    text = b'{"a": 1}\r'  # JSON allows the "\r", and its CRC fits
+    other = b"%08x %s\n" % (zlib.crc32(text), text)
+    assert parse(data).rows == parse(other).rows == [{"a": 1}]
+    assert parse(other).size == len(other)

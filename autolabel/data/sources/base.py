@@ -10,7 +10,7 @@ from pathlib import Path
 from autolabel.classes import ClassSet
 from autolabel.data.schema import unsafe_path
 from autolabel.errors import DataError
-from autolabel.store.files import digest_json
+from autolabel.store.files import digest_json_list
 from autolabel.store.input_digests import InputDigests
 
 
@@ -85,14 +85,15 @@ class SourceListing:
 
         `digests` are the sha256 of the files by their path; None for a file that cannot be read.
         """
-        rows = [(path, digests[path]) for path in sorted(self.paths())]
-        members = sorted(
-            (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels]) for i in self.images
+        rows = ((path, digests[path]) for path in sorted(self.paths()))
+        members = (
+            (i.id, i.split, i.group, i.path, [[x.role, x.encoding, x.path] for x in i.labels])
+            for i in sorted(self.images, key=lambda image: image.id)
         )
         content: list[object] = [rows, members, self.classes.to_dict(), sorted(self.excluded)]
         if self.masks is not None and not self.masks.in_place:
             content.append([self.masks.values, sorted(self.masks.table.items())])
-        return digest_json(content)
+        return digest_json_list(content)
 
     def digests(self, files: InputDigests) -> dict[str, str | None]:
         """The digest of each file by its path; None for one that cannot be read. Raises DataError for a missing one."""

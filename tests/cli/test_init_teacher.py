@@ -75,6 +75,23 @@ def test_a_folder_of_probabilities(tmp_path: Path) -> None:
     assert (code, "has no array for 1 of 3 images, the first 'c'; write c.npz" in said) == (3, True)
 
 
+def test_a_folder_of_logits(tmp_path: Path) -> None:
+    """Float16 with the classes last, as TensorFlow writes them; the layout shows in the shape."""
+    root, arrays, file = tmp_path / "data", tmp_path / "arrays", tmp_path / "x.toml"
+    rng = np.random.default_rng(4)
+    stored = {name: rng.normal(0, 3, (*SIZE, 3)).astype(np.float16) for name in images(root)}
+    for name, array in stored.items():
+        (arrays / name).parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(arrays / f"{name}.npz", logits=array, another=array[:1])
+    code, said = init(root, arrays, file, "values=logits")
+    assert code == 0, said
+    found = labels(file, tmp_path / "work", 0.7)
+    assert set(found) == set(stored)
+    for name, array in stored.items():
+        powers = np.exp(array.astype(np.float64)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(found[name], thresholded(powers / powers.sum(axis=0), 0.7), name)
+
+
 def test_an_onnx_file(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -114,6 +114,40 @@ def test_an_onnx_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, thresholded(powers / powers.sum(axis=0), 0.5), name)
 
 
+def test_a_network_that_is_asked_by_text(tmp_path: Path) -> None:
+    """SAM 3, tiny: the folder alone is the teacher; labels are its probabilities by threshold."""
+    import torch
+
+    from autolabel.models import network_from_bytes, normalise
+    from tests.helpers.hf_folders import save_sam3
+
+    root, model, file = tmp_path / "data", save_sam3(tmp_path / "sam3"), tmp_path / "x.toml"
+    wanted = images(root)
+    command = ("init", "--source=folder", "--root", root, "--teacher", model, "--out", file)
+    said = call(*command, "--set", "teacher.foreign.values=logits").stderr
+    assert "a Hugging Face model takes teacher.class_map alone" in said
+    said = call(*command, "--set", 'teacher.class_map={"a tram" = "tram"}').stderr
+    assert "'tram' is no class of the experiment" in said
+    table = '{"a red car" = "car", "light" = ""}'
+    result = call(*command, "--set", f"teacher.class_map={table}")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "sam3" / "tokenizer.json").rename(tmp_path / "kept")
+    assert "holds no tokenizer.json" in call("run", file, "--work", tmp_path / "work", "-q", "--until=label").stderr
+    (tmp_path / "kept").rename(tmp_path / "sam3" / "tokenizer.json")
+    found = labels(file, tmp_path / "work", 0.3)
+    (weights,) = (tmp_path / "work").rglob("*.safetensors")
+    network, card = network_from_bytes(weights.read_bytes(), "w")
+    counts = set()
+    for name, pixels in wanted.items():
+        batch = normalise(torch.from_numpy(pixels[None]), card.mean, card.std)
+        with torch.inference_mode():
+            probabilities = network.probabilities(batch)[0].numpy()
+        np.testing.assert_array_equal(found[name], thresholded(probabilities[:-1], 0.3), name)
+        counts |= set(np.unique(found[name]))
+    assert 255 in counts
+    assert len(counts) > 2, "labels worth comparing"
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     root, arrays, file = tmp_path / "data", tmp_path / "arrays", tmp_path / "x.toml"
     images(root)

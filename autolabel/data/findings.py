@@ -207,8 +207,10 @@ def _train_ids(survey: Survey) -> Iterator[Finding]:
 
 def _instances(survey: Survey) -> Finding | None:
     """Unknown values that are all id * 256 + number (KITTI, Mapillary) or id * 1000 + number (Cityscapes)."""
+    if len(survey.unknown) < 2:
+        return None
     for factor in _INSTANCE_FACTORS:
-        if len(survey.unknown) > 1 and all(value >= factor and value // factor in survey.table for value in survey.unknown):
+        if all(value >= factor and value // factor in survey.table for value in survey.unknown):
             shown = ", ".join(map(survey.show, survey.unknown[:3]))
             what = f"the masks hold {shown}: these look like instances, id * {factor} + number"
             remedy = "name masks of class ids in data.masks or data.mask_name, or write these ids into the class file"

@@ -66,7 +66,7 @@ def parse_mask_classes(text: str, where: object) -> MaskClasses:
     except ValidationError as error:
         raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
     except ValueError as error:
-        raise ConfigError(where, str(error)) from error
+        raise ConfigError(where, str(error), "correct it in this file") from error
 
 
 def _mask_classes(file: _File) -> MaskClasses:

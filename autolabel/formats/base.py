@@ -90,6 +90,7 @@ class ForeignLabels:
     images: Sequence[ForeignImage]
     notes: Counter[str] = field(default_factory=Counter)
     unused: tuple[str, ...] = ()  # classes that count only if a pixel has them
+    names_are_typed: bool = False  # region by region, so two spellings may mean one class
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def _draw(
 ) -> LabelMap:
     canvas = Canvas(height, width, crossing=crossing)
     train_ids = {name: index for index, name in enumerate(names)}
-    for tag, row, line in sorted(shapes, key=lambda shape: _z_order(shape[1])):
+    for tag, row, line in sorted(shapes, key=lambda shape: whole(shape[1].get("z_order", 0), f"{where}: z_order")):
         place = f"{where}: line {line}"
         name = row.get("label", "")
         if name not in train_ids:
@@ -194,11 +194,6 @@ def _draw(
         else:
             canvas.polygons([_RINGS[tag](row, place)], train_ids[name], place)
     return canvas.labels
-
-
-def _z_order(row: dict[str, str]) -> int:
-    text = row.get("z_order", "0")
-    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else 0
 
 
 def _draw_mask(canvas: Canvas, row: dict[str, str], value: int, where: str) -> None:

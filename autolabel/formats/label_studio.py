@@ -33,7 +33,7 @@ from autolabel.formats.base import (
 from autolabel.formats.brush_rle import decode, encode
 from autolabel.formats.canvas import Canvas
 from autolabel.formats.cvat import ellipse, turned
-from autolabel.formats.documents import field, points, read_json, typed, whole
+from autolabel.formats.documents import field, points, read_json, short, typed, whole
 from autolabel.formats.runs import class_runs
 
 TASKS, INTERFACE = "tasks.json", "interface.xml"
@@ -106,6 +106,9 @@ class _Task:
             if field(region, "type", str, place) not in _LABEL_KEYS:
                 notes[region["type"]] += 1
                 self.regions.remove((place, region))
+            elif region.get("image_rotation"):
+                what = f"is drawn on an image turned by {short(region['image_rotation'])} degrees"
+                raise LabelError(place, what, "turn the image back in Label Studio, and export again")
 
     def labels(self) -> list[str]:
         return [_label(region, place) for place, region in self.regions]

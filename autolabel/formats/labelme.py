@@ -45,7 +45,7 @@ def read(path: Path, options: ImportOptions) -> ForeignLabels:
         raise LabelError(path, f"has labels that --classes does not name: {', '.join(unknown[:5])}", "add them there")
     names = check_names(options.names or sorted(labels), path)
     images = [_image(name, file, head, shapes, names, options.crossing) for name, file, (head, shapes) in documents]
-    return ForeignLabels(names, None, images, notes)
+    return ForeignLabels(names, None, images, notes, names_are_typed=not options.names)
 
 
 _Shapes = list[tuple[str, dict[str, Any]]]
@@ -59,7 +59,7 @@ def _shapes(file: Path, notes: Counter[str]) -> tuple[dict[str, Any], _Shapes]:
         place = f"{file}: shapes[{index}]"
         if not isinstance(shape, dict):
             raise LabelError(place, "is no object", "save the image in labelme again")
-        form = typed(shape.get("shape_type", "polygon"), str, f"{place}: shape_type")
+        form = typed(shape.get("shape_type") or "polygon", str, f"{place}: shape_type")
         if form in _RINGS or form == "mask":
             shapes.append((place, shape))
         else:
@@ -84,7 +84,7 @@ def _image(
 def _draw(height: int, width: int, *, shapes: _Shapes, train_ids: dict[str, int], crossing: str) -> LabelMap:
     canvas = Canvas(height, width, crossing=crossing)
     for place, shape in shapes:
-        value, form = train_ids[shape["label"]], shape.get("shape_type", "polygon")
+        value, form = train_ids[shape["label"]], shape.get("shape_type") or "polygon"
         corners = points(field(shape, "points", list, place), place)
         if form == "mask":
             _draw_mask(canvas, shape, corners, value, place)

@@ -59,6 +59,9 @@ class YoloWriter:
         yield DATA, f"path: .\n{splits}names:\n{names}".encode()
 
 
+_NO_LABELS = ("classes.txt", "predefined_classes.txt")  # labelImg puts its list of names beside the labels
+
+
 def read(folder: Path, options: ImportOptions) -> ForeignLabels:
     """The text files below `labels`; classes from `options` or `data.yaml`. Smaller regions lie on top.
 
@@ -76,6 +79,7 @@ def read(folder: Path, options: ImportOptions) -> ForeignLabels:
         )
         for root in roots
         for stem, path in by_stem(root, (".txt",)).items()
+        if path not in _NO_LABELS
     ]
     return ForeignLabels(names, None, images)
 

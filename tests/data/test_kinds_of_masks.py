@@ -81,6 +81,12 @@ def turned_by_exif(scene: Map) -> bytes:
     return encoded(scene, exif=tags)
 
 
+def cmyk(pixels: Map) -> bytes:
+    sink = BytesIO()
+    Image.fromarray(pixels, "CMYK").save(sink, "TIFF")
+    return sink.getvalue()
+
+
 def object_only(scene: Map) -> Map:
     return (scene == 3).astype(np.uint8)
 
@@ -126,6 +132,10 @@ KINDS = {
     "0 and 255": Kind(
         png(lambda scene: object_only(scene) * 255), names=("background", "car"), says=r"write ids = \[0, 255\]"
     ),
+    "CMYK": Kind(
+        lambda scene: cmyk(np.dstack([scene] * 4)), suffix=".tif", says="pixels of mode 'CMYK'.*export the masks as PNG"
+    ),
+    "GIF": Kind(lambda scene: encoded(scene, "GIF"), suffix=".gif", says=r"6 file\(s\) in masks/ .* \.gif is not read"),
     "16-bit PNG": Kind(png(values(0, 300, 2000, 65535)), "ids = [0, 300, 2000, 65535]\nignored_ids = []"),
     "instance ids": Kind(
         png(values(0, 1000, 2000, 3001)), says=r"instances, id \* 1000 \+ number; name masks of class ids in data.masks"

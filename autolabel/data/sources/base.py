@@ -78,7 +78,8 @@ class SourceListing:
         _check_ids(self.images, self.root)
         train = [image for image in self.images if image.split == "train"]
         if self.needs_masks and not any(label.role != "truth" for image in train for label in image.labels):
-            raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
+            what = "; ".join(["no training image has a label", *map(str, self.skipped[:3])])
+            raise DataError(self.root, what, "a teacher needs some; check folders and lists")
 
     def fingerprint(self, digests: Mapping[str, str | None]) -> str:
         """Digest of the names and contents of all files, the classes and the exclusions, but not of times or places.

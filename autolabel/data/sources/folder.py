@@ -91,7 +91,8 @@ def _check_folders(settings: FolderConfig) -> None:
     for key, folder in folders.items():
         unsafe = unsafe_path(folder)
         if unsafe is not None:
-            raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", "name a folder below data.root, such as 'images'")
+            remedy = "name a folder below data.root, such as 'images', or give the folder above it as data.root"
+            raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", remedy)
     own_names = settings.mask_name != FolderConfig.model_fields["mask_name"].default
     for key in ("masks", "coarse"):
         if PurePosixPath(folders[key]).is_relative_to(settings.images) and not own_names:

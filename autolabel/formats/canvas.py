@@ -20,6 +20,12 @@ _FREE = 4_000_000  # pixels
 _REMEDY = "correct the annotation in its tool"
 
 
+def ring_area(ring: NDArray[np.float64]) -> float:
+    """Area in pixels that a ring (N, 2) encloses (the shoelace formula)."""
+    x, y = ring.T
+    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))) / 2
+
+
 class Canvas:
     """A label map (H, W) of ignore. `columns` lays it out for runs down the columns, as in COCO."""
 

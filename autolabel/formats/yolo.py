@@ -28,7 +28,7 @@ from autolabel.formats.base import (
     check_names,
     image_items,
 )
-from autolabel.formats.canvas import Canvas
+from autolabel.formats.canvas import Canvas, ring_area
 from autolabel.formats.documents import points, short
 from autolabel.formats.outlines import outlines
 from autolabel.user_files import read_text
@@ -124,7 +124,7 @@ def _draw(height: int, width: int, *, file: Path, number: int, crossing: str) ->
     for line_number, line in enumerate(read_text(file, LabelError).splitlines(), 1):
         if line.strip():
             regions.append((*_region(line, f"{file}: line {line_number}", number), f"{file}: line {line_number}"))
-    for train_id, ring, place in sorted(regions, key=lambda region: -_area(region[1])):
+    for train_id, ring, place in sorted(regions, key=lambda region: -ring_area(region[1])):
         canvas.polygons([ring * (width, height)], train_id, place)
     return canvas.labels
 
@@ -139,8 +139,3 @@ def _region(line: str, where: str, number: int) -> tuple[int, NDArray[np.float64
     if ring.size and (ring.min() < -0.01 or ring.max() > 1.01):
         raise LabelError(where, "has coordinates that are no fractions of the image", "divide x and y by its size")
     return int(first), ring
-
-
-def _area(ring: NDArray[np.float64]) -> float:
-    x, y = ring.T
-    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)))

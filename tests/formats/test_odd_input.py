@@ -77,6 +77,25 @@ def test_an_image_that_was_turned_in_label_studio(tmp_path: Path) -> None:
     assert "region 0: is drawn on an image turned by 90 degrees; turn the image back" in said
 
 
+RING, WHOLE = np.ravel(SQUARE).tolist(), [0, 0, WIDTH, 0, WIDTH, HEIGHT, 0, HEIGHT]
+COUNTS = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT + 1, 3, 3, 3, 3, 3, HEIGHT * WIDTH - HEIGHT - 16]}
+
+
+@pytest.mark.parametrize("area", [{}, {"area": 0}, {"area": None}, {"area": "9"}])
+@pytest.mark.parametrize("small", [[RING], RING, COUNTS])
+def test_smaller_regions_lie_on_top_where_no_area_is_stated(small: object, area: dict, tmp_path: Path) -> None:
+    """The small region is first in the file: drawn in that order, it would be hidden."""
+    rows = [(1, small), (2, [WHOLE])]
+    document = coco(
+        categories=[{"id": 1, "name": "car"}, {"id": 2, "name": "road"}],
+        annotations=[{"image_id": 1, "category_id": k, "segmentation": shape, **area} for k, shape in rows],
+    )
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(document))
+    out = imported(tmp_path, file, "coco")
+    np.testing.assert_array_equal(mask(out / "masks/a.png"), np.where(DRAWN == 0, 0, 1))
+
+
 def labelme(folder: Path, *shapes: dict[str, Any]) -> Path:
     rows = [{"label": "car", "points": SQUARE, "shape_type": "polygon", **shape} for shape in shapes]
     folder.mkdir()
@@ -98,6 +117,12 @@ def test_two_spellings_of_a_class(tmp_path: Path) -> None:
 def test_shapes_of_old_labelme_are_polygons(form: object, tmp_path: Path) -> None:
     out = imported(tmp_path, labelme(tmp_path / "x", {"shape_type": form}), "labelme")
     assert (mask(out / "masks/a.png") == DRAWN).all()
+
+
+@pytest.mark.parametrize("shape", [{}, {"shape_type": "mask", "mask": ""}, {"shape_type": "circle"}])
+def test_a_point_without_coordinates(shape: dict[str, Any], tmp_path: Path) -> None:
+    said = refused(tmp_path, labelme(tmp_path / "x", {**shape, "points": [[]]}), "labelme")
+    assert "the points are no list of numbers x and y" in said
 
 
 def test_what_was_left_out_is_named_where_nothing_else_is_there(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from autolabel.classes import IGNORE
 from tests_formats.conftest import exported
 
-foud = pytest.importorskip("fiftyone.utils.data")
+foud = pytest.importorskip("fiftyone.utils.data", reason="needs fiftyone")
 
 
 @pytest.mark.parametrize("number", [2, 3, 200])

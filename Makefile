@@ -34,7 +34,7 @@ quick: $(READY)
 test-timm: $(TIMM_READY)
 	$(TIMM)/bin/python -m pytest tests_timm
 
-# Real readers of the formats that `export labels` writes. Of FiftyOne these are the importers, which need no MongoDB.
+# Real readers of the formats that `export labels` writes. FiftyOne's importers are among them: they need no MongoDB.
 test-formats: $(FORMATS_READY)
 	$(FORMATS)/bin/python -m pytest tests_formats
 

@@ -108,6 +108,7 @@ def from_document(document: Any, where: object, options: ImportOptions) -> Forei
         names=names,
         palette=tuple(colours) if len(colours) == len(names) else None,
         images=[_image(row, annotations.get(id_, []), train_ids, where, options) for id_, row in rows.items()],
+        notes=options.notes,
     )
 
 
@@ -128,14 +129,20 @@ def _image(
     size = None
     if "height" in row and "width" in row:
         size = whole(row["height"], place), whole(row["width"], place)
-    draw = partial(_draw, rows=rows, train_ids=train_ids, where=where, crossing=options.crossing)
+    draw = partial(_draw, rows=rows, train_ids=train_ids, where=where, options=options)
     return ForeignImage(field(row, "file_name", str, place), size, place, draw)
 
 
 def _draw(
-    height: int, width: int, *, rows: list[tuple[int, Any]], train_ids: dict[int, int], where: object, crossing: str
+    height: int,
+    width: int,
+    *,
+    rows: list[tuple[int, Any]],
+    train_ids: dict[int, int],
+    where: object,
+    options: ImportOptions,
 ) -> LabelMap:
-    canvas = Canvas(height, width, columns=True, crossing=crossing)
+    canvas = Canvas(height, width, columns=True, crossing=options.crossing, notes=options.notes)
     for index, row in sorted(rows, key=lambda numbered: (-_area(numbered[1]), numbered[0])):
         place = f"{where}: annotations[{index}]"
         category = whole(field(row, "category_id", object, place), place)

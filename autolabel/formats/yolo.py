@@ -74,14 +74,12 @@ def read(folder: Path, options: ImportOptions) -> ForeignLabels:
     splits = [path for path in sorted(labels.iterdir()) if path.is_dir()]
     roots = splits if splits and not list(labels.glob("*.txt")) else [labels]
     images = [
-        ForeignImage(
-            stem, None, str(root / path), partial(_draw, file=root / path, number=len(names), crossing=options.crossing)
-        )
+        ForeignImage(stem, None, str(root / path), partial(_draw, file=root / path, number=len(names), options=options))
         for root in roots
         for stem, path in by_stem(root, (".txt",)).items()
         if path not in _NO_LABELS
     ]
-    return ForeignLabels(names, None, images)
+    return ForeignLabels(names, None, images, options.notes)
 
 
 def _names(file: Path) -> list[str]:
@@ -118,8 +116,8 @@ def _unquoted(text: str, file: Path) -> str:
     return text.split(" #")[0].rstrip()
 
 
-def _draw(height: int, width: int, *, file: Path, number: int, crossing: str) -> LabelMap:
-    canvas = Canvas(height, width, crossing=crossing)
+def _draw(height: int, width: int, *, file: Path, number: int, options: ImportOptions) -> LabelMap:
+    canvas = Canvas(height, width, crossing=options.crossing, notes=options.notes)
     regions = []
     for line_number, line in enumerate(read_text(file, LabelError).splitlines(), 1):
         if line.strip():

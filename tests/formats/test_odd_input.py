@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from autolabel.cli.main import cli
 from tests.formats.test_bad_input import HEIGHT, SQUARE, WIDTH, coco, cvat, put_images, refused, run
 
 PERCENT = [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in SQUARE]
@@ -128,6 +130,27 @@ def test_a_point_without_coordinates(shape: dict[str, Any], tmp_path: Path) -> N
 def test_what_was_left_out_is_named_where_nothing_else_is_there(tmp_path: Path) -> None:
     said = refused(tmp_path, labelme(tmp_path / "x", {"shape_type": "line"}, {"shape_type": "blob"}), "labelme")
     assert "has no class, only 1 of type 'line', only 1 of type 'blob'" in said
+
+
+TINY = [[1.0, 1.0], [1.2, 1.0], [1.2, 1.2]]
+EMPTY = {"coco": "empty mask", "labelme": "tiny polygon"}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_regions_without_a_pixel_are_counted(name: str, tmp_path: Path) -> None:
+    images = put_images(tmp_path / "images")
+    if name == "labelme":
+        path = labelme(tmp_path / "x", {}, {"points": TINY}, {"points": [[1, 1], [2, 2], [3, 3]]})
+    else:
+        path = tmp_path / "a.json"
+        nothing = {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH]}
+        rows = [{"image_id": 1, "category_id": 1, "segmentation": shape} for shape in ([RING], nothing, nothing)]
+        path.write_text(json.dumps(coco(annotations=rows)))
+    arguments = ("import", "labels", path, "--format", name, "--images", images, "--out", tmp_path / "out", "-q")
+    result = CliRunner().invoke(cli, [*map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    assert f"left out: 2 of type '{EMPTY[name]}', which covers no pixels" in result.stdout
+    assert (mask(tmp_path / "out/masks/a.png") == DRAWN).all()
 
 
 def test_an_order_that_is_no_number(tmp_path: Path) -> None:

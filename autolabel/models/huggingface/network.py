@@ -25,8 +25,8 @@ SMALLEST = 64  # pixels per side; below that, the maps at high strides are too s
 class HuggingFaceModel(nn.Module):
     """Takes RGB images (B, 3, H, W), normalised (`models.normalise`), of any size from one pixel up.
 
-    `train_ids` maps each class of the network to one of the experiment's `num_classes` (or NONE). Of a network that is
-    prompted, the classes are its `prompts`.
+    `train_ids` maps each class of the network to one of the experiment's `num_classes` (or NONE). The
+    classes of a network that is prompted are its `prompts`.
     """
 
     def __init__(

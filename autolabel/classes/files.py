@@ -60,7 +60,7 @@ def parse_mask_classes(text: str, where: object) -> MaskClasses:
     try:
         table = parse_toml(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
-        raise ConfigError(where, f"not valid TOML: {error}") from error
+        raise ConfigError(where, f"not valid TOML: {error}", 'write names = ["road", "car", ...]') from error
     try:
         return _mask_classes(_File.model_validate(with_published(table)))
     except ValidationError as error:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from autolabel.config.sources import FolderConfig
+from autolabel.errors import DataError
 from autolabel.formats.brush_rle import encode
 from tests.data.image_files import encoded, noise_image, put
 from tests.data.test_findings import HEIGHT, NAMES, NUMBER, WIDTH, scene
@@ -205,6 +206,21 @@ DOCUMENTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "Label Studio polygons": ("label-studio", label_studio("polygonlabels", ls_polygon)),
     "Label Studio brush": ("label-studio", label_studio("brushlabels", ls_brush)),
 }
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("masks/0.json", r"1 file\(s\) in masks/ .*\.json is not read: 0\.json; turn .*: autolabel import labels"),
+        ("labels/0.txt", "masks: no such folder; put the masks there .* `autolabel import labels` makes masks"),
+    ],
+)
+def test_documents_in_the_place_of_masks(file: str, says: str, tmp_path: Path) -> None:
+    put(tmp_path / "classes.toml", f"names = {list(NAMES)}".encode())
+    put(tmp_path / "images/0.png", encoded(noise_image(0, height=HEIGHT, width=WIDTH)))
+    put(tmp_path / file, b"0 0.1 0.1 0.9 0.1 0.9 0.9")
+    with pytest.raises(DataError, match=says):
+        read(FolderConfig(source="folder", root=tmp_path), tmp_path / "scratch")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

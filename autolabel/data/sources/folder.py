@@ -37,6 +37,9 @@ from autolabel.user_files import read_text
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
 
 
+_MASKS_REMEDY = "put the masks there or set data.masks; `autolabel import labels` makes masks of other annotations"
+
+
 def plan(settings: FolderConfig) -> SourceListing:
     """List the images.
 
@@ -47,7 +50,7 @@ def plan(settings: FolderConfig) -> SourceListing:
     image_names, mask_names = template(settings.image_name, "data.image_name"), _mask_template(settings)
     images, skipped = _images(settings, image_names, mask_names)
     if settings.needs_masks:
-        require_folder(root / settings.masks, "put the masks there or set data.masks")
+        require_folder(root / settings.masks, _MASKS_REMEDY)
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
     classes = _classes(settings)

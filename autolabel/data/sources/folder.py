@@ -170,7 +170,7 @@ def _label_sets(
 ) -> tuple[dict[str, Mask], set[str]]:
     """Path of an image -> its label in a label set of autolabel; and all files of label sets, as paths below folder."""
     place = settings.root / folder
-    if not any(path.rpartition("/")[2] == CLASSES for path in paths):
+    if not any(path.rpartition("/")[2] in (CLASSES, TABLE) for path in paths):
         return {}, set()
     files = by_stem(place, IMAGE_SUFFIXES)
     read = with_statements(

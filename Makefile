@@ -34,7 +34,7 @@ quick: $(READY)
 test-timm: $(TIMM_READY)
 	$(TIMM)/bin/python -m pytest tests_timm
 
-# Real readers of the formats that `export labels` writes. FiftyOne is tested where it is installed as well.
+# Real readers of the formats that `export labels` writes. FiftyOne's importers are among them: they need no MongoDB.
 test-formats: $(FORMATS_READY)
 	$(FORMATS)/bin/python -m pytest tests_formats
 
@@ -111,7 +111,7 @@ $(TIMM_READY): pyproject.toml constraints.txt
 
 $(FORMATS_READY): pyproject.toml constraints.txt
 	test -x $(FORMATS)/bin/python || $(PYTHON) -m venv $(FORMATS)
-	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1
+	$(FORMATS)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . 'pytest>=8.4' 'hypothesis>=6.130' pycocotools==2.0.11 datumaro==1.13.12 cityscapesScripts==2.3.0 label-studio-sdk==2.1.2 datasets==5.2.0 mlcroissant==1.1.1 fiftyone==1.22.1
 	touch $@
 
 $(REVIEW_READY): pyproject.toml constraints.txt

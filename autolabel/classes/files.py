@@ -60,13 +60,13 @@ def parse_mask_classes(text: str, where: object) -> MaskClasses:
     try:
         table = parse_toml(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, or a number of 5000 digits
-        raise ConfigError(where, f"not valid TOML: {error}") from error
+        raise ConfigError(where, f"not valid TOML: {error}", 'write names = ["road", "car", ...]') from error
     try:
         return _mask_classes(_File.model_validate(with_published(table)))
     except ValidationError as error:
         raise ConfigError(where, _first_problem(error), 'write names = ["road", "car", ...]') from error
     except ValueError as error:
-        raise ConfigError(where, str(error)) from error
+        raise ConfigError(where, str(error), "correct it in this file") from error
 
 
 def _mask_classes(file: _File) -> MaskClasses:

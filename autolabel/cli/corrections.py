@@ -38,7 +38,8 @@ def corrections() -> None:
 @click.option(
     "--uncovered",
     type=click.Choice(["ignore", "keep"]),
-    help="Pixels outside all annotations: ignore, or as before; default: keep for labelme, ignore elsewhere.",
+    help="Pixels outside all annotations: ignore, or as before; default: keep for labelme, ignore elsewhere, where an "
+    "image has any region.",
 )
 @click.option("--by", "author", default="", help="Who corrected them, where FILE does not say.")
 @json_option
@@ -52,16 +53,17 @@ def import_corrections(
     """
     from autolabel.formats.corrections import UNCHANGED, corrections_files
     from autolabel.formats.label_sets import open_label_set
+    from autolabel.formats.registry import FORMATS
 
     if out.exists() or out.is_symlink():
         raise ConfigError(out, "exists already", "give a new folder with --out")
     label_set = open_label_set(labels)
     if label_set.classes.num_classes > UNCHANGED:
         raise DataError(labels, f"has more than {UNCHANGED} classes", "corrections need one value more")
-    keep = (uncovered or ("keep" if format_ == "labelme" else "ignore")) == "keep"
+    uncovered = uncovered or ("keep" if format_ == "labelme" else None)
     foreign = _read(file, format_, label_set)
     with Progress(total=len(foreign.images), desc="corrections", unit="image", quiet=quiet) as bar:
-        found = list(_compare(foreign, label_set, file, keep, author, bar))
+        found = list(_compare(foreign, label_set, file, uncovered, author, bar, has_ignore=FORMATS[format_].has_ignore))
     if not found:
         raise DataError(file, f"differs from {labels} in no pixel", "is it the file after the corrections?")
     source = {"format": format_, "file": file.name, "sha256": sha256_file(file) if file.is_file() else ""}
@@ -88,22 +90,42 @@ def _read(file: Path, format_: str, label_set: LabelSet) -> ForeignLabels:
 
 
 def _compare(
-    foreign: ForeignLabels, label_set: LabelSet, file: Path, keep: bool, author: str, bar: Progress
+    foreign: ForeignLabels,
+    label_set: LabelSet,
+    file: Path,
+    uncovered: str | None,
+    author: str,
+    bar: Progress,
+    *,
+    has_ignore: bool,
 ) -> Iterator[Correction]:
-    """The corrections of each image that has any. Raises DataError for unknown classes, images and sizes."""
+    """The corrections of each image that has any.
+
+    Raises DataError for unknown classes, images and sizes, and where a whole label would be lost without a word:
+    `uncovered` is None, and the file has no region in an image, as where nobody has opened it.
+    """
+    from autolabel.classes import IGNORE
+    from autolabel.formats.base import first_of
     from autolabel.formats.corrections import Correction, corrected
 
     table = _train_ids(foreign, label_set, file)
+    empty: list[str] = []
     for image, item in _matched(foreign, label_set):
         before = item.read()
         if image.size is not None and image.size != before.shape:
             what = f"states {image.size[1]} x {image.size[0]}, its label is {before.shape[1]} x {before.shape[0]}"
             raise DataError(image.where, what, "give the label set that was exported")
-        labels = corrected(before, table[image.draw(*before.shape)], keep_uncovered=keep)
+        after = table[image.draw(*before.shape)]
+        if uncovered is None and not has_ignore and (after == IGNORE).all() and (before != IGNORE).any():
+            empty.append(image.where)
+        labels = corrected(before, after, keep_uncovered=uncovered == "keep")
         correction = Correction(item.id, labels, author or image.author, image.time)
         bar.update()
         if correction.pixels:
             yield correction
+    if empty:
+        what = f"has images without any region, whose labels would be lost: {len(empty)}: {first_of(empty)}"
+        raise DataError(file, what, "say --uncovered keep if they are as before, --uncovered ignore if all is ignore")
 
 
 def _train_ids(foreign: ForeignLabels, label_set: LabelSet, file: Path) -> NDArray[np.uint8]:

@@ -39,7 +39,7 @@ _SOURCES = click.Choice(["folder", "camvid", "cityscapes", "mapillary"])
 @click.option(
     "--teacher",
     type=click.Path(path_type=Path),
-    help="An ONNX file, or a folder of arrays that your network wrote: it labels in place of a trained teacher.",
+    help="An ONNX file, a Hugging Face folder, or a folder of arrays that your network wrote: it labels.",
 )
 @click.option("--interactive", is_flag=True, help="Ask for what no option says.")
 @set_option
@@ -59,8 +59,9 @@ def init(
     For cityscapes and mapillary it is the published recipe. Settings of the data that --set changes, such as
     data.masks=labels, are written into the file.
 
-    With --teacher no mask is needed. --set teacher.foreign.KEY=VALUE says how its numbers are read, as in
-    teacher.foreign.values=logits, and --set teacher.class_map={...} which of its classes are which of yours.
+    With --teacher no mask is needed. --set teacher.foreign.KEY=VALUE says how the numbers of an ONNX file or of arrays
+    are read, as in teacher.foreign.values=logits, and --set teacher.class_map={...} which of its classes (of SAM 3:
+    which prompts) are which of yours.
     """
     from autolabel.recommend.fit import experiment_name, new_experiment
 

@@ -26,6 +26,7 @@ _NOISY, _FEW_PIXELS = 8, 0.3  # number of unknown values in one mask, and the fr
 _MOST_IGNORED = 0.8  # fraction of the pixels of fine masks
 _TRAIN_IDS = 0.3  # fraction of the pixels that mean "no class" where train ids are taken for other ids
 _FEW_MASKS = 3  # with fewer masks a missing class means little
+_INSTANCE_FACTORS = (256, 1000)
 _LEAKING = 0.25  # fraction of the validation images beside a training image
 _Thumbnail = tuple[str, bytes]  # path, thumbnail
 
@@ -89,7 +90,7 @@ def _unknown_values(survey: Survey) -> Iterator[Finding]:
         yield _smoothed("error", where)
         return
     if survey.values != "colours":
-        special = _binary(survey) or _shifted(survey)
+        special = _binary(survey) or _shifted(survey) or _instances(survey)
         if special is not None:
             yield special
             return
@@ -202,6 +203,19 @@ def _train_ids(survey: Survey) -> Iterator[Finding]:
         )
         remedy = "if they are, state the classes by names alone, in the order of the train ids, without ids or dataset"
         yield Finding("train_ids", "doubt", f"{what}these may be train ids, counted from 0", remedy)
+
+
+def _instances(survey: Survey) -> Finding | None:
+    """Unknown values that are all id * 256 + number (KITTI, Mapillary) or id * 1000 + number (Cityscapes)."""
+    if len(survey.unknown) < 2:
+        return None
+    for factor in _INSTANCE_FACTORS:
+        if all(value >= factor and value // factor in survey.table for value in survey.unknown):
+            shown = ", ".join(map(survey.show, survey.unknown[:3]))
+            what = f"the masks hold {shown}: these look like instances, id * {factor} + number"
+            remedy = "name masks of class ids in data.masks or data.mask_name, or write these ids into the class file"
+            return Finding("instance_ids", "error", what, remedy)
+    return None
 
 
 def _sizes(survey: Survey) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from autolabel.errors import LabelError
 Values = NDArray[Any]  # (H, W) uint8 or uint16 ids, or uint32 colours 0xRRGGBB
 _LOSSY_TIFF = {"jpeg", "tiff_jpeg", "webp", "tiff_thunderscan"}
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # TIFF 6.0
+_GREY_AS_COLOURS = ("RGB", "RGBA", "LA", "PA")
 _EXPORT = "export the masks as PNG"
 _PALETTE_REMEDY = 'set data.mask_values = "indices" if its palette indices are the ids, "colours" if its colours count'
 _COLOUR_REMEDY = 'set data.mask_values = "colours" and write the colour of each class into the class file (palette)'
@@ -119,7 +120,7 @@ def _ids(image: ImageFile.ImageFile, bits: int, where: object, values: str) -> V
         return pixels // np.uint8(255 // (2**bits - 1)) if bits < 8 else pixels
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _whole(pixels, where)
-    if pixels.ndim == 3 and pixels.dtype == np.uint8 and bits <= 8:
+    if image.mode in _GREY_AS_COLOURS and pixels.dtype == np.uint8 and bits <= 8:
         return _grey(pixels, image.mode, where)
     raise LabelError(where, f"has pixels of mode {image.mode!r} and {bits} bits, which hold no ids", _EXPORT)
 

@@ -83,21 +83,27 @@ class ForeignImage:
 
 @dataclass(frozen=True)
 class ForeignLabels:
-    """Everything that was read. `notes` counts what defines no region, such as points and tags."""
+    """Everything that was read. `notes` counts what defines no region, such as points and tags, and, once all is
+    drawn, regions without a pixel."""
 
     names: tuple[str, ...]
     palette: tuple[Colour, ...] | None
     images: Sequence[ForeignImage]
     notes: Counter[str] = field(default_factory=Counter)
     unused: tuple[str, ...] = ()  # classes that count only if a pixel has them
+    names_are_typed: bool = False  # region by region, so two spellings may mean one class
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """`table`: the classes, for formats without a list. `crossing`: how to fill a polygon that crosses itself."""
+    """`table`: the classes, for formats without a list. `crossing`: how to fill a polygon that crosses itself.
+
+    `notes` counts what was left out, while the file is read and while its images are drawn.
+    """
 
     table: ClassSet | None = None
     crossing: str = ""
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def names(self) -> tuple[str, ...]:

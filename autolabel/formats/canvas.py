@@ -6,6 +6,8 @@ later lies on top.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +19,26 @@ from autolabel.formats.runs import Counts, inside_runs
 CROSSINGS = ("even-odd", "nonzero")
 _LAYERS = 64  # so often may all pixels of an image be covered: more is an attack, or a mistake
 _FREE = 4_000_000  # pixels
+_EMPTY_MASK, _TINY_POLYGON = "empty mask", "tiny polygon"
 _REMEDY = "correct the annotation in its tool"
 
 
-class Canvas:
-    """A label map (H, W) of ignore. `columns` lays it out for runs down the columns, as in COCO."""
+def ring_area(ring: NDArray[np.float64]) -> float:
+    """Area in pixels that a ring (N, 2) encloses (the shoelace formula)."""
+    x, y = ring.T
+    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y))) / 2
 
-    def __init__(self, height: int, width: int, *, columns: bool = False, crossing: str = "") -> None:
+
+class Canvas:
+    """A label map (H, W) of ignore. `columns` lays it out for runs down the columns, as in COCO.
+
+    `notes` counts regions that cover no pixel.
+    """
+
+    def __init__(
+        self, height: int, width: int, *, columns: bool = False, crossing: str = "", notes: Counter[str] | None = None
+    ) -> None:
+        self._notes: Counter[str] = Counter() if notes is None else notes
         self.labels: LabelMap = np.full((height, width), IGNORE, np.uint8, order="F" if columns else "C")
         self._flat = self.labels.reshape(-1, order="F" if columns else "C")
         self._crossing = crossing
@@ -32,7 +47,9 @@ class Canvas:
     def runs(self, counts: Counts, value: int, where: object) -> None:
         """Fill the runs of the whole map, in its own layout. Raises LabelError."""
         starts, ends = inside_runs(counts, self._flat.size, where)
-        self._charge(int(np.sum(ends - starts[: ends.size])) + counts.size, where)
+        pixels = int(np.sum(ends - starts[: ends.size]))
+        self._charge(pixels + counts.size, where)
+        self._note(pixels > 0, _EMPTY_MASK)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=False):
             self._flat[start:end] = value
 
@@ -46,17 +63,28 @@ class Canvas:
         self.mask(mask, value, where, top=top, left=left)
 
     def mask(self, mask: NDArray[np.bool_], value: int, where: object, *, top: int = 0, left: int = 0) -> None:
+        self._note(self._paint(mask, value, where, top, left), _EMPTY_MASK)
+
+    def _paint(self, mask: NDArray[np.bool_], value: int, where: object, top: int, left: int) -> bool:
+        """Whether the mask has a pixel."""
         height, width = mask.shape
         self._charge(mask.size, where)
         self.labels[top : top + height, left : left + width][mask] = value
+        return bool(mask.any())
+
+    def _note(self, has_pixels: bool, kind: str) -> None:
+        if not has_pixels:
+            self._notes[kind] += 1
 
     def polygons(self, rings: list[NDArray[np.float64]], value: int, where: object) -> None:
         """Fill the union of rings (N, 2) of x and y in pixels. Raises LabelError."""
+        has_pixels = False
         for ring in rings:
             filled = self._fill(ring, where)
             if filled is not None:
                 winding, top, left = filled
-                self.mask(self._inside(winding, where), value, where, top=top, left=left)
+                has_pixels |= self._paint(self._inside(winding, where), value, where, top, left)
+        self._note(has_pixels, _TINY_POLYGON)
 
     def _fill(self, ring: NDArray[np.float64], where: object) -> tuple[NDArray[np.int16], int, int] | None:
         """Winding number of the pixel centres in the ring's box, and where the box starts; None if it has no pixel."""

@@ -26,11 +26,11 @@ from autolabel.formats.base import (
     check_names,
     image_items,
 )
-from autolabel.formats.canvas import Canvas
+from autolabel.formats.canvas import Canvas, ring_area
 from autolabel.formats.coco_rle import from_text, to_text
 from autolabel.formats.documents import field, points, read_json, short, unique, whole
 from autolabel.formats.masks import colours_of
-from autolabel.formats.runs import class_runs
+from autolabel.formats.runs import Counts, class_runs
 
 FILE = "annotations.json"
 
@@ -108,6 +108,7 @@ def from_document(document: Any, where: object, options: ImportOptions) -> Forei
         names=names,
         palette=tuple(colours) if len(colours) == len(names) else None,
         images=[_image(row, annotations.get(id_, []), train_ids, where, options) for id_, row in rows.items()],
+        notes=options.notes,
     )
 
 
@@ -128,14 +129,20 @@ def _image(
     size = None
     if "height" in row and "width" in row:
         size = whole(row["height"], place), whole(row["width"], place)
-    draw = partial(_draw, rows=rows, train_ids=train_ids, where=where, crossing=options.crossing)
+    draw = partial(_draw, rows=rows, train_ids=train_ids, where=where, options=options)
     return ForeignImage(field(row, "file_name", str, place), size, place, draw)
 
 
 def _draw(
-    height: int, width: int, *, rows: list[tuple[int, Any]], train_ids: dict[int, int], where: object, crossing: str
+    height: int,
+    width: int,
+    *,
+    rows: list[tuple[int, Any]],
+    train_ids: dict[int, int],
+    where: object,
+    options: ImportOptions,
 ) -> LabelMap:
-    canvas = Canvas(height, width, columns=True, crossing=crossing)
+    canvas = Canvas(height, width, columns=True, crossing=options.crossing, notes=options.notes)
     for index, row in sorted(rows, key=lambda numbered: (-_area(numbered[1]), numbered[0])):
         place = f"{where}: annotations[{index}]"
         category = whole(field(row, "category_id", object, place), place)
@@ -148,8 +155,17 @@ def _draw(
 
 
 def _area(row: dict[str, Any]) -> float:
-    area = row.get("area", 0)
-    return float(area) if isinstance(area, int | float) and area == area else 0.0
+    """As stated, else of the region itself: some tools leave it out or write 0."""
+    stated = row.get("area")
+    if isinstance(stated, int | float) and stated > 0:
+        return float(stated)
+    segmentation = row.get("segmentation")
+    try:
+        if isinstance(segmentation, dict):
+            return float(_counts(segmentation, "")[1::2].sum())
+        return sum(ring_area(points(ring, "")) for ring in _rings(segmentation))
+    except LabelError:  # drawing it says why
+        return 0.0
 
 
 def draw_segmentation(canvas: Canvas, segmentation: object, value: int, where: str) -> None:
@@ -160,13 +176,23 @@ def draw_segmentation(canvas: Canvas, segmentation: object, value: int, where: s
             height, width = canvas.labels.shape
             what = f"run lengths of size {short(size)} (height, width), the image is {height} x {width}"
             raise LabelError(where, what, "is it of another image? export it again")
-        counts = segmentation.get("counts")
-        canvas.runs(from_text(counts, where) if isinstance(counts, str) else _numbers(counts, where), value, where)
-    elif isinstance(segmentation, list) and segmentation:
-        rings = segmentation if isinstance(segmentation[0], list) else [segmentation]
+        canvas.runs(_counts(segmentation, where), value, where)
+    elif rings := _rings(segmentation):
         canvas.polygons([points(ring, where) for ring in rings], value, where)
     else:
         raise LabelError(where, "has no segmentation (a box alone says nothing of pixels)", "draw it or remove it")
+
+
+def _rings(segmentation: object) -> list[Any]:
+    """The polygons of a region; some tools write a single one without a list around it."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return []
+    return segmentation if isinstance(segmentation[0], list) else [segmentation]
+
+
+def _counts(segmentation: dict[str, Any], where: str) -> Counts:
+    counts = segmentation.get("counts")
+    return from_text(counts, where) if isinstance(counts, str) else _numbers(counts, where)
 
 
 def _numbers(counts: object, where: str) -> np.ndarray:

@@ -149,7 +149,8 @@ def from_bytes(data: bytes, where: object, options: ImportOptions) -> ForeignLab
     colours = [colour for colour in map(_colour, parser.colours) if colour is not None]
     images = [_image(row, shapes, names, where, options) for row, shapes in parser.images]
     palette = tuple(colours) if len(colours) == len(names) else None
-    return ForeignLabels(names, palette, images, parser.notes)
+    options.notes.update(parser.notes)
+    return ForeignLabels(names, palette, images, options.notes)
 
 
 def _colour(text: str) -> Colour | None:
@@ -169,7 +170,7 @@ def _image(
 ) -> ForeignImage:
     place = f"{where}: image {row.get('name', '')!r}"
     size = whole(row.get("height"), f"{place}: height"), whole(row.get("width"), f"{place}: width")
-    draw = partial(_draw, shapes=shapes, names=names, where=where, crossing=options.crossing)
+    draw = partial(_draw, shapes=shapes, names=names, where=where, options=options)
     return ForeignImage(row.get("name", ""), size, place, draw)
 
 
@@ -180,11 +181,11 @@ def _draw(
     shapes: list[tuple[str, dict[str, str], int]],
     names: tuple[str, ...],
     where: object,
-    crossing: str,
+    options: ImportOptions,
 ) -> LabelMap:
-    canvas = Canvas(height, width, crossing=crossing)
+    canvas = Canvas(height, width, crossing=options.crossing, notes=options.notes)
     train_ids = {name: index for index, name in enumerate(names)}
-    for tag, row, line in sorted(shapes, key=lambda shape: _z_order(shape[1])):
+    for tag, row, line in sorted(shapes, key=lambda shape: whole(shape[1].get("z_order", 0), f"{where}: z_order")):
         place = f"{where}: line {line}"
         name = row.get("label", "")
         if name not in train_ids:
@@ -194,11 +195,6 @@ def _draw(
         else:
             canvas.polygons([_RINGS[tag](row, place)], train_ids[name], place)
     return canvas.labels
-
-
-def _z_order(row: dict[str, str]) -> int:
-    text = row.get("z_order", "0")
-    return int(text) if text.removeprefix("-").isdecimal() and len(text) < 10 else 0
 
 
 def _draw_mask(canvas: Canvas, row: dict[str, str], value: int, where: str) -> None:

@@ -68,7 +68,7 @@ def points(values: object, where: object) -> NDArray[np.float64]:
         table = np.array([math.nan])
     if table.ndim == 1 and table.size % 2 == 0:
         table = table.reshape(-1, 2)
-    if table.ndim != 2 or (table.size and table.shape[1] != 2) or not np.isfinite(table).all():
+    if table.ndim != 2 or (len(table) and table.shape[1] != 2) or not np.isfinite(table).all():
         raise LabelError(where, "the points are no list of numbers x and y", "correct or delete the annotation")
     return table
 

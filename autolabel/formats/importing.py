@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +89,9 @@ def _pairs(foreign: Sequence[ForeignImage], folder: Path, skip_missing: bool) ->
     return pairs
 
 
+_UPLOADED = re.compile(r"[0-9a-f]{8}-(.+)")  # Label Studio puts this before the name of an uploaded file
+
+
 class ImageIndex:
     """Paths of images by all names that a tool may use for them."""
 
@@ -94,6 +99,7 @@ class ImageIndex:
         self._stems = dict(files)
         self._paths = {path: path for path in files.values()}
         self._names: dict[str, list[str]] = {}
+        self._uploads: dict[str, list[str]] = {}
         for stem, path in files.items():
             for name in {PurePosixPath(path).name, PurePosixPath(stem).name}:
                 self._names.setdefault(name, []).append(path)
@@ -108,15 +114,26 @@ class ImageIndex:
                 return found
         if not parts:
             return None
-        # Label Studio puts eight digits and a dash before the name of an uploaded file.
-        for last in (parts[-1], parts[-1][9:] if parts[-1][8:9] == "-" else parts[-1]):
-            found_names = self._names.get(last, [])
+        last, uploaded = parts[-1], _UPLOADED.fullmatch(parts[-1])
+        for found_names in (self._names.get(last, []), self._of_uploaded(uploaded[1]) if uploaded else []):
             if len(found_names) > 1:
                 what = f"{name!r} fits {len(found_names)} images: {', '.join(found_names[:3])}"
                 raise DataError(where, what, "keep the folders of the images in their names")
             if found_names:
                 return found_names[0]
         return None
+
+    def _of_uploaded(self, name: str) -> list[str]:
+        """Images of this name, else those that an upload names so."""
+        if not self._uploads:
+            for own, paths in self._names.items():
+                self._uploads.setdefault(_uploaded(own), []).extend(paths)
+        return self._names.get(name) or self._uploads.get(name, [])
+
+
+def _uploaded(name: str) -> str:
+    """The name that Label Studio (Django's `get_valid_filename`) makes of a file's."""
+    return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 
 def _safe(image: ForeignImage) -> str:
@@ -160,11 +177,24 @@ def class_table(
         names[background] = len(names)
         palette.append((0, 0, 0))
     if not names:
-        raise DataError(where, "has no class", "annotate something first")
+        left = "".join(f", only {count} of type {what!r}" for what, count in foreign.notes.items())
+        raise DataError(where, f"has no class{left}", "annotate regions first, with polygons or masks")
+    if foreign.names_are_typed:
+        _check_spellings(list(names), where)
     if len(names) > IGNORE:
         raise DataError(where, f"{len(names)} classes are more than {IGNORE}", "merge or drop some with --map")
     fill = None if background is None else names[background]
     return ClassTable(tuple(names), tuple(range(len(names))), palette, values, fill)
+
+
+def _check_spellings(names: Sequence[str], where: object) -> None:
+    """Raise DataError for names that differ only in case or spaces."""
+    spelt: dict[str, str] = {}
+    for name in names:
+        other = spelt.setdefault(" ".join(name.split()).casefold(), name)
+        if other != name:
+            what = f"its classes {other!r} and {name!r} differ only in case or spaces"
+            raise DataError(where, what, f"say that they are one: --map {shlex.quote(f'{name}={other}')}")
 
 
 def without_unused(table: ClassTable, unused: Sequence[str], counts: NDArray[np.int64]) -> ClassTable:

@@ -112,7 +112,9 @@ def _folder(path: Path, folder: Path) -> LabelSet:
     tables = read_tables(lambda name: read_user_file(folder / name, DataError, REMEDY), folder)
     items = []
     for image_id, name in tables.files:
-        read = partial(read_user_file, folder / name, DataError, at_most=MAX_BYTES)
+        read = partial(
+            read_user_file, folder / name, DataError, "put it back, or make the labels again", at_most=MAX_BYTES
+        )
         decoded = partial(_decoded, read, folder / name, tables.classes, tables.encoding)
         items.append(LabelSetItem(image_id, image_id, decoded))
     digest = digest_json([sha256_bytes(tables.table), tables.classes.to_dict()])

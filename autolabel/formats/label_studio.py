@@ -33,7 +33,7 @@ from autolabel.formats.base import (
 from autolabel.formats.brush_rle import decode, encode
 from autolabel.formats.canvas import Canvas
 from autolabel.formats.cvat import ellipse, turned
-from autolabel.formats.documents import field, points, read_json, typed, whole
+from autolabel.formats.documents import field, points, read_json, short, typed, whole
 from autolabel.formats.runs import class_runs
 
 TASKS, INTERFACE = "tasks.json", "interface.xml"
@@ -85,14 +85,14 @@ def read(file: Path, options: ImportOptions) -> ForeignLabels:
 
 def from_document(document: Any, where: object, options: ImportOptions) -> ForeignLabels:
     """Classes are those of `options`, or the labels in the file, in the order of their names."""
-    notes: Counter[str] = Counter()
+    notes = options.notes
     tasks = [_Task(task, f"{where}: task {i}", notes) for i, task in enumerate(typed(document, list, where))]
     labels = {name for task in tasks for name in task.labels()}
     unknown = sorted(labels - set(options.names)) if options.names else []
     if unknown:
         raise LabelError(where, f"has labels that --classes does not name: {', '.join(unknown[:5])}", "add them there")
     names = check_names(options.names or sorted(labels), where)
-    return ForeignLabels(names, None, [task.image(names, options.crossing) for task in tasks], notes)
+    return ForeignLabels(names, None, [task.image(names, options) for task in tasks], notes)
 
 
 class _Task:
@@ -106,16 +106,19 @@ class _Task:
             if field(region, "type", str, place) not in _LABEL_KEYS:
                 notes[region["type"]] += 1
                 self.regions.remove((place, region))
+            elif region.get("image_rotation"):
+                what = f"is drawn on an image turned by {short(region['image_rotation'])} degrees"
+                raise LabelError(place, what, "turn the image back in Label Studio, and export again")
 
     def labels(self) -> list[str]:
         return [_label(region, place) for place, region in self.regions]
 
-    def image(self, names: tuple[str, ...], crossing: str) -> ForeignImage:
+    def image(self, names: tuple[str, ...], options: ImportOptions) -> ForeignImage:
         sizes = {_size(region, place) for place, region in self.regions}
         if len(sizes) > 1:
             raise LabelError(self.where, "its regions state different sizes of the image", "export it again")
         train_ids = {name: index for index, name in enumerate(names)}
-        draw = partial(_draw, regions=self.regions, train_ids=train_ids, crossing=crossing)
+        draw = partial(_draw, regions=self.regions, train_ids=train_ids, options=options)
         author = self.annotation.get("completed_by", "")
         author = author.get("email", "") if isinstance(author, dict) else author
         time = self.annotation.get("updated_at") or self.annotation.get("created_at") or ""
@@ -162,9 +165,14 @@ def _label(region: dict[str, Any], where: str) -> str:
 
 
 def _draw(
-    height: int, width: int, *, regions: list[tuple[str, dict[str, Any]]], train_ids: dict[str, int], crossing: str
+    height: int,
+    width: int,
+    *,
+    regions: list[tuple[str, dict[str, Any]]],
+    train_ids: dict[str, int],
+    options: ImportOptions,
 ) -> LabelMap:
-    canvas = Canvas(height, width, crossing=crossing)
+    canvas = Canvas(height, width, crossing=options.crossing, notes=options.notes)
     for place, region in regions:
         value, train_id = region["value"], train_ids[_label(region, place)]
         if "rle" in value:

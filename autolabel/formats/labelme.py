@@ -37,15 +37,15 @@ def read(path: Path, options: ImportOptions) -> ForeignLabels:
         files = {path.name: path}
     if not files:
         raise DataError(path, "holds no JSON file", "give the folder of labelme's files")
-    notes: Counter[str] = Counter()
+    notes = options.notes
     documents = [(name, file, _shapes(file, notes)) for name, file in files.items()]
     labels = {field(shape, "label", str, place) for _, _, (_, shapes) in documents for place, shape in shapes}
     unknown = sorted(labels - set(options.names)) if options.names else []
     if unknown:
         raise LabelError(path, f"has labels that --classes does not name: {', '.join(unknown[:5])}", "add them there")
     names = check_names(options.names or sorted(labels), path)
-    images = [_image(name, file, head, shapes, names, options.crossing) for name, file, (head, shapes) in documents]
-    return ForeignLabels(names, None, images, notes)
+    images = [_image(name, file, head, shapes, names, options) for name, file, (head, shapes) in documents]
+    return ForeignLabels(names, None, images, notes, names_are_typed=not options.names)
 
 
 _Shapes = list[tuple[str, dict[str, Any]]]
@@ -59,7 +59,7 @@ def _shapes(file: Path, notes: Counter[str]) -> tuple[dict[str, Any], _Shapes]:
         place = f"{file}: shapes[{index}]"
         if not isinstance(shape, dict):
             raise LabelError(place, "is no object", "save the image in labelme again")
-        form = typed(shape.get("shape_type", "polygon"), str, f"{place}: shape_type")
+        form = typed(shape.get("shape_type") or "polygon", str, f"{place}: shape_type")
         if form in _RINGS or form == "mask":
             shapes.append((place, shape))
         else:
@@ -68,7 +68,7 @@ def _shapes(file: Path, notes: Counter[str]) -> tuple[dict[str, Any], _Shapes]:
 
 
 def _image(
-    name: str, file: Path, head: dict[str, Any], shapes: _Shapes, names: tuple[str, ...], crossing: str
+    name: str, file: Path, head: dict[str, Any], shapes: _Shapes, names: tuple[str, ...], options: ImportOptions
 ) -> ForeignImage:
     """The image lies where its JSON file lies, so that equal names in several folders stay apart."""
     image_path = field(head, "imagePath", str, file).replace("\\", "/")
@@ -76,15 +76,15 @@ def _image(
     if head.get("imageHeight") is not None and head.get("imageWidth") is not None:
         size = whole(head["imageHeight"], f"{file}: imageHeight"), whole(head["imageWidth"], f"{file}: imageWidth")
     train_ids = {label: index for index, label in enumerate(names)}
-    draw = partial(_draw, shapes=shapes, train_ids=train_ids, crossing=crossing)
+    draw = partial(_draw, shapes=shapes, train_ids=train_ids, options=options)
     place = PurePosixPath(name).parent / PurePosixPath(image_path).name
     return ForeignImage(str(place), size, str(file), draw)
 
 
-def _draw(height: int, width: int, *, shapes: _Shapes, train_ids: dict[str, int], crossing: str) -> LabelMap:
-    canvas = Canvas(height, width, crossing=crossing)
+def _draw(height: int, width: int, *, shapes: _Shapes, train_ids: dict[str, int], options: ImportOptions) -> LabelMap:
+    canvas = Canvas(height, width, crossing=options.crossing, notes=options.notes)
     for place, shape in shapes:
-        value, form = train_ids[shape["label"]], shape.get("shape_type", "polygon")
+        value, form = train_ids[shape["label"]], shape.get("shape_type") or "polygon"
         corners = points(field(shape, "points", list, place), place)
         if form == "mask":
             _draw_mask(canvas, shape, corners, value, place)

@@ -9,7 +9,8 @@ from autolabel.classes import IGNORE, ClassSet
 from autolabel.classes.class_set import Colour
 from autolabel.classes.palettes import default_palette
 from autolabel.data.decode import decode_label
-from autolabel.data.sources.listing import by_stem
+from autolabel.data.sources.base import first_three
+from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, suffix_of
 from autolabel.errors import ConfigError, DataError, LabelError
 from autolabel.formats.base import ForeignImage, ForeignLabels, ImportOptions, LabelMap
 from autolabel.user_files import read_user_file
@@ -26,6 +27,10 @@ def plain_classes(names: tuple[str, ...]) -> ClassSet:
 def mask_images(folder: Path, classes: ClassSet, encoding: str) -> list[ForeignImage]:
     """An image per PNG below the folder, named without a suffix. Raises DataError."""
     files = by_stem(folder, (".png",))
+    others = sorted(path for path in files_below(folder) if _is_other(path) and path.rpartition(".")[0] not in files)
+    if others:
+        what = f"holds {len(others)} images that are no PNG, and no mask of their names: {first_three(others)}"
+        raise DataError(folder, what, "export the masks as PNG, or move other images out")
     if not files:
         raise DataError(folder, "holds no mask PNG", "give the folder of the masks")
     return [
@@ -34,6 +39,10 @@ def mask_images(folder: Path, classes: ClassSet, encoding: str) -> list[ForeignI
         )
         for stem, path in files.items()
     ]
+
+
+def _is_other(path: str) -> bool:
+    return suffix_of(path).lower() in IMAGE_SUFFIXES and not path.lower().endswith(".png")
 
 
 def _draw(height: int, width: int, *, file: Path, classes: ClassSet, encoding: str) -> LabelMap:

@@ -28,7 +28,7 @@ from autolabel.formats.base import (
     check_names,
     image_items,
 )
-from autolabel.formats.canvas import Canvas
+from autolabel.formats.canvas import Canvas, ring_area
 from autolabel.formats.documents import points, short
 from autolabel.formats.outlines import outlines
 from autolabel.user_files import read_text
@@ -59,6 +59,9 @@ class YoloWriter:
         yield DATA, f"path: .\n{splits}names:\n{names}".encode()
 
 
+_NO_LABELS = ("classes.txt", "predefined_classes.txt")  # labelImg puts its list of names beside the labels
+
+
 def read(folder: Path, options: ImportOptions) -> ForeignLabels:
     """The text files below `labels`; classes from `options` or `data.yaml`. Smaller regions lie on top.
 
@@ -71,13 +74,12 @@ def read(folder: Path, options: ImportOptions) -> ForeignLabels:
     splits = [path for path in sorted(labels.iterdir()) if path.is_dir()]
     roots = splits if splits and not list(labels.glob("*.txt")) else [labels]
     images = [
-        ForeignImage(
-            stem, None, str(root / path), partial(_draw, file=root / path, number=len(names), crossing=options.crossing)
-        )
+        ForeignImage(stem, None, str(root / path), partial(_draw, file=root / path, number=len(names), options=options))
         for root in roots
         for stem, path in by_stem(root, (".txt",)).items()
+        if path not in _NO_LABELS
     ]
-    return ForeignLabels(names, None, images)
+    return ForeignLabels(names, None, images, options.notes)
 
 
 def _names(file: Path) -> list[str]:
@@ -114,13 +116,13 @@ def _unquoted(text: str, file: Path) -> str:
     return text.split(" #")[0].rstrip()
 
 
-def _draw(height: int, width: int, *, file: Path, number: int, crossing: str) -> LabelMap:
-    canvas = Canvas(height, width, crossing=crossing)
+def _draw(height: int, width: int, *, file: Path, number: int, options: ImportOptions) -> LabelMap:
+    canvas = Canvas(height, width, crossing=options.crossing, notes=options.notes)
     regions = []
     for line_number, line in enumerate(read_text(file, LabelError).splitlines(), 1):
         if line.strip():
             regions.append((*_region(line, f"{file}: line {line_number}", number), f"{file}: line {line_number}"))
-    for train_id, ring, place in sorted(regions, key=lambda region: -_area(region[1])):
+    for train_id, ring, place in sorted(regions, key=lambda region: -ring_area(region[1])):
         canvas.polygons([ring * (width, height)], train_id, place)
     return canvas.labels
 
@@ -135,8 +137,3 @@ def _region(line: str, where: str, number: int) -> tuple[int, NDArray[np.float64
     if ring.size and (ring.min() < -0.01 or ring.max() > 1.01):
         raise LabelError(where, "has coordinates that are no fractions of the image", "divide x and y by its size")
     return int(first), ring
-
-
-def _area(ring: NDArray[np.float64]) -> float:
-    x, y = ring.T
-    return float(abs(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)))

@@ -22,6 +22,7 @@ from autolabel.hub.record import (
     INDEX,
     PROCESSORS,
     RECORD,
+    TOKENIZER,
     WHOLE,
     Fetched,
     FetchedFile,
@@ -144,11 +145,11 @@ def _word(value: object) -> str:
 
 
 def _wanted(siblings: Iterable[Any]) -> list[Any]:
-    """The files that autolabel reads: the configuration, how images are prepared, and the weights as safetensors."""
+    """The files that autolabel reads: the configuration, how images and prompts are prepared, and safetensors."""
     by_name = {sibling.rfilename: sibling for sibling in siblings}
     weights = [WHOLE] if WHOLE in by_name else [INDEX, *sorted(filter(_SHARD.fullmatch, by_name))]
     processor = [name for name in PROCESSORS if name in by_name][:1]
-    return [by_name[name] for name in (CONFIG, *processor, *weights) if name in by_name]
+    return [by_name[name] for name in (CONFIG, *processor, TOKENIZER, *weights) if name in by_name]
 
 
 def _remote(sibling: Any) -> RemoteFile:

@@ -23,6 +23,7 @@ RECORD = "fetched.json"
 WHOLE = "model.safetensors"
 CONFIG = "config.json"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")  # older and newer name; the first found counts
+TOKENIZER = "tokenizer.json"
 INDEX = "model.safetensors.index.json"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 INSTALL = install_command("fetch")

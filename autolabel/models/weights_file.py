@@ -153,6 +153,13 @@ class HuggingFaceCard(NetworkCard):
 
     huggingface: dict[str, JsonValue]  # its config, reduced to the settings that describe the network
     train_ids: tuple[Annotated[int, Field(ge=-1)], ...]  # train id of each class of the network; -1 for none
+    # Token ids of each prompt, in the place of classes, of a network that is prompted.
+    prompts: tuple[tuple[int, ...], ...] = ()
+
+    def to_text(self) -> str:
+        """Without prompts, the text is that of a card from before there were any."""
+        document = self.model_dump(mode="json", exclude=set() if self.prompts else {"prompts"})
+        return json.dumps(document, sort_keys=True, allow_nan=False)
 
 
 class TrunkCard(WeightsMetadata):

@@ -86,9 +86,10 @@ def _median_size(listing: SourceListing) -> tuple[int, int]:
     sizes = []
     for image in _spread(listing.images):
         try:
-            with Image.open(io.BytesIO(read_user_file(listing.root / image.path, DataError))) as opened:
+            data = read_user_file(listing.root / image.path, DataError)
+            with Image.open(io.BytesIO(data)) as opened:
                 sizes.append(opened.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except (DataError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             continue  # the manifest stage names it
     if not sizes:
         raise DataError(listing.root, "none of its images can be read", "check that they are images")

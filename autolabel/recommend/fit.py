@@ -47,8 +47,9 @@ def new_experiment(
 ) -> NewExperiment:
     """Choose the settings. `minutes` is the time for a run on this machine, `weights` "imagenet" or "random".
 
-    `overrides` are settings of the data for the file, such as "data.masks=labels". `teacher` is an ONNX file or
-    a folder of arrays that labels in place of a network of ours; `overrides` then also say how it is read.
+    `overrides` are settings of the data for the file, such as "data.masks=labels". `teacher` is an ONNX file, a
+    Hugging Face folder or a folder of arrays that labels in place of a network of ours; `overrides` then also say how
+    it is read.
 
     Errors in the text name `where`, the file it is for.
     Raises ConfigError, also for a budget that is too small, and DataError for data that cannot be used.

@@ -18,7 +18,7 @@ from autolabel.artifacts import read_initial_weights, read_weights
 from autolabel.config.networks import HUB, TEACHER_WEIGHTS, ModelConfig, TrainConfig
 from autolabel.errors import ConfigError, WeightsError
 from autolabel.hub import ENTRIES, Fetched, fetched, require_fetched, snapshot_folder
-from autolabel.hub.record import CONFIG, INDEX, INSTALL, PROCESSORS, WHOLE, again, check_digest, is_hub_id
+from autolabel.hub.record import CONFIG, INDEX, INSTALL, PROCESSORS, TOKENIZER, WHOLE, again, check_digest, is_hub_id
 from autolabel.store import Artefact, InputDigests, digest_json, sha256_bytes
 from autolabel.user_files import read_user_file, reading
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _SHARD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 _LARGEST_JSON = 16 * 2**20
+PROMPTED = ("sam3", "sam3_video")  # model types that are asked by text; known here without torch
 _REMEDY = "give a folder written by save_pretrained"
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -76,7 +77,7 @@ def folder_identity(name: str, files: InputDigests) -> str:
 
 def _folder_digests(folder: Path, files: InputDigests) -> dict[str, str]:
     """Digest of each file that is used."""
-    return {file: _digest(folder / file, files) for file in (CONFIG, *_processor(folder), *weight_files(folder))}
+    return {file: _digest(folder / file, files) for file in _files_used(folder)}
 
 
 def _identity_of(name: str, digests: Mapping[str, str]) -> str:
@@ -96,7 +97,7 @@ def read_files(name: str, identity: str | None = None) -> FolderFiles:
     from autolabel.models.huggingface import FolderFiles
 
     folder = folder_of(name)
-    processor = next(iter(_processor(folder)), None)
+    processor, tokenizer = next(iter(_processor(folder)), None), next(iter(_tokenizer(folder)), None)
     weights = weight_files(folder)
     digests: dict[str, str] = {}
     if identity is not None:
@@ -108,6 +109,7 @@ def read_files(name: str, identity: str | None = None) -> FolderFiles:
         config=_same(_small(folder / CONFIG), folder / CONFIG, digests.get(CONFIG)),
         processor=None if processor is None else _same(_small(folder / processor), folder, digests.get(processor)),
         weights=[partial(_read_weights, folder / file, digests.get(file)) for file in weights],
+        tokenizer=None if tokenizer is None else _same(_small(folder / tokenizer), folder, digests.get(tokenizer)),
     )
 
 
@@ -153,6 +155,19 @@ def _shards(index: Path) -> list[str]:
 
 def _processor(folder: Path) -> list[str]:
     return [name for name in PROCESSORS if (folder / name).is_file()][:1]
+
+
+def _tokenizer(folder: Path) -> list[str]:
+    """The tokenizer of a network that is asked by text. Others have none, or one that nothing here uses."""
+    with suppress(ValueError, RecursionError, AttributeError):
+        if json.loads(_small(folder / CONFIG)).get("model_type") in PROMPTED:
+            return [name for name in (TOKENIZER,) if (folder / name).is_file()]
+    return []
+
+
+def _files_used(folder: Path) -> tuple[str, ...]:
+    """The files of a Hugging Face folder that make the network. Raises WeightsError."""
+    return (CONFIG, *_processor(folder), *_tokenizer(folder), *weight_files(folder))
 
 
 def _small(file: Path) -> bytes:

@@ -75,6 +75,23 @@ def test_a_folder_of_probabilities(tmp_path: Path) -> None:
     assert (code, "has no array for 1 of 3 images, the first 'c'; write c.npz" in said) == (3, True)
 
 
+def test_a_folder_of_logits(tmp_path: Path) -> None:
+    """Float16 with the classes last, as TensorFlow writes them; the layout shows in the shape."""
+    root, arrays, file = tmp_path / "data", tmp_path / "arrays", tmp_path / "x.toml"
+    rng = np.random.default_rng(4)
+    stored = {name: rng.normal(0, 3, (*SIZE, 3)).astype(np.float16) for name in images(root)}
+    for name, array in stored.items():
+        (arrays / name).parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(arrays / f"{name}.npz", logits=array, another=array[:1])
+    code, said = init(root, arrays, file, "values=logits")
+    assert code == 0, said
+    found = labels(file, tmp_path / "work", 0.7)
+    assert set(found) == set(stored)
+    for name, array in stored.items():
+        powers = np.exp(array.astype(np.float64)).transpose(2, 0, 1)
+        np.testing.assert_array_equal(found[name], thresholded(powers / powers.sum(axis=0), 0.7), name)
+
+
 def test_an_onnx_file(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -95,6 +112,40 @@ def test_an_onnx_file(tmp_path: Path) -> None:
         pixels = (wanted[name] / 255.0 - MEAN) / STD
         powers = np.exp(np.einsum("kc,hwc->khw", weights.astype(np.float64), pixels))
         np.testing.assert_array_equal(found, thresholded(powers / powers.sum(axis=0), 0.5), name)
+
+
+def test_a_network_that_is_asked_by_text(tmp_path: Path) -> None:
+    """SAM 3, tiny: the folder alone is the teacher; labels are its probabilities by threshold."""
+    import torch
+
+    from autolabel.models import network_from_bytes, normalise
+    from tests.helpers.hf_folders import save_sam3
+
+    root, model, file = tmp_path / "data", save_sam3(tmp_path / "sam3"), tmp_path / "x.toml"
+    wanted = images(root)
+    command = ("init", "--source=folder", "--root", root, "--teacher", model, "--out", file)
+    said = call(*command, "--set", "teacher.foreign.values=logits").stderr
+    assert "a Hugging Face model takes teacher.class_map alone" in said
+    said = call(*command, "--set", 'teacher.class_map={"a tram" = "tram"}').stderr
+    assert "'tram' is no class of the experiment" in said
+    table = '{"a red car" = "car", "light" = ""}'
+    result = call(*command, "--set", f"teacher.class_map={table}")
+    assert result.exit_code == 0, result.output
+    (tmp_path / "sam3" / "tokenizer.json").rename(tmp_path / "kept")
+    assert "holds no tokenizer.json" in call("run", file, "--work", tmp_path / "work", "-q", "--until=label").stderr
+    (tmp_path / "kept").rename(tmp_path / "sam3" / "tokenizer.json")
+    found = labels(file, tmp_path / "work", 0.3)
+    (weights,) = (tmp_path / "work").rglob("*.safetensors")
+    network, card = network_from_bytes(weights.read_bytes(), "w")
+    counts = set()
+    for name, pixels in wanted.items():
+        batch = normalise(torch.from_numpy(pixels[None]), card.mean, card.std)
+        with torch.inference_mode():
+            probabilities = network.probabilities(batch)[0].numpy()
+        np.testing.assert_array_equal(found[name], thresholded(probabilities[:-1], 0.3), name)
+        counts |= set(np.unique(found[name]))
+    assert 255 in counts
+    assert len(counts) > 2, "labels worth comparing"
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

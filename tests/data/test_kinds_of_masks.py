@@ -18,14 +18,12 @@ import pytest
 from PIL import Image
 
 from autolabel.classes import IGNORE
-from autolabel.config.sources import FolderConfig
+from autolabel.config.sources import FolderConfig, MapillaryConfig
 from autolabel.data.build import build
 from autolabel.data.loaders import load_label
 from autolabel.errors import DataError
-from autolabel.formats.brush_rle import encode
 from tests.data.image_files import encoded, noise_image, put
 from tests.data.test_findings import HEIGHT, NAMES, NUMBER, WIDTH, scene
-from tests.stages.tiny_pipeline import call
 
 COLOURS = np.array([(70, 130, 180), (70, 70, 70), (128, 64, 128), (0, 0, 142)], np.uint8)
 Map = np.ndarray
@@ -83,10 +81,33 @@ def turned_by_exif(scene: Map) -> bytes:
     return encoded(scene, exif=tags)
 
 
+def cmyk(pixels: Map) -> bytes:
+    sink = BytesIO()
+    Image.fromarray(pixels, "CMYK").save(sink, "TIFF")
+    return sink.getvalue()
+
+
 def object_only(scene: Map) -> Map:
     return (scene == 3).astype(np.uint8)
 
 
+def opaque(colours: Map) -> Map:
+    """RGBA"""
+    return np.dstack([colours, np.full(colours.shape[:2], 255, np.uint8)])
+
+
+def bits(scene: Map) -> Map:
+    """BDD100K's instances: R the class, G its attributes, B and A the number of the instance."""
+    zeros = np.zeros_like(scene)
+    return np.dstack([scene + 1, zeros, zeros, (scene == 3).astype(np.uint8)])
+
+
+def panoptic(scene: Map) -> Map:
+    """COCO's segment ids, R + 256 G + 65536 B."""
+    return np.dstack([scene * 11 + 1, scene * 3, np.zeros_like(scene)])
+
+
+INSTANCES_256 = r"instances, id \* 256 \+ number"
 PALETTE = f"palette = {COLOURS.tolist()}"
 DATA_SET = {"names": ()}
 KINDS = {
@@ -111,8 +132,15 @@ KINDS = {
     "0 and 255": Kind(
         png(lambda scene: object_only(scene) * 255), names=("background", "car"), says=r"write ids = \[0, 255\]"
     ),
+    "CMYK": Kind(
+        lambda scene: cmyk(np.dstack([scene] * 4)), suffix=".tif", says="pixels of mode 'CMYK'.*export the masks as PNG"
+    ),
+    "GIF": Kind(lambda scene: encoded(scene, "GIF"), suffix=".gif", says=r"6 file\(s\) in masks/ .* \.gif is not read"),
     "16-bit PNG": Kind(png(values(0, 300, 2000, 65535)), "ids = [0, 300, 2000, 65535]\nignored_ids = []"),
-    "instance ids": Kind(png(values(0, 1000, 2000, 3001)), says="values that no class has: id 1000.*write them into"),
+    "instance ids": Kind(
+        png(values(0, 1000, 2000, 3001)), says=r"instances, id \* 1000 \+ number; name masks of class ids in data.masks"
+    ),
+    "ids of 16 bits": Kind(png(values(0, 1, 2, 3001)), says="values that no class has: id 3001; write them into"),
     "TIFF": Kind(lambda scene: encoded(scene, "TIFF", compression="tiff_lzw"), suffix=".tif"),
     "16-bit TIFF": Kind(
         lambda scene: encoded(scene.astype(np.uint16) * 300, "TIFF"), "ids = [0, 300, 600, 900]", suffix=".tiff"
@@ -150,6 +178,29 @@ KINDS = {
     "BDD100K": Kind(png(values(10, 2, 0, 13)), 'dataset = "bdd100k"', **DATA_SET),
     "IDD": Kind(png(values(25, 22, 0, 9)), 'dataset = "idd"', **DATA_SET),
     "KITTI": Kind(png(values(23, 11, 7, 26)), 'dataset = "kitti"', **DATA_SET),
+    "KITTI in colours": Kind(
+        png(lambda scene: COLOURS[scene]), 'dataset = "kitti"', settings={"mask_values": "colours"}, **DATA_SET
+    ),
+    "KITTI instances": Kind(
+        png(values(23 * 256, 11 * 256, 7 * 256, 26 * 256 + 1)), 'dataset = "kitti"', says=INSTANCES_256, **DATA_SET
+    ),
+    "Cityscapes instances": Kind(
+        png(values(23, 11, 24001, 26001)), 'dataset = "kitti"', says=r"instances, id \* 1000 \+ number", **DATA_SET
+    ),
+    "Mapillary instances": Kind(png(values(0, 256, 512, 769)), says=INSTANCES_256),
+    "BDD100K in colours": Kind(
+        png(lambda scene: opaque(COLOURS[scene])), 'dataset = "bdd100k"',
+        settings={"mask_values": "colours"}, **DATA_SET
+    ),
+    "BDD100K bit masks": Kind(png(bits), 'dataset = "bdd100k"', says="is a colour mask", **DATA_SET),
+    "BDD100K bit masks for colours": Kind(
+        png(bits), 'dataset = "bdd100k"', settings={"mask_values": "colours"},
+        says=".", **DATA_SET
+    ),
+    "COCO panoptic": Kind(png(panoptic), says="is a colour mask"),
+    "IDD in ids of another level": Kind(
+        png(values(39, 34, 0, 12)), 'dataset = "idd"', says="values that no class has: id 34, id 39", **DATA_SET
+    ),
     "train ids for the ids of Cityscapes": Kind(
         png(values(10, 2, 0, 13)), 'dataset = "kitti"', says="train ids", **DATA_SET
     ),
@@ -166,7 +217,7 @@ def folder(root: Path, kind: Kind) -> FolderConfig:
     return FolderConfig(source="folder", root=root, **kind.settings)
 
 
-def read(config: FolderConfig, scratch: Path) -> tuple[tuple[str, ...], dict[str, Map]]:
+def read(config: FolderConfig | MapillaryConfig, scratch: Path) -> tuple[tuple[str, ...], dict[str, Map]]:
     """The classes, and the train ids of each image as training reads them. Raises DataError."""
     made = build(config, write_many=lambda files: [put(scratch / n, x) for n, x in files], jobs=1, quiet=True).manifest
     roots = {"source": config.root, "data": scratch}
@@ -188,157 +239,20 @@ def test_masks(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[str(number)], expected)
 
 
-# Documents of tools: polygons of the scenes, whose corners lie between pixels.
-
-
-def corners(mask: Map) -> list[tuple[int, int]]:
-    """(x, y) of the rectangle that a region of the scene fills."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    (top, bottom), (left, right) = (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1)
-    return [(int(x), int(y)) for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
-
-
-def regions(number: int) -> list[tuple[str, Map]]:
-    """The car last; the road's rectangle includes it, so that the order of overlapping regions shows."""
-    map_ = scene(number)
-    return [(name, map_ >= 2 if name == "road" else map_ == k) for k, name in enumerate(NAMES)]
-
-
-def shapes(number: int) -> list[tuple[str, list[tuple[int, int]]]]:
-    return [(name, corners(mask)) for name, mask in regions(number)]
-
-
-def runs(mask: Map, order: str) -> list[int]:
-    """Lengths of runs, background first, in rows ("C") or columns ("F")."""
-    flat = mask.ravel(order=order).astype(np.int8)
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat, [1 - flat[-1]]])))
-    return np.diff(np.concatenate([[0], edges])).tolist()
-
-
-def coco(segmentation: Callable[[str, Map], object]) -> Callable[[Path], Path]:
-    def write(root: Path) -> Path:
-        rows = [
-            {"image_id": number, "category_id": 10 + NAMES.index(name), "segmentation": segmentation(name, mask),
-             "area": int(mask.sum()), "iscrowd": 0}
-            for number in range(NUMBER) for name, mask in regions(number)
-        ]  # fmt: skip
-        document = {
-            "images": [{"id": n, "file_name": f"{n}.png", "height": HEIGHT, "width": WIDTH} for n in range(NUMBER)],
-            "categories": [{"id": 10 + k, "name": name} for k, name in enumerate(NAMES)],
-            "annotations": [{"id": k, **row} for k, row in enumerate(rows)],
-        }
-        return put(root / "coco.json", json.dumps(document).encode())
-
-    return write
-
-
-def labelme(root: Path) -> Path:
-    for number in range(NUMBER):
-        rows = [{"label": name, "points": points, "shape_type": "polygon"} for name, points in shapes(number)]
-        head = {"imagePath": f"{number}.png", "imageHeight": HEIGHT, "imageWidth": WIDTH, "imageData": None}
-        put(root / f"labelme/{number}.json", json.dumps({"version": "5.5.0", **head, "shapes": rows}).encode())
-    return root / "labelme"
-
-
-def yolo(root: Path) -> Path:
-    put(root / "yolo/data.yaml", "".join(["names:\n", *(f"  {k}: {n}\n" for k, n in enumerate(NAMES))]).encode())
-    for number in range(NUMBER):
-        lines = [
-            " ".join([str(NAMES.index(name)), *(f"{x / WIDTH:.8f} {y / HEIGHT:.8f}" for x, y in points)])
-            for name, points in shapes(number)
-        ]
-        put(root / f"yolo/labels/{number}.txt", "\n".join(lines).encode())
-    return root / "yolo"
-
-
-def voc(root: Path) -> Path:
-    put(
-        root / "voc/labelmap.txt",
-        "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in zip(NAMES, COLOURS, strict=True)).encode(),
-    )
-    for number in range(NUMBER):
-        put(root / f"voc/SegmentationClass/{number}.png", palette(scene(number), order=(7, 1, 5, 2)))
-    return root / "voc"
-
-
-def cvat(shape: Callable[[str, Map], str]) -> Callable[[Path], Path]:
-    def write(root: Path) -> Path:
-        images = "".join(
-            f'<image id="{n}" name="{n}.png" width="{WIDTH}" height="{HEIGHT}">'
-            + "".join(shape(name, mask) for name, mask in regions(n)) + "</image>"
-            for n in range(NUMBER)
-        )  # fmt: skip
-        labels = "".join(f"<label><name>{name}</name></label>" for name in NAMES)
-        head = f"<version>1.1</version><meta><task><labels>{labels}</labels></task></meta>"
-        return put(root / "cvat.xml", f"<annotations>{head}{images}</annotations>".encode())
-
-    return write
-
-
-def cvat_polygon(name: str, mask: Map) -> str:
-    points = ";".join(f"{x}.00,{y}.00" for x, y in corners(mask))
-    return f'<polygon label="{name}" occluded="0" points="{points}" z_order="{NAMES.index(name)}"/>'
-
-
-def cvat_mask(name: str, mask: Map) -> str:
-    (left, top), _, (right, bottom), _ = corners(mask)
-    counts = ", ".join(map(str, runs(mask[top:bottom, left:right], "C")))
-    box = f'left="{left}" top="{top}" width="{right - left}" height="{bottom - top}"'
-    return f'<mask label="{name}" occluded="0" rle="{counts}" {box} z_order="{NAMES.index(name)}"/>'
-
-
-def label_studio(kind: str, value: Callable[[str, Map], dict[str, Any]]) -> Callable[[Path], Path]:
-    def write(root: Path) -> Path:
-        size = {"original_width": WIDTH, "original_height": HEIGHT, "image_rotation": 0}
-        tasks = [
-            {
-                "id": number,
-                "data": {"image": f"/data/upload/1/{number}.png"},
-                "annotations": [{"id": number, "result": [
-                    {"type": kind, "from_name": "label", "to_name": "image", **size, "value": value(name, mask)}
-                    for name, mask in regions(number)
-                ]}],
-            }
-            for number in range(NUMBER)
-        ]  # fmt: skip
-        return put(root / "tasks.json", json.dumps(tasks).encode())
-
-    return write
-
-
-def ls_polygon(name: str, mask: Map) -> dict[str, Any]:
-    points = [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in corners(mask)]
-    return {"points": points, "closed": True, "polygonlabels": [name]}
-
-
-def ls_brush(name: str, mask: Map) -> dict[str, Any]:
-    return {"format": "rle", "rle": encode(np.array(runs(mask, "C"))), "brushlabels": [name]}
-
-
-DOCUMENTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
-    "COCO polygons": ("coco", coco(lambda name, mask: [np.ravel(corners(mask)).tolist()])),
-    "COCO run lengths": ("coco", coco(lambda name, mask: {"size": [HEIGHT, WIDTH], "counts": runs(mask, "F")})),
-    "labelme": ("labelme", labelme),
-    "YOLO": ("yolo", yolo),
-    "VOC export": ("voc", voc),
-    "CVAT polygons": ("cvat", cvat(cvat_polygon)),
-    "CVAT masks": ("cvat", cvat(cvat_mask)),
-    "Label Studio polygons": ("label-studio", label_studio("polygonlabels", ls_polygon)),
-    "Label Studio brush": ("label-studio", label_studio("brushlabels", ls_brush)),
-}
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_documents(name: str, tmp_path: Path) -> None:
-    format_, write = DOCUMENTS[name]
-    for number in range(NUMBER):
-        put(tmp_path / f"images/{number}.png", encoded(noise_image(number, height=HEIGHT, width=WIDTH)))
-    out = tmp_path / "data"
-    command = ("import", "labels", write(tmp_path), "--format", format_, "--images", tmp_path / "images", "--out", out)
-    result = call(*command, "-q")
-    assert result.exit_code == 0, result.output
-    names, found = read(FolderConfig(source="folder", root=out), tmp_path / "scratch")
-    order = np.array([names.index(each) for each in NAMES])
-    assert len(found) == NUMBER
-    for number in range(NUMBER):
-        np.testing.assert_array_equal(found[str(number)], order[scene(number)])
+@pytest.mark.parametrize(("version", "layout"), [("v1.2", "labels"), ("v1.2", "v1.2/labels"), ("v2.0", "v2.0/labels")])
+def test_mapillary(version: str, layout: str, tmp_path: Path) -> None:
+    """Indices of a palette are positions in the config file; its classes that are not evaluated are ignored."""
+    order = (9, 3, 0, 5)
+    rows = [{"name": f"c--{k}", "readable": f"c{k}", "color": [k, 0, 1], "evaluate": k != 3} for k in range(10)]
+    name = "config.json" if layout == "labels" else f"config_{version}.json"
+    put(tmp_path / name, json.dumps({"labels": rows}).encode())
+    for number in range(4):
+        split = "validation" if number == 3 else "training"
+        put(tmp_path / split / f"images/{number}.jpg", encoded(noise_image(number, height=HEIGHT, width=WIDTH), "JPEG"))
+        put(tmp_path / split / layout / f"{number}.png", palette(scene(number), order=order))
+    (tmp_path / "testing/images").mkdir(parents=True)
+    names, found = read(MapillaryConfig(source="mapillary", root=tmp_path, version=version), tmp_path / "scratch")
+    expected = np.array([names.index(f"c--{k}") if k != 3 else IGNORE for k in order])
+    assert len(found) == 4
+    for number in range(4):
+        np.testing.assert_array_equal(found[str(number)], expected[scene(number)])

@@ -87,10 +87,20 @@ def test_labels_put_back_are_what_they_were(tree: Path, label_ids: LabelIds, tab
 
 
 def test_without_the_statement_the_same_bytes_are_other_classes(tree: Path) -> None:
-    """The danger that the statement is there for."""
-    put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"})
+    """The danger that the statement is there for; nothing of a label set is left but its pixels."""
+    put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"}, table=False)
     (tree / "masks" / "classes.json").unlink()
     assert read(tree, "a") == [[255, 255, 0], [1, 255, 0]]
+
+
+def test_a_table_whose_statement_is_gone(tree: Path) -> None:
+    """The table shows that the masks are labels of autolabel; the class file may have another order than they."""
+    put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"})
+    (tree / "masks" / "classes.json").unlink()
+    with pytest.raises(DataError, match=r"labels\.csv: belongs to labels of autolabel, and the classes\.json"):
+        plan(FolderConfig(source="folder", root=tree))
+    put(tree / "masks" / "labels.csv", b"image,price\na,7\n")  # a table of the user
+    assert plan(FolderConfig(source="folder", root=tree)).images[0].labels[0].encoding == "ids"
 
 
 @pytest.mark.parametrize("label_ids", ["train", "dataset"])
@@ -159,6 +169,7 @@ def test_what_is_wrong_with_statement_and_table(tree: Path) -> None:
     with pytest.raises(DataError, match=r"classes\.json: is not valid JSON"):
         plan(FolderConfig(source="folder", root=tree))
     put(tree / "masks" / "classes.json", b'{"categories": []}')  # another program's
+    (tree / "masks" / "labels.csv").unlink()
     assert plan(FolderConfig(source="folder", root=tree)).images[0].labels[0].encoding == "ids"
     put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "b.png"})
     with pytest.raises(DataError, match=r"masks that labels\.csv does not list"):
@@ -177,7 +188,7 @@ def test_a_whole_label_set_as_masks_names_the_folder_to_take(tree: Path) -> None
 
 
 def test_the_statement_enters_the_key_of_the_manifest(tree: Path) -> None:
-    put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"})
+    put_labels(tree / "masks", class_set(*NAMES), "train", {"a": "a.png"}, table=False)
     settings = FolderConfig(source="folder", root=tree)
     keys = {fingerprint(settings, InputDigests())}
     (tree / "masks" / "classes.json").unlink()

@@ -133,3 +133,67 @@ def save(folder: Path, kind: str, names: tuple[str, ...] = NAMES, **changes: Any
     """A folder as `save_pretrained` writes it."""
     build(kind, names, **changes).save_pretrained(folder)
     return folder
+
+
+_DETR = {"hidden_size": 16, "num_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+_SAM3: dict[str, Any] = {
+    "vision_config": {
+        "model_type": "sam3_vision_model",
+        "fpn_hidden_size": 16,
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        "backbone_config": {
+            "model_type": "sam3_vit_model",
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 64,
+            "patch_size": 16,
+            "window_size": 2,
+            "global_attn_indexes": [1],
+            "pretrain_image_size": 32,
+        },
+    },
+    "text_config": {
+        "model_type": "clip_text_model",
+        "vocab_size": 16,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "projection_dim": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 8,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    },
+    "geometry_encoder_config": _DETR,
+    "detr_encoder_config": _DETR,
+    "detr_decoder_config": {**_DETR, "num_queries": 5},
+    "mask_decoder_config": {"hidden_size": 16, "num_attention_heads": 2},
+}
+WORDS = ("<start>", "<end>", "unknown", "road", "sky", "car", "a", "red", "traffic", "light")
+
+
+def build_sam3() -> Any:
+    """A network that is asked by text, whose claims differ from query to query, prompt to prompt and pixel to pixel."""
+    torch.manual_seed(5)
+    network = transformers.Sam3Model(transformers.Sam3Config(**_SAM3))
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.normal_(std=0.5)
+    return network.eval()
+
+
+def save_sam3(folder: Path) -> Path:
+    """Its folder, with a tokenizer of the words `WORDS`."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    build_sam3().save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="unknown"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("<start>", 0), ("<end>", 1)]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<start> $A <end>", special_tokens=ends)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

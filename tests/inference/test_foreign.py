@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -64,6 +65,25 @@ def test_logits_against_numpy() -> None:
     assert found == pytest.approx(np.stack([p[1], p[0] + p[3], np.zeros((6, 7)), p[2]]), abs=1e-6)
     same = probabilities_of(p.astype(np.float32), "probabilities", channels, (6, 7), "CHW", "x").numpy()
     assert same == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["CHW", "HWC"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("values", ["probabilities", "logits"])
+@pytest.mark.parametrize("write", [np.save, np.savez, np.savez_compressed])
+def test_every_kind_of_file_gives_the_same_probabilities(
+    layout: str, dtype: type, values: str, write: Callable[..., None]
+) -> None:
+    logits = GENERATOR.normal(0, 2, (3, 5, 6))
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=0)
+    stored = (wanted if values == "probabilities" else logits).astype(dtype)
+    file = io.BytesIO()
+    write(file, stored if layout == "CHW" else np.moveaxis(stored, 0, 2))
+    tolerance = 3e-3 if dtype == np.float16 else 1e-6
+    for stated in (None, layout):
+        found = ArrayFormat(values, stated, THREE).probabilities(file.getvalue(), (5, 6), "x")
+        assert found[:3].numpy() == pytest.approx(wanted, abs=tolerance)
+        assert found[3].abs().max() < tolerance
 
 
 def test_concepts_compete_by_score_and_unclaimed_pixels_are_unsure() -> None:

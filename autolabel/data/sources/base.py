@@ -58,6 +58,9 @@ class SkippedFiles:
         return f"{len(self.names)} file(s) in {self.folder}/ {self.reason}: {first_three(self.names)}"
 
 
+_ANNOTATIONS = (".json", ".xml", ".txt", ".parquet")  # suffixes of files that `import labels` reads
+
+
 @dataclass(frozen=True)
 class SourceListing:
     """The images of a source, checked on creation. `excluded` holds (id, reason). Raises DataError.
@@ -78,7 +81,13 @@ class SourceListing:
         _check_ids(self.images, self.root)
         train = [image for image in self.images if image.split == "train"]
         if self.needs_masks and not any(label.role != "truth" for image in train for label in image.labels):
-            raise DataError(self.root, "no training image has a label", "a teacher needs some; check folders and lists")
+            what = "; ".join(["no training image has a label", *map(str, self.skipped[:3])])
+            raise DataError(self.root, what, self._remedy())
+
+    def _remedy(self) -> str:
+        if any(name.lower().endswith(_ANNOTATIONS) for files in self.skipped for name in files.names):
+            return "turn annotations of other tools into masks first: autolabel import labels"
+        return "a teacher needs some; check folders and lists"
 
     def fingerprint(self, digests: Mapping[str, str | None]) -> str:
         """Digest of the names and contents of all files, the classes and the exclusions, but not of times or places.

@@ -37,6 +37,9 @@ from autolabel.user_files import read_text
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".avif")
 
 
+_MASKS_REMEDY = "put the masks there or set data.masks; `autolabel import labels` makes masks of other annotations"
+
+
 def plan(settings: FolderConfig) -> SourceListing:
     """List the images.
 
@@ -47,7 +50,7 @@ def plan(settings: FolderConfig) -> SourceListing:
     image_names, mask_names = template(settings.image_name, "data.image_name"), _mask_template(settings)
     images, skipped = _images(settings, image_names, mask_names)
     if settings.needs_masks:
-        require_folder(root / settings.masks, "put the masks there or set data.masks")
+        require_folder(root / settings.masks, _MASKS_REMEDY)
     if settings.coarse != FolderConfig.model_fields["coarse"].default:
         require_folder(root / settings.coarse, "put the coarse masks there or correct data.coarse")
     classes = _classes(settings)
@@ -91,7 +94,8 @@ def _check_folders(settings: FolderConfig) -> None:
     for key, folder in folders.items():
         unsafe = unsafe_path(folder)
         if unsafe is not None:
-            raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", "name a folder below data.root, such as 'images'")
+            remedy = "name a folder below data.root, such as 'images', or give the folder above it as data.root"
+            raise ConfigError(f"data.{key}", f"{folder!r} {unsafe}", remedy)
     own_names = settings.mask_name != FolderConfig.model_fields["mask_name"].default
     for key in ("masks", "coarse"):
         if PurePosixPath(folders[key]).is_relative_to(settings.images) and not own_names:
@@ -166,7 +170,7 @@ def _label_sets(
 ) -> tuple[dict[str, Mask], set[str]]:
     """Path of an image -> its label in a label set of autolabel; and all files of label sets, as paths below folder."""
     place = settings.root / folder
-    if not any(path.rpartition("/")[2] == CLASSES for path in paths):
+    if not any(path.rpartition("/")[2] in (CLASSES, TABLE) for path in paths):
         return {}, set()
     files = by_stem(place, IMAGE_SUFFIXES)
     read = with_statements(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from autolabel.classes import IGNORE, ClassSet
 from autolabel.data.schema import values_encoding
 from autolabel.data.sources.base import raise_if_any
-from autolabel.data.sources.listing import by_stem
+from autolabel.data.sources.listing import files_below
 from autolabel.errors import DataError
 from autolabel.labels.label_set import CLASSES, TABLE, Statement, images_of_labels, read_statement
 from autolabel.user_files import read_user_file
@@ -34,12 +34,15 @@ def with_statements(
     `ids`: masks of encoding "ids" hold ids; without it (colours, palettes), a label set never gets this encoding.
     """
     found = {name: Mask(f"{folder}/{path}", "ids") for name, path in masks.items()}
-    sets = [path for path in by_stem(root / folder, (".json",)).values() if path.rpartition("/")[2] == CLASSES]
-    for path in sorted(sets, key=lambda path: path.count("/")):  # the statement nearest to a mask comes last
+    files = list(files_below(root / folder)) if (root / folder).is_dir() else []
+    sets = [path for path in files if path.rpartition("/")[2] == CLASSES]
+    stated: list[str] = []  # folders, each with a "/" at its end
+    for path in sorted(sets, key=lambda path: (path.count("/"), path)):  # the statement nearest to a mask comes last
         file = root / folder / path
         statement = read_statement(read_user_file(file, DataError), file)
         if statement is not None:
             prefix = path.removesuffix(CLASSES)
+            stated.append(prefix)
             inside = {name: mask for name, mask in found.items() if mask.path.startswith(f"{folder}/{prefix}")}
             encoding = _encoding(statement, classes, file, class_file)
             if encoding == "ids" and not ids:
@@ -49,7 +52,20 @@ def with_statements(
             twice = set(found) & set(read)
             raise_if_any(twice, file.parent / TABLE, "images that another mask claims too", "keep one mask of each")
             found |= {name: Mask(path, encoding, stated=True) for name, path in read.items()}
+    for path in files:
+        if path.rpartition("/")[2] == TABLE and not path.startswith(tuple(stated)):
+            _refuse_table(root / folder / path)
     return found
+
+
+def _refuse_table(file: Path) -> None:
+    """DataError for a table of ours whose statement is gone: its masks may have other ids than the class file says."""
+    try:
+        images_of_labels(read_user_file(file, DataError), file)
+    except DataError:
+        return  # a file of the user that has the same name
+    what = f"belongs to labels of autolabel, and the {CLASSES} that says their ids is not beside it"
+    raise DataError(file, what, f"put {CLASSES} back; or remove this file, if the class file says the ids")
 
 
 def _encoding(statement: Statement, classes: ClassSet, where: Path, class_file: Path) -> str:

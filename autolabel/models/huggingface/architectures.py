@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from autolabel.models.huggingface.prompts import ask_sam3
 from autolabel.models.huggingface.scores import Logits, Output, Queries
 from autolabel.models.layers import MEAN, STD
 
@@ -17,13 +18,15 @@ _SEMANTIC_TASK = (49406, 518, 10549, 533, 29119, 1550, 49407)
 
 @dataclass(frozen=True)
 class Architecture:
-    """`run` takes the library's network and normalised images (B, 3, h, w)."""
+    """`run` takes the library's network, normalised images (B, 3, h, w), and the token ids of prompts if it has any."""
 
     title: str
     model: str  # the class in transformers
-    run: Callable[[Any, torch.Tensor], Output]
+    run: Callable[..., Output]
     queries: bool = False  # proposes segments instead of classifying pixels
     windowed: bool = False  # accepts one square size only (`image_size`), so larger images are split into windows
+    squashed: bool = False  # windowed; at scale 1, a single window shows the whole image, whatever its shape
+    prompted: bool = False  # finds what a prompt names, so its classes are those that it is asked for
     size_divisor: int = 32  # if not windowed, height and width of an image must be multiples of this
     trainable: bool = False
     mean: tuple[float, float, float] = MEAN  # default for folders without a preprocessor config
@@ -64,6 +67,17 @@ ARCHITECTURES: dict[str, Architecture] = {
     "eomt_dinov3": Architecture(
         "EoMT-DINOv3", "EomtDinov3ForUniversalSegmentation", _queries, queries=True, windowed=True
     ),
+    "sam3": Architecture(
+        "SAM 3",
+        "Sam3Model",
+        ask_sam3,
+        queries=True,
+        windowed=True,
+        squashed=True,
+        prompted=True,
+        mean=_HALF,
+        std=_HALF,
+    ),
 }
 
 # Backbones of UperNet, Mask2Former and OneFormer, by their model_type.
@@ -79,6 +93,19 @@ BACKBONES: dict[str, str] = {
     "resnet": "ResNetConfig",
     "swin": "SwinConfig",
 }
+
+# Parts of a network whose config is a table of its own, by the key of that table.
+PARTS: dict[str, str] = {
+    "vision_config": "Sam3VisionConfig",
+    "text_config": "CLIPTextConfig",
+    "geometry_encoder_config": "Sam3GeometryEncoderConfig",
+    "detr_encoder_config": "Sam3DETREncoderConfig",
+    "detr_decoder_config": "Sam3DETRDecoderConfig",
+    "mask_decoder_config": "Sam3MaskDecoderConfig",
+}
+
+# Backbones of parts, by their model_type.
+PART_BACKBONES: dict[str, str] = {"sam3_vit_model": "Sam3ViTConfig"}
 
 # Backbones whose maps all have one size: the image divided by the patch size.
 PLAIN_BACKBONES = frozenset({"beit", "dinov2", "dinov2_with_registers", "dinov3_vit"})

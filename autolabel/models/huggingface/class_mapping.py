@@ -25,7 +25,7 @@ def match_classes(
         _known(name, theirs, "class of the network", where): _target(value, ours, where)
         for name, value in table.items()
     }
-    return tuple(chosen.get(_fold(name), train_ids.get(_fold(name), NONE)) for name in theirs)
+    return tuple(chosen.get(fold(name), train_ids.get(fold(name), NONE)) for name in theirs)
 
 
 def check_covered(train_ids: Sequence[int], theirs: Sequence[str], ours: Sequence[str], *, where: object) -> None:
@@ -38,28 +38,28 @@ def check_covered(train_ids: Sequence[int], theirs: Sequence[str], ours: Sequenc
 def _train_ids(ours: Sequence[str], where: object) -> dict[str, int]:
     train_ids: dict[str, int] = {}
     for train_id, name in enumerate(ours):
-        other = train_ids.setdefault(_fold(name), train_id)
+        other = train_ids.setdefault(fold(name), train_id)
         if other != train_id:
             raise ConfigError(where, f"classes {ours[other]!r} and {name!r} have the same name", "rename one")
     return train_ids
 
 
 def _target(value: str, ours: Sequence[str], where: object) -> int:
-    folded = [_fold(name) for name in ours]
-    if _fold(value) in _IGNORED and _fold(value) not in folded:
+    folded = [fold(name) for name in ours]
+    if fold(value) in _IGNORED and fold(value) not in folded:
         return NONE
     return folded.index(_known(value, ours, "class of the experiment", where))
 
 
 def _known(name: str, names: Sequence[str], kind: str, where: object) -> str:
     """The folded name; ConfigError if it is not one of `names`."""
-    if _fold(name) not in map(_fold, names):
-        remedy = did_you_mean(name, names, fold=_fold) or f"it has {_some(names)}"
+    if fold(name) not in map(fold, names):
+        remedy = did_you_mean(name, names, fold=fold) or f"it has {_some(names)}"
         raise ConfigError(where, f"class_map: {name!r} is no {kind}", remedy)
-    return _fold(name)
+    return fold(name)
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from autolabel.config.base import Config
 from autolabel.errors import WeightsError
-from autolabel.models.huggingface.architectures import ARCHITECTURES, BACKBONES, Architecture
+from autolabel.models.huggingface.architectures import ARCHITECTURES, BACKBONES, PART_BACKBONES, PARTS, Architecture
 from autolabel.models.weights_file import Spread, Three
 
 _EARLIER = {"out_features", "out_indices", "segmentation_indices", "rope_theta", "rope_scaling"}  # read, not declared
@@ -75,6 +75,7 @@ def reduced(config: Mapping[str, Any], library: ModuleType, where: object) -> di
         kept["backbone_config"] = _backbone(config["backbone_config"], library, where)
     elif "backbone_config" in {field.name for field in fields(config_class)}:
         raise WeightsError(where, "does not describe its backbone (backbone_config)", "save it with transformers 5")
+    kept |= {key: _part(key, kept[key], library, where) for key in PARTS.keys() & kept.keys()}
     if "is_training" in kept:
         kept["is_training"] = False  # the text encoder of OneFormer serves a training loss only
     _check_numbers("", {key: value for key, value in kept.items() if key != "id2label"}, where)
@@ -87,11 +88,23 @@ def _declared(config: Mapping[str, Any], config_class: type, library: ModuleType
     return {key: value for key, value in config.items() if key in known and value is not None}
 
 
-def _backbone(config: object, library: ModuleType, where: object) -> dict[str, Any]:
+def _part(key: str, config: object, library: ModuleType, where: object) -> dict[str, Any]:
+    if not isinstance(config, dict):
+        raise WeightsError(where, f"{key} is not a table", "save it with transformers 5")
+    config_class = getattr(library, PARTS[key])
+    kept = _declared(config, config_class, library) | {"model_type": config_class.model_type}
+    if "backbone_config" in kept:
+        kept["backbone_config"] = _backbone(config["backbone_config"], library, where, PART_BACKBONES)
+    return kept
+
+
+def _backbone(
+    config: object, library: ModuleType, where: object, known: Mapping[str, str] = BACKBONES
+) -> dict[str, Any]:
     name = config.get("model_type") if isinstance(config, dict) else None
-    if not isinstance(config, dict) or not isinstance(name, str) or name not in BACKBONES:
-        raise WeightsError(where, f"has a {name!r} backbone", f"known are {', '.join(sorted(BACKBONES))}")
-    return _declared(config, getattr(library, BACKBONES[name]), library) | {"model_type": name}
+    if not isinstance(config, dict) or not isinstance(name, str) or name not in known:
+        raise WeightsError(where, f"has a {name!r} backbone", f"known are {', '.join(sorted(known))}")
+    return _declared(config, getattr(library, known[name]), library) | {"model_type": name}
 
 
 def _check_numbers(key: str, value: Any, where: object) -> None:
@@ -109,7 +122,7 @@ def number_of_modules(config: Mapping[str, Any]) -> int:
     """A lower bound on the number of modules that a reduced config describes."""
     total = 0
     for key, value in config.items():
-        if isinstance(value, Mapping) and key == "backbone_config":
+        if isinstance(value, Mapping) and (key == "backbone_config" or key in PARTS):
             total += number_of_modules(value)
         elif _COUNTS.search(key):
             total += sum(n for n in (value if isinstance(value, list) else [value]) if isinstance(n, int) and n > 0)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, WeightsError
 from autolabel.models.huggingface.architectures import Architecture
 from autolabel.models.huggingface.class_mapping import check_covered, match_classes
 from autolabel.models.huggingface.config import architecture_of, label_names, parse_json, statistics
 from autolabel.models.huggingface.network import HuggingFaceModel
+from autolabel.models.huggingface.prompts import (
+    Tokens,
+    detector_config,
+    detector_tensors,
+    prompts_for,
+    token_ids,
+)
 from autolabel.models.huggingface.weights import Tensors, build_network, model_for, with_classes
 from autolabel.models.weights_file import HuggingFaceCard, unpack
 
@@ -21,6 +28,7 @@ class FolderFiles(NamedTuple):
     config: bytes
     processor: bytes | None
     weights: Sequence[Callable[[], bytes]]
+    tokenizer: bytes | None = None  # tokenizer.json, for a network that is prompted
 
 
 class LoadedModel(NamedTuple):
@@ -35,6 +43,8 @@ def model_as_it_is(files: FolderFiles, class_names: Sequence[str] | None, table:
     `table` is that of `match_classes`. Raises WeightsError, and ConfigError if no class matches.
     """
     config = _config(files)
+    if architecture_of(config, files.where).prompted:
+        return _prompted(files, config, class_names, table)
     theirs = label_names(config, files.where)
     ours = theirs if class_names is None else class_names
     train_ids: Sequence[int] = range(len(theirs))
@@ -43,6 +53,22 @@ def model_as_it_is(files: FolderFiles, class_names: Sequence[str] | None, table:
         check_covered(train_ids, theirs, ours, where=files.where)
     model, card = _model(files, config, _tensors(files), train_ids, ours)
     return LoadedModel(model, card, _missing(train_ids, ours))
+
+
+def _prompted(
+    files: FolderFiles, config: Mapping[str, Any], class_names: Sequence[str] | None, table: Mapping[str, str]
+) -> LoadedModel:
+    if class_names is None:
+        remedy = "name it as teacher.huggingface of an experiment, with teacher.epochs = 0"
+        raise ConfigError(files.where, "labels the classes that it is asked for, and has none of its own", remedy)
+    if files.tokenizer is None:
+        raise WeightsError(files.where, "holds no tokenizer.json, so it cannot be asked", "save its processor there")
+    prompts = prompts_for(class_names, table)
+    train_ids = match_classes(prompts, class_names, table, where=files.where)
+    check_covered(train_ids, prompts, class_names, where=files.where)
+    tokens = token_ids(files.tokenizer, prompts, files.where)
+    model, card = _model(files, config, detector_tensors(_tensors(files)), train_ids, class_names, tokens)
+    return LoadedModel(model, card, _missing(train_ids, class_names))
 
 
 def model_to_train(files: FolderFiles, class_names: Sequence[str], table: Mapping[str, str]) -> LoadedModel:
@@ -79,12 +105,18 @@ def _model(
     tensors: Tensors,
     train_ids: Sequence[int],
     class_names: Sequence[str],
+    prompts: tuple[Tokens, ...] = (),
 ) -> tuple[HuggingFaceModel, HuggingFaceCard]:
     network, architecture, kept = build_network(config, tensors, files.where)
     processor = None if files.processor is None else parse_json(files.processor, f"{files.where}: image processor")
     normal = statistics(processor, architecture, files.where)
     card = HuggingFaceCard(
-        class_names=tuple(class_names), mean=normal.mean, std=normal.std, huggingface=kept, train_ids=tuple(train_ids)
+        class_names=tuple(class_names),
+        mean=normal.mean,
+        std=normal.std,
+        huggingface=kept,
+        train_ids=tuple(train_ids),
+        prompts=prompts,
     )
     return model_for(network, architecture, card, files.where), card
 
@@ -94,7 +126,7 @@ def _missing(train_ids: Sequence[int], ours: Sequence[str]) -> tuple[str, ...]:
 
 
 def _config(files: FolderFiles) -> dict[str, Any]:
-    return parse_json(files.config, f"{files.where}: config.json")
+    return detector_config(parse_json(files.config, f"{files.where}: config.json"))
 
 
 def _tensors(files: FolderFiles) -> Tensors:

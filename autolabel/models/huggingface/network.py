@@ -11,6 +11,7 @@ from torch import nn
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface.architectures import Architecture
 from autolabel.models.huggingface.class_mapping import NONE
+from autolabel.models.huggingface.prompts import Tokens
 from autolabel.models.huggingface.scores import Logits, Output, as_probabilities, scores
 from autolabel.models.layers import at_least_float32
 from autolabel.models.model import TrainOutput
@@ -24,15 +25,24 @@ SMALLEST = 64  # pixels per side; below that, the maps at high strides are too s
 class HuggingFaceModel(nn.Module):
     """Takes RGB images (B, 3, H, W), normalised (`models.normalise`), of any size from one pixel up.
 
-    `train_ids` maps each class of the network to one of the experiment's `num_classes` (or NONE).
+    `train_ids` maps each class of the network to one of the experiment's `num_classes` (or NONE). The
+    classes of a network that is prompted are its `prompts`.
     """
 
-    def __init__(self, network: Any, architecture: Architecture, train_ids: Sequence[int], num_classes: int) -> None:
+    def __init__(
+        self,
+        network: Any,
+        architecture: Architecture,
+        train_ids: Sequence[int],
+        num_classes: int,
+        prompts: Sequence[Tokens] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self.architecture = architecture
         self.num_classes = num_classes
         self._maps = tuple(num_classes if train_id == NONE else train_id for train_id in train_ids)
+        self._inputs = (tuple(prompts),) if architecture.prompted else ()
         self._window: int | None = _square(network.config.image_size) if architecture.windowed else None
         self._divisor = _size_divisor(network.config, architecture.size_divisor)
         for name, parameter in network.named_parameters():
@@ -61,8 +71,11 @@ class HuggingFaceModel(nn.Module):
         The image is resized to the workable size nearest to the scaled one, and the output back to the image size.
         """
         size = images.shape[-2], images.shape[-1]
-        inputs = resize(images, self.workable_size(scaled_size(size, scale)))
-        if self._window is not None:
+        input_size = self._input_size(size, scale)
+        inputs = resize(images, input_size)
+        # A squashed image is seen whole: its scores are resized once, from the network's own maps.
+        seen_whole = self.architecture.squashed and input_size == (self._window, self._window)
+        if self._window is not None and not seen_whole:
             return as_probabilities(resize(self._in_windows(inputs, self._window), size))
         return as_probabilities(self._scores(inputs, size))
 
@@ -89,12 +102,18 @@ class HuggingFaceModel(nn.Module):
         factor = max(1.0, self._window / min(size))
         return max(self._window, round(height * factor)), max(self._window, round(width * factor))
 
+    def _input_size(self, size: tuple[int, int], scale: float) -> tuple[int, int]:
+        if self._window is None or not self.architecture.squashed:
+            return self.workable_size(scaled_size(size, scale))
+        side = max(self._window, round(self._window * scale))
+        return side, side
+
     def _scores(self, images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         return scores(self._run(images), self._maps, self.num_classes + 1, size)
 
     def _run(self, images: torch.Tensor) -> Output:
         try:
-            return self.architecture.run(self.network, images)
+            return self.architecture.run(self.network, images, *self._inputs)
         except Exception as error:  # a config can describe a network whose layers do not fit together
             if isinstance(error, torch.OutOfMemoryError) or self.training:
                 raise  # the caller handles it

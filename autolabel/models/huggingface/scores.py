@@ -32,12 +32,20 @@ class Queries(NamedTuple):
     masks: torch.Tensor  # (B, Q, h, w) logits
 
 
-Output = Logits | Queries
+class Concepts(NamedTuple):
+    """Output of a network that was asked for each of P prompts."""
+
+    claims: torch.Tensor  # (B, P, h, w) in [0, 1]: the highest product of score and mask of all queries
+
+
+Output = Logits | Queries | Concepts
 
 
 def scores(output: Output, maps: Sequence[int], num_maps: int, size: tuple[int, int]) -> torch.Tensor:
-    """(B, num_maps, *size) float32; class l of the network adds to map `maps[l]`."""
+    """(B, num_maps, *size) float32; class l of the network adds to map `maps[l]`, and prompts of one map compete."""
     with without_autocast(output[0].device):
+        if isinstance(output, Concepts):
+            return _concept_scores(output, maps, num_maps, size)
         if isinstance(output, Queries):
             return _query_scores(output, maps, num_maps, size)
         return _logit_scores(output, maps, num_maps, size)
@@ -73,6 +81,15 @@ def _query_scores(output: Queries, maps: Sequence[int], num_maps: int, size: tup
     result = classes.new_zeros((classes.shape[0], num_maps, *size))
     for queries, masks in zip(classes.split(_QUERIES, dim=1), output.masks.split(_QUERIES, dim=1), strict=True):
         result += torch.einsum("bqk,bqhw->bkhw", queries, resize(at_least_float32(masks), size).sigmoid())
+    return result
+
+
+def _concept_scores(output: Concepts, maps: Sequence[int], num_maps: int, size: tuple[int, int]) -> torch.Tensor:
+    """The highest claim of each map: several prompts for one class name the same pixels, so they do not add up."""
+    claims = at_least_float32(output.claims)
+    result = claims.new_zeros((len(claims), num_maps, *size))
+    for claim, target in zip(claims.split(1, dim=1), maps, strict=True):
+        result[:, target] = torch.maximum(result[:, target], resize(claim, size)[:, 0])
     return result
 
 

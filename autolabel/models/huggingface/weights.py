@@ -19,6 +19,7 @@ from autolabel.models.huggingface.architectures import Architecture
 from autolabel.models.huggingface.class_mapping import NONE
 from autolabel.models.huggingface.config import architecture_of, number_of_modules, reduced
 from autolabel.models.huggingface.network import HuggingFaceModel
+from autolabel.models.huggingface.prompts import check_tokens
 from autolabel.models.weights_file import FLOATS, HuggingFaceCard, check_entries, listed, pack, read_card, unpack
 
 _WHERE = "Hugging Face networks"
@@ -147,12 +148,15 @@ def huggingface_from_bytes(data: bytes, where: object) -> tuple[HuggingFaceModel
 
 def model_for(network: Any, architecture: Architecture, card: HuggingFaceCard, where: object) -> HuggingFaceModel:
     """The network with the classes of a card. Raises WeightsError."""
-    if len(card.train_ids) != network.config.num_labels or max(card.train_ids) >= card.num_classes:
+    if architecture.prompted:
+        check_tokens(card.prompts, network.config.text_config, where)
+    num_labels = len(card.prompts) if architecture.prompted else network.config.num_labels
+    if len(card.train_ids) != num_labels or max(card.train_ids) >= card.num_classes:
         raise WeightsError(where, "card: its classes are not those of the network")
     if network.config.num_labels < 2 and not architecture.queries:
         raise WeightsError(where, "has a single class, so its confidence is always 1", "use a network with two or more")
     try:
-        return HuggingFaceModel(network, architecture, card.train_ids, card.num_classes).eval()
+        return HuggingFaceModel(network, architecture, card.train_ids, card.num_classes, card.prompts).eval()
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise WeightsError(where, f"has impossible sizes: {_first_line(error)}") from None
 

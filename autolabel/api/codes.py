@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.api.arguments import as_index, as_path, as_thresholds
 from autolabel.errors import DataError, naming_settings
 from autolabel.labels.codebook import Codebook, thresholds_per_class
 from autolabel.labels.shards import Shard, read_shard
 
 if TYPE_CHECKING:
     from autolabel.api.label_set import LabelSet
+
+_REMEDY = "give an infer artefact, or a shard of codes (.h5)"
 
 
 class CodeItem(NamedTuple):
@@ -32,9 +34,9 @@ class Codes:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         from autolabel.cli.cut import shard_sources
 
-        self.path = Path(path)
+        self.path = as_path(path, "path", _REMEDY)
         if not self.path.exists():
-            raise DataError(path, "no such file or folder", "give an infer artefact, or a shard of codes (.h5)")
+            raise DataError(path, "no such file or folder", _REMEDY)
         self._sources = shard_sources(self.path)
         first = self._shard(0)
         self._codebook, self._class_names = first.book, first.class_names
@@ -68,7 +70,7 @@ class Codes:
         return len(self._index)
 
     def __getitem__(self, index: int) -> CodeItem:
-        number, image_id = self._index[index]
+        number, image_id = self._index[as_index(index, "codes")]
         return CodeItem(image_id, self._shard(number).codes(image_id))
 
     def labels(
@@ -78,7 +80,7 @@ class Codes:
 
         Thresholds are bin edges (`codebook.edges`), or 0 to keep every pixel. Raises ConfigError for others.
         """
-        thresholds = thresholds_per_class(self._class_names, threshold, class_thresholds or {})
+        thresholds = thresholds_per_class(self._class_names, *as_thresholds(threshold, class_thresholds))
         labels: NDArray[np.uint8] = self._codebook.lut(thresholds)[self[index].codes]
         return labels
 
@@ -96,13 +98,14 @@ class Codes:
         from autolabel.api.label_set import LabelSet
         from autolabel.cli.cut import cut_shards
 
-        target = Path(out)
+        target = as_path(out, "out", "give the path of a new folder")
+        threshold, by_class = as_thresholds(threshold, class_thresholds)
         with naming_settings(str):
             cut_shards(
                 self.path,
                 target,
                 threshold=threshold,
-                class_thresholds=class_thresholds or {},
+                class_thresholds=by_class,
                 codec="default",
                 label_ids="train",
                 class_file=None,

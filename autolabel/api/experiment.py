@@ -8,6 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
+from autolabel.api.arguments import as_path, items
 from autolabel.config import load, schema
 from autolabel.errors import ConfigError
 
@@ -27,7 +28,7 @@ class Experiment(schema.Experiment):
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
         """Read an experiment file (TOML). Raises ConfigError."""
-        return cls._from(load.load_experiment(Path(path)))
+        return cls._from(load.load_experiment(as_path(path, "path", "give the path of an experiment file")))
 
     @classmethod
     def from_source(
@@ -38,32 +39,52 @@ class Experiment(schema.Experiment):
         name: str | None = None,
         minutes: float | None = None,
         weights: str = "imagenet",
+        settings: Mapping[str, Any] | None = None,
     ) -> Self:
         """Settings that fit your data and this machine, as `autolabel init` writes them.
 
         `source` is "folder", "camvid", "cityscapes" or "mapillary" (these two: the published recipe), `root` its
         folder. `minutes` is the time that a run may take; a few training steps are timed for it. `weights`: "imagenet",
-        which needs the extra `pretrained`, or "random". Raises ConfigError, and DataError for data that cannot be used.
+        which needs the extra `pretrained`, or "random". `settings` say how the data lie, as in {"data.images": "img"}.
+        Raises ConfigError, and DataError for data that cannot be used.
         """
         from autolabel.recommend.fit import experiment_name, new_experiment
 
-        folder = Path(root)
+        folder = as_path(root, "root", "give the folder of your data")
+        if not isinstance(name, str | None):
+            raise ConfigError("name", f"is of type {type(name).__name__}", "give text")
         name = name or experiment_name(folder, source)
         where = Path(f"{name}.toml").absolute()
         if weights not in ("imagenet", "random"):
             raise ConfigError("weights", f"{weights!r} is not known", "imagenet or random")
-        if minutes is not None and not 0 < minutes <= 100_000:
+        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+        if minutes is not None and not (is_number and 0 < minutes <= 100_000):
             raise ConfigError("minutes", f"{minutes!r} is no time for a run", "give a number of minutes above 0")
-        new = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights)
+        lines = _data_settings(settings or {})
+        new = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights, overrides=lines)
         return cls._from(load.parse_experiment(new.text.encode(), where=where, base=where.parent))
 
     def with_settings(self, settings: Mapping[str, Any]) -> Self:
         """A copy with other values: `experiment.with_settings({"teacher.epochs": 3})`. Raises ConfigError."""
         document = self.model_dump(mode="json", exclude_unset=True)
-        for key, value in settings.items():
-            load.apply_setting(document, tuple(str(key).split(".")), value, where=f"with_settings: {key}")
+        for key, value in items(settings, "with_settings"):
+            load.apply_setting(document, tuple(key.split(".")), value, where=f"with_settings: {key}")
         return self._from(load.check_document(document, "with_settings"))
 
     @classmethod
     def _from(cls, checked: schema.Experiment) -> Self:
         return cls.model_construct(checked.model_fields_set, **dict(checked))
+
+
+def _data_settings(settings: object) -> tuple[str, ...]:
+    """The settings as `--set` of `autolabel init` takes them. Raises ConfigError."""
+    lines = []
+    for key, value in items(settings, "settings"):
+        if not key.startswith("data."):
+            remedy = "change other settings with with_settings() of the experiment"
+            raise ConfigError(f"settings: {key}", "is no setting of the data, data.KEY", remedy)
+        try:
+            lines.append(f"{key}={load.toml_value(value)}")
+        except ValueError as error:
+            raise ConfigError(f"settings: {key}", str(error), "give text, a number, a list or a dict") from error
+    return tuple(lines)

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from autolabel.api.arguments import as_index, as_path
 from autolabel.api.codes import Codes
 from autolabel.artifacts import labels_meta, read_manifest
 from autolabel.classes import ClassSet
@@ -15,7 +16,7 @@ from autolabel.data.decode import decode_label
 from autolabel.errors import ConfigError, DataError
 from autolabel.flow.changes import committed
 from autolabel.flow.keys import is_input
-from autolabel.formats.label_sets import MAX_BYTES, MAX_PIXELS, REMEDY, labels_folder, read_tables
+from autolabel.formats.label_sets import MAX_BYTES, MAX_PIXELS, REMEDY, artefact_at, labels_folder, read_tables
 from autolabel.labels.label_set import FOLDER, TABLE
 from autolabel.store import Artefact
 from autolabel.user_files import read_user_file
@@ -40,8 +41,8 @@ class LabelSet:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._artefact = Artefact.open(self.path) if (self.path / "COMMIT").is_file() else None
+        self.path = as_path(path, "path", REMEDY)
+        self._artefact = artefact_at(self.path)
         self._folder = self._labels_folder()
         self._classes, self._encoding, self._files, self._table = read_tables(self._read, self._folder)
 
@@ -62,7 +63,7 @@ class LabelSet:
         return len(self._files)
 
     def __getitem__(self, index: int) -> LabelItem:
-        image, name = self._files[index]
+        image, name = self._files[as_index(index, "label set")]
         labels = decode_label(
             self._read(name),
             where=self._folder / name,
@@ -74,12 +75,13 @@ class LabelSet:
 
     def label_path(self, index: int) -> Path:
         """The label PNG of an image."""
-        return self._folder / self._files[index][1]
+        return self._folder / self._files[as_index(index, "label_path")][1]
 
     def image_path(self, index: int) -> Path:
         """The image's own file. DataError where the set does not say it: only the labels of a run do."""
+        image = self._files[as_index(index, "image_path")][0]
         artefact = self._run("the images")
-        row = read_manifest(artefact).image(self._files[index][0])
+        row = read_manifest(artefact).image(image)
         data = artefact.provenance.get("experiment", {}).get("data", {})
         root = data.get("root") if row.root == "source" else None
         folder = Path(root) if root is not None else self._input("data").data

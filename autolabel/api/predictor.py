@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
+from autolabel.api.arguments import as_number, as_path
 from autolabel.api.images import ImageLike, read_image
 from autolabel.classes import ClassSet
 from autolabel.config.base import Scales
@@ -66,7 +67,7 @@ class Prediction:
 
     def overlay(self, alpha: float = 0.5) -> Image.Image:
         """The image under the colours of its labels, which have the weight `alpha`, 0 to 1. Unsure pixels stay."""
-        if not 0 <= alpha <= 1:
+        if not 0 <= as_number(alpha, "alpha") <= 1:
             raise SettingError("alpha", f"{alpha} is not from 0 to 1")
         return Image.fromarray(overlay(self.image, self.labels, self.classes.colours(), alpha))
 
@@ -75,7 +76,7 @@ class Prediction:
 
         Raises ConfigError unless the name ends in .png, and for the file of the image itself.
         """
-        target = Path(path).absolute()
+        target = as_path(path, "path", "give the path of a PNG file").absolute()
         if target.suffix.lower() != ".png":
             raise ConfigError(path, "does not end in .png", "a label map is a PNG file")
         if self._file is not None and target.exists() and target.samefile(self._file):
@@ -160,14 +161,14 @@ def load(
     from autolabel.inference.predictor import Predictor as Inference
 
     scales = _checked_scales(scales)
-    _check_options(threshold, precision)
+    _check_options(threshold, precision, flip)
     device = resolve_device(str(device))
     model, card = _open(source)
     inference = Inference(
         model,
         card,
         scales=scales,
-        flip=bool(flip),
+        flip=flip,
         threshold=float(threshold),
         edges=[edge for edge in _EDGES if abs(edge - threshold) > _EDGE_DISTANCE],
         device=device,
@@ -183,7 +184,9 @@ def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
         raise SettingError("scales", f"{scales!r}: distinct numbers up to 8, 1.0 among them") from error
 
 
-def _check_options(threshold: float, precision: str) -> None:
+def _check_options(threshold: float, precision: str, flip: bool) -> None:
+    if not isinstance(flip, bool):
+        raise SettingError("flip", f"{flip!r} is neither True nor False")
     if isinstance(threshold, bool) or not isinstance(threshold, int | float):
         raise SettingError("threshold", f"{threshold!r} is no number")
     if threshold and not _LOWEST <= threshold <= _HIGHEST:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from autolabel.api.arguments import as_path
 from autolabel.api.label_set import LabelSet
 from autolabel.cli.options import RunOptions, load_project
 from autolabel.cli.running import running
@@ -77,7 +78,10 @@ def run(
         allow_other_environment=allow_other_environment,
         restart_other_environment=restart_other_environment and not allow_other_environment,
     )
-    project = load_project(_experiment(experiment), None if work is None else Path(work))
+    folder = None if work is None else as_path(work, "work", "give the path of a folder")
+    if not isinstance(until, str | None):
+        raise ConfigError("until", f"is of type {type(until).__name__}", "give the name of a step")
+    project = load_project(_experiment(experiment), folder)
     pipeline = project.pipeline
     targets = list(pipeline.nodes.values()) if until is None else pipeline.select(until)
     with running(project, runtime, StopFlag()) as runner:
@@ -98,7 +102,7 @@ def _experiment(experiment: object) -> Experiment:
     if isinstance(experiment, Experiment):
         return experiment
     if isinstance(experiment, str | os.PathLike):
-        return load_experiment(Path(experiment))
+        return load_experiment(as_path(experiment, "experiment", "give the path of an experiment file"))
     what = f"is of type {type(experiment).__name__}"
     raise ConfigError("experiment", what, "give an autolabel.Experiment or the path of an experiment file")
 

@@ -8,7 +8,7 @@ newline would make two lines, either of them perhaps of another file: only `quar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict, cast
 
 from autolabel.artifacts.json_file import JsonFile
 from autolabel.store import Artefact, Draft
@@ -101,6 +101,17 @@ def write_quarantine(draft: Draft, images: Sequence[QuarantinedImage]) -> None:
 
 def read_corrected(artefact: Artefact) -> list[CorrectedLabel]:
     return CORRECTED_FILE.read(artefact) if CORRECTED_FILE.name in artefact.names() else []
+
+
+class CorrectedCount(NamedTuple):
+    images: int
+    pixels: int
+
+
+def count_corrected(artefact: Artefact) -> CorrectedCount | None:
+    """How much of what a student learns from people have corrected; None where it is nothing."""
+    rows = read_corrected(artefact)
+    return CorrectedCount(len(rows), sum(row["pixels"] for row in rows)) if rows else None
 
 
 def read_quarantine(artefact: Artefact) -> list[QuarantinedImage]:

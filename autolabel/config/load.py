@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from datetime import date, time
+from pathlib import Path, PurePath
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -53,6 +55,10 @@ def check_document(document: Mapping[str, Any], where: object) -> Experiment:
         return Experiment.model_validate_json(json.dumps(document, default=_plain))
     except ValidationError as error:
         raise _explain(error, where) from error
+    except TypeError as error:
+        raise ConfigError(
+            where, f"holds a value that no setting has: {error}", "give text, numbers or lists"
+        ) from error
     except RecursionError as error:
         raise ConfigError(where, "its tables are nested too deeply", "no setting is so deep") from error
     except ValueError as error:  # Python refuses to print a number of thousands of digits, such as TOML's 0xfff...
@@ -60,15 +66,19 @@ def check_document(document: Mapping[str, Any], where: object) -> Experiment:
 
 
 def _plain(value: object) -> object:
-    """A value that JSON does not know: settings tables become dictionaries, dates and paths text."""
-    return value.model_dump(mode="json", exclude_unset=True) if isinstance(value, BaseModel) else str(value)
+    """A value that JSON does not know: settings tables become dictionaries, dates and paths text. Raises TypeError."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, PurePath | date | time):
+        return str(value)
+    raise TypeError(f"an object of type {type(value).__name__}")
 
 
 def anchor_paths(document: dict[str, Any], base: Path) -> None:
     for table, key in (*_PATHS, *_FOLDERS_OR_IDS):
         section = document.get(table)
-        if isinstance(section, dict) and isinstance(section.get(key), str):
-            section[key] = _anchored_setting((table, key), section[key], base)
+        if isinstance(section, dict) and isinstance(section.get(key), str | PurePath):
+            section[key] = _anchored_setting((table, key), str(section[key]), base)
 
 
 def _anchored_setting(setting: tuple[str, ...], value: str, base: Path) -> str:
@@ -105,8 +115,8 @@ def _apply(document: dict[str, Any], override: str) -> None:
 
 def apply_setting(document: dict[str, Any], parts: tuple[str, ...], value: Any, *, where: str) -> None:
     """Set `parts`, the dotted key, in the document; relative paths start at the current folder. Raises ConfigError."""
-    if parts in (*_PATHS, *_FOLDERS_OR_IDS) and isinstance(value, str):
-        value = _anchored_setting(parts, value, Path())
+    if parts in (*_PATHS, *_FOLDERS_OR_IDS) and isinstance(value, str | PurePath):
+        value = _anchored_setting(parts, str(value), Path())
     if len(parts) == 1:
         anchor_paths({parts[0]: value}, Path())
     table = document
@@ -135,6 +145,21 @@ def toml_literal(text: str) -> str:
     """The value of a `--set` as TOML, for a line of an experiment file."""
     value = _value(text)
     return toml_string(value) if isinstance(value, str) else text.strip()
+
+
+def toml_value(value: object) -> str:
+    """A setting's value as TOML. Raises ValueError for what TOML cannot say."""
+    if isinstance(value, str | os.PathLike):
+        return toml_string(os.fspath(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{toml_string(str(key))} = {toml_value(v)}' for key, v in value.items())} }}"
+    raise ValueError(f"is of type {type(value).__name__}")
 
 
 def _explain(error: ValidationError, where: object) -> ConfigError:

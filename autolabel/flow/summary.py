@@ -16,9 +16,9 @@ from autolabel.artifacts import (
     TableRow,
     audit_meta,
     comparison_meta,
+    count_corrected,
     evaluation_meta,
     labels_meta,
-    read_corrected,
     step_seconds,
     table_meta,
 )
@@ -101,11 +101,9 @@ def _corrected(pipeline: Pipeline, artefacts: Mapping[str, Artefact]) -> dict[st
     student = pipeline.headline.inputs["model"] if pipeline.headline else None
     fused = student.inputs.get("fused") if student else None
     made = artefacts.get(fused.name) if fused else None
-    rows = read_corrected(made) if made else []
-    if made is None or not rows:
+    if made is None or (count := count_corrected(made)) is None:
         return {}
-    pixels = sum(row["pixels"] for row in rows)
-    return {"corrected": {"images": len(rows), "pixels": pixels, "path": str(made.data)}}
+    return {"corrected": {**count._asdict(), "path": str(made.data)}}
 
 
 def _quality(pipeline: Pipeline, artefacts: Mapping[str, Artefact], labels: Node) -> dict[str, Any]:

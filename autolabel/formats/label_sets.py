@@ -46,9 +46,23 @@ class LabelSet:
 
 def open_label_set(path: Path) -> LabelSet:
     """Read the tables of a label set; label files are opened on demand. Raises DataError."""
-    if (path / "COMMIT").is_file():
-        return _artefact(Artefact.open(path))
+    if (artefact := artefact_at(path)) is not None:
+        return _artefact(artefact)
     return _folder(path, labels_folder(path))
+
+
+def artefact_at(path: Path) -> Artefact | None:
+    """The artefact at `path`, also where it names the artefact's data or its folder of labels, as a run prints them.
+
+    None for any other folder. Raises CorruptArtefact.
+    """
+    place = path.absolute()
+    for folder in (path, place.parent, place.parent.parent):
+        if (folder / "COMMIT").is_file():
+            artefact = Artefact.open(folder)
+            stands_for_it = folder is path or place in (artefact.data, artefact.data / label_set.FOLDER)
+            return artefact if stands_for_it else None
+    return None
 
 
 def labels_folder(path: Path) -> Path:

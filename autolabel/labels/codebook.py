@@ -16,8 +16,9 @@ device gives the same codes, except within rounding of a tie or an edge.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -54,12 +55,14 @@ class Codebook:
     second_below: float
 
     def __init__(self, num_classes: int, edges: Sequence[float] | None = None, *, second_below: float = 0.0) -> None:
-        if not 1 <= num_classes <= _MAX_CLASSES:
-            raise SettingError("classes", f"{num_classes} classes; label maps hold 1 to {_MAX_CLASSES}")
-        chosen = default_edges(num_classes) if edges is None else tuple(float(edge) for edge in edges)
+        is_number = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+        if not is_number or not 1 <= num_classes <= _MAX_CLASSES:
+            raise SettingError("classes", f"{num_classes!r} classes; label maps hold 1 to {_MAX_CLASSES}")
+        chosen = default_edges(num_classes) if edges is None else _numbers(edges, "edges")
+        (second_below,) = _numbers([second_below], "second_below")
         object.__setattr__(self, "num_classes", num_classes)
         object.__setattr__(self, "edges", chosen)
-        object.__setattr__(self, "second_below", float(second_below))
+        object.__setattr__(self, "second_below", second_below)
         self._check()
 
     def _check(self) -> None:
@@ -131,7 +134,8 @@ class Codebook:
 
         `threshold` is one number, or one per class. 0 keeps every prediction; any other must be an edge (ConfigError).
         """
-        thresholds = [threshold] * self.num_classes if isinstance(threshold, int | float) else list(threshold)
+        is_one = isinstance(threshold, int | float)
+        thresholds = _numbers([threshold] * self.num_classes if is_one else threshold, "threshold")
         if len(thresholds) != self.num_classes:
             raise SettingError("threshold", f"{len(thresholds)} thresholds for {self.num_classes} classes")
         return self.lut_from_bins([self.lowest_bin(value) for value in thresholds])
@@ -178,6 +182,17 @@ class Codebook:
             return cls(num_classes, edges, second_below=second_below)
         except ConfigError as error:
             raise DataError(where, error.what) from None
+
+
+def _numbers(values: object, name: str) -> tuple[float, ...]:
+    """The values as numbers. Raises SettingError."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise SettingError(name, f"is of type {type(values).__name__}", "give numbers")
+    found = tuple(values)
+    for value in found:
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise SettingError(name, f"{value!r} is no number", "give numbers")
+    return tuple(map(float, found))
 
 
 def thresholds_per_class(

@@ -21,6 +21,7 @@ WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when th
 class Schedule(NamedTuple):
     epochs: int
     epoch_images: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Recommendation:
 
     def _schedule(self, steps: int) -> Schedule:
         images = max(self.batch, math.ceil(steps * self.batch / NUM_EPOCHS))
-        return Schedule(max(1, round(steps * self.batch / images)), images)
+        epochs = max(1, round(steps * self.batch / images))
+        return Schedule(epochs, images, epochs * images // self.batch)
 
 
 def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:

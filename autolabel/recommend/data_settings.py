@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autolabel.config.load import toml_literal
+from autolabel.config.load import is_utf8, toml_literal
 from autolabel.config.sources import Data
 from autolabel.errors import ConfigError, DataError
 
@@ -39,6 +39,8 @@ def data_settings(source: str, root: Path, overrides: tuple[str, ...], *, masks_
                 "teacher.foreign.KEY=VALUE and teacher.class_map={...}"
             )
             raise ConfigError(f"--set {override}", what, remedy)
+        if not is_utf8(override):
+            raise ConfigError(f"--set {override}", "is not UTF-8 text", "retype it, or rename the folder")
         lines.append(f"{setting} = {toml_literal(value)}")
     return lines
 

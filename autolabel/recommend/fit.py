@@ -125,7 +125,8 @@ def _fitted(
             )
             timing = replace(timing, step=seconds)
     choice = within(minutes, choice, timing, data)
-    steps = f"{choice.steps} steps for the teacher, {choice.student_steps} for the student"
+    schedules = choice.schedules
+    steps = f"{schedules['teacher'].steps} steps for the teacher, {schedules['student'].steps} for the student"
     return NewExperiment(text(choice, timing), f"{_counts(data)}; {steps}", seen)
 
 

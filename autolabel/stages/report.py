@@ -13,10 +13,10 @@ from autolabel.artifacts import (
     REPORT_PAGE,
     AuditResult,
     TrainingCurve,
+    count_corrected,
     evaluation_meta,
     labels_meta,
     manifest_meta,
-    read_corrected,
     read_image_counts,
     read_manifest,
     read_network,
@@ -87,7 +87,7 @@ def run(ctx: Context[ReportConfig]) -> StageResult:
             labels_folder=f"artefacts/{_folder(ctx.inputs['labels'])}",
             corrected=_corrected(ctx),
             next_steps=_next_steps(ctx),
-            warnings=_warnings(audit, [evaluation_meta(made)["images"] for made in ctx.group("evaluations").values()]),
+            warnings=_warnings(ctx, audit),
             stages=_stages(ctx),
             settings=_settings(ctx),
             versions={"autolabel": __version__, **{name: version(name) for name in ("torch", "numpy")}},
@@ -115,7 +115,7 @@ def _label_bytes(data: Manifest, labels: Manifest) -> dict[str, int]:
     return found
 
 
-def _warnings(audit: AuditResult, val_images: list[int]) -> tuple[str, ...]:
+def _warnings(ctx: Context[ReportConfig], audit: AuditResult) -> tuple[str, ...]:
     from autolabel.audit.coverage import never_labelled
     from autolabel.audit.shift import unknown_groups
 
@@ -123,8 +123,16 @@ def _warnings(audit: AuditResult, val_images: list[int]) -> tuple[str, ...]:
     warning = f"The auto labels hold not one pixel of: {', '.join(missing)}." if missing else None
     unknown = unknown_groups(audit["shift"])
     shift = f"The teacher does not know images like those of: {', '.join(unknown)}." if unknown else None
+    val_images = (evaluation_meta(made)["images"] for made in ctx.group("evaluations").values())
     few = few_images(min(val_images, default=FEW_IMAGES))
-    return tuple(filter(None, [audit["leak"]["warning"], warning, few, shift]))
+    return tuple(filter(None, [_leak(ctx, audit), warning, few, shift]))
+
+
+def _leak(ctx: Context[ReportConfig], audit: AuditResult) -> str | None:
+    """The audit's warning. ImageNet weights have seen no mask of the user's; "What was run" names them."""
+    settings = ctx.inputs["model"].provenance.get("key", {}).get("settings", {})
+    is_imagenet = settings.get("weights") == "imagenet" and not audit["leak"]["leaked"]
+    return None if is_imagenet else audit["leak"]["warning"]
 
 
 def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:
@@ -142,12 +150,11 @@ def _corrected(ctx: Context[ReportConfig]) -> CorrectedSet | None:
     """The corrected labels of the last student; None where people corrected nothing."""
     from autolabel.report.data import CorrectedSet
 
-    fused = list(ctx.group("fused").values())[-1:]
-    rows = [row for made in fused for row in read_corrected(made)]
-    if not rows:
+    fused = next(reversed(ctx.group("fused").values()), None)
+    if fused is None or (count := count_corrected(fused)) is None:
         return None
-    folder = _folder(fused[0])
-    return CorrectedSet(len(rows), sum(row["pixels"] for row in rows), f"../../../{folder}", f"artefacts/{folder}")
+    folder = _folder(fused)
+    return CorrectedSet(count.images, count.pixels, f"../../../{folder}", f"artefacts/{folder}")
 
 
 def _next_steps(ctx: Context[ReportConfig]) -> tuple[NextStep, ...]:
@@ -298,7 +305,7 @@ def _origin(artefact: Artefact) -> str:
 
 REPORT = Stage(
     name="report",
-    version=6,
+    version=7,
     output="report",
     inputs={
         "data": "manifest",

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from autolabel.artifacts import TrainingCurve
-from autolabel.config.networks import StudentConfig, TrainConfig
+from autolabel.config.networks import TrainConfig
 from autolabel.config.schema import RuntimeConfig
-from autolabel.data.crops import AutoCrops, CropDataset, batches
+from autolabel.data.crops import CropDataset, batches
 from autolabel.data.loaders import CachedDataset, SegmentationDataset, count_classes
 from autolabel.data.sampling import EpochSampler, plan_phases
 from autolabel.distributed import SINGLE_PROCESS, ProcessGroup
@@ -27,6 +27,7 @@ from autolabel.losses import training_loss
 from autolabel.models.layers import MEAN, STD
 from autolabel.progress import Progress, print_err, print_progress
 from autolabel.signals import StopFlag, Stopped
+from autolabel.training.auto_images import auto_crops, online_threshold
 from autolabel.training.checkpoint import checkpoint_to_bytes, restore_checkpoint
 from autolabel.training.optim import check_precision
 from autolabel.training.trainer import Trainer
@@ -196,7 +197,7 @@ def _trainer(
         micro_batch=runtime.micro_batch,
         activation_checkpointing=runtime.activation_checkpointing,
         compile=runtime.compile,
-        online_threshold=settings.online_threshold if isinstance(settings, StudentConfig) else 1.0,
+        online_threshold=online_threshold(settings),
     )
 
 
@@ -225,16 +226,8 @@ def _crops(data: TrainingData, settings: TrainConfig, *, seed: int, epoch_images
         crop=settings.crop,
         tile=settings.tile,
         fill=(red, green, blue),
-        auto=_auto_crops(settings, layers),
+        auto=auto_crops(settings, layers),
     )
-
-
-def _auto_crops(settings: TrainConfig, layers: Sequence[str]) -> AutoCrops | None:
-    """How a student treats auto-labelled images apart from the others; None = alike."""
-    if not isinstance(settings, StudentConfig) or not settings.strong.is_any:
-        return None
-    is_auto = [layer == "auto" for layer in layers]
-    return AutoCrops(is_auto, settings.strong, online=settings.method == "weak_to_strong")
 
 
 def _loss_text(loss: float | None) -> str:

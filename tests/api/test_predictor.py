@@ -131,6 +131,7 @@ def test_map_needs_several(predictor: autolabel.Predictor, images: object) -> No
         ({"threshold": "0.5"}, "threshold: '0.5' is no number"),
         ({"device": "gpu"}, "device: 'gpu' is no device"),
         ({"device": 3}, "device"),
+        ({"flip": "no"}, "flip: 'no' is neither True nor False"),
         ({"precision": "int8"}, "precision: 'int8' is not known; one of fp32, bf16"),
     ],
     ids=str,
@@ -162,5 +163,10 @@ def test_saving(predictor: autolabel.Predictor, tmp_path: Path) -> None:
             found.save(name)
     assert file.read_bytes() == data
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    for path in (None, 3, b"a.png"):
+        with pytest.raises(errors.ConfigError, match="path: is of type"):
+            found.save(path)
     with pytest.raises(errors.ConfigError, match="alpha: 2 is not from 0 to 1"):
         found.overlay(2)
+    with pytest.raises(errors.ConfigError, match="alpha: is of type str; give a number"):
+        found.overlay("0.5")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader
 
 import autolabel
 from autolabel import errors
+from autolabel.formats.label_sets import open_label_set
 from tests.cli.test_init import call
 from tests.helpers.experiments import NARROW, ONE_CORE
 from tests.stages.tiny_pipeline import call_json
@@ -162,11 +165,83 @@ def test_damage_is_found(labels: autolabel.LabelSet, result: autolabel.RunResult
             autolabel.Codes(wrong)
 
 
+NO_PATHS = (None, 3, b"x", ["a"], "", "a\0b", autolabel)
+
+
+def test_the_path_that_a_run_prints_is_its_label_set(
+    labels: autolabel.LabelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (labels.path / "data", labels.path / "data/labels"):
+        same = autolabel.LabelSet(path)
+        assert (same.images, same.image_path(0)) == (labels.images, labels.image_path(0))
+        assert len(open_label_set(path).items) == len(labels)
+        assert open_label_set(path).items[0].image.endswith(".jpg"), "it knows the files of its images"
+    monkeypatch.chdir(labels.path / "data")
+    assert autolabel.LabelSet(".").image_path(0) == labels.image_path(0)
+    with pytest.raises(errors.DataError, match="is no label set"):
+        autolabel.LabelSet("labels.parquet")
+
+
+@pytest.mark.parametrize("wrong", NO_PATHS, ids=repr)
+def test_no_path(wrong: object, labels: autolabel.LabelSet, experiment: autolabel.Experiment) -> None:
+    calls: list[Callable[[Any], object]] = [
+        autolabel.LabelSet,
+        autolabel.Codes,
+        autolabel.Experiment.from_file,
+        labels.recut,
+        labels.codes().cut,
+        lambda path: autolabel.Experiment.from_source("folder", path),
+    ]
+    if wrong is not None:
+        calls.append(lambda path: autolabel.run(experiment, work=path))
+    for called in calls:
+        with pytest.raises(errors.ConfigError, match=r"is of type|is empty|holds a zero byte"):
+            called(wrong)
+
+
+def test_wrong_indices_and_thresholds(labels: autolabel.LabelSet, tmp_path: Path) -> None:
+    codes = labels.codes()
+    assert codes[np.int64(0)].image == codes[0].image
+    for wrong in (None, 1.5, "x", slice(0, 2), [0]):
+        for called in (labels.__getitem__, labels.image_path, labels.label_path, codes.__getitem__, codes.labels):
+            with pytest.raises(errors.ConfigError, match="an index of type"):
+                called(wrong)  # type: ignore[arg-type]
+    for options, text in (
+        ({"threshold": "0.5"}, "threshold: is of type str; give a number"),
+        ({"threshold": None}, "threshold: is of type NoneType"),
+        ({"threshold": True}, "threshold: is of type bool"),
+        ({"threshold": float("nan")}, "nan is no bin edge"),
+        ({"class_thresholds": 3}, "class_thresholds: is of type int; give a dict"),
+        ({"class_thresholds": {1: 0.5}}, "a key of type int"),
+        ({"class_thresholds": {"road": "high"}}, "class_thresholds: road: is of type str"),
+    ):
+        for cut in (labels.recut, codes.cut):
+            with pytest.raises(errors.ConfigError, match=text):
+                cut(tmp_path / "cut", **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"num_classes": "3"}, "'3' classes"),
+        ({"num_classes": 3.0}, "3.0 classes"),
+        ({"num_classes": 3, "edges": 0.5}, "edges: is of type float"),
+        ({"num_classes": 3, "edges": ["0.5"]}, "edges: '0.5' is no number"),
+        ({"num_classes": 3, "second_below": None}, "second_below: None is no number"),
+    ],
+)
+def test_no_codebook(arguments: dict[str, object], text: str) -> None:
+    with pytest.raises(errors.ConfigError, match=text):
+        autolabel.Codebook(**arguments)  # type: ignore[arg-type]
+
+
 def test_wrong_calls(experiment: autolabel.Experiment, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for arguments, text in (
         ({"experiment": 3}, "experiment: is of type int; give an autolabel.Experiment"),
         ({"experiment": tmp_path / "no.toml"}, "cannot be read"),
+        ({"until": ["label"]}, "until: is of type list"),
         ({"until": "nothing"}, "step 'nothing': is not in this pipeline"),
         ({"device": "gpu"}, "device: 'gpu'"),
         ({"jobs": -1}, "jobs: -1"),
@@ -191,6 +266,10 @@ def test_wrong_experiments(experiment: autolabel.Experiment, data: Path, tmp_pat
         ({"teacher.epoch": 3}, r"unknown key 'teacher.epoch'"),
         ({"teacher.epochs": "many"}, "teacher.epochs = 'many'"),
         ({"name.x": 1}, "'name' is a value, not a table"),
+        ({"teacher.epochs": object()}, "holds a value that no setting has: an object of type object"),
+        ({"data": {(1, 2): 3}}, "holds a value that no setting has"),
+        ({3: 3}, "a key of type int"),
+        (3, "with_settings: is of type int"),
     ):
         with pytest.raises(errors.ConfigError, match=text):
             experiment.with_settings(settings)
@@ -200,7 +279,17 @@ def test_wrong_experiments(experiment: autolabel.Experiment, data: Path, tmp_pat
     ):
         with pytest.raises(errors.ConfigError, match=text):
             autolabel.Experiment.from_source(*arguments)
-    for options, text in (({"minutes": -1}, "minutes: -1"), ({"weights": "mine"}, "weights: 'mine' is not known")):
+    for options, text in (
+        ({"minutes": -1}, "minutes: -1"),
+        ({"minutes": "20"}, "minutes: '20'"),
+        ({"weights": "mine"}, "weights: 'mine' is not known"),
+        ({"name": 3}, "name: is of type int"),
+        ({"settings": ["data.images=a"]}, "settings: is of type list; give a dict"),
+        ({"settings": {"teacher.epochs": 3}}, "teacher.epochs: is no setting of the data"),
+        ({"settings": {"data.images": object()}}, "data.images: is of type object"),
+        ({"settings": {"data.images": "\udcff"}}, "is not UTF-8"),
+        ({"settings": {"data.image": "img"}}, "unknown key 'data.image'"),
+    ):
         with pytest.raises(errors.ConfigError, match=text):
             autolabel.Experiment.from_source("folder", data, **options)
 
@@ -220,3 +309,30 @@ def test_from_source_is_what_init_writes(data: Path, tmp_path: Path, monkeypatch
     assert made == autolabel.Experiment.from_file("e.toml")
     assert made.name == "my-data"
     assert [path.name for path in tmp_path.iterdir()] == ["e.toml"], "from_source writes nothing"
+
+
+def test_from_source_takes_another_layout_as_init_does(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(data, "other")
+    Path("other/images").rename("other/img")
+    Path("other/masks").rename("other/drawn by hand")
+    settings = {"data.images": "img", "data.masks": "drawn by hand", "data.max_bad": 2, "data.splits": {"a": "train"}}
+    made = autolabel.Experiment.from_source("folder", "other", weights="random", settings=settings)
+    words = ["data.images=img", "data.masks=drawn by hand", "data.max_bad=2", 'data.splits={a = "train"}']
+    sets = [word for setting in words for word in ("--set", setting)]
+    done = call("init", "--source", "folder", "--root", "other", "--weights", "random", "--out", "e.toml", *sets)
+    assert done.exit_code == 0, done.stderr
+    assert made == autolabel.Experiment.from_file("e.toml")
+    assert (made.data.images, made.data.max_bad) == ("img", 2)
+
+
+def test_a_path_object_starts_at_the_current_folder(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = autolabel.Experiment(name="a", data={"source": "folder", "root": Path("mine")})
+    assert relative == autolabel.Experiment(name="a", data={"source": "folder", "root": "mine"})
+    assert relative.data.root == tmp_path / "mine"
+    assert relative.with_settings({"data.root": Path("x")}).data.root == tmp_path / "x"

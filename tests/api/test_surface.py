@@ -61,7 +61,8 @@ MEMBERS = {
     "Experiment": {
         "from_file": "(path: str | os.PathLike[str]) -> Self",
         "from_source": "(source: str, root: str | os.PathLike[str], *, name: str | None = None,"
-        " minutes: float | None = None, weights: str = 'imagenet') -> Self",
+        " minutes: float | None = None, weights: str = 'imagenet',"
+        " settings: Mapping[str, Any] | None = None) -> Self",
         "with_settings": "(self, settings: Mapping[str, Any]) -> Self",
     },
     "LabelSet": {

@@ -39,7 +39,7 @@ FROZEN: dict[str, tuple[Config, str]] = {
     "fuse": (schema.FuseConfig(), "c207ce4ee625f81feed30c901eea3bc9429ff41d28ee79d2db40ad6da341edfe"),
     "student": (networks.StudentConfig(), "d0f7a65277e4b69643497ad65aa2a8f8ed738b5f2c861218e2f1f9db00540dc8"),
     "evaluate": (schema.EvaluateConfig(), "87791cdb7cbc4cd245afc81499173bb580b517ceec09dce4c8646ff2a5683bb3"),
-    "report": (schema.ReportConfig(), "9b85c830819807d4126ce7bcfe749bb6c0fd16bb0e325c8cffd2c1cfaa212d45"),
+    "report": (schema.ReportConfig(), "be563b5a9c287438fbb0d2debe130a6258a9f0301e64de281b8e3b182b1d77b1"),
     "table": (ROWS, "e5f61052f4187deae8769e77e8f9e88e1c41b0a33835f8da73fecba32e9f337c"),
 }
 # The other sources of data, with a stand-in for the fingerprint of their files.

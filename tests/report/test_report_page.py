@@ -201,6 +201,26 @@ def test_a_single_scale_has_no_attention_to_show(data):
 
 
 @pytest.mark.slow
+def test_equal_weights_of_the_scales_are_said_and_not_shown(data):
+    weight = np.full(SHAPE, 0.5, np.float32)
+    views = tuple(replace(view, weight=weight) for view in data.attention[0].scales)
+    found = Page(render_report(replace(data, attention=(replace(data.attention[0], scales=views),))))
+    assert "gives each scale the same weight" in found.text
+    assert "weight, " not in found.text
+    assert "weight, " in Page(render_report(data)).text
+
+
+def test_an_error_of_single_images_that_is_not_known_is_not_stated():
+    group = {"group": "monday", "images": 3, "accuracy": 0.5, "unknown": False}
+    for error, shown in ((None, False), (0.125, True)):
+        shift = {"held_out": 3, "accuracy": 0.5, "error": error, "groups": [group]}
+        text = Page(render_report(example_data(shift=shift, examples=(), attention=()))).text
+        assert "50.0 % are expected to be right" in text
+        assert ("For a single image the prediction was off by 12.5 % on average." in text) == shown
+        assert ("was off by" in text) == shown
+
+
+@pytest.mark.slow
 def test_undefined_figures_are_dashes_not_nan(data):
     nothing = dict.fromkeys(data.names)
     blank = {**data.scores[0].result, "miou": None, "accuracy": None, "iou": nothing}

@@ -103,6 +103,7 @@ def attention(data: ReportData) -> Section:
         return None
     colours = palette_table(data)
     return {
+        "even": all(np.allclose(v.weight, 1 / len(a.scales), atol=1e-3) for a in shown for v in a.scales),
         "rows": [
             {
                 "id": a.id,

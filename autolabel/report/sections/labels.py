@@ -58,7 +58,7 @@ def _shift(data: ReportData) -> Section:
     return {
         "held_out": f"{found['held_out']:,}",
         "accuracy": percent(found["accuracy"]),
-        "error": percent(found["error"]),
+        "error": None if found["error"] is None else percent(found["error"]),
         "rows": [
             {
                 "group": row["group"] or NOTHING,

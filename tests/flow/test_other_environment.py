@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from autolabel.config.schema import InferConfig, RuntimeConfig
 from autolabel.errors import ConfigError
-from autolabel.flow.graph import Pipeline
+from autolabel.flow.environment import Uses
+from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.runner import Runner
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.signals import StopFlag
@@ -107,6 +110,21 @@ def test_a_step_without_a_single_item_starts_under_the_new_one(tmp_path: Path) -
     machine, said = run(tmp_path, pipeline(finish, "threads"), OTHER)
     assert threads(machine) == [2]
     assert not any("environment" in line for line in said)
+
+
+def test_a_step_states_what_it_uses_beyond_the_others(tmp_path: Path) -> None:
+    asked: list[object] = []
+
+    def uses(*facts: object) -> Uses:
+        asked.extend(facts)
+        return Uses(packages=("click",), more={"precision": "bf16"})
+
+    p = pipeline(finish, "versions")
+    p.nodes["step"] = Node("step", replace(p.nodes["step"].stage, uses=uses), p.nodes["step"].settings, 0, {})
+    machine, _ = run(tmp_path, p, OTHER)
+    (environment,) = machine.done["step"].artefact.provenance["environments"]
+    assert (environment["precision"], environment["versions"]["click"]) == ("bf16", version("click"))
+    assert asked == [p.nodes["step"].settings, {}, OTHER]
 
 
 def test_a_damaged_record_is_kept_and_said(tmp_path: Path) -> None:

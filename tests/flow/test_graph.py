@@ -15,13 +15,13 @@ def test_wiring_is_checked_as_it_is_written() -> None:
     p = Pipeline()
     numbers = p.add("numbers", NUMBERS, InferConfig())
     total = p.add("sum", SUM, FuseConfig(), parts={"all": numbers})
-    with pytest.raises(ConfigError, match="^pipeline step 'high': input 'numbers' is missing; wire it$"):
+    with pytest.raises(ConfigError, match=r"^pipeline step 'high': input 'numbers' is missing; wire it$"):
         p.add("high", FILTER, LabelConfig())
-    with pytest.raises(ConfigError, match="^pipeline step 'high': input 'numbers' wants numbers, 'sum' makes total$"):
+    with pytest.raises(ConfigError, match=r"^pipeline step 'high': input 'numbers' wants numbers, 'sum' makes total$"):
         p.add("high", FILTER, LabelConfig(), numbers=total)
-    with pytest.raises(ConfigError, match="'high': stage 'filter' has no input 'nmbers'; it has: numbers$"):
+    with pytest.raises(ConfigError, match=r"'high': stage 'filter' has no input 'nmbers'; it has: numbers$"):
         p.add("high", FILTER, LabelConfig(), nmbers=numbers)
-    with pytest.raises(ConfigError, match="^pipeline step 'numbers': is there twice; give it another name$"):
+    with pytest.raises(ConfigError, match=r"^pipeline step 'numbers': is there twice; give it another name$"):
         p.add("numbers", NUMBERS, InferConfig())
     reads = "^pipeline step 'high': reads from 'numbers', which is not in this pipeline; add it first$"
     with pytest.raises(ConfigError, match=reads):
@@ -37,7 +37,7 @@ def test_an_input_that_may_be_left_out() -> None:
     all_of_them = p.add("all", optional, LabelConfig(), seed=4, numbers=numbers, more=numbers, parts={"a.b": numbers})
     assert (list(all_of_them.inputs), all_of_them.seed) == (["numbers", "more", "parts.a.b"], 4)
     both = replace(FILTER, inputs={"a": "numbers", "b": "numbers"})
-    with pytest.raises(ConfigError, match="has no input 'c'; it has: a, b$"):
+    with pytest.raises(ConfigError, match=r"has no input 'c'; it has: a, b$"):
         p.add("x", both, LabelConfig(), c=numbers)
     with pytest.raises(ConfigError, match="input 'b' is missing"):
         p.add("x", both, LabelConfig(), a=numbers)
@@ -56,7 +56,7 @@ def test_selection_by_step_and_by_stage() -> None:
     assert [n.name for n in p.select("high")] == ["high"]
     assert [n.name for n in p.select("filter")] == ["high"]
     assert [n.name for n in p.needed_for(p.select("high"))] == ["numbers", "high"]
-    with pytest.raises(ConfigError, match="^step 'hihg': is not in this pipeline; one of: numbers, high, sum$"):
+    with pytest.raises(ConfigError, match=r"^step 'hihg': is not in this pipeline; one of: numbers, high, sum$"):
         p.select("hihg")
 
 

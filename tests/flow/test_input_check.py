@@ -1,4 +1,4 @@
-"""Input files against the manifest that describes them: every file that differs is named, whatever its size and times."""
+"""Input files against the manifest that describes them: every file that differs is named, despite size and times."""
 
 from __future__ import annotations
 

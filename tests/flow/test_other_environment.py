@@ -68,8 +68,8 @@ def test_it_asks_where_the_result_depends_on_the_change(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         run(tmp_path, pipeline(finish, "threads"), OTHER)
     assert str(error.value) == (
-        f"step: was begun under another environment ({CHANGE}), on which its result depends; run it as before, start it "
-        "over with --restart-other-environment, or mix both with --allow-other-environment"
+        f"step: was begun under another environment ({CHANGE}), on which its result depends; run it as before, start "
+        "it over with --restart-other-environment, or mix both with --allow-other-environment"
     )
     machine, said = run(tmp_path, pipeline(finish, "threads"), FIRST)
     assert machine.done["step"].artefact.meta == {"found": ["first"]}, "as before, it goes on"

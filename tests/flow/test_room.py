@@ -120,7 +120,7 @@ def test_estimates_of_all_steps(tmp_path: Path) -> None:
     for name, estimate in (("codes", per_pixel), ("odd", unknown), ("last", per_pixel)):
         p.add(name, replace(FILTER, disk_estimate=estimate), LabelConfig(), numbers=p.nodes["numbers"])
     found = estimates(p, EXPERIMENT, in_manifest(tmp_path))
-    assert found == {name: (4, 1_004_000) for name in build().nodes} | {"codes": (2, 50), "last": (2, 50)}
+    assert found == dict.fromkeys(build().nodes, (4, 1004000)) | {"codes": (2, 50), "last": (2, 50)}
     assert asked[0].inputs == {"numbers": p.nodes["numbers"].settings}
     data = EXPERIMENT.data
     pixels = data.num_coarse * data.size[0] * data.size[1]

@@ -13,14 +13,15 @@ from autolabel.config.base import Config
 from autolabel.config.schema import InferConfig, LabelConfig
 from autolabel.data.manifest import Manifest
 from autolabel.data.parts import PartChange, part_digests
-from autolabel.errors import DataError
+from autolabel.errors import DataError, StoreError
 from autolabel.flow.changes import Why, committed, consequences, reasons
 from autolabel.flow.graph import Node, Pipeline
 from autolabel.flow.keys import input_identities, is_input, key_document, stage_key
 from autolabel.flow.status import status
-from autolabel.store import Artefact, InputDigests, open_draft
+from autolabel.store import Artefact, InputDigests, open_draft, set_aside
 from tests.data.manifest_rows import SYNTHETIC, image_row, label_row
 from tests.flow.small import FILTER, NUMBERS, build, idle_stage, run
+from tests.helpers.unreadable import unreadable
 
 FINE, UNLABELLED = "train.fine", "train.unlabelled"
 
@@ -188,7 +189,20 @@ def test_committed_artefacts_are_those_that_open(tmp_path: Path) -> None:
     assert len(committed(root)) == 5
     (newest.path / "COMMIT").write_bytes(b"nonsense")
     assert committed(root, "high") == [oldest]
-    assert committed(root, "high", kinds=("partial",)) == []
+    assert committed(root, "high", kinds=("draft",)) == []
+
+
+def test_an_artefact_that_cannot_be_read_now_is_not_passed_over(tmp_path: Path) -> None:
+    """An older one would be taken for the newest. Of those that were set aside each is a help, none is needed."""
+    run(tmp_path, build())
+    root = tmp_path / "artefacts"
+    (high,) = committed(root, "high")
+    with unreadable(high.path / "COMMIT"), pytest.raises(StoreError, match="Permission denied"):
+        committed(root, "high")
+    aside = set_aside(high.path)
+    assert [one.path for one in committed(root, "high", kinds=("corrupt",))] == [aside]
+    with unreadable(aside / "COMMIT"):
+        assert committed(root, "high", kinds=("corrupt",)) == []
 
 
 def test_an_input_is_recognised_by_its_digest_or_by_the_parts_that_were_read(tmp_path: Path) -> None:

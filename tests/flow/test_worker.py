@@ -21,6 +21,7 @@ from autolabel.flow.stage import Context, StageResult
 from autolabel.flow.worker import run_worker
 from autolabel.signals import StopFlag, Stopped
 from tests.flow.small import EXPERIMENT, NUMBERS, filter_numbers
+from tests.helpers.hang import HANG_SECONDS
 
 RUNTIME = RuntimeConfig(device="cpu", threads=3, jobs=1)
 
@@ -49,7 +50,7 @@ class Job:
             self._then(context)
             self._other_is_done.release()
             return StageResult(meta={"rank": 1})
-        assert self._other_is_done.acquire(timeout=60)
+        assert self._other_is_done.acquire(timeout=HANG_SECONDS)
         return filter_numbers(context)
 
     def run(self, work: Path) -> Runner:
@@ -59,7 +60,7 @@ class Job:
         pipeline = self.pipeline()
         machine.run(pipeline, list(pipeline.nodes.values()))
         machine.finish()
-        thread.join(60)
+        thread.join(HANG_SECONDS)
         assert not thread.is_alive(), "the last message lets the other rank go"
         return machine
 

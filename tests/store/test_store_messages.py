@@ -6,8 +6,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from autolabel.store.files import read_regular
 from autolabel.store.os_errors import os_errors
 from autolabel.store.output_folder import only_writer, open_output
 from autolabel.store.record import Entry, decode_commit, decode_manifest, encode_manifest
+from tests.helpers.unreadable import unreadable
 
 KEY, OTHER = "0123456789abcdef" * 4, "f" * 64
 DIFFER = "its bytes differ from what was committed"
@@ -50,21 +50,6 @@ def said(act: Callable[[], Any], kind: type[AutolabelError] = StoreError) -> str
         act()
     assert type(error.value) is kind
     return str(error.value)
-
-
-@contextmanager
-def unreadable(*victims: Path, reason: int = errno.EACCES) -> Iterator[None]:
-    """Opening one of these files fails. (Root may read every file, so permissions alone would not do.)"""
-    real = os.open
-
-    def refuse(path: Any, *args: Any, **options: Any) -> int:
-        if Path(path) in victims:
-            raise OSError(reason, os.strerror(reason))
-        return real(path, *args, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "open", refuse)
-        yield
 
 
 def test_a_file_of_an_artefact(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from autolabel.flow.graph import Pipeline
 from autolabel.flow.keys import key_document, stage_key
 from autolabel.flow.stage import Context, StageResult
 from autolabel.flow.status import StepStatus, status, unreferenced
-from autolabel.store import InputDigests, delete, open_draft, set_aside
+from autolabel.store import InputDigests, delete, input_digests, open_draft, set_aside
 from tests.flow.small import NUMBERS, build, idle_stage, run, runner
 
 
@@ -107,8 +108,11 @@ def test_changed_files_come_with_what_follows_from_them(tmp_path: Path, is_certa
     assert step("manifest", p, tmp_path).why == (str(change), follows)
 
 
-def test_files_of_a_step_that_was_never_made_are_not_read(tmp_path: Path) -> None:
-    """They may be a whole data set, and their digests would tell nothing."""
+def test_files_of_a_step_that_was_never_made_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be a whole data set, and their digests would tell nothing. Later a run has read them, once for all."""
+    now, hashed, reads = time.time_ns, input_digests._hashed, []
+    monkeypatch.setattr(input_digests.time, "time_ns", lambda: now() + 60_000_000_000)  # the file is at rest
+    monkeypatch.setattr(input_digests, "_hashed", lambda path: reads.append(path) or hashed(path))
     (tmp_path / "a.bin").write_bytes(b"a")
     seen: list[object] = []
 
@@ -121,6 +125,7 @@ def test_files_of_a_step_that_was_never_made_are_not_read(tmp_path: Path) -> Non
     status(p, tmp_path / "work")
     run(tmp_path / "work", p)
     status(p, tmp_path / "work")
+    assert len(reads) == 1
     never, *later = seen
     assert never != later[0]
     assert {*later} == {"ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"}

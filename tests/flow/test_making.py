@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,8 @@ from autolabel.flow.keys import input_identities, key_document, stage_key
 from autolabel.flow.runner import Launcher, Runner
 from autolabel.flow.stage import Context, PreflightContext, Stage, StageResult
 from autolabel.hardware import usable_cores
-from autolabel.signals import StopFlag
-from autolabel.store import Artefact, open_draft
+from autolabel.signals import StopFlag, Stopped
+from autolabel.store import Artefact, input_digests, open_draft
 from tests.flow.small import EXPERIMENT, FILTER, NUMBERS, build, filter_numbers, run, runner
 
 
@@ -232,3 +233,55 @@ def test_an_identity_is_the_digest_of_each_input(tmp_path: Path) -> None:
         "parts.all": first["numbers"],
         "parts.high": first["high"],
     }
+
+
+class Reader:
+    """A step whose key is made of three files; it is made in another folder each time, so its key is made again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in "abc":
+            (folder / name).write_text(name)
+        self.pipeline = Pipeline()
+        stage = replace(NUMBERS, key_settings=lambda settings, files: files.of_files(folder, "abc"))
+        self.pipeline.add("numbers", stage, InferConfig(chunk=1))
+
+    def run(self, **options: Any) -> Runner:
+        machine = Runner(EXPERIMENT, self.folder / "work", RuntimeConfig(jobs=1), StopFlag(), print, **options)
+        machine.run(self.pipeline, list(self.pipeline.nodes.values()))
+        return machine
+
+
+def test_input_files_are_read_once_and_their_progress_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now, hashed, reads = time.time_ns, input_digests._hashed, []
+    monkeypatch.setattr(input_digests.time, "time_ns", lambda: now() + 60_000_000_000)  # the files are at rest
+    monkeypatch.setattr(input_digests, "_hashed", lambda path: reads.append(path) or hashed(path))
+    reader = Reader(tmp_path)
+    reader.run()
+    assert "hashing inputs: 3/3 file (100 %)" in capsys.readouterr().err
+    reader.run()
+    assert (len(reads), capsys.readouterr().err) == (3, "")
+    reader.run(rehash=True, quiet=True)
+    assert (len(reads), capsys.readouterr().err) == (6, "")
+    assert (tmp_path / "work" / "input-digests.json").is_file()
+
+
+def test_a_stop_comes_between_two_input_files_and_keeps_what_was_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, hashed, reads = time.time_ns, input_digests._hashed, []
+    reader, flag = Reader(tmp_path), StopFlag()
+
+    def stop_at_the_first(path: str) -> object:
+        reads.append(path)
+        flag.signum = 15
+        return hashed(path)
+
+    monkeypatch.setattr(input_digests.time, "time_ns", lambda: now() + 60_000_000_000)
+    monkeypatch.setattr(input_digests, "_hashed", stop_at_the_first)
+    machine = Runner(EXPERIMENT, tmp_path / "work", RuntimeConfig(jobs=1), flag, print, quiet=True)
+    with pytest.raises(Stopped):
+        machine.run(reader.pipeline, list(reader.pipeline.nodes.values()))
+    assert b'"a":' in (tmp_path / "work" / "input-digests.json").read_bytes()

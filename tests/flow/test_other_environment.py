@@ -13,9 +13,11 @@ from autolabel.config.schema import InferConfig, RuntimeConfig
 from autolabel.errors import ConfigError
 from autolabel.flow.environment import Uses
 from autolabel.flow.graph import Node, Pipeline
+from autolabel.flow.keys import key_document
 from autolabel.flow.runner import Runner
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.signals import StopFlag
+from autolabel.store.draft import drafts
 from tests.flow.small import EXPERIMENT
 
 FIRST, OTHER = RuntimeConfig(threads=1), RuntimeConfig(threads=2)
@@ -110,6 +112,19 @@ def test_a_step_without_a_single_item_starts_under_the_new_one(tmp_path: Path) -
     machine, said = run(tmp_path, pipeline(finish, "threads"), OTHER)
     assert threads(machine) == [2]
     assert not any("environment" in line for line in said)
+
+
+@pytest.mark.parametrize("then", [{}, {"allow_other_environment": True}, {"restart_other_environment": True}])
+def test_a_draft_states_what_it_is_a_draft_of(tmp_path: Path, then: dict[str, bool]) -> None:
+    """`infer` takes codes over from drafts with other settings: it must know which."""
+    begin(tmp_path)
+    if then:
+        with pytest.raises(Power):
+            run(tmp_path, pipeline(fail, "threads"), OTHER, **then)
+    (draft,) = drafts(tmp_path / "artefacts" / "step")
+    assert draft.document == key_document(pipeline(fail).nodes["step"], {})
+    wanted = {"allow_other_environment": [1, 2], "restart_other_environment": [2]}.get("".join(then), [1])
+    assert [environment["threads"] for environment in draft.environments] == wanted
 
 
 def test_a_step_states_what_it_uses_beyond_the_others(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from autolabel.store import (
 )
 from autolabel.store.artefact import Unreadable
 from autolabel.store.files import read_regular
+from autolabel.store.hooks import Effect, observe
 from autolabel.store.os_errors import os_errors
 from autolabel.store.output_folder import only_writer, open_output
 from autolabel.store.record import Entry, decode_commit, decode_manifest, encode_manifest
@@ -259,6 +260,44 @@ def test_files_that_others_use(tmp_path: Path) -> None:
     with unreadable(tmp_path / "x"):
         text = f"{tmp_path / 'x'}: Permission denied; the file could not be read; run again"
         assert said(lambda: read_regular(tmp_path / "x")) == text
+
+
+def test_every_change_that_fails_names_its_file(tmp_path: Path) -> None:
+    """Each in the one place that it changes."""
+
+    def fail(phase: str, effect: Effect) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path, folder = tmp_path / "x", tmp_path / "folder"
+    path.write_bytes(b"")
+    folder.mkdir()
+    with path.open("r+b") as file:
+        acts: dict[Path, list[Callable[[], object]]] = {
+            path: [
+                lambda: durable.write_file(path, b"1"),
+                lambda: durable.append_file(path, b"1", at=0),
+                lambda: durable.append_log(path, b"1"),
+                lambda: durable.truncate_file(path, 0),
+                lambda: durable.sync_file(path),
+                lambda: durable.remove_file(path),
+                lambda: durable.open_lock_file(path),
+                lambda: durable.write_lock_file(file.fileno(), path, b"1"),
+                lambda: durable.ensure_file(path),
+            ],
+            folder: [
+                lambda: durable.remove_tree(folder),
+                lambda: durable.sync_folder(folder),
+                lambda: durable.sync_folders(folder),
+                lambda: durable.make_folder(folder),
+                lambda: durable.publish(folder, tmp_path / "new"),
+            ],
+        }
+        for place, all_of_it in acts.items():
+            for act in all_of_it:
+                with observe(fail):
+                    text = said(act)
+                assert text.endswith(": No space left on device; free some space and run again")
+                assert text.partition(":")[0] in (str(place), str(tmp_path / "new"), str(tmp_path))
 
 
 def lock_and_do(path: Path, act: Callable[[], object] = lambda: None, **options: bool) -> None:

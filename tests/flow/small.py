@@ -10,6 +10,7 @@ from autolabel.flow.graph import Pipeline
 from autolabel.flow.runner import Runner
 from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.signals import StopFlag
+from autolabel.store import Artefact, open_draft
 
 
 def count_run(ctx: Context) -> None:
@@ -37,6 +38,20 @@ def add_numbers(ctx: Context) -> StageResult:
     total = sum(int(artefact.read(name)) for artefact in ctx.group("parts").values() for name in artefact.names())
     ctx.draft.write("sum.txt", str(total).encode())
     return StageResult(meta={"total": total}, bad_items=0)
+
+
+def idle_stage(name: str, output: str, **inputs: str) -> Stage:
+    """A stage whose artefacts the test puts there."""
+
+    def run(ctx: Context) -> StageResult:
+        raise AssertionError("not run here")
+
+    return Stage(name=name, version=1, output=output, inputs=inputs, run=run)
+
+
+def made(folder: Path, **meta: object) -> Artefact:
+    """An artefact with this meta and no files."""
+    return open_draft(folder, "0" * 16).commit(meta=meta, provenance={})
 
 
 NUMBERS = Stage(name="numbers", version=1, output="numbers", inputs={}, run=make_numbers)

@@ -10,28 +10,21 @@ from autolabel.config.schema import EvaluateConfig
 from autolabel.config.sources import SyntheticConfig
 from autolabel.flow import summary
 from autolabel.flow.graph import Pipeline
-from autolabel.flow.stage import Context, Stage, StageResult
 from autolabel.flow.summary import failed_gates, summarise
 from autolabel.stages.table import markdown
 from autolabel.store import Artefact, open_draft
+from tests.flow.small import idle_stage, made
 
 
 def artefact(folder: Path, miou: float | None) -> Artefact:
-    meta = {"miou": miou, "images": 30, "intervals": {"miou": None, "accuracy": None, "over": "images", "units": 30}}
-    return open_draft(folder, "0" * 16).commit(meta=meta, provenance={})
+    intervals = {"miou": None, "accuracy": None, "over": "images", "units": 30}
+    return made(folder, miou=miou, images=30, intervals=intervals)
 
 
 def pipeline(min_miou: float | None) -> Pipeline:
-    def run(ctx: Context) -> StageResult:
-        raise AssertionError("not run here")
-
     p = Pipeline()
-    student = p.add(
-        "student",
-        Stage(name="student", version=1, output="weights", inputs={}, run=run),
-        SyntheticConfig(source="synthetic"),
-    )
-    evaluate = Stage(name="evaluate", version=1, output="evaluation", inputs={"model": "weights"}, run=run)
+    student = p.add("student", idle_stage("student", "weights"), SyntheticConfig(source="synthetic"))
+    evaluate = idle_stage("evaluate", "evaluation", model="weights")
     p.headline = p.add("evaluate-student", evaluate, EvaluateConfig(min_miou=min_miou), model=student)
     return p
 
@@ -41,7 +34,14 @@ def pipeline(min_miou: float | None) -> Pipeline:
     [(0.5, None, 0), (0.5, 0.5, 0), (0.5, 0.0, 0), (0.49, 0.5, 1), (None, None, 0), (None, 0.5, 1)],
 )
 def test_gates(tmp_path: Path, miou: float | None, gate: float | None, failed: int) -> None:
-    assert len(failed_gates(pipeline(gate), {"evaluate-student": artefact(tmp_path, miou)})) == failed
+    lines = failed_gates(pipeline(gate), {"evaluate-student": artefact(tmp_path, miou)})
+    figure = "undefined" if miou is None else f"{miou:.4f}"
+    assert lines == [f"evaluate-student: mIoU {figure} is below evaluate.min_miou = {gate}"] * failed
+
+
+def test_no_gate_without_an_evaluation(tmp_path: Path) -> None:
+    assert failed_gates(pipeline(0.5), {}) == []
+    assert failed_gates(Pipeline(), {"evaluate-student": artefact(tmp_path, 0.1)}) == []
 
 
 def test_an_miou_that_is_not_defined_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +86,7 @@ def test_the_step_of_a_training_takes_the_median_of_its_log(tmp_path: Path) -> N
     draft = open_draft(tmp_path, "0" * 16)
     for seconds in (9, 1, 2):
         append_training_log(draft, {"kind": "step", "seconds": seconds})
-    made = draft.commit(meta={}, provenance={})
-    assert summary._step_seconds(made) == 2
+    training = draft.commit(meta={}, provenance={})
+    assert summary._step_seconds(training) == 2
     assert summary._step_seconds(None) is None
     assert summary._step_seconds(artefact(tmp_path / "no log", 0.5)) is None

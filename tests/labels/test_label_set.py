@@ -181,6 +181,31 @@ def test_a_legend_of_many_or_odd_classes(count: int) -> None:
     assert len({tuple(pixel) for pixel in image.reshape(-1, 3)} & {(index, 0, 0) for index in range(count)}) == count
 
 
+def test_a_legend_has_a_row_of_its_colour_for_each_class_and_columns_of_32() -> None:
+    image = legend([(value, "x", (value, 100, 200)) for value in range(70)])
+    height, width, _ = image.shape
+    assert height == 32 * 24 + 16
+    column = (width - 8) // 3
+    for value in range(70):
+        y, x = 8 + value % 32 * 24, 8 + value // 32 * column
+        swatch = image[y + 3 : y + 20, x + 1 : x + 36]
+        assert (swatch == (value, 100, 200)).all()
+        assert (image[y + 2 : y + 21, x + 36] == (38, 39, 43)).all(), "a frame, for classes that are white"
+        assert (image[y + 2 : y + 21, [x - 1, x + 37]] == 255).all()
+        assert (image[y : y + 24, x + 40 : x + 60] < 128).any(), "the words beside it are dark"
+    assert (image[:, -8:] == 255).all()
+
+
+def test_a_legend_cuts_long_names_and_shows_no_control_characters() -> None:
+    def words(name: str) -> np.ndarray:
+        return legend([(7, name, (0, 0, 0))])
+
+    assert np.array_equal(words("x" * 500), words("x" * 42 + "..."))  # 48 letters with the value
+    assert not np.array_equal(words("x" * 45), words("x" * 42 + "..."))
+    assert np.array_equal(words("a\x1bb"), words("a?b"))
+    assert np.array_equal(words("a b"), words("a b"))
+
+
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0.0, 0.5]), st.sampled_from([0.0, 0.5]))
 def test_mean_confidence_against_a_loop(seed: int, drawn: bool, threshold: float, second_below: float) -> None:
     book = Codebook(3, (0.25, 0.5, 0.75), second_below=second_below)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import threading
 import time
@@ -214,3 +216,89 @@ def test_reading_says_how_far_it_is(old: Path, capsys: pytest.CaptureFixture[str
     assert "hashing inputs: 1/1 file (100 %)" in capsys.readouterr().err
     ask(old, rehash=True)
     assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_is_forgotten_is_read_again(old: Path, reads: list[str]) -> None:
+    ask(old)
+    files = InputDigests(old.parent.parent / "memory")
+    files.of_files(old.parent, ["a.bin"])
+    files.forget(old.parent, ["a.bin", "unknown"])
+    files.remember()
+    assert reads == ["a.bin"]
+    assert ask(old) == sha256(old)
+    assert reads == ["a.bin"] * 2
+
+
+def test_without_leave_to_read_only_what_is_remembered_is_known(old: Path, reads: list[str]) -> None:
+    memory = old.parent.parent / "memory"
+    assert InputDigests(memory, read=False).of_files(old.parent, ["a.bin"]) == {"a.bin": None}
+    ask(old)
+    assert InputDigests(memory, read=False).of_files(old.parent, ["a.bin"]) == {"a.bin": sha256(old)}
+    assert reads == ["a.bin"]
+    with pytest.raises(FileNotFoundError):
+        InputDigests(memory, read=False).of_files(old.parent, ["nothing"])
+
+
+def test_the_digests_that_were_given_out_can_be_asked_for(old: Path) -> None:
+    files = InputDigests()
+    assert files.used(old.parent) == {}
+    files.of_files(old.parent, ["a.bin"])
+    assert files.used(old.parent) == {"a.bin": sha256(old)}
+    assert files.used(old.parent.parent) == {}
+    assert files.of_file(old) == sha256(old)
+
+
+def test_a_stop_between_two_files_keeps_what_was_read(old: Path, reads: list[str]) -> None:
+    class Stop(Exception):
+        pass
+
+    def check() -> None:
+        if len(reads) >= 1:
+            raise Stop
+
+    old.with_name("b.bin").write_bytes(b"b")
+    files = InputDigests(old.parent.parent / "memory", jobs=1, check=check)
+    with pytest.raises(Stop):
+        files.of_files(old.parent, ["a.bin", "b.bin"])
+    files.remember()
+    assert ask(old) == sha256(old)
+    assert reads.count("a.bin") == 1
+
+
+def test_the_memory_does_not_drift(old: Path) -> None:
+    """A literal: another version must find what this one has read."""
+    ask(old)
+    found = old.stat()
+    stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    body = json.dumps(
+        {"format": 1, "roots": {str(old.parent): {"a.bin": [*stamp, sha256(old)]}}}, separators=(",", ":")
+    )
+    digest = hashlib.sha256(body.encode()).hexdigest()
+    assert (old.parent.parent / "memory").read_text() == f"{digest}\n{body}"
+
+
+def test_nothing_is_written_where_nothing_is_new(old: Path) -> None:
+    ask(old)
+    memory = old.parent.parent / "memory"
+    (memory.parent / ".tmp-left").write_bytes(b"cut sho")
+    inode = memory.stat().st_ino
+    ask(old)
+    assert memory.stat().st_ino == inode
+    assert (memory.parent / ".tmp-left").exists()
+    ask(old, rehash=True)
+    assert memory.stat().st_ino != inode
+    assert not (memory.parent / ".tmp-left").exists(), "of a run that was killed as it wrote"
+    InputDigests().remember()
+
+
+def test_a_file_of_which_nothing_can_be_read_has_no_digest(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network share that is gone, say: its files exist, and not even their times can be read."""
+
+    def refuse(path: str) -> os.stat_result:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(input_digests.os, "stat", refuse)
+        assert input_digests._stamp(str(old)) is None
+    with pytest.raises(NotADirectoryError):
+        input_digests._stamp(str(old / "inside"))

@@ -171,6 +171,16 @@ def test_a_file_of_someone_else_is_never_replaced(tmp_path: Path) -> None:
     assert rows == {"x.png", "y.png", "z.png"}, "files of earlier commands stay in the index"
 
 
+def test_labels_that_the_index_names_apart_are_ours_too(tmp_path: Path) -> None:
+    """A label set has a list of its labels, beside the one of its other files."""
+    with open_output(tmp_path, work=WORK, index=INDEX) as output:
+        output.write([("x.png", b"1"), ("legend.png", b"2")])
+        labels, others = ([row for row in output.rows() if (row["file"] == "x.png") == is_label] for is_label in (1, 0))
+        output.finish({"labels": labels, "files": others})
+    make(tmp_path, {"x.png": b"3", "legend.png": b"4"}, work=OTHER)
+    assert contents(tmp_path)["x.png"] == b"3"
+
+
 def test_a_correction_in_unfinished_work_is_kept(tmp_path: Path) -> None:
     out = tmp_path / "out"
     number = 0

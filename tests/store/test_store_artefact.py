@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.errors import CorruptArtefact, StoreError
-from autolabel.store import Artefact, digest_json, find, open_draft, recover, set_aside, sha256_bytes
+from autolabel.store import (
+    Artefact,
+    digest_json,
+    find,
+    newest_first,
+    open_draft,
+    recover,
+    set_aside,
+    sha256_bytes,
+)
 from autolabel.store.files import ALGORITHM, canonical_json, digest_json_list
 from autolabel.store.record import FORMAT, Commit, Entry, decode_commit, encode_commit, encode_manifest
+from tests.helpers.unreadable import unreadable
 
 KEY = "0123456789abcdef" * 4
 FILES = {"a.json": b"{}", "auto/x.png": b"x" * 100, "auto/y.png": b"y" * 50}
@@ -76,6 +86,24 @@ def test_the_format_does_not_drift(artefact: Artefact) -> None:
     table = {"format": 1, "algorithm": "sha256", "files": files, "meta": meta}
     assert artefact.digest == digest_json(table)
     assert artefact.digest == "62d3b0cb99e7162742fc64b9641d6e63ef22156244db45fcb35a21b22b7d3c53"
+
+
+def test_the_commit_record_does_not_drift(artefact: Artefact) -> None:
+    body = {"algorithm": "sha256", "format": 1, "key": KEY, "provenance": sha256_bytes(b'{"device":"cpu"}')}
+    body["root"] = artefact.digest
+    record = {**body, "checksum": digest_json(body)}
+    assert (artefact.path / "COMMIT").read_bytes() == canonical_json(record) + b"\n"
+
+
+def test_artefacts_by_age(tmp_path: Path) -> None:
+    """Those that do not state when their runs began come last, and so do those that do not tell it now."""
+
+    def begun(name: str, **provenance: float) -> Artefact:
+        return open_draft(tmp_path / name, KEY).commit(meta={}, provenance=provenance)
+
+    old, new, never, closed = begun("a", started=1.5), begun("b", started=2.5), begun("c"), begun("d", started=9.0)
+    with unreadable(closed.path / "provenance.json"):
+        assert newest_first([never, old, closed, new]) == [new, old, never, closed]
 
 
 @pytest.mark.slow

@@ -43,6 +43,73 @@ def test_write_file_makes_folders_and_replaces(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "x").stat().st_mode & 0o111 == 0
 
 
+def test_no_file_is_a_program(tmp_path: Path) -> None:
+    durable.ensure_file(tmp_path / "journal")
+    durable.append_log(tmp_path / "log", b"line")
+    os.close(durable.open_lock_file(tmp_path / "new" / "lock"))
+    for name in ("journal", "log", "new/lock"):
+        assert (tmp_path / name).stat().st_mode & 0o111 == 0
+
+
+def test_every_effect_says_what_it_changes(tmp_path: Path) -> None:
+    """So that a test can replay it."""
+    seen: list[Effect] = []
+
+    def watch(phase: Phase, effect: Effect) -> None:
+        if phase == "after":
+            seen.append(effect)
+
+    x, target = tmp_path / "x", tmp_path / "b"
+    with observe(watch):
+        durable.append_log(x, b"one")
+        durable.append_file(x, b"two", at=3)
+        durable.truncate_file(x, 4)
+        durable.sync_file(x)
+        durable.write_file(x, b"new")
+        (tmp_path / "a").mkdir()
+        durable.publish(tmp_path / "a", target)
+        durable.remove_tree(target)
+        durable.remove_file(x)
+    (temporary,) = {effect.path for effect in seen if effect.kind == "rename" and effect.target == x}
+    assert temporary.parent == tmp_path
+    assert seen == [
+        Effect("create", x),
+        Effect("append", x, data=b"one"),
+        Effect("append", x, data=b"two"),
+        Effect("fsync", x),
+        Effect("truncate", x, size=4),
+        Effect("fsync", x),
+        Effect("fsync", x),
+        Effect("fsync_folder", tmp_path.parent),
+        Effect("create", temporary),
+        Effect("write", temporary, data=b"new"),
+        Effect("fsync", temporary),
+        Effect("rename", temporary, target=x),
+        Effect("fsync_folder", tmp_path),
+        Effect("rename", tmp_path / "a", target=target),
+        Effect("fsync_folder", tmp_path),
+        Effect("rmdir", target),
+        Effect("unlink", x),
+    ]
+
+
+def test_the_text_of_a_lock_file_is_replaced_whole(tmp_path: Path) -> None:
+    fd = durable.open_lock_file(tmp_path / "lock")
+    durable.write_lock_file(fd, tmp_path / "lock", b"a longer text")
+    durable.write_lock_file(fd, tmp_path / "lock", b"short")
+    os.close(fd)
+    assert (tmp_path / "lock").read_bytes() == b"short"
+
+
+def test_a_folder_below_one_that_may_not_be_opened_is_made(tmp_path: Path) -> None:
+    """A home on a cluster, say: what lies above it is none of ours."""
+    with observe(failing("fsync_folder", errno.EACCES)), pytest.raises(StoreError, match="Permission denied"):
+        durable.make_folder(tmp_path / "a" / "b")
+    assert tree(tmp_path) == {"a"}, "below it the names must be durable"
+    durable.remove_tree(tmp_path / "a")
+    durable.remove_tree(tmp_path / "a")  # nothing is there any more
+
+
 @pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     durable.write_file(tmp_path / "x", b"old")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -112,9 +114,19 @@ def test_a_folder_is_marked_once_and_only_then_emptied(tmp_path: Path) -> None:
     commit(tmp_path / "artefacts" / "label", KEYS[0])
     with pytest.raises(ConfigError, match="not marked as a work folder"):
         require_mark(tmp_path)
-    for damage in ("", "[", "{}", '{"format":1,"id":"x"}', '{"format":1,"id":3}'):
+    for damage in (
+        "",
+        "[",
+        "{}",
+        '{"format":1,"id":"x"}',
+        '{"format":1,"id":3}',
+        '{"format":2,"id":"%s"}' % ("0" * 32),
+    ):
         (tmp_path / WORK_MARK).write_text(damage)
         with pytest.raises(ConfigError, match="not marked as a work folder"):
             require_mark(tmp_path)
-    assert ensure_mark(tmp_path) == ensure_mark(tmp_path)
+    mark = ensure_mark(tmp_path)
+    assert ensure_mark(tmp_path) == mark
+    assert json.loads((tmp_path / WORK_MARK).read_bytes()) == {"format": 1, "id": mark}
+    assert re.fullmatch(r"[0-9a-f]{32}", mark)
     require_mark(tmp_path)

@@ -111,6 +111,53 @@ def test_names_that_meet_stay_readable() -> None:
     assert all(re.fullmatch(pattern, names[id]) for id, pattern in patterns.items()), names
 
 
+def test_names_do_not_drift() -> None:
+    """Literals: another version must find the label of an image under the name that this one gave it."""
+    wanted = {
+        "d/Straße": "d/Straße~b7f3b4.png",
+        "d/strasse": "d/strasse~7bb54a.png",
+        "COM1.txt": "_COM1.txt~be1cf3.png",
+        "lpt².x": "_lpt².x~3e0767.png",
+        "CONOUT$": "_CONOUT$~4dee5f.png",
+        "aux .b": "_aux .b~33116a.png",
+        "\udcff": "_~8f1d0f.png",
+        "..": "_.~5ec1f7.png",
+        "": "_~e3b0c4.png",
+        ".hid": "_hid~8901db.png",
+        "end. ": "end. .png",
+        "a~1f2e3d": "a~1f2e3d~60e909.png",
+        "x" * 300: "x" * 244 + "~0d4e2c.png",
+        "é" * 300: "é" * 81 + "~7250b6.png",
+        "/".join("abcdefghijklmnopq") + "/r": "a~b3dda5/b/c/d/e/f/g/h/i/j/k/l/m/n/o_p_q~399d92/r.png",
+        "/".join("ABCDEFGHIJKLMNOP"): "A~fdf6e5/B/C/D/E/F/G/H/I/J/K/L/M/N/O/P.png",  # 16 components stay
+        "/".join(["z" * 199] * 4): "/".join(["z" * 199] * 4) + ".png",  # 800 bytes stay
+        "/".join(["y" * 199] * 3 + ["y" * 200]): "/".join(
+            ["y" * 199, "y" * 199 + "_" + "y" * 48 + "~16abcb", "y" * 200]
+        )
+        + ".png",
+    }
+    assert mirror_names({id: id for id in wanted}, ".png") == wanted
+    bare = mirror_names({id: id for id in ("end. ", "..", "con.")})
+    assert bare == {"end. ": "end_~478b72", "..": "__~5ec1f7", "con.": "con_~89001d"}
+    assert safe_name("a b", ".png") == "_c8687a08aa5d6ed2044328fa6a697ab8e96dc342.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "longer"),
+    [
+        ("a/" * 19 + "b", "a/" * 20 + "b"),
+        ("x" * 255, "x" * 256),
+        ("é" * 85, "é" * 85 + "x"),  # three bytes each where the accent is a character of its own
+        ("/".join(["x" * 113] * 17 + ["x" * 110]), "/".join(["x" * 113] * 17 + ["x" * 111])),
+    ],
+)
+def test_the_longest_names(name: str, longer: str) -> None:
+    """20 components, 255 bytes of one in each Unicode form, 2048 bytes of all."""
+    assert check_name(name) == name
+    with pytest.raises(StoreError, match="not a safe file name"):
+        check_name(longer)
+
+
 def test_a_name_that_looks_like_a_suffixed_one_does_not_meet_it() -> None:
     suffixed = mirror_names({"a": "a", "A": "A"})["a"]
     for other in (suffixed, suffixed.upper()):

@@ -18,6 +18,7 @@ from autolabel.models.resample import ResampleWeights, bilinear
 from autolabel.models.resize import resize
 
 TILE = 16  # rows and columns; intermediate results of a tile fit the cache
+_WASTE = 1.5  # rows made for each row used, above which rows are combined by a product of matrices
 
 
 class Rows(NamedTuple):
@@ -74,13 +75,13 @@ def _resized_rows(conv: nn.Module, x: Tensor, size: tuple[int, int], rows: Rows)
     """Some rows of resize(conv(x), size)."""
     if rows == (0, size[0]):
         return resize(cast(Tensor, conv(x)), size)
-    if size[0] % x.shape[-2]:
+    ratio, remainder = divmod(size[0], x.shape[-2])
+    low, high = max(0, rows.top // ratio - 1), min(x.shape[-2], -(-rows.bottom // ratio) + 1)
+    if remainder or (high - low) * ratio > _WASTE * (rows.bottom - rows.top):
         low, block = bilinear(x.shape[-2], size[0]).block(*rows)
         source = conv(x[:, :, low : low + block.shape[1]])
         return _combined_rows(resize(source, (source.shape[-2], size[1])), block)
     # Resizing a part by the same ratio gives the same numbers, except near the ends of the part.
-    ratio = size[0] // x.shape[-2]
-    low, high = max(0, rows.top // ratio - 1), min(x.shape[-2], -(-rows.bottom // ratio) + 1)
     part: Tensor = resize(cast(Tensor, conv(x[:, :, low:high])), ((high - low) * ratio, size[1]))
     return part[:, :, rows.top - low * ratio : rows.bottom - low * ratio]
 

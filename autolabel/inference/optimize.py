@@ -9,8 +9,9 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from autolabel.inference.folding import folded
+from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import AttentionByRows, Branches, Decision, OptimizedOCR
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion.hierarchical import ScaleAttention
@@ -44,8 +45,8 @@ def prepare(
             if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
                 module.to(dtype)
         _decide_exactly(prepared)
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
-        _prefer_onednn(prepared)
+    if device.type == "cpu":
+        prefer_onednn(prepared)
     return to_channels_last(prepared).to(device)
 
 
@@ -71,9 +72,7 @@ def _fold(owner: nn.Module, name: str, follower: nn.Module) -> None:
     """Fold the norm of `follower`, which reads the output of convolution `name` of `owner`, into that convolution."""
     conv, norm = getattr(owner, name), follower.norm
     assert isinstance(norm, nn.BatchNorm2d), norm
-    dtype = conv.weight.dtype
-    folded = fuse_conv_bn_eval(conv.double(), norm.double()).to(dtype)  # in float64: a weight is rounded once
-    setattr(owner, name, folded)
+    setattr(owner, name, folded(conv, norm))
     follower.norm = nn.Identity()
 
 
@@ -85,13 +84,3 @@ def _optimize_head(model: SegmentationModel, *, on_cpu: bool) -> None:
         model.trunk = Branches(trunk, by_rows=on_cpu)
         if isinstance(model.attention, ScaleAttention):
             model.attention = AttentionByRows(model.attention)
-
-
-def _prefer_onednn(model: nn.Module) -> None:
-    """In one thread torch runs 1x1 convolutions by oneDNN only if they are dilated, which does not change a 1x1 kernel.
-
-    oneDNN uses all vector instructions of a CPU, where torch's BLAS may not: 2.3 times as fast on an AMD Zen 5.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1):
-            module.dilation = (2, 2)

@@ -1,7 +1,6 @@
 """Optimizes a network of the transformers library for inference: the same function with fewer operations.
 
-- SegFormer: the linear layers, the 1x1 convolution over all branches and its norm become one linear layer per branch.
-  Resizing commutes with it, so each branch is multiplied at its own resolution, resized after, and added.
+- SegFormer: `inference.optimize_segformer`.
 - UperNet and BEiT: norms are folded into the convolutions before them, and the 3x3 convolution over all branches forms
   its products at each branch's own resolution (`inference.branch_convs.SpatialBranchConv`). No auxiliary head runs.
 - Mask2Former: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
@@ -15,15 +14,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from autolabel.inference.branch_convs import ConcatConv, SpatialBranchConv
+from autolabel.inference.folding import folded
+from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import Decision
+from autolabel.inference.optimize_segformer import optimize_segformer
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries
@@ -32,55 +32,16 @@ from autolabel.models.resize import resize
 
 
 def prepare_huggingface(model: HuggingFaceModel, device: torch.device | str = "cpu") -> HuggingFaceModel:
-    """A copy in eval mode on `device`; `model` stays as it is. Architectures without an identity are only copied."""
+    """A copy in eval mode on `device`; `model` stays as it is. On a CPU, its products run by oneDNN."""
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
+    on_cpu = torch.device(device).type == "cpu"
     optimize = _OPTIMIZE.get(prepared.network.config.model_type)
     if optimize is not None:
         with torch.no_grad():
-            optimize(prepared, torch.device(device).type == "cpu")
+            optimize(prepared, on_cpu)
+    if on_cpu:
+        prefer_onednn(prepared)
     return prepared.to(device)
-
-
-class PointwiseClassifier(nn.Module):
-    """A 1x1 convolution, faster channels last."""
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        assert conv.bias is not None
-        self.weight, self.bias = _constant(conv.weight.flatten(1)), _constant(conv.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _pointwise(x, self.weight, self.bias)
-
-
-class SegformerDecoder(nn.Module):
-    """In the place of transformers' `SegformerDecodeHead`: encoder maps (B, C_b, h_b, w_b) -> logits (B, L, h, w)."""
-
-    def __init__(self, head: Any) -> None:
-        super().__init__()
-        branches = list(head.linear_projections)
-        fused = _folded(head.linear_fuse, head.batch_norm)
-        parts = fused.weight.detach().flatten(1).split(fused.out_channels, dim=1)[::-1]  # the coarsest branch is first
-        self.projections = nn.ModuleList(
-            nn.Linear(b.proj.in_features, fused.out_channels, bias=False) for b in branches
-        )
-        assert fused.bias is not None
-        bias = fused.bias.detach().double()
-        for projection, part, branch in zip(self.projections, parts, branches, strict=True):
-            projection.weight = _constant((part.double() @ branch.proj.weight.double()).to(part.dtype))
-            bias += part.double() @ branch.proj.bias.double()
-        self.bias = _constant(bias.to(fused.bias.dtype))
-        self.classifier = Decision(PointwiseClassifier(head.classifier))
-
-    def forward(self, maps: Sequence[Tensor], **_: Any) -> Tensor:
-        total, *coarse = (
-            _pointwise(x, cast(Tensor, layer.weight)) for x, layer in zip(maps, self.projections, strict=True)
-        )
-        for x in coarse:
-            total += resize(x, (total.shape[-2], total.shape[-1]))
-        total += self.bias[:, None, None]
-        output: Tensor = self.classifier(total.relu_())
-        return output
 
 
 class UperDecoder(nn.Module):
@@ -141,8 +102,7 @@ def _masks(vectors: Tensor, features: Tensor) -> Tensor:
 
 
 def _optimize_segformer(model: HuggingFaceModel, on_cpu: bool) -> None:
-    if model.network.config.reshape_last_stage:
-        model.network.decode_head = SegformerDecoder(model.network.decode_head)
+    optimize_segformer(model.network, by_rows=on_cpu)
 
 
 def _optimize_upernet(model: HuggingFaceModel, on_cpu: bool) -> None:
@@ -179,26 +139,11 @@ _OPTIMIZE: dict[str, Callable[[HuggingFaceModel, bool], None]] = {
 }
 
 
-def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A 1x1 convolution as a product of matrices, channels last: (B, C, h, w) -> (B, O, h, w)."""
-    return F.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
-
-
 def _conv_of(layer: Any) -> nn.Conv2d:
     """The convolution of a convolution-norm-ReLU layer, with the norm folded in."""
     conv, norm, _ = layer.children()
-    return _folded(conv, norm)
+    return folded(conv, norm)
 
 
 def _with_relu(layer: Any) -> nn.Sequential:
     return nn.Sequential(_conv_of(layer).to(memory_format=torch.channels_last), nn.ReLU(inplace=True))  # type: ignore[call-overload]  # no stub
-
-
-def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """In float64, so that a weight is rounded once."""
-    dtype = conv.weight.dtype
-    return fuse_conv_bn_eval(conv.double(), norm.double()).to(dtype)
-
-
-def _constant(values: Tensor) -> nn.Parameter:
-    return nn.Parameter(values.detach(), requires_grad=False)

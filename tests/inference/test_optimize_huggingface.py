@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from autolabel.inference import optimize_segformer
 from autolabel.inference.model import ProbabilityPredictor, code_predictor
+from autolabel.inference.onednn import TokenLinear, prefer_onednn
 from autolabel.inference.optimize_huggingface import attention_mask, prepare_huggingface
 from autolabel.models import HuggingFaceModel
 from autolabel.models.huggingface.architectures import ARCHITECTURES
 from autolabel.models.huggingface.scores import Logits
+from autolabel.models.layers import ClassifierConv
 from tests.helpers.hf_folders import NAMES, build
 
 CHANGED = ["segformer", "upernet-resnet", "upernet-swin", "upernet-dinov2", "beit", "mask2former", "mask2former-resnet"]
@@ -49,6 +54,46 @@ def test_same_output(kind: str) -> None:
                 torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
     assert isinstance(expected, Logits) == (not kind.startswith("mask2former"))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()), "the model itself changed"
+
+
+@pytest.mark.parametrize("size", [(70, 93), (128, 64)])
+@pytest.mark.parametrize("by_rows", [True, False])
+@torch.inference_mode()
+def test_segformer_by_strips_and_whole(size: tuple[int, int], by_rows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Odd sizes: patches beyond the last whole one are left out, and branches are no integer multiples."""
+    monkeypatch.setattr(optimize_segformer, "_BLOCK_STRIP", 1)
+    monkeypatch.setattr(optimize_segformer, "_DECODER_STRIP", 1)
+    model = network("segformer")
+    prepared = copy.deepcopy(model)
+    optimize_segformer.optimize_segformer(prepared.network, by_rows=by_rows)
+    strips: list[int] = []
+    prepared.network.decode_head.classifier.register_forward_hook(lambda *_: strips.append(1))
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    expected, output = model._run(images), prepared._run(images)
+    assert len(strips) == (math.ceil(size[0] / 16) if by_rows else 1)
+    torch.testing.assert_close(output[0], expected[0], rtol=1e-11, atol=1e-11)
+
+
+@torch.inference_mode()
+def test_linear_layers_by_onednn() -> None:
+    """For few and many tokens, in the shape of the input; a layer of a class of its own stays."""
+    layers = nn.ModuleList([nn.Linear(5, 7), nn.Linear(5, 7, bias=False), ClassifierConv(5, 7), Scaled(5, 7)]).double()
+    weight = layers[0].weight
+    prefer_onednn(layers)
+    assert [type(layer) for layer in layers] == [TokenLinear, TokenLinear, ClassifierConv, Scaled]
+    assert layers[0].weight is weight
+    for shape in [(5,), (3, 5), (2, 6, 9, 5), (2, 50, 5)]:
+        x = torch.randn(*shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+        for layer in layers[:2]:
+            torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+    x = torch.randn(4, 100, 5)[:, ::2].transpose(0, 1)
+    layer = layers[0].float()
+    torch.testing.assert_close(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+
+
+class Scaled(nn.Linear):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(input)
 
 
 @torch.inference_mode()

@@ -108,7 +108,9 @@ def try_package(package: str, options: argparse.Namespace) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("packages", nargs="*", default=["store", "flow", "labels"], metavar="PACKAGE", help=", ".join(TESTS))
+    parser.add_argument(
+        "packages", nargs="*", default=["store", "flow", "labels"], metavar="PACKAGE", help=", ".join(TESTS)
+    )
     parser.add_argument("--count", type=int, default=40, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--slow", action="store_true", help="run tests marked slow as well")

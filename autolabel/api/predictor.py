@@ -199,7 +199,7 @@ def _open(source: str | os.PathLike[str]) -> tuple[Network, NetworkCard]:
     """A path that exists comes first; any other text is a hub id."""
     from autolabel.cli.networks import open_network
     from autolabel.models.huggingface import model_as_it_is
-    from autolabel.stages.initial_model import read_files
+    from autolabel.stages.huggingface_folder import read_files
 
     if not isinstance(source, str | os.PathLike):
         raise WeightsError("source", f"is of type {type(source).__name__}", "give a path or a hub id")

@@ -23,10 +23,10 @@ def open_with_digest(path: Path) -> tuple[Network, NetworkCard, str]:
     """As `open_network`, with the digest of the bytes that were read."""
     if (path / CONFIG).is_file():
         from autolabel.models.huggingface import model_as_it_is
-        from autolabel.stages import initial_model
+        from autolabel.stages import huggingface_folder
 
-        digest = initial_model.folder_identity(str(path), InputDigests())
-        model, card, _ = model_as_it_is(initial_model.read_files(str(path), digest), None, {})
+        digest = huggingface_folder.folder_identity(str(path), InputDigests())
+        model, card, _ = model_as_it_is(huggingface_folder.read_files(str(path), digest), None, {})
         return model, card, digest
     data = read_model(path)
     return *trained_network(data, path), sha256_bytes(data)

@@ -72,7 +72,7 @@ def train(ahead: PreflightContext[TrainConfig], sizes: DatasetSizes) -> DiskEsti
 def _network_bytes(settings: TrainConfig, num_classes: int) -> int:
     """The size of the files a network comes from, else counted on shapes without memory. Raises as building it does."""
     if settings.huggingface is not None:
-        from autolabel.stages.initial_model import folder_of, weight_files
+        from autolabel.stages.huggingface_folder import folder_of, weight_files
 
         folder = folder_of(settings.huggingface)
         return sum(_size(folder / name) for name in weight_files(folder))

@@ -106,15 +106,14 @@ def _check_same_network(ahead: PreflightContext[StudentConfig]) -> None:
     """A student that starts from its teacher's weights needs its teacher's network."""
     from autolabel.models.checkpoint import FREE
 
-    ours, teacher = ahead.settings, ahead.input_settings("initial", TrainConfig)
-    check_settings(ours)
+    teacher = ahead.input_settings("initial", TrainConfig)
+    check_settings(ahead.settings)
     if isinstance(teacher, TeacherConfig) and teacher.foreign is not None:
         what = "the teacher is another framework's, and its weights are no start for a network of ours"
         raise ConfigError("student.weights", what, 'name other weights, as in student.weights = "imagenet"')
-    theirs = dict(teacher.model)
-    for key, value in ours.model:
-        if key not in FREE and value != theirs[key]:
-            what = f"is {value!r}, and its teacher, whose weights it starts from, has {theirs[key]!r}"
+    for key, value in ahead.settings.model:
+        if key not in FREE and value != getattr(teacher.model, key):
+            what = f"is {value!r}, and its teacher, whose weights it starts from, has {getattr(teacher.model, key)!r}"
             raise ConfigError(f"student.model.{key}", what, "make them equal, or name other student.weights")
 
 

@@ -17,7 +17,7 @@ from autolabel.models.huggingface import FolderFiles, model_as_it_is, model_to_t
 from autolabel.models.huggingface.architectures import ARCHITECTURES
 from autolabel.models.huggingface.prompts import prompts_for
 from autolabel.models.huggingface.scores import Concepts, as_probabilities, scores
-from autolabel.stages.initial_model import PROMPTED, folder_identity, read_files
+from autolabel.stages.huggingface_folder import PROMPTED, folder_identity, read_files
 from autolabel.store import InputDigests
 from tests.helpers.hf_folders import build_sam3, save, save_sam3, transformers
 

@@ -20,7 +20,8 @@ from autolabel.flow.keys import key_document
 from autolabel.models import WeightsCard, build_model
 from autolabel.models.checkpoint import weights_to_bytes
 from autolabel.stages import TEACHER
-from autolabel.stages.initial_model import folder_identity, load_initial_model, read_files
+from autolabel.stages.huggingface_folder import folder_identity, read_files
+from autolabel.stages.initial_model import load_initial_model
 from autolabel.store import Artefact, InputDigests
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml
 from tests.stages.tiny_pipeline import call, call_json

@@ -13,7 +13,7 @@ import torch
 from autolabel.config.load import load_experiment
 from autolabel.errors import WeightsError
 from autolabel.models.huggingface import model_as_it_is
-from autolabel.stages.initial_model import folder_identity, folder_of, read_files, weight_files
+from autolabel.stages.huggingface_folder import folder_identity, folder_of, read_files, weight_files
 from autolabel.store import InputDigests
 from tests.helpers.experiments import experiment_toml
 from tests.helpers.hf_folders import NAMES, build, save

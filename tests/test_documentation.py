@@ -100,8 +100,8 @@ def toml_blocks() -> list[tuple[str, str]]:
     """(page, text) of each example in TOML that begins with a table, as an experiment's tables do."""
     found = []
     for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
-        for indent, text in re.findall(r"^( *)```toml\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
-            block = textwrap.dedent(indent + text)
+        for text in re.findall(r"^ *```toml\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+            block = textwrap.dedent(text)
             if block.startswith("["):
                 found.append((f"{page.name}:{block.splitlines()[0]}", block))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from autolabel.cli.main import cli
+from autolabel.config.load import parse_experiment
 from autolabel.config.reference import experiment_schema, field_texts, tables
+from autolabel.labels.codebook import DEFAULT_EDGES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -91,3 +94,27 @@ def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")}
     assert not {page for page in pages if f": {page}\n" not in menu}
+
+
+def toml_blocks() -> list[tuple[str, str]]:
+    """(page, text) of each example in TOML that begins with a table, as an experiment's tables do."""
+    found = []
+    for page in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        for text in re.findall(r"^ *```toml\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+            block = textwrap.dedent(text)
+            if block.startswith("["):
+                found.append((f"{page.name}:{block.splitlines()[0]}", block))
+    return found
+
+
+def test_there_are_examples_of_experiments() -> None:
+    assert len(toml_blocks()) >= 8
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in toml_blocks()])
+def test_an_example_is_an_experiment(text: str) -> None:
+    """All its settings are known, and each threshold is one that codes can be cut at."""
+    whole = f'name = "a"\ndata = {{ source = "folder", root = "." }}\n{text}'
+    label = parse_experiment(whole.encode(), where="example", base=ROOT).label
+    thresholds = [label.threshold, *label.class_thresholds.values()]
+    assert all(isinstance(value, str) or value in (0, *DEFAULT_EDGES) for value in thresholds)

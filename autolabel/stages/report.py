@@ -130,9 +130,11 @@ def _warnings(ctx: Context[ReportConfig], audit: AuditResult) -> tuple[str, ...]
 
 def _leak(ctx: Context[ReportConfig], audit: AuditResult) -> str | None:
     """The audit's warning. ImageNet weights have seen no mask of the user's; "What was run" names them."""
-    settings = ctx.inputs["model"].provenance.get("key", {}).get("settings", {})
-    is_imagenet = settings.get("weights") == "imagenet" and not audit["leak"]["leaked"]
-    return None if is_imagenet else audit["leak"]["warning"]
+    model, leak = ctx.inputs["model"], audit["leak"]
+    first = model.provenance.get("key", {}).get("settings", {}).get("weights")
+    source = model.meta.get("pretrained") or {}
+    began_there = source.get("on") == "ImageNet" and source.get("sha256") == first is not None
+    return None if began_there and not leak["leaked"] else leak["warning"]
 
 
 def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:

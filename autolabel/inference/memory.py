@@ -1,9 +1,10 @@
 """The memory that labelling an image takes, counted beforehand, and windows that fit where it would not suffice.
 
 A pass of the optimized network on torch's meta device computes nothing and allocates nothing; the live tensors are
-counted on the way. Two small images tell a constant and what each further pixel takes. A network that cuts an image
-into windows itself mostly has the constant. The count is an estimate: where it is not certain that an image is too
-large, the work goes on. Where nothing can be counted, memory is unknown, and nothing is forced into windows.
+counted on the way. Two images, of the size in question and half as wide, tell a constant and what each further pixel
+takes. Networks of other libraries are counted on two small images. A network that cuts an image into windows itself
+mostly has the constant. The count is an estimate: where it is not certain that an image is too large, the work goes on.
+Where nothing can be counted, memory is unknown, and nothing is forced into windows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import copy
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -21,9 +21,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from autolabel.errors import AutolabelError
+from autolabel.inference.branch_convs import SpatialBranchConv, SpatialBranchOutline
 from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
 from autolabel.inference.optimize import prepare
+from autolabel.inference.optimize_hrnet import OptimizedOCR
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
@@ -75,24 +77,29 @@ class Needed(NamedTuple):
 
 
 def count_memory(
-    model: Network, scales: Sequence[float], *, flip: bool = False, precision: str = "fp32"
+    model: Network,
+    scales: Sequence[float],
+    *,
+    size: tuple[int, int] | None = None,
+    flip: bool = False,
+    precision: str = "fp32",
 ) -> Needed | None:
-    """The tensors that labelling takes; None where it cannot be counted, as with operations that need values."""
-    side = _side(model)
+    """The tensors that labelling takes; None where it cannot be counted, as with operations that need values.
+
+    Exact for images of `size` (height, width) where one is named, and for smaller ones rather too much than too little:
+    large images pass through our own networks in strips, so memory grows more slowly than pixels.
+    """
+    height, width = size or (_side(model), 2 * _side(model))
     for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
         try:
             predictor = _on_meta(model, dtype)
-            one, two = (_peak(predictor, side, width, scales, flip, dtype) for width in (side, 2 * side))
+            half = max(1, width // 2)
+            one, two = (_peak(predictor, height, columns, scales, flip, dtype) for columns in (half, width))
         except Exception:  # the code of other libraries, on a device that it was not made for
             continue
-        return _fitted(one, two, side**2)
+        per_pixel = max(0, two - one) / (height * max(1, width - half))
+        return Needed(max(0.0, two - per_pixel * height * width), per_pixel)
     return None
-
-
-def _fitted(one: int, two: int, pixels: int) -> Needed:
-    """The line through the peaks of so many pixels and of twice as many."""
-    per_pixel = max(0, two - one) / pixels
-    return Needed(max(0.0, one - per_pixel * pixels), per_pixel)
 
 
 def _side(model: Network) -> int:
@@ -113,7 +120,10 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
             module.register_forward_pre_hook(_cast_inputs)  # what autocast does
     model = model.to(dtype).eval()
     if isinstance(model, SegmentationModel):
-        return LogitPredictor(prepare(model, device, dtype, as_on="cpu"))
+        prepared = prepare(model, device, dtype, as_on="cpu")
+        if isinstance(prepared.head, OptimizedOCR) and isinstance(prepared.head.pixels, SpatialBranchConv):
+            prepared.head.pixels = SpatialBranchOutline(prepared.head.pixels)  # type: ignore[assignment]  # counts alone
+        return LogitPredictor(prepared)
     return code_predictor(model, device, dtype)
 
 
@@ -149,31 +159,49 @@ class WindowChooser:
         precision: str = "fp32",
     ) -> None:
         self._model, self._scales, self._flip, self._free, self._precision = model, scales, flip, free, precision
+        self._counts: dict[tuple[int, int] | None, Needed | None] = {}
 
-    @cached_property
-    def _counted(self) -> Needed | None:
-        return count_memory(self._model, self._scales, flip=self._flip, precision=self._precision)
+    def _counted(self, height: int, width: int) -> Needed | None:
+        """Counted for the size itself, rounded up: a data set may have many sizes."""
+        own = isinstance(self._model, SegmentationModel)
+        size = (-(-height // _SIDE) * _SIDE, -(-width // _SIDE) * _SIDE) if own else None
+        if size not in self._counts:
+            self._counts[size] = count_memory(
+                self._model, self._scales, size=size, flip=self._flip, precision=self._precision
+            )
+        return self._counts[size]
 
     def needed(self, height: int, width: int) -> int:
         """Bytes that labelling an image of this size takes, with what convolutions need beside; 0 if unknown."""
-        return 0 if self._counted is None else round(_WORKSPACE * self._counted.of(height, width))
+        counted = self._counted(height, width)
+        return 0 if counted is None else round(_WORKSPACE * counted.of(height, width))
 
     def window(self, height: int, width: int) -> tuple[int, int] | None:
         """(height, width) of a window that fits; None where the whole image fits by the count.
 
-        The count may be too high for images that HRNet with OCR labels in strips.
-
         AutolabelError if no window fits.
         """
         free = self._free()
-        if self._surely_fits(height * width, int(_USABLE * free)) or self._counted is None:
+        if self._surely_fits(height * width, int(_USABLE * free)):
             return None
-        if self._counted.of(height, width) <= free:
+        counted = self._counted(height, width)
+        if counted is None or counted.of(height, width) <= free:
             return None
-        usable = int(_USABLE * free / _WORKSPACE - self._counted.constant)
-        found = _window(height, width, int(usable / self._counted.per_pixel)) if usable > 0 else None
+        found = self._fitting(height, width, free)
         if found is None:
             raise AutolabelError("memory", self._too_large(height, width, free), _REMEDY)
+        return found
+
+    def _fitting(self, height: int, width: int, free: int) -> tuple[int, int] | None:
+        """The window, counted again for its own size until it fits: a smaller image may go through in one strip."""
+        counted = self._counted(height, width)
+        assert counted is not None
+        budget = _USABLE * free / _WORKSPACE
+        left = budget - counted.constant
+        pixels = left / counted.per_pixel if left > 0 else height * width * budget / counted.of(height, width)
+        found = _window(height, width, int(pixels))
+        while found is not None and self.needed(*found) > _USABLE * free:
+            found = _window(height, width, found[0] * found[1] * 3 // 4)
         return found
 
     def parallel(self, height: int, width: int, most: int) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from autolabel.inference.folding import folded
+from autolabel.inference.fused_convs import fuse_sums, has_fused_convs
 from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import AttentionByRows, Branches, Decision, OptimizedOCR
 from autolabel.models import SegmentationModel
@@ -32,19 +33,23 @@ def prepare(
 ) -> SegmentationModel:
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
-    Folds norms into the convolutions before them, replaces OCR over HRNet by `OptimizedOCR`, and on CPUs runs 1x1
-    convolutions by oneDNN. Run a copy in less than float32 under autocast; layers that give logits or attention stay in
-    float32. `as_on`: the kind of device whose form it takes, where memory is counted on the meta device.
+    Folds norms into the convolutions before them and replaces OCR over HRNet by `OptimizedOCR`. On CPUs it runs 1x1
+    convolutions by oneDNN, and sums within convolutions (`inference.fused_convs`). Run a copy in less than float32
+    under autocast; layers that give logits or attention stay in float32. `as_on`: the kind of device whose form it
+    takes, where memory is counted on the meta device.
     """
     device = torch.device(device)
+    on_cpu = (as_on or device.type) == "cpu"
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
     with torch.no_grad():
         _fold_norms(prepared)
-        _optimize_head(prepared, on_cpu=(as_on or device.type) == "cpu")
+        _optimize_head(prepared, on_cpu=on_cpu)
         for module in prepared.modules():
             if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
                 module.to(dtype)
         _decide_exactly(prepared)
+        if on_cpu and (device.type != "cpu" or dtype == torch.float64 or has_fused_convs(dtype)):
+            fuse_sums(prepared)
     if device.type == "cpu":
         prefer_onednn(prepared)
     return to_channels_last(prepared).to(device)

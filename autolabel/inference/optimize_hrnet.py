@@ -25,6 +25,7 @@ from autolabel.inference.branch_convs import (
     SpatialBranchConv,
     conv_with,
 )
+from autolabel.inference.fused_convs import onto
 from autolabel.models.fusion.hierarchical import ScaleAttention
 from autolabel.models.heads.head import Head, HeadOutput
 from autolabel.models.heads.ocr import OCRHead
@@ -35,6 +36,7 @@ from autolabel.models.trunks import Trunk
 from autolabel.models.trunks.hrnet import HRNet
 
 _STRIP_VALUES = 1 << 25  # values of the widest map of a strip: 128 MiB; in lower strips more rows are computed twice
+_HEAD_STRIP_VALUES = 1 << 22  # less, because the head computes hardly any row twice
 _KEPT_PIXELS = 1 << 20  # at stride 4: images of up to 16 megapixels keep the features of the head
 
 
@@ -42,6 +44,10 @@ def strips_of(height: int, values_per_row: int, multiple: int, values: int | Non
     """Strips of up to `values` values (128 MiB by default), of a height that is a multiple of `multiple` rows."""
     rows = max(1, (values or _STRIP_VALUES) // values_per_row // multiple) * multiple
     return [Rows(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _head_strips(height: int, values_per_row: int) -> list[Rows]:
+    return strips_of(height, values_per_row, TILE, values=_HEAD_STRIP_VALUES)
 
 
 def by_strips(function: Callable[[Rows], Tensor], strips: Sequence[Rows]) -> Tensor:
@@ -97,7 +103,7 @@ class Branches(Trunk):
 
     def _strips(self, batch: int, height: int, width: int) -> list[Rows]:
         """Strips of rows at stride 8."""
-        return strips_of(-(-height // 8), 2 * batch * self._values * -(-width // 4), 1)
+        return strips_of(-(-height // 8), 2 * batch * self._values * -(-width // 4), 1, values=_STRIP_VALUES)
 
     def _first(self, images: Tensor, strips: Sequence[Rows]) -> list[Tensor]:
         """`HRNet.first`, strip by strip."""
@@ -154,7 +160,7 @@ class OptimizedOCR(Head):
 
     def forward(self, branches: Sequence[Tensor]) -> HeadOutput:
         batch, _, height, width = branches[0].shape
-        strips = strips_of(height, batch * width * self._values, TILE) if self._by_rows else [Rows(0, height)]
+        strips = _head_strips(height, batch * width * self._values) if self._by_rows else [Rows(0, height)]
         if len(strips) > 1 and batch * height * width > _KEPT_PIXELS:
             return self._twice(branches, strips)
         features = by_strips(lambda rows: self._pixels(branches, rows), strips)
@@ -212,9 +218,8 @@ class OptimizedOCR(Head):
             similarity = pixels @ at_least_float32(key) * self.context.scale  # (B, rows w, K)
             weights = similarity.softmax(dim=-1).to(vectors.dtype)
         context = torch.relu_(weights @ vectors.transpose(1, 2))  # (B, rows w, C)
-        merged: Tensor = self.merge_features(features)
-        merged += self.merge_context(context.transpose(1, 2).unflatten(2, query.shape[-2:]))
-        return torch.relu_(merged)
+        merged = cast(Tensor, self.merge_features(features))
+        return onto(self.merge_context, context.transpose(1, 2).unflatten(2, query.shape[-2:]), merged, relu=True)
 
 
 def _pixel_vectors(features: Tensor) -> Tensor:
@@ -248,7 +253,7 @@ class AttentionByRows(nn.Module):
             low, high = max(0, rows.top - 2), min(height, rows.bottom + 2)
             return self._of(features.rows(low, high))[:, :, rows.top - low : rows.bottom - low]
 
-        return by_strips(attention, strips_of(height, batch * channels * width, TILE))
+        return by_strips(attention, _head_strips(height, batch * channels * width))
 
     def _of(self, features: Tensor) -> Tensor:
         return torch.sigmoid(at_least_float32(self.last(self.second(self.first(features)))))

@@ -136,7 +136,7 @@ def _foreign_labels(
 
 EVALUATE = Stage(
     name="evaluate",
-    version=5,
+    version=6,
     output="evaluation",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -12,6 +12,7 @@ from torch import nn, optim
 from autolabel.config.networks import TrainConfig
 from autolabel.distributed import ProcessGroup
 from autolabel.errors import SettingError
+from autolabel.training.eager import SGD, AdamW
 from autolabel.training.freeze import batch_norms, trunk_of
 
 
@@ -39,11 +40,11 @@ def _group(params: list[nn.Parameter], settings: TrainConfig, lr_factor: float) 
 
 
 def _sgd(groups: list[dict[str, Any]], settings: TrainConfig) -> optim.Optimizer:
-    return optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
+    return SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
 
 
 def _adamw(groups: list[dict[str, Any]], settings: TrainConfig) -> optim.Optimizer:
-    return optim.AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
+    return AdamW(groups, lr=settings.lr, betas=(settings.momentum, 0.999), fused=True)
 
 
 _OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}

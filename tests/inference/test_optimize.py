@@ -96,6 +96,7 @@ def test_strips_are_the_whole(size: tuple[int, int], kept: bool, monkeypatch: py
     with torch.no_grad():
         expected = model.raw_maps(images, (2.0, 1.0, 0.5))
     monkeypatch.setattr(optimize_hrnet, "_STRIP_VALUES", 1)
+    monkeypatch.setattr(optimize_hrnet, "_HEAD_STRIP_VALUES", 1)
     monkeypatch.setattr(optimize_hrnet, "_KEPT_PIXELS", 1 << 28 if kept else 0)
     prepared = prepare(model, dtype=torch.float64)
     seen = []

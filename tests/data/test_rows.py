@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple
 
 import pyarrow as pa
@@ -98,6 +101,28 @@ def test_digests_of_parts_are_those_of_whole_lists() -> None:
     assert found["val.images"] == digest_json([astuple(row) for row in manifest.split("val")])
     assert list(found)[1:] == sorted(list(found)[1:])
     json.dumps(found)
+
+
+def test_no_row_stays_an_object() -> None:
+    images, labels = many(3000)
+    files = Manifest(SYNTHETIC, images, labels).to_files()
+    del images, labels
+    Manifest.from_files(files.__getitem__)  # what is made once, on first use
+    with traced_memory() as used:
+        manifest = Manifest.from_files(files.__getitem__)
+        chosen = unlabelled_images(manifest), labelled_images(manifest, "train", *ROLES)
+        assert used() < 30 * len(manifest.images)  # bytes; an object takes hundreds
+    assert all(chosen)
+
+
+@contextmanager
+def traced_memory() -> Iterator[Callable[[], int]]:
+    """A function that tells the bytes that Python has allocated since and not freed."""
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
 
 def test_pairs() -> None:

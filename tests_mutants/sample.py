@@ -1,6 +1,6 @@
 """Mutation testing: change one operator, constant or argument at a time, and see whether a test fails.
 
-    python tests_mutants/sample.py store flow labels [--count 40] [--seed 0] [--slow] [--mutants 'PATTERN' ...]
+    python tests_mutants/sample.py [store flow labels stages] [--count 40] [--seed 0] [--slow] [--mutants 'PATTERN' ...]
 
 Makes the mutants of `autolabel/PACKAGE` with mutmut, draws a sample of them, and runs for each the tests of the package
 that reach the changed function, until one fails. The tests marked `slow` are left out unless `--slow` is there. Prints
@@ -29,7 +29,7 @@ TESTS = {  # the tests of a package; a mutant that lives past them may be caught
     "store": ["tests/store", "tests/test_user_files.py"],
     "flow": ["tests/flow", "tests/data/test_parts.py", "tests/stages/test_environment.py"],
     "labels": ["tests/labels", "--ignore=tests/labels/test_bench_codes.py"],
-    "stages": ["tests/stages"],
+    "stages": ["tests/stages", "--ignore=tests/stages/test_formats_page.py"],
 }
 SETTINGS = """
 [tool.mutmut]
@@ -108,9 +108,8 @@ def try_package(package: str, options: argparse.Namespace) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "packages", nargs="*", default=["store", "flow", "labels"], metavar="PACKAGE", help=", ".join(TESTS)
-    )
+    default = ["store", "flow", "labels"]
+    parser.add_argument("packages", nargs="*", default=default, metavar="PACKAGE", help=", ".join(TESTS))
     parser.add_argument("--count", type=int, default=40, help="mutants of each package")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--slow", action="store_true", help="run tests marked slow as well")

@@ -1,4 +1,4 @@
-"""What a runner hands to a stage, what it records of it, and how it lets other processes make a step."""
+"""The facts that a stage gets from a runner, its record of a step, and steps that other processes make."""
 
 from __future__ import annotations
 

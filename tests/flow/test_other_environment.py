@@ -152,8 +152,8 @@ def test_a_damaged_record_is_kept_and_said(tmp_path: Path) -> None:
     assert machine.done["step"].artefact.meta == {"found": []}
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_lost_lock_ends_the_step_before_it_writes(tmp_path: Path, begun: bool) -> None:
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_lost_lock_ends_the_step_before_it_writes(tmp_path: Path, is_started: bool) -> None:
     """Another run may be writing there by now; the draft asks again, also one that was started over."""
 
     class Lost(Exception):
@@ -170,7 +170,7 @@ def test_a_lost_lock_ends_the_step_before_it_writes(tmp_path: Path, begun: bool)
         context.draft.write_many([("a.txt", b"a")])
         return StageResult(meta={})
 
-    if begun:
+    if is_started:
         begin(tmp_path)
     p = pipeline(write, "threads")
     machine = Runner(EXPERIMENT, tmp_path, OTHER, StopFlag(), print, check_lock=check, restart_other_environment=True)

@@ -1,4 +1,4 @@
-"""What a stage's declaration and its context say of a step."""
+"""A stage's declaration and its context: the facts of a step."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_items_in_quarantine_are_counted(tmp_path: Path) -> None:
     assert step("picky", p, tmp_path).bad_items == 3
 
 
-def test_a_step_that_was_begun(tmp_path: Path) -> None:
+def test_a_step_that_was_started(tmp_path: Path) -> None:
     key = stage_key(key_document(build().nodes["numbers"], {}))
     open_draft(tmp_path / "artefacts" / "numbers", key).write("0.txt", b"0")
     found = step("numbers", build(), tmp_path)
@@ -143,9 +143,9 @@ def test_gc_takes_what_was_set_aside_and_steps_of_other_pipelines(tmp_path: Path
     assert gone == {("numbers", "corrupt"), ("high", "committed"), ("sum", "committed")}
     delete(aside)
     key = stage_key(key_document(build(count=4).nodes["numbers"], {}))
-    begun = open_draft(tmp_path / "artefacts" / "numbers", key)
-    begun.write("0.txt", b"0")
-    assert [item.path for item in unreferenced(build(), tmp_path)] == [begun.path], "begun with other settings"
+    unfinished = open_draft(tmp_path / "artefacts" / "numbers", key)
+    unfinished.write("0.txt", b"0")
+    assert [item.path for item in unreferenced(build(), tmp_path)] == [unfinished.path], "begun with other settings"
     assert unreferenced(build(count=5), tmp_path) == [], "a step still to be done keeps its drafts"
 
 

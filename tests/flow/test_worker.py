@@ -74,7 +74,7 @@ class Job:
 
 
 def facts(context: Context) -> dict[str, Any]:
-    """What a stage computes from."""
+    """A stage computes from these."""
     names = ("node", "settings", "seed", "experiment", "inputs", "runtime", "document")
     return {
         **{name: getattr(context, name) for name in names},

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -47,12 +48,13 @@ def replaced(
     return change
 
 
-def foreign_filter(file: h5py.File) -> None:
+def foreign_filter(file: h5py.File, *, alone: bool = False) -> None:
     """As a filter of a plugin is stored: its id, marked as optional so that HDF5 writes it without having it."""
     del file["images/000000"]
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_chunk((3, 4))
-    layout.set_deflate(6)
+    if not alone:
+        layout.set_deflate(6)
     layout.set_filter(32_001, h5py.h5z.FLAG_OPTIONAL, (1,))
     space = h5py.h5s.create_simple((3, 4))
     made = h5py.Dataset(h5py.h5d.create(file["images"].id, b"000000", h5py.h5t.NATIVE_UINT8, space, layout))
@@ -76,6 +78,7 @@ ODD: dict[str, Callable[[h5py.File], None]] = {
     "shuffle": replaced((3, 4), zlib.compress(CODES.tobytes()), shuffle=True),
     "fletcher32": replaced((3, 4), zlib.compress(CODES.tobytes()) + b"0000", fletcher32=True),
     "foreign filter": foreign_filter,
+    "foreign filter alone": partial(foreign_filter, alone=True),  # its block could be read as a deflated one
     "too long": replaced((3, 4), zlib.compress(bytes(13))),
     "too short": replaced((3, 4), zlib.compress(bytes(11))),
     "cut short": replaced((3, 4), zlib.compress(bytes(12))[:-3]),

@@ -37,3 +37,8 @@ def test_heat_limits_widen_only_where_they_must() -> None:
     assert grayscale_limits([np.array([0.2, 0.4]), np.array([1.00001, -1e-6])]) == (0.0, 1.0)
     assert grayscale_limits([np.array([0.2, -2.0]), np.array([np.nan, np.inf, 0.1])]) == (-2.0, 1.0)
     assert grayscale_limits([np.array([3.5]), np.array([np.nan])]) == (0.0, 3.5)
+
+
+def test_heat_limits_forgive_rounding_up_to_its_bound() -> None:
+    assert grayscale_limits([np.array([-1e-4, 1 + 1e-4])]) == (0.0, 1.0)
+    assert grayscale_limits([np.array([-1.1e-4, 1 + 1.1e-4])]) == (-1.1e-4, 1 + 1.1e-4)

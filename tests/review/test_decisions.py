@@ -6,43 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from autolabel.errors import DataError
 from autolabel.labels.codebook import Codebook
-from autolabel.labels.components import components, region_at, small_regions
 from autolabel.review.decisions import Decision, apply_decision, check_decision, layers_of, region, standing
-
-MAPS = arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
-
-
-def flood(labels: np.ndarray, x: int, y: int) -> np.ndarray:
-    mask, todo = np.zeros(labels.shape, bool), [(y, x)]
-    while todo:
-        r, c = todo.pop()
-        if 0 <= r < labels.shape[0] and 0 <= c < labels.shape[1] and not mask[r, c] and labels[r, c] == labels[y, x]:
-            mask[r, c] = True
-            todo += [(r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)]
-    return mask
-
-
-@given(MAPS, st.data())
-def test_components(labels: np.ndarray, data: st.DataObject) -> None:
-    y, x = (data.draw(st.integers(0, side - 1)) for side in labels.shape)
-    region = flood(labels, x, y)
-    np.testing.assert_array_equal(region_at(labels, x, y), region)
-    ids = components(labels)
-    assert sorted(np.unique(ids)) == list(range(ids.max() + 1))
-    least = np.zeros(256, np.int64)
-    least[:3] = data.draw(st.tuples(*[st.integers(0, 9)] * 3))
-    assert small_regions(labels, least)[y, x] == (np.count_nonzero(region) < least[labels[y, x]])
-
-
-def test_a_long_winding_region_is_one() -> None:
-    labels = np.ones((61, 61), np.uint8)
-    labels[::2] = 0
-    labels[1::4, -1] = labels[3::4, 0] = 0
-    assert np.count_nonzero(region_at(labels, 0, 0)) == np.count_nonzero(labels == 0)
+from tests.labels.test_components import flood
 
 
 @given(st.integers(0, 99))

@@ -239,7 +239,7 @@ def test_without_leave_to_read_only_what_is_remembered_is_known(old: Path, reads
         InputDigests(memory, read=False).of_files(old.parent, ["nothing"])
 
 
-def test_the_digests_that_were_given_out_can_be_asked_for(old: Path) -> None:
+def test_the_digests_that_were_used_can_be_asked_for(old: Path) -> None:
     files = InputDigests()
     assert files.used(old.parent) == {}
     files.of_files(old.parent, ["a.bin"])

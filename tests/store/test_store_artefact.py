@@ -98,10 +98,15 @@ def test_the_commit_record_does_not_drift(artefact: Artefact) -> None:
 def test_artefacts_by_age(tmp_path: Path) -> None:
     """Those that do not state when their runs began come last, and so do those that do not tell it now."""
 
-    def begun(name: str, **provenance: float) -> Artefact:
+    def started_at(name: str, **provenance: float) -> Artefact:
         return open_draft(tmp_path / name, KEY).commit(meta={}, provenance=provenance)
 
-    old, new, never, closed = begun("a", started=1.5), begun("b", started=2.5), begun("c"), begun("d", started=9.0)
+    old, new, never, closed = (
+        started_at("a", started=1.5),
+        started_at("b", started=2.5),
+        started_at("c"),
+        started_at("d", started=9.0),
+    )
     with unreadable(closed.path / "provenance.json"):
         assert newest_first([never, old, closed, new]) == [new, old, never, closed]
 

@@ -1,7 +1,7 @@
 """torch's optimizers, without its compiler.
 
 torch keeps its compiler away from optimizers by decorators that import it, which takes a third of the CPU time before
-the first step of a training. No training here is compiled, so these run the decorated methods themselves.
+the first step of a training. No optimizer here is compiled, so these run the decorated methods themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class _Eager(optim.Optimizer):
         _zero_grad(self, set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        return _state_dict(self)
+        state: dict[str, Any] = _state_dict(self)
+        return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         _load_state_dict(self, state_dict)

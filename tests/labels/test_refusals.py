@@ -15,7 +15,7 @@ from autolabel.labels import png
 from autolabel.labels.calibration import count_cells
 from autolabel.labels.codebook import RULE, Codebook
 from autolabel.labels.label_rules import LabelRules, apply_rules, coarse_tables
-from autolabel.labels.label_set import images_of_labels, read_statement
+from autolabel.labels.label_set import images_of_labels, merge_tables, read_statement
 from autolabel.labels.shards import _LAYOUT, read_shard, write_shard
 from autolabel.labels.threshold import apply_threshold, count_pixels
 from autolabel.labels.threshold_rules import quantile_thresholds, require_reachable
@@ -171,6 +171,16 @@ def test_images_of_a_shard(change: Callable[[h5py.File], None], text: str) -> No
     assert said(lambda: read_shard(edited(change), where="s.h5").check(), DataError) == f"s.h5: {text}"
 
 
+def test_a_block_that_is_no_zlib_stream() -> None:
+    def change(file: h5py.File) -> None:
+        replaced(shape=(2, 3), dtype=np.uint8, compression="gzip", chunks=(2, 3))(file)
+        file["images/000000"].id.write_direct_chunk((0, 0), b"no stream")
+
+    header = "Error -3 while decompressing data: incorrect header check"
+    text = f"s.h5: damaged or not a shard of codes: {header}"
+    assert said(lambda: read_shard(edited(change), where="s.h5").check(), DataError) == text
+
+
 def test_an_image_that_is_not_in_the_shard() -> None:
     assert said(lambda: read_shard(edited(lambda file: None)).codes("y"), DataError) == "codes: holds no image 'y'"
 
@@ -254,6 +264,13 @@ def test_maps_of_another_size() -> None:
 )
 def test_tables_of_labels(table: str, text: str) -> None:
     assert said(lambda: images_of_labels(table.encode(), "t.csv"), DataError) == f"t.csv: {text}"
+
+
+def test_tables_that_are_merged() -> None:
+    good = b"image,label,kept,mean_confidence\na,x,1,1\n"
+    text = "t.csv: must begin with the columns image, label, kept, mean_confidence; put the original back"
+    assert said(lambda: merge_tables(good, b"a,b\n", "t.csv"), DataError) == text
+    assert said(lambda: merge_tables(b"a,b\n", good, "t.csv"), DataError) == text
 
 
 def test_statements_of_ids() -> None:

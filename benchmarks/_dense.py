@@ -134,13 +134,14 @@ def network(trunk: str, scene: Scene) -> SegmentationModel:
         for part in (model.head.context.object, model.head.context.value, model.head.context.up):
             part.eval()  # a few similar class vectors give no useful statistics
         model.forward_scale(images)
-        _fit(model.eval(), images, torch.from_numpy(scene.fine))
+        features = model.eval().head(model.trunk(images)).features
+        fit_classifier(model.head.classifier, features, torch.from_numpy(scene.fine))
     return model
 
 
-def _fit(model: SegmentationModel, images: Tensor, labels: Tensor) -> None:
-    """Ridge regression from the features before the classifier to SHARPNESS where a class is and 0 elsewhere."""
-    features = model.head(model.trunk(images)).features[0].flatten(1).double()  # (C, h w)
+def fit_classifier(classifier: nn.Conv2d, maps: Tensor, labels: Tensor) -> None:
+    """Ridge regression from maps (1, C, h, w) before the classifier to SHARPNESS where a class is and 0 elsewhere."""
+    features = maps[0].flatten(1).double()  # (C, h w)
     targets = (labels[::STRIDE, ::STRIDE].flatten() == torch.arange(CLASSES)[:, None]).double()  # (K, h w)
     mean, centre = features.mean(dim=1, keepdim=True), targets.mean(dim=1, keepdim=True)
     features -= mean
@@ -148,5 +149,6 @@ def _fit(model: SegmentationModel, images: Tensor, labels: Tensor) -> None:
     ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(features), dtype=torch.float64)
     cross = features @ (targets - centre).T / features.shape[1]
     weight = SHARPNESS * torch.linalg.solve(covariance + ridge, cross).T  # (K, C)
-    model.head.classifier.weight.copy_(weight[:, :, None, None])
-    model.head.classifier.bias.copy_((SHARPNESS * centre - weight @ mean)[:, 0])
+    assert classifier.bias is not None
+    classifier.weight.copy_(weight[:, :, None, None])
+    classifier.bias.copy_((SHARPNESS * centre - weight @ mean)[:, 0])

@@ -19,10 +19,12 @@ def time_ratio(theirs: Work, ours: Work, *, device: str, rounds: int) -> float:
     return statistics.median(a / b for a, b in seconds_in_turn(theirs, ours, device=device, rounds=rounds))
 
 
-def seconds_in_turn(theirs: Work, ours: Work, *, device: str, rounds: int) -> list[tuple[float, float]]:
-    """(their, our) seconds of every round, alternating, after one warm-up round."""
+def seconds_in_turn(
+    theirs: Work, ours: Work, *, device: str, rounds: int, warm_up: bool = True
+) -> list[tuple[float, float]]:
+    """(their, our) seconds of every round, alternating, after one round that does not count."""
     seconds = _gpu_seconds if device == "cuda" else _cpu_seconds
-    return [(seconds(theirs), seconds(ours)) for _ in range(rounds + 1)][1:]
+    return [(seconds(theirs), seconds(ours)) for _ in range(rounds + warm_up)][warm_up:]
 
 
 def _cpu_seconds(work: Work) -> float:

@@ -2,10 +2,11 @@
 
     python benchmarks/labelling.py [--json] [--only decision,dense,codec] [--device cpu] [--threads 1] [--rounds 5]
                                    [--trunk hrnet_w18_small_v1] [--size 512x1024] [--images 2] [--precision fp32]
+    python benchmarks/labelling.py --only segformer [--scales 0.5,1,2] [--flip] [--size 512x1024]
 
 On a CPU, time is CPU time, both in turn in this process; memory is the peak of a fresh process for each. What the
 figures are is said where they are taken: `_decision.py`, `_dense.py` with `_scopes.py`, `_codec.py`; the published
-path is `_published_labelling.py`.
+path is `_published_labelling.py`. `segformer` compares with transformers instead (`_segformer.py`, fp32 against fp32).
 `*.labels_differ` is the share of pixels whose label, cut at 0.5, is another.
 """
 
@@ -17,6 +18,7 @@ import json
 import _codec
 import _decision
 import _dense
+import _segformer
 import torch
 
 SECTIONS = {
@@ -25,20 +27,26 @@ SECTIONS = {
         options.device, trunk=options.trunk, precision=options.precision, size=options.size, images=options.images
     ),
     "codec": lambda options: _codec.measure(),
+    "segformer": lambda options: _segformer.measure(
+        scales=[float(scale) for scale in options.scales.split(",")], flip=options.flip, size=options.size
+    ),
 }
+DEFAULT = "decision,dense,codec"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between")
+    parser.add_argument("--only", default=DEFAULT, help=f"sections, with commas between: {', '.join(SECTIONS)}")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--trunk", default="hrnet_w18_small_v1", help="of dense")
-    parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense")
+    parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense, segformer")
     parser.add_argument("--images", type=int, default=2, help="of dense")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="of dense: of both networks")
+    parser.add_argument("--scales", default="0.5,1,2", help="of segformer")
+    parser.add_argument("--flip", action="store_true", help="of segformer")
     options = parser.parse_args()
     if unknown := set(options.only.split(",")) - SECTIONS.keys():
         parser.error(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from autolabel.artifacts import read_network
 from autolabel.config.schema import InferConfig
@@ -41,19 +41,51 @@ def compute_codes(
 
     `precision` is that of a network, fp32 or bf16; a foreign teacher has its own.
     """
-    load, jobs = partial(load_unchanged, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
     if is_foreign(ctx.inputs["model"]):
+        load, jobs = partial(load_unchanged, roots=ctx.roots()), ctx.runtime.jobs or usable_cores()
         teacher = open_foreign(ctx.inputs["model"], ctx.experiment.teacher.foreign)
         return foreign_chunks(teacher, book, chunks, load=load, on_stats=on_stats, jobs=jobs)
+    prepared = prepare_network(ctx, book, *read_network(ctx.inputs["model"]), precision=precision, largest=largest)
+    return network_codes(ctx, prepared, chunks, on_stats=on_stats, memory_log=memory_log)
+
+
+class PreparedNetwork(NamedTuple):
+    teacher: InferenceModel
+    together: int  # images that threads work on
+
+
+def prepare_network(
+    ctx: Context[InferConfig],
+    book: Codebook,
+    model: Network,
+    card: NetworkCard,
+    *,
+    precision: str,
+    largest: ImageRow | None,
+) -> PreparedNetwork:
+    """The network in a number format, for images of up to the size of `largest`; `model` stays as it is."""
+    jobs = ctx.runtime.jobs or usable_cores()
+    teacher = _teacher(ctx, book, model, card, precision)
+    return PreparedNetwork(teacher, _parallel_images(ctx, model, largest, jobs, precision))
+
+
+def network_codes(
+    ctx: Context[InferConfig],
+    network: PreparedNetwork,
+    chunks: Iterator[tuple[int, Sequence[ImageRow]]],
+    *,
+    on_stats: Callable[[Stats], None],
+    memory_log: str,
+) -> Generator[ChunkCodes, None, None]:
+    """As `compute_codes`, by a network that is prepared; it can be used again."""
     from autolabel.inference.engine import infer_chunks
 
-    model, card = read_network(ctx.inputs["model"])
     return infer_chunks(
-        _teacher(ctx, book, model, card, precision),
+        network.teacher,
         chunks,
-        load=load,
+        load=partial(load_unchanged, roots=ctx.roots()),
         batch=ctx.runtime.infer_batch,
-        decoders=_parallel_images(ctx, model, largest, jobs, precision),
+        decoders=network.together,
         window=ctx.settings.window,
         overlap=ctx.settings.overlap,
         on_stats=on_stats,

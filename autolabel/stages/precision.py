@@ -14,14 +14,14 @@ from contextlib import suppress
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from autolabel.artifacts import PRECISION_FILE, PrecisionChoice
+from autolabel.artifacts import PRECISION_FILE, PrecisionChoice, read_network
 from autolabel.config.schema import InferConfig
 from autolabel.errors import StoreError
 from autolabel.flow.environment import DEVICE, PRECISION, VERSIONS
 from autolabel.flow.stage import Context
 from autolabel.hardware import resolve_device
 from autolabel.progress import print_err
-from autolabel.stages.computed_codes import compute_codes
+from autolabel.stages.computed_codes import PreparedNetwork, network_codes, prepare_network
 from autolabel.stages.foreign import is_foreign
 from autolabel.stages.known_codes import earlier_work, other_environment
 from autolabel.store.files import read_regular
@@ -118,9 +118,15 @@ def _measured(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow
     if not ctx.quiet:
         print_err(f"{ctx.node}: compares fp32 and bf16 on {len(rows)} images")
     clock = time.process_time if device.type == "cpu" else time.perf_counter
-    for precision in ("bf16", "fp32"):  # imports, kernels and files are no part of the comparison
-        _codes(ctx, book, rows[:1], precision, lambda: 0.0)
-    half, full = (_codes(ctx, book, rows, precision, clock) for precision in ("bf16", "fp32"))
+    model, card = read_network(ctx.inputs["model"])
+    largest = max(rows, key=lambda row: row.width * row.height, default=None)
+    networks = {
+        precision: prepare_network(ctx, book, model, card, precision=precision, largest=largest)
+        for precision in ("bf16", "fp32")
+    }
+    for network in networks.values():  # kernels and files are no part of the comparison
+        _codes(ctx, network, rows[:1], lambda: 0.0)
+    half, full = (_codes(ctx, network, rows, clock) for network in networks.values())
     ids = sorted(full.codes)
     other = [half.codes.get(id_, np.full_like(full.codes[id_], book.invalid)) for id_ in ids]
     found = agreement(book, [full.codes[id_] for id_ in ids], other)
@@ -150,21 +156,11 @@ def _choice(
 
 
 def _codes(
-    ctx: Context[InferConfig],
-    book: Codebook,
-    rows: Sequence[ImageRow],
-    precision: str,
-    clock: Callable[[], float],
+    ctx: Context[InferConfig], network: PreparedNetwork, rows: Sequence[ImageRow], clock: Callable[[], float]
 ) -> _Measured:
     start = clock()
-    results = compute_codes(
-        ctx,
-        book,
-        iter([(0, rows)]),
-        precision=precision,
-        largest=max(rows, key=lambda row: row.width * row.height, default=None),
-        on_stats=lambda stats: ctx.stop.check(),
-        memory_log="memory.jsonl",
+    results = network_codes(
+        ctx, network, iter([(0, rows)]), on_stats=lambda stats: ctx.stop.check(), memory_log="memory.jsonl"
     )
     codes = {id_: found for result in results for id_, found in result.codes}
     return _Measured(codes, clock() - start)

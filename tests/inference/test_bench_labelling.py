@@ -7,6 +7,7 @@ from pathlib import Path
 import _codec
 import _decision
 import _dense
+import _segformer
 import numpy as np
 import pytest
 from _scopes import SCOPES
@@ -28,6 +29,17 @@ def test_every_scope() -> None:
         assert result[f"dense.{scope}_classes"] > 5
         assert 0 < result[f"dense.{scope}_ignored"] < 0.9
         assert abs(result[f"dense.{scope}_ignored"] - result[f"dense.{scope}_ignored_published"]) < 1e-3
+
+
+def test_segformer() -> None:
+    pytest.importorskip("transformers", reason="needs the extra hf")
+    tiny = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 8, 16, 16], "num_attention_heads": [1, 1, 2, 2]}
+    settings = {**tiny, "decoder_hidden_size": 64}
+    result = _segformer.measure(settings=settings, size=(128, 256), scales=(0.5, 1.0), flip=True)
+    assert max(result["segformer.labels_differ"], result["segformer.winners_differ"]) < 1e-3
+    assert result["segformer.time_ratio"] > 0
+    assert result["segformer.classes"] > 3
+    assert 0 < result["segformer.ignored"] < 0.9
 
 
 @pytest.mark.slow

@@ -96,6 +96,19 @@ def test_bf16_where_it_is_faster_and_agrees(tiny: Tiny, tmp_path: Path, fast_bf1
     assert shards(Artefact.open(by_name)) == shards(made)
 
 
+def test_reads_the_network_once_and_prepares_it_once_per_format(
+    tiny: Tiny, tmp_path: Path, fast_bf16: pytest.MonkeyPatch
+) -> None:
+    read, prepared = precision.read_network, precision.prepare_network
+    done: list[str] = []
+    fast_bf16.setattr(precision, "read_network", lambda *args: done.append("read") or read(*args))
+    fast_bf16.setattr(
+        precision, "prepare_network", lambda *args, **named: done.append(named["precision"]) or prepared(*args, **named)
+    )
+    infer(tiny, work_of(tiny, tmp_path))
+    assert done == ["read", "bf16", "fp32"]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -52,7 +52,7 @@ def test_the_count_on_meta_is_that_of_a_real_pass(precision: str) -> None:
     autocast = torch.autocast("cpu", dtype=dtype, enabled=precision == "bf16")
     with torch.inference_mode(), autocast, LiveBytes() as counted:
         forward_views(predictor.model, torch.rand(1, 3, side, side), (0.5, 1.0))
-    found = count_memory(model, (0.5, 1.0), precision=precision)
+    found = count_memory(model, (0.5, 1.0), size=(side, side), precision=precision)
     assert found is not None
     least, most = {"fp32": (0.9, 1.1), "bf16": (0.6, 1.5)}[precision]
     assert least * counted.peak <= found.of(side, side) <= most * counted.peak

@@ -142,7 +142,8 @@ TABLES = {
     "recordings": table4("other recordings"),
     "going-on": Table(
         heading="Students that start from their teacher's weights, with coarse labels",
-        text="The second row, trained on the same labels as the teacher, shows the share of the additional steps.",
+        text="The second row, trained on the teacher's own labels, shows how much the additional steps alone give. "
+        "Students train in bf16.",
         arms=(
             COARSE,
             going_on("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF),
@@ -154,7 +155,7 @@ TABLES = {
     ),
     "going-on-fine": Table(
         heading="Students that start from their teacher's weights, without coarse labels",
-        text="The teacher learnt from 56 fine masks; 311 images have no label.",
+        text="The teacher learnt from 56 fine masks; 311 images have no label. Students train in bf16.",
         arms=(
             FINE,
             going_on("fine again", FINE.sets[0], 'fuse.layers=["fine"]', OFF),

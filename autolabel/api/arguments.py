@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ def as_path(value: object, name: str, remedy: str) -> Path:
 
 def as_number(value: object, name: str) -> float:
     """The argument `name` as a number. Raises ConfigError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
+    if isinstance(value, Real) and not isinstance(value, bool):  # numpy's numbers are Real, its bool is not
+        number = float(value)
+        if not math.isfinite(number):
+            raise ConfigError(name, f"{number} is no number to compare with", "give a finite number")
+        return number
     raise ConfigError(name, f"is of type {type(value).__name__}", "give a number")
 
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
-from autolabel.api.arguments import as_path, items
+from autolabel.api.arguments import as_number, as_path, items
 from autolabel.config import load, schema
 from autolabel.errors import ConfigError
 
@@ -57,10 +57,9 @@ class Experiment(schema.Experiment):
         where = Path(f"{name}.toml").absolute()
         if weights not in ("imagenet", "random"):
             raise ConfigError("weights", f"{weights!r} is not known", "imagenet or random")
-        is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
-        if minutes is not None and not (is_number and 0 < minutes <= 100_000):
+        if minutes is not None and not 0 < as_number(minutes, "minutes") <= 100_000:
             raise ConfigError("minutes", f"{minutes!r} is no time for a run", "give a number of minutes above 0")
-        lines = _data_settings(settings or {})
+        lines = _data_settings({} if settings is None else settings)
         new = new_experiment(source, folder, name, where=where, minutes=minutes, weights=weights, overrides=lines)
         return cls._from(load.parse_experiment(new.text.encode(), where=where, base=where.parent))
 

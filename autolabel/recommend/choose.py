@@ -13,7 +13,6 @@ from autolabel.recommend.timing import Timing
 CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
 FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
 NUM_EPOCHS = 10
-STUDENT_FACTOR = 1.0  # steps of the student, which starts from the teacher's weights / steps of the teacher
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
 WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
 
@@ -32,7 +31,7 @@ class Recommendation:
     fusion: str
     crop: tuple[int, int]
     batch: int
-    steps: int  # of the teacher
+    steps: int  # of the teacher, and of the student, which starts from its weights
     train_scale: tuple[float, float]
     scales: tuple[float, ...]
     precision: str
@@ -44,13 +43,8 @@ class Recommendation:
     spare_time: bool = False  # the budget allows more steps, which would hardly help
 
     @property
-    def student_steps(self) -> int:
-        """The student has more images to learn from."""
-        return round(STUDENT_FACTOR * self.steps)
-
-    @property
     def schedules(self) -> dict[str, Schedule]:
-        return {"teacher": self._schedule(self.steps), "student": self._schedule(self.student_steps)}
+        return {"teacher": self._schedule(self.steps), "student": self._schedule(self.steps)}
 
     def _schedule(self, steps: int) -> Schedule:
         images = max(self.batch, math.ceil(steps * self.batch / NUM_EPOCHS))
@@ -82,7 +76,7 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
     SettingError: the budget is too small for a training that teaches anything.
     """
     fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
-    both = (1 + STUDENT_FACTOR) * timing.step
+    both = 2 * timing.step
     allowed = int((minutes * 60 * SPARE - fixed) / both)
     if allowed < FEWEST_STEPS:
         least = math.ceil((fixed + FEWEST_STEPS * both) / 60 / SPARE)

@@ -130,11 +130,11 @@ def _warnings(ctx: Context[ReportConfig], audit: AuditResult) -> tuple[str, ...]
 
 def _leak(ctx: Context[ReportConfig], audit: AuditResult) -> str | None:
     """The audit's warning. ImageNet weights have seen no mask of the user's; "What was run" names them."""
-    model, leak = ctx.inputs["model"], audit["leak"]
-    first = model.provenance.get("key", {}).get("settings", {}).get("weights")
-    source = model.meta.get("pretrained") or {}
-    began_there = source.get("on") == "ImageNet" and source.get("sha256") == first is not None
-    return None if began_there and not leak["leaked"] else leak["warning"]
+    leak, node = audit["leak"], ctx.sources["model"]
+    while "initial" in node.inputs:  # a student that started from its teacher's weights
+        node = node.inputs["initial"]
+    from_imagenet = getattr(node.settings, "weights", None) == "imagenet"
+    return None if from_imagenet and not leak["leaked"] else leak["warning"]
 
 
 def _curves(ctx: Context[ReportConfig]) -> dict[str, TrainingCurve]:

@@ -17,6 +17,7 @@ from autolabel.artifacts import (
     origin_of,
     read_corrected,
     read_manifest,
+    training_meta,
     write_network,
 )
 from autolabel.config.networks import TEACHER_WEIGHTS, StudentConfig, TeacherConfig, TrainConfig
@@ -91,9 +92,7 @@ def check_student(ahead: PreflightContext[StudentConfig]) -> None:
     wants_confidence = ahead.settings.label_weights != "none" and "labels" in ahead.inputs
     if wants_confidence and not ahead.input_settings("labels", LabelConfig).weights:
         what = "the label sets hold no weights"
-        raise ConfigError(
-            "student.label_weights", what, "set label.weights = true, and label.threshold as low as you like"
-        )
+        raise ConfigError("student.label_weights", what, "set label.weights = true, and a low label.threshold")
     layers = ahead.input_settings("fused", FuseConfig).layers
     if ahead.settings.method == "weak_to_strong":
         _check_online(ahead.settings, layers)
@@ -108,9 +107,9 @@ def _check_same_network(ahead: PreflightContext[StudentConfig]) -> None:
 
     teacher = ahead.input_settings("initial", TrainConfig)
     check_settings(ahead.settings)
-    if isinstance(teacher, TeacherConfig) and teacher.foreign is not None:
-        what = "the teacher is another framework's, and its weights are no start for a network of ours"
-        raise ConfigError("student.weights", what, 'name other weights, as in student.weights = "imagenet"')
+    if (isinstance(teacher, TeacherConfig) and teacher.foreign is not None) or teacher.huggingface is not None:
+        what = "its teacher is another framework's, and its weights are no start for a network of ours"
+        raise ConfigError("student.weights", what, 'name other weights, as in "imagenet", or set student.huggingface')
     for key, value in ahead.settings.model:
         if key not in FREE and value != getattr(teacher.model, key):
             what = f"is {value!r}, and its teacher, whose weights it starts from, has {getattr(teacher.model, key)!r}"
@@ -297,7 +296,7 @@ def _as_it_is(ctx: Context[TrainConfig], initial: InitialModel) -> StageResult:
     meta: UntrainedMeta = {
         "steps": 0,
         "images": 0,
-        "trained_on": "unknown data",
+        "trained_on": training_meta(ctx.inputs["initial"])["trained_on"] if "initial" in ctx.inputs else "unknown data",
         "miou": None,
         "never_predicted": list(initial.missing),
         **origin_of(initial.card.extra),
@@ -306,7 +305,7 @@ def _as_it_is(ctx: Context[TrainConfig], initial: InitialModel) -> StageResult:
 
 
 def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None:
-    """Initial weights may have been trained on anything, but a teacher's: the list of images is then not complete."""
+    """The list is not complete where the initial weights are not a teacher's and may have seen other images."""
     images, complete = set(digests), is_from_scratch(ctx.settings)
     if "initial" in ctx.inputs:
         before = TRAINED_ON_FILE.read(ctx.inputs["initial"])

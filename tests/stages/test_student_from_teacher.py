@@ -96,7 +96,8 @@ def test_another_network_is_refused_before_anything_runs(file: Path, tmp_path: P
 
 def test_a_foreign_teacher_gives_no_weights(file: Path, tmp_path: Path) -> None:
     experiment = load_experiment(file, ['student.weights="teacher"'])
-    teacher = TeacherConfig(epochs=0, foreign=ForeignConfig(kind="arrays", path=tmp_path))
-    inputs = {"initial": teacher, "fused": FuseConfig()}
-    with pytest.raises(ConfigError, match="another framework's"):
-        STUDENT.check(PreflightContext(experiment.student, inputs, plan(experiment.data)))
+    foreign = ForeignConfig(kind="arrays", path=tmp_path)
+    for teacher in (TeacherConfig(epochs=0, foreign=foreign), TeacherConfig(epochs=0, huggingface="folder")):
+        inputs = {"initial": teacher, "fused": FuseConfig()}
+        with pytest.raises(ConfigError, match="another framework's"):
+            STUDENT.check(PreflightContext(experiment.student, inputs, plan(experiment.data)))

@@ -210,7 +210,7 @@ def test_wrong_indices_and_thresholds(labels: autolabel.LabelSet, tmp_path: Path
         ({"threshold": "0.5"}, "threshold: is of type str; give a number"),
         ({"threshold": None}, "threshold: is of type NoneType"),
         ({"threshold": True}, "threshold: is of type bool"),
-        ({"threshold": float("nan")}, "nan is no bin edge"),
+        ({"threshold": float("nan")}, "threshold: nan is no number"),
         ({"class_thresholds": 3}, "class_thresholds: is of type int; give a dict"),
         ({"class_thresholds": {1: 0.5}}, "a key of type int"),
         ({"class_thresholds": {"road": "high"}}, "class_thresholds: road: is of type str"),
@@ -281,7 +281,7 @@ def test_wrong_experiments(experiment: autolabel.Experiment, data: Path, tmp_pat
             autolabel.Experiment.from_source(*arguments)
     for options, text in (
         ({"minutes": -1}, "minutes: -1"),
-        ({"minutes": "20"}, "minutes: '20'"),
+        ({"minutes": "20"}, "minutes: is of type str; give a number"),
         ({"weights": "mine"}, "weights: 'mine' is not known"),
         ({"name": 3}, "name: is of type int"),
         ({"settings": ["data.images=a"]}, "settings: is of type list; give a dict"),

@@ -107,8 +107,6 @@ def test_attributes_of_a_shard(name: str, value: object, text: str) -> None:
             del file.attrs[name]
         else:
             if isinstance(value, str) and len(value) > 60_000:
-                file.attrs[name] = h5py.Empty("f8")
-                del file.attrs[name]
                 file.attrs.create(name, np.bytes_(value.encode()))
             else:
                 file.attrs[name] = value

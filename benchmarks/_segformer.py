@@ -34,7 +34,7 @@ def measure(
     size: Size = (512, 1024),
     precision: str = "fp32",
 ) -> dict[str, float]:
-    """CPU seconds of theirs / ours, and the fractions of pixels with another label or another most probable class."""
+    """CPU seconds of theirs / ours in one round, and the shares of pixels with another label or most probable class."""
     scene = render(0, 0, size=size)
     network = fitted(settings, scene)
     model = HuggingFaceModel(network, ARCHITECTURES["segformer"], range(CLASSES), CLASSES).eval()

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--only", default=DEFAULT, help=f"sections, with commas between: {', '.join(SECTIONS)}")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of decision; codec runs three, dense and segformer one")
     parser.add_argument("--trunk", default="hrnet_w18_small_v1", help="of dense")
     parser.add_argument("--size", type=_size, default=(512, 1024), metavar="HxW", help="of dense, segformer")
     parser.add_argument("--images", type=int, default=2, help="of dense")

@@ -83,7 +83,7 @@ def _inner_tables(name: str, fields: dict[str, Any], tables: dict[str, Any]) -> 
 
 
 def _student_section(student: dict[str, Any], teacher: dict[str, Any], tables: dict[str, Any]) -> list[str]:
-    """Its own settings, and those of the teacher's that may be something else here."""
+    """Its own settings, and the teacher's settings that take other values here."""
     own = {key for key, field in student["properties"].items() if teacher["properties"].get(key) != field}
     fields = {key: field for key, field in student["properties"].items() if key in own}
     text = "Training of the student: the settings of `[teacher]`, and:"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from autolabel.cli.import_labels import READERS, read_foreign
+from autolabel.cli.import_labels import READERS, annotations_left_out, echo_left_out, read_foreign
 from autolabel.cli.options import echo, json_option, print_json, quiet_option
 from autolabel.errors import ConfigError, DataError
 from autolabel.progress import Progress
@@ -38,8 +38,8 @@ def corrections() -> None:
 @click.option(
     "--uncovered",
     type=click.Choice(["ignore", "keep"]),
-    help="Pixels outside all annotations: ignore, or as before; default: keep for labelme, ignore elsewhere, where an "
-    "image has any region.",
+    help="Pixels outside all annotations: ignore, or as before; default: keep for labelme, else ignore; an image "
+    "without regions then needs this option (coco, yolo, cvat, label-studio).",
 )
 @click.option("--by", "author", default="", help="Who corrected them, where FILE does not say.")
 @json_option
@@ -70,8 +70,10 @@ def import_corrections(
     write_folder(out.absolute(), corrections_files(found, label_set.classes.names, label_set.digest, source))
     pixels = sum(row.pixels for row in found)
     if as_json:
-        print_json({"out": str(out), "images": len(found), "pixels": pixels, "compared": len(foreign.images)})
+        counts = {"images": len(found), "pixels": pixels, "compared": len(foreign.images)}
+        print_json({"out": str(out), **counts, **annotations_left_out(foreign)})
         return
+    echo_left_out(foreign)
     echo(f"{pixels} pixels corrected in {len(found)} of {len(foreign.images)} images, in {out}")
     echo(f'next: write corrections = "{out}" into the table [fuse] of the experiment, and run it')
 

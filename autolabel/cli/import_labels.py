@@ -86,11 +86,10 @@ def import_labels(
         print_err(f"no mask: {line}")
     left_out = len(foreign.images) - len(pairs)
     if as_json:
-        notes = {"without_region": dict(foreign.notes), "bad": summary.bad, "left_out": left_out}
+        notes = {**annotations_left_out(foreign), "bad": summary.bad, "left_out": left_out}
         print_json({"out": str(out), "masks": summary.images, "classes": list(summary.names), **notes})
         return
-    for what, count in foreign.notes.items():
-        echo(f"left out: {count} of type {what!r}, which covers no pixels")
+    echo_left_out(foreign)
     if left_out:
         echo(f"left out: {left_out} images that are not there")
     echo(f"{summary.images} masks of {len(summary.names)} classes in {out}")
@@ -107,6 +106,27 @@ def read_foreign(labels: Path, format_: str, class_path: Path | None, crossing: 
     reader = FORMATS[format_].reader
     assert reader is not None
     return reader(labels, ImportOptions(None if class_path is None else _classes(class_path), crossing or ""))
+
+
+def annotations_left_out(foreign: ForeignLabels) -> dict[str, dict[str, int]]:
+    """How many annotations cover no pixels: by their type, which has no region, and by the cause, in one that has."""
+    from autolabel.formats.canvas import WITHOUT_PIXELS
+
+    notes = foreign.notes.items()
+    return {
+        "without_region": {what: count for what, count in notes if what not in WITHOUT_PIXELS},
+        "without_pixels": {what: count for what, count in notes if what in WITHOUT_PIXELS},
+    }
+
+
+def echo_left_out(foreign: ForeignLabels) -> None:
+    from autolabel.formats.canvas import WITHOUT_PIXELS
+
+    found = annotations_left_out(foreign)
+    for what, count in found["without_region"].items():
+        echo(f"left out: {count} of type {what!r}, which covers no pixels")
+    for cause, count in found["without_pixels"].items():
+        echo(f"left out: {count} {WITHOUT_PIXELS[cause]}")
 
 
 def _classes(path: Path) -> ClassSet:

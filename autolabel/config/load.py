@@ -153,8 +153,10 @@ def toml_value(value: object) -> str:
         return toml_string(os.fspath(value))
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
+    if isinstance(value, int):
+        return repr(int(value))
+    if isinstance(value, float):
+        return repr(float(value))  # numpy's float64 is a float, and writes its type into its repr
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(toml_value, value))}]"
     if isinstance(value, Mapping):

@@ -153,7 +153,8 @@ def _colours(image: ImageFile.ImageFile, bits: int, where: object) -> Values:
     rgba = np.array(image.convert("RGBA")).astype(np.uint32)
     alpha, colours = rgba[..., 3], rgba[..., 0] << 16 | rgba[..., 1] << 8 | rgba[..., 2]
     if ((alpha > 0) & (alpha < 255)).any():
-        raise LabelError(where, "is blended: some pixels are half transparent", "export the masks without smoothing")
+        remedy = "export the masks without smoothing, or name masks of ids or colours in data.masks"
+        raise LabelError(where, "is blended: some pixels are half transparent", remedy)
     if (colours[alpha == 0] != 0).any():
         what = "has transparent pixels that hide a colour, so their class is not certain"
         raise LabelError(where, what, "flatten the masks onto a background colour")

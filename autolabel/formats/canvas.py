@@ -19,7 +19,8 @@ from autolabel.formats.runs import Counts, inside_runs
 CROSSINGS = ("even-odd", "nonzero")
 _LAYERS = 64  # so often may all pixels of an image be covered: more is an attack, or a mistake
 _FREE = 4_000_000  # pixels
-_EMPTY_MASK, _TINY_POLYGON = "empty mask", "tiny polygon"
+EMPTY_MASK, TINY_POLYGON = "empty mask", "tiny polygon"
+WITHOUT_PIXELS = {EMPTY_MASK: "empty masks", TINY_POLYGON: "polygons smaller than a pixel"}  # in words
 _REMEDY = "correct the annotation in its tool"
 
 
@@ -49,7 +50,7 @@ class Canvas:
         starts, ends = inside_runs(counts, self._flat.size, where)
         pixels = int(np.sum(ends - starts[: ends.size]))
         self._charge(pixels + counts.size, where)
-        self._note(pixels > 0, _EMPTY_MASK)
+        self._note(pixels > 0, EMPTY_MASK)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=False):
             self._flat[start:end] = value
 
@@ -63,7 +64,7 @@ class Canvas:
         self.mask(mask, value, where, top=top, left=left)
 
     def mask(self, mask: NDArray[np.bool_], value: int, where: object, *, top: int = 0, left: int = 0) -> None:
-        self._note(self._paint(mask, value, where, top, left), _EMPTY_MASK)
+        self._note(self._paint(mask, value, where, top, left), EMPTY_MASK)
 
     def _paint(self, mask: NDArray[np.bool_], value: int, where: object, top: int, left: int) -> bool:
         """Whether the mask has a pixel."""
@@ -84,7 +85,7 @@ class Canvas:
             if filled is not None:
                 winding, top, left = filled
                 has_pixels |= self._paint(self._inside(winding, where), value, where, top, left)
-        self._note(has_pixels, _TINY_POLYGON)
+        self._note(has_pixels, TINY_POLYGON)
 
     def _fill(self, ring: NDArray[np.float64], where: object) -> tuple[NDArray[np.int16], int, int] | None:
         """Winding number of the pixel centres in the ring's box, and where the box starts; None if it has no pixel."""

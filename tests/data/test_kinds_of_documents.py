@@ -20,8 +20,6 @@ from tests.data.test_findings import HEIGHT, NAMES, NUMBER, WIDTH, scene
 from tests.data.test_kinds_of_masks import COLOURS, Map, palette, read, values
 from tests.stages.tiny_pipeline import call
 
-# Polygons have their corners between pixels.
-
 
 def indexed(map_: Map) -> bytes:
     """A palette PNG whose indices are the values."""

@@ -195,7 +195,7 @@ KINDS = {
     "BDD100K bit masks": Kind(png(bits), 'dataset = "bdd100k"', says="is a colour mask", **DATA_SET),
     "BDD100K bit masks for colours": Kind(
         png(bits), 'dataset = "bdd100k"', settings={"mask_values": "colours"},
-        says=".", **DATA_SET
+        says=r"is blended.*without smoothing, or name masks of ids or colours in data\.masks", **DATA_SET
     ),
     "COCO panoptic": Kind(png(panoptic), says="is a colour mask"),
     "IDD in ids of another level": Kind(

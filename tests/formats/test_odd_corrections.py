@@ -64,6 +64,30 @@ def test_an_image_without_any_region(name: str, remove: Callable[[Any], None], t
     assert taken(labels, file, name, "--uncovered", "ignore") == {image: np.count_nonzero(expected != 255)}
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_annotations_without_a_pixel_are_counted(as_json: bool, tmp_path: Path) -> None:
+    labels = write_label_set(tmp_path / "set", NAMES)
+    images = images_of(labels, tmp_path / "images")
+    assert (
+        call("export", "labels", labels, "--format", "coco", "--out", tmp_path / "export", "--images", images)[0] == 0
+    )
+    file = tmp_path / "export" / FILES["coco"]
+    document = json.loads(file.read_text())
+    first = document["images"][0]
+    nothing = {"size": [first["height"], first["width"]], "counts": [first["height"] * first["width"]]}
+    row = {**document["annotations"][0], "id": 10_000, "image_id": first["id"], "segmentation": nothing}
+    document["annotations"] = [*document["annotations"][1:], row]
+    file.write_text(json.dumps(document))
+    options = ("--format", "coco", "--labels", labels, "--out", tmp_path / "out", *["--json"][:as_json])
+    result = CliRunner().invoke(cli, ["corrections", "import", *map(str, (file, *options)), "-q"])
+    assert result.exit_code == 0, result.output
+    if as_json:
+        found = json.loads(result.stdout)
+        assert (found["without_region"], found["without_pixels"]) == ({}, {"empty mask": 1})
+    else:
+        assert result.stdout.startswith("left out: 1 empty masks\n")
+
+
 def test_a_mask_that_is_all_ignore_says_so_itself(tmp_path: Path) -> None:
     labels = write_label_set(tmp_path / "set", NAMES)
     before = np.array(Image.open(labels / "labels" / "rear" / "b.png"))

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from autolabel.errors import AutolabelError, DataError, LabelError, SettingError
+from autolabel.errors import DataError, LabelError, SettingError
 from autolabel.labels import png
 from autolabel.labels.calibration import count_cells
 from autolabel.labels.codebook import RULE, Codebook
@@ -19,17 +19,11 @@ from autolabel.labels.label_set import images_of_labels, merge_tables, read_stat
 from autolabel.labels.shards import _LAYOUT, read_shard, write_shard
 from autolabel.labels.threshold import apply_threshold, count_pixels
 from autolabel.labels.threshold_rules import quantile_thresholds, require_reachable
+from tests.helpers.said import said
 
 BOOK = Codebook(2, (0.3, 0.5))
 MANY = tuple(n / 1000 for n in range(1, 501))
 CODES = np.array([[0, 1, 2], [3, 4, 255]], np.uint8)
-
-
-def said(act: Callable[[], Any], kind: type[AutolabelError]) -> str:
-    with pytest.raises(kind) as error:
-        act()
-    assert type(error.value) is kind
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -107,8 +101,6 @@ def test_attributes_of_a_shard(name: str, value: object, text: str) -> None:
             del file.attrs[name]
         else:
             if isinstance(value, str) and len(value) > 60_000:
-                file.attrs[name] = h5py.Empty("f8")
-                del file.attrs[name]
                 file.attrs.create(name, np.bytes_(value.encode()))
             else:
                 file.attrs[name] = value

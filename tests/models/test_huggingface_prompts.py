@@ -11,7 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from autolabel.errors import AutolabelError
+from autolabel.errors import AutolabelError, WeightsError
 from autolabel.models import network_from_bytes, network_to_bytes, normalise
 from autolabel.models.huggingface import FolderFiles, model_as_it_is, model_to_train
 from autolabel.models.huggingface.architectures import ARCHITECTURES
@@ -140,6 +140,14 @@ def test_the_tokenizer_counts_where_it_is_used(folder: Path, tmp_path: Path) -> 
     (other / "tokenizer.json").write_text("{}")
     assert folder_identity(str(other), InputDigests()) == first
     assert b'"prompts"' not in network_to_bytes(*model_as_it_is(read_files(str(other)), None, {})[:2])
+
+
+def test_a_card_without_prompts(folder: Path) -> None:
+    model, card, _ = model_as_it_is(read_files(str(folder)), OURS, TABLE)
+    state = safetensors.torch.load(network_to_bytes(model, card))
+    text = card.model_copy(update={"prompts": (), "train_ids": ()}).to_text()
+    with pytest.raises(WeightsError, match=r"^w: card: its classes are not those of the network"):
+        network_from_bytes(safetensors.torch.save(state, metadata={"autolabel": text}), "w")
 
 
 def changed(files: FolderFiles, **parts: object) -> FolderFiles:

@@ -61,7 +61,7 @@ def test_the_student_begins_with_the_teachers_weights(tiny: Tiny, tmp_path: Path
 
 @pytest.mark.slow
 def test_training_goes_on_from_there(tiny: Tiny, tmp_path: Path) -> None:
-    """With a rate of zero for all purposes, training moves only the norms' statistics."""
+    """With a learning rate of almost zero, training moves only the norms' statistics."""
     work = tmp_path / "work"
     shutil.copytree(tiny.work, work)
     options = (tiny.file, "--work", work, *FROM_TEACHER, "--set", "student.lr=1e-12")

@@ -151,7 +151,7 @@ def model_for(network: Any, architecture: Architecture, card: HuggingFaceCard, w
     if architecture.prompted:
         check_tokens(card.prompts, network.config.text_config, where)
     num_labels = len(card.prompts) if architecture.prompted else network.config.num_labels
-    if len(card.train_ids) != num_labels or max(card.train_ids) >= card.num_classes:
+    if not card.train_ids or len(card.train_ids) != num_labels or max(card.train_ids) >= card.num_classes:
         raise WeightsError(where, "card: its classes are not those of the network")
     if network.config.num_labels < 2 and not architecture.queries:
         raise WeightsError(where, "has a single class, so its confidence is always 1", "use a network with two or more")

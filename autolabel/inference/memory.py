@@ -22,9 +22,10 @@ from torch.utils._pytree import tree_leaves
 
 from autolabel.errors import AutolabelError
 from autolabel.inference.branch_convs import SpatialBranchConv, SpatialBranchOutline
-from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, code_predictor
+from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, ProbabilityPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
 from autolabel.inference.optimize import prepare
+from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.inference.optimize_hrnet import OptimizedOCR
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
@@ -86,8 +87,9 @@ def count_memory(
 ) -> Needed | None:
     """The tensors that labelling takes; None where it cannot be counted, as with operations that need values.
 
-    Exact for images of `size` (height, width) where one is named, and for smaller ones rather too much than too little:
-    large images pass through our own networks in strips, so memory grows more slowly than pixels.
+    Right for images of `size` (height, width) where one is named, and a line through half that width. Large images pass
+    through networks in strips, so memory grows more slowly than pixels, and from some size on it may even fall: the
+    head no longer keeps its features. Then the larger of the two peaks counts for both.
     """
     height, width = size or (_side(model), 2 * _side(model))
     for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
@@ -98,7 +100,7 @@ def count_memory(
         except Exception:  # the code of other libraries, on a device that it was not made for
             continue
         per_pixel = max(0, two - one) / (height * max(1, width - half))
-        return Needed(max(0.0, two - per_pixel * height * width), per_pixel)
+        return Needed(max(0.0, max(one, two) - per_pixel * height * width), per_pixel)
     return None
 
 
@@ -124,6 +126,8 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
         if isinstance(prepared.head, OptimizedOCR) and isinstance(prepared.head.pixels, SpatialBranchConv):
             prepared.head.pixels = SpatialBranchOutline(prepared.head.pixels)  # type: ignore[assignment]  # counts alone
         return LogitPredictor(prepared)
+    if isinstance(model, HuggingFaceModel):
+        return ProbabilityPredictor(prepare_huggingface(model, device, as_on="cpu"))
     return code_predictor(model, device, dtype)
 
 

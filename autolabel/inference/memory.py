@@ -22,10 +22,11 @@ from torch.utils._pytree import tree_leaves
 
 from autolabel.errors import AutolabelError
 from autolabel.inference.branch_convs import SpatialBranchConv, SpatialBranchOutline
-from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, code_predictor
+from autolabel.inference.model import PRECISIONS, CodePredictor, LogitPredictor, ProbabilityPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
 from autolabel.inference.optimize import prepare
 from autolabel.inference.optimize_hrnet import OptimizedOCR
+from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
@@ -35,6 +36,8 @@ _USABLE = 0.8  # fraction of the free memory
 _CHEAP = 1000  # bytes per pixel of the largest scale that hardly any network exceeds
 _REMEDY = "free some memory, give lower scales, or choose a --window"
 _GRID, _SMALLEST = 64, 256  # sides of windows: multiples of, and at least
+_COUNTED = 1024  # pixels: sides of images are counted in steps of this, because each count takes time
+_TRIES = 5  # windows of other sizes that are counted for one image
 
 
 class LiveBytes(TorchDispatchMode):
@@ -86,8 +89,9 @@ def count_memory(
 ) -> Needed | None:
     """The tensors that labelling takes; None where it cannot be counted, as with operations that need values.
 
-    Exact for images of `size` (height, width) where one is named, and for smaller ones rather too much than too little:
-    large images pass through our own networks in strips, so memory grows more slowly than pixels.
+    Right for images of `size` (height, width) where one is named, and a line through half that width. Large images pass
+    through networks in strips, so memory grows more slowly than pixels, and from some size on it may even fall: the
+    head no longer keeps its features. Then the larger of the two peaks counts for both.
     """
     height, width = size or (_side(model), 2 * _side(model))
     for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
@@ -98,7 +102,7 @@ def count_memory(
         except Exception:  # the code of other libraries, on a device that it was not made for
             continue
         per_pixel = max(0, two - one) / (height * max(1, width - half))
-        return Needed(max(0.0, two - per_pixel * height * width), per_pixel)
+        return Needed(max(0.0, max(one, two) - per_pixel * height * width), per_pixel)
     return None
 
 
@@ -124,6 +128,8 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
         if isinstance(prepared.head, OptimizedOCR) and isinstance(prepared.head.pixels, SpatialBranchConv):
             prepared.head.pixels = SpatialBranchOutline(prepared.head.pixels)  # type: ignore[assignment]  # counts alone
         return LogitPredictor(prepared)
+    if isinstance(model, HuggingFaceModel):
+        return ProbabilityPredictor(prepare_huggingface(model, device, as_on="cpu"))
     return code_predictor(model, device, dtype)
 
 
@@ -162,9 +168,19 @@ class WindowChooser:
         self._counts: dict[tuple[int, int] | None, Needed | None] = {}
 
     def _counted(self, height: int, width: int) -> Needed | None:
-        """Counted for the size itself, rounded up: a data set may have many sizes."""
-        own = isinstance(self._model, SegmentationModel)
-        size = (-(-height // _SIDE) * _SIDE, -(-width // _SIDE) * _SIDE) if own else None
+        """The larger of the counts for the size rounded up and down: a larger image may take less.
+
+        Networks of others that cut windows, or are no networks of transformers, are counted on small images.
+        """
+        whole = isinstance(self._model, HuggingFaceModel) and self._model.window is None
+        if not whole and not isinstance(self._model, SegmentationModel):
+            return self._count(None)
+        up, down = (-(-height // _COUNTED), -(-width // _COUNTED)), (height // _COUNTED, width // _COUNTED)
+        found = [self._count((rows * _COUNTED, columns * _COUNTED)) for rows, columns in {up, down} if rows and columns]
+        counted = [one for one in found if one is not None]
+        return max(counted, key=lambda one: one.of(height, width)) if counted else None
+
+    def _count(self, size: tuple[int, int] | None) -> Needed | None:
         if size not in self._counts:
             self._counts[size] = count_memory(
                 self._model, self._scales, size=size, flip=self._flip, precision=self._precision
@@ -194,15 +210,27 @@ class WindowChooser:
 
     def _fitting(self, height: int, width: int, free: int) -> tuple[int, int] | None:
         """The window, counted again for its own size until it fits: a smaller image may go through in one strip."""
+        budget = _USABLE * free / _WORKSPACE
+        found: tuple[int, int] | None = (height, width)
+        most = float(height * width)
+        for _ in range(_TRIES):
+            assert found is not None
+            most = min(most, self._pixels(*found, budget))
+            found = _window(height, width, int(most))
+            if found is None or self.needed(*found) <= _USABLE * free:
+                return found
+            most = 3 / 4 * found[0] * found[1]
+        smallest = _window(height, width, _SMALLEST**2)
+        return smallest if smallest is not None and self.needed(*smallest) <= _USABLE * free else None
+
+    def _pixels(self, height: int, width: int, budget: float) -> float:
+        """Number of pixels that fit, judged by an image of this size."""
         counted = self._counted(height, width)
         assert counted is not None
-        budget = _USABLE * free / _WORKSPACE
         left = budget - counted.constant
-        pixels = left / counted.per_pixel if left > 0 else height * width * budget / counted.of(height, width)
-        found = _window(height, width, int(pixels))
-        while found is not None and self.needed(*found) > _USABLE * free:
-            found = _window(height, width, found[0] * found[1] * 3 // 4)
-        return found
+        if left > 0 and counted.per_pixel > 0:
+            return left / counted.per_pixel
+        return height * width * budget / max(1, counted.of(height, width))
 
     def parallel(self, height: int, width: int, most: int) -> int:
         """Number of images of this size, from 1 up to `most`, that fit side by side."""

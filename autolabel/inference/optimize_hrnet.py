@@ -40,9 +40,9 @@ _HEAD_STRIP_VALUES = 1 << 22  # less, because the head computes hardly any row t
 _KEPT_PIXELS = 1 << 20  # at stride 4: images of up to 16 megapixels keep the features of the head
 
 
-def strips_of(height: int, values_per_row: int, multiple: int, values: int | None = None) -> list[Rows]:
-    """Strips of up to `values` values (128 MiB by default), of a height that is a multiple of `multiple` rows."""
-    rows = max(1, (values or _STRIP_VALUES) // values_per_row // multiple) * multiple
+def strips_of(height: int, values_per_row: int, multiple: int, values: int) -> list[Rows]:
+    """Strips of up to `values` values, of a height that is a multiple of `multiple` rows."""
+    rows = max(1, values // values_per_row // multiple) * multiple
     return [Rows(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 

@@ -31,15 +31,21 @@ from autolabel.models.layers import at_least_float32, without_autocast
 from autolabel.models.resize import resize
 
 
-def prepare_huggingface(model: HuggingFaceModel, device: torch.device | str = "cpu") -> HuggingFaceModel:
-    """A copy in eval mode on `device`; `model` stays as it is. On a CPU, its products run by oneDNN."""
+def prepare_huggingface(
+    model: HuggingFaceModel, device: torch.device | str = "cpu", *, as_on: str | None = None
+) -> HuggingFaceModel:
+    """A copy in eval mode on `device`; `model` stays as it is. On a CPU, its products run by oneDNN.
+
+    `as_on`: the kind of device whose form it takes, where memory is counted on the meta device.
+    """
     prepared = copy.deepcopy(model).eval().requires_grad_(False)
-    on_cpu = torch.device(device).type == "cpu"
+    device = torch.device(device)
+    on_cpu = (as_on or device.type) == "cpu"
     optimize = _OPTIMIZE.get(prepared.network.config.model_type)
     if optimize is not None:
         with torch.no_grad():
             optimize(prepared, on_cpu)
-    if on_cpu:
+    if device.type == "cpu":
         prefer_onednn(prepared)
     return prepared.to(device)
 

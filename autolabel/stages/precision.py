@@ -120,13 +120,14 @@ def _measured(ctx: Context[InferConfig], book: Codebook, rows: Sequence[ImageRow
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     model, card = read_network(ctx.inputs["model"])
     largest = max(rows, key=lambda row: row.width * row.height, default=None)
-    networks = {
-        precision: prepare_network(ctx, book, model, card, precision=precision, largest=largest)
-        for precision in ("bf16", "fp32")
-    }
-    for network in networks.values():  # kernels and files are no part of the comparison
-        _codes(ctx, network, rows[:1], lambda: 0.0)
-    half, full = (_codes(ctx, network, rows, clock) for network in networks.values())
+
+    def measured(precision: str) -> _Measured:
+        """One format at a time: the prepared network is dropped before the next one is made."""
+        network = prepare_network(ctx, book, model, card, precision=precision, largest=largest)
+        _codes(ctx, network, rows[:1], lambda: 0.0)  # kernels and files are no part of the comparison
+        return _codes(ctx, network, rows, clock)
+
+    half, full = measured("bf16"), measured("fp32")
     ids = sorted(full.codes)
     other = [half.codes.get(id_, np.full_like(full.codes[id_], book.invalid)) for id_ in ids]
     found = agreement(book, [full.codes[id_] for id_ in ids], other)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from autolabel.inference import fused_convs
 from autolabel.inference.fused_convs import conv_relu, fuse_sums, has_fused_convs, onto
 from autolabel.models import build_model
 
@@ -56,10 +57,17 @@ def test_autocast_takes_images_in_float32() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_cpus_have_them(dtype: torch.dtype) -> None:
     """A version of torch that renames the operation fails here, and labels more slowly by separate operations."""
-    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("this torch or this CPU has no oneDNN for bf16")
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    if dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no oneDNN for bf16")
     assert has_fused_convs(dtype)
     assert not has_fused_convs(torch.float64)
+
+
+def test_wrong_results_are_not_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_convs, "onto", lambda conv, x, total, *, relu: torch.relu(conv(x)))  # without the sum
+    assert not has_fused_convs(torch.float32)
 
 
 def test_a_fused_trunk_has_no_plain_blocks_left() -> None:

@@ -15,7 +15,7 @@ from autolabel import hardware
 from autolabel.config.networks import ModelConfig
 from autolabel.errors import AutolabelError
 from autolabel.hardware import free_memory
-from autolabel.inference import memory
+from autolabel.inference import memory, optimize_hrnet
 from autolabel.inference.memory import LiveBytes, WindowChooser, count_memory
 from autolabel.inference.model import PRECISIONS, LogitPredictor, ProbabilityPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
@@ -56,6 +56,45 @@ def test_the_count_on_meta_is_that_of_a_real_pass(precision: str) -> None:
     assert found is not None
     least, most = {"fp32": (0.9, 1.1), "bf16": (0.6, 1.5)}[precision]
     assert least * counted.peak <= found.of(side, side) <= most * counted.peak
+
+
+@pytest.mark.parametrize("side", [170, 200, 256])
+def test_images_around_the_size_from_which_features_are_not_kept(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from a larger image, which takes less than one below the limit takes for a pixel."""
+    monkeypatch.setattr(optimize_hrnet, "_HEAD_STRIP_VALUES", 1 << 14)
+    monkeypatch.setattr(optimize_hrnet, "_KEPT_PIXELS", 1 << 11)
+    monkeypatch.setattr(memory, "_COUNTED", 128)
+    model = network()
+    predictor = code_predictor(model, torch.device("cpu"))
+    assert isinstance(predictor, LogitPredictor)
+    with torch.inference_mode(), LiveBytes() as counted:
+        forward_views(predictor.model, torch.rand(1, 3, side, side), (1.0,))
+    chooser = WindowChooser(model, (1.0,), flip=False, free=lambda: 0)
+    assert 0.9 * counted.peak <= chooser.needed(side, side) / 1.25 <= 1.5 * counted.peak
+
+
+def test_where_the_whole_takes_less_than_its_half_the_half_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_peak", lambda predictor, height, width, *_: 800 if width == 64 else 1000)
+    found = count_memory(network(), (1.0,), size=(64, 64))
+    assert found is not None
+    assert found.of(64, 32) == found.of(64, 64) == 1000
+
+
+def test_segformer_on_a_cpu_is_counted_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimize_segformer = pytest.importorskip("autolabel.inference.optimize_segformer")
+    monkeypatch.setattr(optimize_segformer, "_BLOCK_STRIP", 1 << 12)
+    monkeypatch.setattr(optimize_segformer, "_DECODER_STRIP", 1 << 12)
+    model, side = of_transformers("segformer").eval(), 256
+    config = model.network.config
+    config.decoder_hidden_size = 512  # so that its maps take more than all else
+    model.network = type(model.network)(config).eval()
+    predictor = code_predictor(model, torch.device("cpu"))
+    assert isinstance(predictor, ProbabilityPredictor)
+    with torch.inference_mode(), LiveBytes() as counted:
+        predictor.mean(torch.rand(1, 3, side, side), (1.0,), flip=False)
+    found = count_memory(model, (1.0,), size=(side, side))
+    assert found is not None
+    assert 0.9 * counted.peak <= found.of(side, side) <= 1.1 * counted.peak
 
 
 def of_transformers(kind: str) -> HuggingFaceModel:

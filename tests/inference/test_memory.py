@@ -20,7 +20,9 @@ from autolabel.inference.memory import LiveBytes, WindowChooser, count_memory
 from autolabel.inference.model import PRECISIONS, LogitPredictor, ProbabilityPredictor, code_predictor
 from autolabel.inference.multiscale import forward_views
 from autolabel.models import HuggingFaceModel, SegmentationModel, build_model
+from autolabel.models.huggingface import model_as_it_is
 from autolabel.models.huggingface.architectures import ARCHITECTURES
+from autolabel.stages.huggingface_folder import read_files
 from tests.helpers.experiments import NARROW
 
 KINDS = ["segformer", "upernet-resnet", "beit", "mask2former", "oneformer", "eomt", "eomt_dinov3"]
@@ -124,7 +126,17 @@ def test_networks_of_transformers_are_counted(kind: str, precision: str) -> None
 
 
 def test_all_architectures_are_among_them() -> None:
-    assert {kind.split("-")[0] for kind in KINDS} == set(ARCHITECTURES)
+    assert {kind.split("-")[0] for kind in KINDS} == set(ARCHITECTURES) - {"sam3"}
+
+
+def test_a_network_that_is_asked_by_text_is_not_counted(tmp_path: Path) -> None:
+    """It asks for values, which the meta device has not; it then runs as it is."""
+    folders = pytest.importorskip("tests.helpers.hf_folders", reason="needs the extra hf")
+    files = read_files(str(folders.save_sam3(tmp_path)))
+    model, _, _ = model_as_it_is(files, ("road", "car"), {})
+    assert count_memory(model, (1.0,)) is None
+    chooser = WindowChooser(model, (1.0,), flip=False, free=lambda: 10**6)
+    assert (chooser.window(200, 300), chooser.parallel(200, 300, 7)) == (None, 7)
 
 
 def test_a_network_that_cuts_windows_itself_takes_little_more_for_a_larger_image() -> None:

@@ -1,7 +1,8 @@
-"""Convolutions for CPUs that add and apply the ReLU as they write their result: fewer passes over memory.
+"""Convolutions for CPUs that add their result to another map as they write it: fewer passes over memory.
 
-A block adds its result to its input in place, so a trunk holds one map less. oneDNN computes both in the convolution;
-torch offers this as an operation that its compiler uses. Where it cannot, as in float64, separate operations follow.
+A block adds its result to its input in place, so a trunk holds one map less. oneDNN adds in the convolution; torch
+offers this as an operation that its compiler uses. Where it cannot, as in float64, separate operations follow. The
+ReLU stays torch's: oneDNN's makes 0 of NaN, and logits of broken weights would look sound.
 """
 
 from __future__ import annotations
@@ -45,11 +46,7 @@ def has_fused_convs(dtype: torch.dtype) -> bool:
 
 def conv_relu(conv: nn.Conv2d, x: Tensor, *, relu: bool = True) -> Tensor:
     """conv(x), then a ReLU if asked for."""
-    if _is_fusable(conv, x):
-        run = torch.ops.mkldnn._convolution_pointwise.default
-        values = x.to(conv.weight.dtype), conv.weight, conv.bias
-        return cast(Tensor, run(*values, *_shape(conv), "relu" if relu else "none", [], ""))
-    out: Tensor = conv(x)
+    out: Tensor = conv(x.to(torch.bfloat16) if conv.weight.dtype == torch.bfloat16 else x)
     return torch.relu_(out) if relu else out
 
 
@@ -59,8 +56,9 @@ def onto(conv: nn.Conv2d, x: Tensor, total: Tensor, *, relu: bool) -> Tensor:
     if in_place and _is_fusable(conv, x) and x.is_contiguous(memory_format=torch.channels_last):
         run = torch.ops.mkldnn._convolution_pointwise_.binary
         values = total, x.to(conv.weight.dtype), conv.weight, conv.bias
-        return cast(Tensor, run(*values, *_shape(conv), "add", 1.0, "relu" if relu else None, [], None))
-    total += conv(x)
+        total = cast(Tensor, run(*values, *_shape(conv), "add", 1.0, None, [], None))
+    else:
+        total += conv(x)
     return torch.relu_(total) if relu else total
 
 

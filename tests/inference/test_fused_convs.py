@@ -49,6 +49,15 @@ def test_equal_to_separate_operations(
         torch.testing.assert_close(ours.double(), wanted, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_nan_stays_nan(dtype: torch.dtype) -> None:
+    """Broken weights must not give logits that look sound."""
+    conv = nn.Conv2d(8, 8, 1).requires_grad_(False).to(dtype=dtype, memory_format=torch.channels_last)
+    x = torch.full((1, 8, 4, 4), torch.nan, dtype=dtype).to(memory_format=torch.channels_last)
+    assert conv_relu(conv, x).isnan().all()
+    assert onto(conv, x, torch.zeros_like(x), relu=True).isnan().all()
+
+
 def test_autocast_takes_images_in_float32() -> None:
     conv = nn.Conv2d(3, 8, 3).requires_grad_(False).to(dtype=torch.bfloat16, memory_format=torch.channels_last)
     assert conv_relu(conv, torch.randn(1, 3, 8, 8)).dtype == torch.bfloat16

@@ -36,7 +36,7 @@ _USABLE = 0.8  # fraction of the free memory
 _CHEAP = 1000  # bytes per pixel of the largest scale that hardly any network exceeds
 _REMEDY = "free some memory, give lower scales, or choose a --window"
 _GRID, _SMALLEST = 64, 256  # sides of windows: multiples of, and at least
-_COUNTED = 1024  # pixels: sides of images are counted in steps of this, because each count takes time
+_COUNTED = 512  # pixels: sides of images are counted in steps of this, because each count takes time
 _TRIES = 5  # windows of other sizes that are counted for one image
 
 

@@ -39,7 +39,7 @@ def test_windows_that_memory_makes_necessary_are_said_and_recorded(
     assert json.loads((tmp_path / "whole" / "predictions.json").read_bytes())["windows"] == {}
     monkeypatch.setattr("autolabel.cli.predict_windows.free_memory", lambda: 15_000_000)
     done = predict(weights, photo, "--out", tmp_path / "out")
-    assert done.exit_code == 0
+    assert done.exit_code == 0, done.stderr
     assert "photo: 500 x 300 at once needs about 0." in done.stderr
     (chosen,) = json.loads((tmp_path / "out" / "predictions.json").read_bytes())["windows"].values()
     assert f"labelled in windows of {chosen[1]} x {chosen[0]}" in done.stderr

@@ -1,4 +1,4 @@
-"""Convolutions with a sum and a ReLU equal the separate operations."""
+"""Convolutions that add to another map equal the separate operations, also for NaN."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Products of a network in one thread of a CPU by oneDNN, which uses all vector instructions.
 
-torch's BLAS may not. Torch runs 1x1 convolutions of one thread by oneDNN only if they are dilated, which does not change
-a 1x1 kernel.
+torch's BLAS may not. Torch runs 1x1 convolutions of one thread by oneDNN only if they are dilated; that leaves a 1x1
+kernel as it is.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Collection
 from typing import Any
 
 from _proof_tables import TABLES, Arm, Table
@@ -22,12 +23,16 @@ standard deviation over seeds; a difference is paired by seed, with its 95 % int
 """
 
 
-def page(kept: dict[str, Any], num_seeds: int) -> str:
+def page(kept: dict[str, Any], num_seeds: int, names: Collection[str], before: str) -> str:
+    """The page with the tables `names` made of the results `kept`; other tables stay as they are in the page `before`."""
+    sections = {text.split("\n", 1)[0]: text for text in before.split("\n## ")[1:]}
     parts = [HEAD]
     for name, table in TABLES.items():
         done = [arm for arm in table.arms if results(arm, kept, num_seeds)]
-        if len(done) >= MOST_SHARED:
+        if name in names and len(done) >= MOST_SHARED:
             parts.append(section(name, table, done, kept, num_seeds))
+        elif table.heading in sections:
+            parts.append(f"## {sections[table.heading].strip()}\n")
     return "\n".join(parts)
 
 

@@ -132,6 +132,23 @@ def table4(cut: str) -> Table:
     )
 
 
+AGAIN = going_on("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF)
+FILL = 'label.coarse="fill"'
+GO_ON_FILLED = going_on("fine + auto filled around coarse, p > 0.5", FILL, audits=True)
+GO_ON_SURE = going_on("fine + auto filled around coarse, p > 0.9", FILL, "label.threshold=0.9", audits=True)
+
+
+def going_on_table(cut: str) -> Table:
+    return Table(
+        heading=f"Students that start from their teacher's weights, {cut}, with coarse labels",
+        text="The second row, trained on the teacher's own labels, shows how much the additional steps alone give. "
+        "Students train in bf16.",
+        arms=tuple(replace(arm, cut=cut) for arm in (COARSE, AGAIN, GO_ON_FILLED, GO_ON_SURE)),
+        against=COARSE.title,
+        classes=RARE,
+    )
+
+
 def changed(title: str, *texts: str) -> Arm:
     return Arm(title, tuple(f"teacher.{text}" for text in texts))
 
@@ -140,19 +157,9 @@ TABLES = {
     "students": table4("56 fine"),
     "students184": table4("184 fine"),
     "recordings": table4("other recordings"),
-    "going-on": Table(
-        heading="Students that start from their teacher's weights, with coarse labels",
-        text="The second row, trained on the teacher's own labels, shows how much the additional steps alone give. "
-        "Students train in bf16.",
-        arms=(
-            COARSE,
-            going_on("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF),
-            going_on("fine + auto filled around coarse, p > 0.5", 'label.coarse="fill"', audits=True),
-            going_on("fine + auto filled around coarse, p > 0.9", 'label.coarse="fill"', "label.threshold=0.9"),
-        ),
-        against=COARSE.title,
-        classes=RARE,
-    ),
+    "going-on": going_on_table("56 fine"),
+    "going-on-184": going_on_table("184 fine"),
+    "going-on-recordings": going_on_table("other recordings"),
     "going-on-fine": Table(
         heading="Students that start from their teacher's weights, without coarse labels",
         text="The teacher learnt from 56 fine masks; 311 images have no label. Students train in bf16.",
@@ -199,37 +206,37 @@ TABLES = {
     ),
     "thresholds": Table(
         heading="The threshold",
-        text="Students of fine + auto labels filled around coarse.",
-        arms=tuple(
-            Arm(f"p > {p}", ('label.coarse="fill"', f"label.threshold={p}"), "evaluate-student", audits=True)
-            for p in (0.0, 0.5, 0.7, 0.9)
+        text="Students of fine + auto labels filled around coarse, from their teacher's weights.",
+        arms=(
+            going_on("p > 0, every pixel", FILL, "label.threshold=0.0", audits=True),
+            replace(GO_ON_FILLED, title="p > 0.5"),
+            going_on("p > 0.7", FILL, "label.threshold=0.7", audits=True),
+            replace(GO_ON_SURE, title="p > 0.9"),
+            going_on("per class, by the teacher's confidence", FILL, 'label.threshold="quantile"', audits=True),
         ),
         against="p > 0.5",
         classes=RARE,
     ),
     "methods": Table(
         heading="Offline and online labels",
-        text="Students of one budget: labels of the teacher, a second round of them, and weak-to-strong.",
+        text="Students of one budget, from their teacher's weights: labels of the teacher, a second round of them, and "
+        "weak-to-strong.",
         arms=(
-            FILLED,
-            Arm("filled, with strong changes", ('label.coarse="fill"', STRONG), "evaluate-student"),
-            Arm("filled, a second round", ('label.coarse="fill"', "rounds=2"), "evaluate-student-2"),
-            Arm(
-                "weak-to-strong",
-                (STRONG, 'student.method="weak_to_strong"', 'student.loss_over="all"'),
-                "evaluate-student",
-            ),
+            GO_ON_FILLED,
+            going_on("filled, with strong changes", FILL, STRONG),
+            replace(going_on("filled, a second round", FILL, "rounds=2"), step="evaluate-student-2"),
+            going_on("weak-to-strong", STRONG, 'student.method="weak_to_strong"', 'student.loss_over="all"'),
         ),
-        against=FILLED.title,
+        against=GO_ON_FILLED.title,
         classes=RARE,
     ),
     "images": Table(
         heading="The number of fine images",
-        text="With and without auto labels; the rest of the 367 frames has coarse labels.",
+        text="With and without auto labels, at equal steps; the rest of the 367 frames has coarse labels.",
         arms=tuple(
-            replace(arm, cut=cut, title=f"{cut}: {arm.title}")
+            replace(arm, cut=cut, title=f"{cut}: {arm.title}", audits=False)
             for cut in ("14 fine", "28 fine", "56 fine", "184 fine")
-            for arm in (COARSE, FILLED)
+            for arm in (COARSE, AGAIN, GO_ON_SURE)
         ),
     ),
 }

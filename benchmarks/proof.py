@@ -4,7 +4,8 @@
 
 DATA is CamVid as `configs/camvid.toml` describes it. Every training is an `autolabel run`: the proof resumes where it
 was stopped, and trainings that two tables share run once. Settings were chosen on val, which is what is reported.
-TABLE is one of those below; all by default. The page shows the tables of which at least three networks are complete.
+TABLE is one of those below; all by default. The page shows the tables of which at least three networks are complete;
+tables that were not asked for stay on the page as they are.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def main() -> None:
         (arm, seed) for table in options.tables or TABLES for seed in range(options.seeds) for arm in TABLES[table].arms
     ]
 
+    before = options.page.read_text() if options.page.exists() else ""
     writing = Lock()
 
     def make(job: tuple[Arm, int]) -> None:
@@ -95,7 +97,7 @@ def main() -> None:
         with writing:
             kept[arm.key(seed)] = result.to_dict()
             results.write_text(json.dumps(kept, indent=1, sort_keys=True))
-            options.page.write_text(page(kept, options.seeds))
+            options.page.write_text(page(kept, options.seeds, options.tables or TABLES, before))
         print(f"{arm.title}, {arm.cut}, seed {seed}: {result.miou:.4f}", flush=True)
 
     by_seed: dict[int, list[tuple[Arm, int]]] = {}
@@ -104,7 +106,7 @@ def main() -> None:
             by_seed.setdefault(job[1], []).append(job)
     with ThreadPoolExecutor(options.jobs) as pool:
         list(pool.map(lambda group: [make(job) for job in group], by_seed.values()))
-    options.page.write_text(page(kept, options.seeds))
+    options.page.write_text(page(kept, options.seeds, options.tables or TABLES, before))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from autolabel.inference.multiscale import forward_views
 from autolabel.inference.optimize import prepare
 from autolabel.inference.optimize_hrnet import OptimizedOCR
 from autolabel.inference.optimize_huggingface import prepare_huggingface
+from autolabel.inference.outlines import outline
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
@@ -48,11 +49,17 @@ class LiveBytes(TorchDispatchMode):
         self._live: dict[int, int] = {}
         self._now = self.peak = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # torch's default imports its compiler, which takes 2 seconds
+
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
+        result = outline(func, args, kwargs or {})
+        if result is None:
+            result = func(*args, **(kwargs or {}))
+        for tensor in (result,) if isinstance(result, torch.Tensor) else tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
         return result
@@ -79,6 +86,39 @@ class Needed(NamedTuple):
         return round(self.constant + self.per_pixel * height * width)
 
 
+class MemoryCounter:
+    """Counts the tensors that labelling takes; the network is built on the meta device once, for all sizes."""
+
+    def __init__(self, model: Network, scales: Sequence[float], *, flip: bool = False, precision: str = "fp32") -> None:
+        self._model, self._scales, self._flip = model, scales, flip
+        # The code of other libraries may know no bf16 there. float32 is never less.
+        self._dtypes = tuple(dict.fromkeys((PRECISIONS[precision], torch.float32)))
+        self._predictors: dict[torch.dtype, CodePredictor] = {}
+
+    def count(self, size: tuple[int, int] | None = None) -> Needed | None:
+        """Right for images of `size` (height, width) where one is named, and a line through half that width; None
+        where it cannot be counted, as with operations that need values.
+
+        Large images pass through networks in strips, so memory grows more slowly than pixels, and from some size on
+        it may even fall: the head no longer keeps its features. Then the larger of the two peaks counts for both.
+        """
+        height, width = size or (_side(self._model), 2 * _side(self._model))
+        half = max(1, width // 2)
+        for dtype in self._dtypes:
+            try:
+                one, two = (self._peak(height, columns, dtype) for columns in (half, width))
+            except Exception:  # the code of other libraries, on a device that it was not made for
+                continue
+            per_pixel = max(0, two - one) / (height * max(1, width - half))
+            return Needed(max(0.0, max(one, two) - per_pixel * height * width), per_pixel)
+        return None
+
+    def _peak(self, height: int, width: int, dtype: torch.dtype) -> int:
+        if dtype not in self._predictors:
+            self._predictors[dtype] = _on_meta(self._model, dtype)
+        return _peak(self._predictors[dtype], height, width, self._scales, self._flip, dtype)
+
+
 def count_memory(
     model: Network,
     scales: Sequence[float],
@@ -87,23 +127,8 @@ def count_memory(
     flip: bool = False,
     precision: str = "fp32",
 ) -> Needed | None:
-    """The tensors that labelling takes; None where it cannot be counted, as with operations that need values.
-
-    Right for images of `size` (height, width) where one is named, and a line through half that width. Large images pass
-    through networks in strips, so memory grows more slowly than pixels, and from some size on it may even fall: the
-    head no longer keeps its features. Then the larger of the two peaks counts for both.
-    """
-    height, width = size or (_side(model), 2 * _side(model))
-    for dtype in dict.fromkeys((PRECISIONS[precision], torch.float32)):  # float32 is never less than bf16
-        try:
-            predictor = _on_meta(model, dtype)
-            half = max(1, width // 2)
-            one, two = (_peak(predictor, height, columns, scales, flip, dtype) for columns in (half, width))
-        except Exception:  # the code of other libraries, on a device that it was not made for
-            continue
-        per_pixel = max(0, two - one) / (height * max(1, width - half))
-        return Needed(max(0.0, max(one, two) - per_pixel * height * width), per_pixel)
-    return None
+    """`MemoryCounter.count` for one size."""
+    return MemoryCounter(model, scales, flip=flip, precision=precision).count(size)
 
 
 def _side(model: Network) -> int:
@@ -136,7 +161,9 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
 def _cast_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     assert isinstance(module.weight, torch.Tensor)
     dtype = module.weight.dtype
-    return tuple(value.to(dtype) if isinstance(value, torch.Tensor) else value for value in inputs)
+    return tuple(
+        value.to(dtype) if isinstance(value, torch.Tensor) and value.dtype != dtype else value for value in inputs
+    )
 
 
 def _peak(
@@ -164,7 +191,8 @@ class WindowChooser:
         free: Callable[[], int],
         precision: str = "fp32",
     ) -> None:
-        self._model, self._scales, self._flip, self._free, self._precision = model, scales, flip, free, precision
+        self._model, self._scales, self._free = model, scales, free
+        self._counter = MemoryCounter(model, scales, flip=flip, precision=precision)
         self._counts: dict[tuple[int, int] | None, Needed | None] = {}
 
     def _counted(self, height: int, width: int) -> Needed | None:
@@ -182,9 +210,7 @@ class WindowChooser:
 
     def _count(self, size: tuple[int, int] | None) -> Needed | None:
         if size not in self._counts:
-            self._counts[size] = count_memory(
-                self._model, self._scales, size=size, flip=self._flip, precision=self._precision
-            )
+            self._counts[size] = self._counter.count(size)
         return self._counts[size]
 
     def needed(self, height: int, width: int) -> int:

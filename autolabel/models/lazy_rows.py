@@ -16,7 +16,7 @@ from torch import Tensor
 
 from autolabel.models.resample import ResampleWeights, bilinear
 
-_BLOCK = {"cpu": 24}  # source columns per matrix product: a narrow block has few zeros in its matrix
+_BLOCK = {"cpu": 24, "meta": 24}  # source columns per matrix product: a narrow block has few zeros in its matrix
 _WHOLE = 1 << 30  # on other devices a few large products are faster
 
 

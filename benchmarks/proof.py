@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/proof"))
     parser.add_argument("--jobs", type=int, default=2, help="trainings at once; each uses one core")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "proof.md")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.tables) - TABLES.keys():
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     roots = lay_out(options.data, options.work)

@@ -5,6 +5,7 @@
   its products at each branch's own resolution (`inference.branch_convs.SpatialBranchConv`). No auxiliary head runs.
 - Mask2Former: the attention mask of each decoder layer is a mask resized to 1/8, 1/16 or 1/32 of the
   image. The features are resized before the product with the queries, and only the last layer computes masks at 1/4.
+- OneFormer: `inference.optimize_oneformer`. EoMT: `inference.optimize_eomt`.
 
 The state dict of an optimized copy has other keys, so it is not for saving.
 """
@@ -22,12 +23,14 @@ from torch import Tensor, nn
 from autolabel.inference.branch_convs import ConcatConv, SpatialBranchConv
 from autolabel.inference.folding import folded
 from autolabel.inference.onednn import prefer_onednn
+from autolabel.inference.optimize_eomt import optimize_eomt, run_eomt
 from autolabel.inference.optimize_hrnet import Decision
+from autolabel.inference.optimize_oneformer import optimize_oneformer, run_oneformer
 from autolabel.inference.optimize_segformer import optimize_segformer
+from autolabel.inference.query_masks import mask_logits
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries
-from autolabel.models.layers import at_least_float32, without_autocast
 from autolabel.models.resize import resize
 
 
@@ -97,14 +100,8 @@ def attention_mask(vectors: Tensor, features: Tensor, size: tuple[int, int], num
 
     Vectors (B, Q, C), features (B, C, H, W).
     """
-    outside = _masks(vectors, resize(features, size)).flatten(2) < 0
+    outside = mask_logits(vectors, resize(features, size)).flatten(2) < 0
     return outside.repeat_interleave(num_heads, dim=0)
-
-
-def _masks(vectors: Tensor, features: Tensor) -> Tensor:
-    """The logits of masks are never rounded to half precision."""
-    with without_autocast(features.device):
-        return torch.einsum("bqc,bchw->bqhw", at_least_float32(vectors), at_least_float32(features))
 
 
 def _optimize_segformer(model: HuggingFaceModel, on_cpu: bool) -> None:
@@ -131,9 +128,19 @@ def _optimize_mask2former(model: HuggingFaceModel, on_cpu: bool) -> None:
     model.architecture = replace(model.architecture, run=_mask2former)
 
 
+def _optimize_oneformer(model: HuggingFaceModel, on_cpu: bool) -> None:
+    optimize_oneformer(model.network)
+    model.architecture = replace(model.architecture, run=run_oneformer)
+
+
+def _optimize_eomt(model: HuggingFaceModel, on_cpu: bool) -> None:
+    if optimize_eomt(model.network):
+        model.architecture = replace(model.architecture, run=run_eomt)
+
+
 def _mask2former(network: Any, images: Tensor) -> Queries:
     output = network(pixel_values=images)
-    masks = _masks(output.masks_queries_logits, output.pixel_decoder_last_hidden_state)
+    masks = mask_logits(output.masks_queries_logits, output.pixel_decoder_last_hidden_state)
     return Queries(output.class_queries_logits, masks)
 
 
@@ -142,6 +149,9 @@ _OPTIMIZE: dict[str, Callable[[HuggingFaceModel, bool], None]] = {
     "upernet": _optimize_upernet,
     "beit": _optimize_beit,
     "mask2former": _optimize_mask2former,
+    "oneformer": _optimize_oneformer,
+    "eomt": _optimize_eomt,
+    "eomt_dinov3": _optimize_eomt,
 }
 
 

@@ -21,6 +21,7 @@ from autolabel.models.layers import ClassifierConv
 from tests.helpers.hf_folders import NAMES, build
 
 CHANGED = ["segformer", "upernet-resnet", "upernet-swin", "upernet-dinov2", "beit", "mask2former", "mask2former-resnet"]
+CHANGED += ["oneformer", "oneformer-convnext", "eomt", "eomt_dinov3"]
 
 
 def network(kind: str, **changes: Any) -> HuggingFaceModel:
@@ -44,16 +45,59 @@ def test_same_output(kind: str) -> None:
     before = {key: value.clone() for key, value in model.state_dict().items()}
     prepared = prepare_huggingface(model)
     assert set(prepared.state_dict()) != set(before), "nothing was optimized"
+    if kind == "eomt":
+        for layer in model.network.layers:
+            layer.register_forward_pre_hook(_mask_in_float64)
     for size in [(64, 96), (96, 160)]:
-        size = (32, 32) if kind == "beit" else prepared.workable_size(size)
+        size = (32, 32) if kind.startswith(("beit", "eomt")) else prepared.workable_size(size)
         images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         expected, output = model._run(images), prepared._run(images)
         for ours, theirs in zip(output[:2], expected[:2], strict=True):
             if theirs is not None:
                 assert theirs.std() > 1e-3
                 torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
-    assert isinstance(expected, Logits) == (not kind.startswith("mask2former"))
+    assert isinstance(expected, Logits) == (not ARCHITECTURES[kind.split("-")[0]].queries)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items()), "the model itself changed"
+
+
+def _mask_in_float64(layer: nn.Module, inputs: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
+    """The library's mask is float32, with which torch's attention in float64 is wrong from 16 tokens on."""
+    return tuple(x if x is None else x.double() for x in inputs)
+
+
+@pytest.mark.parametrize("masked", [[True, False, True], [False, True, False], [False] * 3])
+@pytest.mark.parametrize("kind", ["eomt", "eomt_dinov3"])
+@torch.inference_mode()
+def test_blocks_of_eomt_with_and_without_masks(kind: str, masked: list[bool]) -> None:
+    """A block without a mask of its own keeps that of the block before it, as in the library."""
+    model = network(kind, num_blocks=3)
+    model.network.attn_mask_probs.copy_(torch.tensor(masked).double())
+    for layer in model.network.layers if kind == "eomt" else ():
+        layer.register_forward_pre_hook(_mask_in_float64)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected, output = model._run(images), prepare_huggingface(model)._run(images)
+    for ours, theirs in zip(output[:2], expected[:2], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+def test_a_network_that_drops_masks_at_random_stays_as_it_is() -> None:
+    model = network("eomt")
+    model.network.attn_mask_probs.fill_(0.5)
+    assert set(prepare_huggingface(model).state_dict()) == set(model.state_dict())
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("use_task_norm", [True, False])
+@torch.inference_mode()
+def test_forms_of_oneformer(pre_norm: bool, use_task_norm: bool) -> None:
+    """Norms before or after the layers, a token with and without its norm, all levels twice."""
+    changes = {"pre_norm": pre_norm, "use_task_norm": use_task_norm, "query_dec_layers": 2}
+    model = network("oneformer", **changes, decoder_layers=7)
+    prepared = prepare_huggingface(model)
+    images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected, output = model._run(images), prepared._run(images)
+    for ours, theirs in zip(output[:2], expected[:2], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("size", [(70, 93), (128, 64)])

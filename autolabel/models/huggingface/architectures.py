@@ -49,10 +49,14 @@ def _queries(network: Any, images: torch.Tensor, **inputs: torch.Tensor) -> Quer
     return Queries(output.class_queries_logits, output.masks_queries_logits)
 
 
-def _oneformer(network: Any, images: torch.Tensor) -> Queries:
+def semantic_task(network: Any) -> torch.Tensor:
+    """(1, L) int64: the token ids by which a OneFormer is asked for a semantic segmentation."""
     length = network.config.task_seq_len
-    task = [*_SEMANTIC_TASK, *[0] * length][:length]
-    return _queries(network, images, task_inputs=torch.tensor([task] * len(images), device=images.device))
+    return torch.tensor([[*_SEMANTIC_TASK, *[0] * length][:length]], device=network.device)
+
+
+def _oneformer(network: Any, images: torch.Tensor) -> Queries:
+    return _queries(network, images, task_inputs=semantic_task(network).expand(len(images), -1))
 
 
 _HALF = (0.5, 0.5, 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from autolabel.store import Artefact
 from tests.helpers.hang import HANG_SECONDS
 from tests.stages.tiny_pipeline import Tiny, call_json
 
@@ -54,6 +56,41 @@ def test_killed_and_run_again_gives_the_same_digests(tiny: Tiny, tmp_path: Path,
         assert next(s for s in found if s["name"] == step)["digest"] == wanted[step]["digest"], step
     assert not list(tmp_path.glob("artefacts/*/*.partial"))
     assert not list(tmp_path.glob("artefacts/**/.tmp*"))
+
+
+STUDENT = {
+    "weights": '"teacher"',
+    "freeze.stride": "2",
+    "method": '"weak_to_strong"',
+    "strong.colour": "0.5",
+    "online_threshold": "0.4",
+    "ema": "0.9",
+    "keep_best": "true",
+    "validate_every": "1",
+    "epochs": "3",
+}
+
+
+def test_a_killed_student_ends_in_the_same_bits(tiny: Tiny, tmp_path: Path) -> None:
+    """It starts from its teacher's weights and labels its own crops; killed after its first checkpoint."""
+    options = [part for key, value in STUDENT.items() for part in ("--set", f"student.{key}={value}")]
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    for work in (alone, killed):
+        shutil.copytree(tiny.work, work)
+        shutil.rmtree(work / "artefacts" / "student")
+    command = ("run", tiny.file, "-q", "--until", "student", *options, "--work")
+    assert call_json(*command, alone)["made"] == ["student"]
+    process = start(tiny, killed, "--until", "student", *options)
+    wait_for(process, killed, "artefacts/student/*.partial/state/checkpoint.pt")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert call_json(*command, killed)["made"] == ["student"]
+    (one,), (other,) = ((work / "artefacts" / "student").iterdir() for work in (alone, killed))
+    assert one.name == other.name
+    found, wanted = (Artefact.open(path) for path in (other, one))
+    assert found.digest == wanted.digest
+    assert found.provenance["history"] == wanted.provenance["history"]
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

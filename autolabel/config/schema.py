@@ -27,7 +27,7 @@ class InferConfig(Config):
 
     scales: Scales = (0.5, 1.0, 2.0)  # Scales of the image; they must include 1.0.
     flip: bool = False  # The mirrored image is predicted too, and both predictions are averaged.
-    # Number format of inference. "bf16" keeps fp32 where logits and attention are made (OneFormer and EoMT do not).
+    # Number format of inference. "bf16" keeps fp32 where logits and attention are made.
     # "auto" tries both on a few images and takes "bf16" where it is faster and changes few labels.
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     # Fraction of pixels whose label must be the same in both formats for "auto" to take "bf16".

@@ -15,6 +15,7 @@ from autolabel.inference.fused_convs import fuse_sums, has_fused_convs
 from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import AttentionByRows, Branches, Decision, OptimizedOCR
 from autolabel.models import SegmentationModel
+from autolabel.models.fusion.explicit import ExplicitAttention
 from autolabel.models.fusion.hierarchical import ScaleAttention
 from autolabel.models.heads.ocr import OCRHead
 from autolabel.models.layers import ClassifierConv, ConvNorm, SeparableConv
@@ -45,7 +46,7 @@ def prepare(
         _fold_norms(prepared)
         _optimize_head(prepared, on_cpu=on_cpu)
         for module in prepared.modules():
-            if isinstance(module, nn.Conv2d) and not isinstance(module, ClassifierConv):
+            if isinstance(module, nn.Conv2d) and not _decides(prepared, module):
                 module.to(dtype)
         _decide_exactly(prepared)
         if on_cpu and (device.type != "cpu" or dtype == torch.float64 or has_fused_convs(dtype)):
@@ -55,10 +56,16 @@ def prepare(
     return to_channels_last(prepared).to(device)
 
 
-def _decide_exactly(model: nn.Module) -> None:
+def _decides(model: SegmentationModel, layer: nn.Module) -> bool:
+    """Whether it gives logits or attention. The last layer of explicit attention is none of the classifiers."""
+    explicit = isinstance(model.attention, ExplicitAttention) and layer is model.attention.last
+    return explicit or isinstance(layer, ClassifierConv)
+
+
+def _decide_exactly(model: SegmentationModel) -> None:
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
-            if isinstance(layer, ClassifierConv):
+            if _decides(model, layer):
                 setattr(module, name, Decision(layer))
 
 

@@ -37,7 +37,7 @@ def optimize_eomt(network: Any) -> bool:
 
 
 def run_eomt(network: Any, images: Tensor) -> Queries:
-    """Of a network that `optimize_eomt` has changed; images (B, 3, h, w)."""
+    """Run a network that `optimize_eomt` has changed; images (B, 3, h, w)."""
     hidden = network.embeddings(images)
     rotary = getattr(network, "rope_embeddings", None)
     options = {} if rotary is None else {"position_embeddings": rotary(images.to(hidden.dtype))}

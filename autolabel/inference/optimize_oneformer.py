@@ -40,7 +40,7 @@ def optimize_oneformer(network: Any) -> None:
 
 
 def run_oneformer(network: Any, images: Tensor) -> Queries:
-    """Of a network that `optimize_oneformer` has changed; images (B, 3, h, w)."""
+    """Run a network that `optimize_oneformer` has changed; images (B, 3, h, w)."""
     module = network.model.pixel_level_module
     levels, finest = module.decoder(module.encoder(images).feature_maps)
     output: Queries = network.model.transformer_module(levels, finest)

@@ -1,4 +1,4 @@
-"""What memory is counted from: the shape, type and layout of each result, as a CPU makes it."""
+"""Outlines of operations, from which memory is counted: shape, type and layout are those that a CPU makes."""
 
 from __future__ import annotations
 

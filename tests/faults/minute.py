@@ -6,6 +6,7 @@ All networks are so small that a whole pipeline takes less than a CPU second, on
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import random
 import shutil
@@ -21,7 +22,9 @@ import autolabel
 from autolabel.cli.options import Project, RunOptions, load_project
 from autolabel.cli.running import running
 from autolabel.config.load import load_experiment
+from autolabel.flow import environment
 from autolabel.flow.graph import Node
+from autolabel.report import build
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, digest_json, scan
 from tests.faults import harness
@@ -194,6 +197,7 @@ def _made(folder: Path, seed: int) -> Minute:
     assert done.digest, done.error or f"signal {done.signal}"
     for name in sorted(listed.read_text().split()):
         _try_import(name)
+    _remember()
     assert len(list(Path("/proc/self/task").iterdir())) <= 2, "a parent that forks has no threads but a BLAS pool's"
     return minute
 
@@ -203,6 +207,16 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(autolabel.__path__, "autolabel."):
         if "__main__" not in module.name:
             _try_import(module.name)
+
+
+def _remember() -> None:
+    """What each child would otherwise find out anew; none of it depends on an experiment."""
+    environment._versions(environment._PACKAGES)
+    if importlib.util.find_spec("dateutil") is None:
+        sys.modules["dateutil"] = None  # type: ignore[assignment]  # pyarrow looks for it at each comparison
+    templates = build._environment()
+    for name in templates.list_templates(filter_func=lambda name: name.endswith(".j2")):
+        templates.get_template(name)
 
 
 def _try_import(name: str) -> None:

@@ -83,6 +83,7 @@ def _child(arguments: list[str], stderr: int, list_modules: Path | None, new_ses
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         os.dup2(stderr, 2)
         os.close(stderr)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1, errors="backslashreplace")
         atexit._clear()  # what the parent has registered is the parent's
         if list_modules is not None:
             atexit.register(lambda: list_modules.write_text("\n".join(sys.modules)))

@@ -61,7 +61,7 @@ End = tuple[int, str]  # exit code, stderr
 
 
 def _undisturbed(made: minute.Minute) -> End:
-    """Of a run that finds everything up to date; an experiment with an unusable image says so each time."""
+    """How a run ends that finds everything up to date; with an unusable image it says so each time."""
     work = made.folder / "run"
     shutil.copytree(made.whole, work)
     done = harness.run(_call(made, "run", made.folder / "elsewhere"), work)

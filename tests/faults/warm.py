@@ -27,7 +27,7 @@ _AUTOLABEL = [sys.executable, "-m", "autolabel"]
 
 
 class Process:
-    """What the faults use of `subprocess.Popen`: stdout goes nowhere, stderr is a pipe of text."""
+    """The part of `subprocess.Popen` that the faults use: stdout goes nowhere, stderr is a pipe of text."""
 
     def __init__(self, command: Sequence[str], *, list_modules: Path | None = None, new_session: bool = False) -> None:
         """`command`: `PYTHON -m autolabel ARGUMENTS`. `list_modules`: the names of all that it imports go there."""
@@ -105,7 +105,7 @@ def import_all() -> None:
 
 
 def import_listed(names: Path) -> None:
-    """What a child has listed there, a name a line; and what each child would otherwise find out anew."""
+    """The modules that a child has listed there, a name a line; and what each child would otherwise find out anew."""
     for name in sorted(names.read_text().split()):
         if name not in sys.modules:
             _try_import(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -50,12 +51,17 @@ def environment_of(
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {"autolabel": __version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    for name in packages:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # an extra
-            continue
-    return found
+    installed = ((name, _version(name)) for name in packages)
+    return found | {name: number for name, number in installed if number is not None}
+
+
+@cache  # every step asks, and each answer parses a file
+def _version(package: str) -> str | None:
+    """None where it is not installed: an extra."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def compared(depends_on: frozenset[str], runtime: RuntimeConfig) -> frozenset[str]:

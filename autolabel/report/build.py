@@ -6,6 +6,7 @@ same bytes: no clock, no random ids.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import jinja2
@@ -41,6 +42,7 @@ def render_report(data: ReportData) -> bytes:
     return page.encode("utf-8")
 
 
+@cache  # with the templates that it has compiled
 def _environment() -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),

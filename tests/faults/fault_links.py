@@ -3,7 +3,7 @@
 A part of a finished work folder is replaced by a symbolic link to a copy elsewhere, or lies beside a folder of
 somebody else: one of a telling name, one without our record, a whole other project. Nothing behind a link and nothing
 that is not ours is changed or deleted, the command ends as the table of exit codes says, and with the folder as it was
-before the next run finds everything up to date.
+before the next run finds everything up to date, and ends as it would have ended without the trap.
 """
 
 from __future__ import annotations
@@ -49,14 +49,30 @@ def run(number: int, seed: int, folder: Path) -> Tally:
     made = minute.make(folder / "minute", seed % 2)
     cases = [(kind, command) for kind in _KINDS for command in _COMMANDS]
     rng.shuffle(cases)
+    finished = _undisturbed(made)
     for i in range(number):
         kind, command = cases[i % len(cases)]
         step = rng.choice(_STEPS)
-        bad += [f"links: {command}, {kind}, {step}: {line}" for line in _try(made, kind, command, step)]
+        bad += [f"links: {command}, {kind}, {step}: {line}" for line in _try(made, kind, command, step, finished)]
     return Tally("links and foreign folders", number, tuple(bad))
 
 
-def _try(made: minute.Minute, kind: str, command: str, step: str) -> list[str]:
+End = tuple[int, str]  # exit code, stderr
+
+
+def _undisturbed(made: minute.Minute) -> End:
+    """How a run ends that finds everything up to date; with an unusable image it says so each time."""
+    work = made.folder / "run"
+    shutil.copytree(made.whole, work)
+    done = harness.run(_call(made, "run", made.folder / "elsewhere"), work)
+    shutil.rmtree(work)
+    assert done.digest is not None, done.error
+    code, _, said = json.loads(done.digest)
+    assert code in (0, 5), said
+    return code, said
+
+
+def _try(made: minute.Minute, kind: str, command: str, step: str, finished: End) -> list[str]:
     work, elsewhere = made.folder / "run", made.folder / "elsewhere"
     shutil.copytree(made.whole, work)
     elsewhere.mkdir()
@@ -70,7 +86,7 @@ def _try(made: minute.Minute, kind: str, command: str, step: str) -> list[str]:
             bad.append("what is not ours has changed")
         place.undo()
         again = harness.run(_call(made, "run", elsewhere), work)
-        if again.digest is None or json.loads(again.digest)[::2] != [0, ""]:
+        if again.digest is None or tuple(json.loads(again.digest)[::2]) != finished:
             bad.append(f"afterwards: {again.error[-300:] or again.digest}")
         return bad
     finally:

@@ -11,13 +11,12 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.tally import Tally
-from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage, digests, ended
+from tests.faults.workshop import HANG_SECONDS, Process, Workshop, damage, digests, ended
 
 SEVERAL = 2
 MOMENTS = 5  # 0: once the ranks have begun to start; then after so many shards or steps
@@ -34,7 +33,7 @@ class Job:
     """One stage in a work folder of its own, made by several processes, or by one."""
 
     def __init__(self, shop: Workshop, stage: str, work: Path) -> None:
-        self.stage, self.work, self.file = stage, work, shop.file
+        self.shop, self.stage, self.work = shop, stage, work
         others = [path.name for path in (shop.work / "artefacts").iterdir() if path.name not in BEFORE[stage]]
         shop.copy(work, without=others)
         self.command = [*shop.command("run", work, "--until", stage), *OPTIONS[stage], "--allow-other-environment"]
@@ -56,7 +55,7 @@ class Job:
     def kill(self, moment: int, rng: random.Random) -> list[str]:
         """Several processes, one of which dies; what is bad about their end."""
         command = [*self.command, f"--nproc={SEVERAL}"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = self.shop.start(command)
         ranks = self._wait(process, moment)
         if ranks:
             os.kill(rng.choice(ranks), signal.SIGKILL)
@@ -68,13 +67,13 @@ class Job:
 
     def kill_one(self, moment: int) -> list[str]:
         """One process, killed."""
-        process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = self.shop.start(self.command)
         self._wait(process, moment, ranks=0)
         process.kill()
         process.communicate()
         return damage(self.work)
 
-    def _wait(self, process: subprocess.Popen[str], moment: int, *, ranks: int = SEVERAL) -> list[int]:
+    def _wait(self, process: Process, moment: int, *, ranks: int = SEVERAL) -> list[int]:
         """Until that moment; the ranks' process ids, none if all is over."""
         end, before = time.monotonic() + HANG_SECONDS, self.progress()
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -87,7 +86,7 @@ class Job:
         return []
 
     def finish(self, *, several: bool) -> list[str]:
-        code, said = call([*self.command, *([f"--nproc={SEVERAL}"] if several else [])])
+        code, said = self.shop.call([*self.command, *([f"--nproc={SEVERAL}"] if several else [])])
         left = [path.name for path in self.work.glob("artefacts/*/*.partial")]
         return [f"to the end: exit code {code}, {said}, left over {left}"] if code or said or left else []
 
@@ -95,7 +94,7 @@ class Job:
 def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
     """`number` deaths, in infer and teacher in turn; every other try begins and ends with a single process."""
     rng, bad = random.Random(seed), []
-    shop = shop or Workshop(folder / "shop")
+    shop = shop or Workshop(folder / "shop", warmed=True)
     expected: Curve = {}
     for i in range(number):
         stage = list(OPTIONS)[i % 2]

@@ -1,7 +1,8 @@
 """SIGTERM and SIGINT at random instants of a real run: exit code, one line, and nothing lost.
 
 An instant is a moment of the run's progress, not of the clock: the signal is sent when the work folder holds so many
-files and log lines as a number drawn from those of a whole run; every fourth one earlier, after so much CPU time.
+files and log lines as a number drawn from those of a whole run; every fourth one earlier, after so much CPU time of a
+process that begins with nothing imported.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 from tests.faults.tally import Tally
-from tests.faults.workshop import HANG_SECONDS, Workshop, damage, ended
+from tests.faults.workshop import HANG_SECONDS, Process, Workshop, damage, ended, start
 
 STEPS = ("manifest", "teacher", "infer", "label")
 START_UP = 60  # ticks of CPU time (10 ms each), more than the time before the work begins
@@ -24,7 +24,7 @@ _ANNOUNCED = "stopping at the next safe point (again to end at once)"
 def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
     """`number` signals, every fifth sent twice; after each the same command again."""
     rng, bad = random.Random(seed), []
-    shop = shop or Workshop(folder / "shop")
+    shop = shop or Workshop(folder / "shop", warmed=True)
     done = shop.part(folder, STEPS)
     whole = progress(done.work)
     for i in range(number):
@@ -48,7 +48,7 @@ def _interrupt(
 ) -> list[str]:
     """`early`: with so much left to do that it cannot be over before the signal is heeded."""
     command = shop.command("run", work, "--until", STEPS[-1])
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = shop.start(command) if instant > 0 else start(command)
     over = _wait(process, work, instant)
     process.send_signal(signum)
     if twice and not over:
@@ -61,13 +61,13 @@ def _interrupt(
         bad += _bad_twice(code, signum) if twice else _bad_end(code, said, signum)
     if code == 0 and early:
         bad.append("went on to the end")
-    again = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
-    if again.returncode or again.stderr:
-        return [*bad, f"run again: exit code {again.returncode}: {again.stderr!r}"]
+    again = shop.call(command)
+    if again != (0, []):
+        return [*bad, f"run again: {again}"]
     return [*bad, *shop.differences(work)]
 
 
-def _wait(process: subprocess.Popen[str], work: Path, instant: int) -> bool:
+def _wait(process: Process, work: Path, instant: int) -> bool:
     """Until the run has come so far; True if it has ended before that."""
     end = time.monotonic() + HANG_SECONDS
     while process.poll() is None:

@@ -93,7 +93,7 @@ class Site:
         silenced = "write(2," in log.read_text(errors="replace")  # its line was hit too
         bad = list(_bad_end(code, said or ["autolabel: "] * silenced, killed=fault == "KILL"))
         bad += damage(self.work)
-        code, said = call(self.command())
+        code, said = self.shop.call(self.command())
         if code or said:
             bad.append(f"run again: exit code {code}, {said[-1:]}")
         elif self._contents() != self.clean:
@@ -122,7 +122,7 @@ def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> T
     """`number` faults that hit, spread evenly over stages and kinds of calls, at random places of each."""
     assert shutil.which("strace"), "needs strace: install it from the system's packages"
     rng, bad = random.Random(seed), []
-    shop = shop or Workshop(folder / "shop")
+    shop = shop or Workshop(folder / "shop", warmed=True)
     sites: dict[str, tuple[Site, dict[str, list[Place]]]] = {}
     tried = 0
     for i in range(2 * number):

@@ -6,12 +6,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 from tests.faults.tally import Tally
-from tests.faults.workshop import HANG_SECONDS, Workshop, call, damage, ended, one_line
+from tests.faults.workshop import HANG_SECONDS, Workshop, damage, ended, one_line
 
 BACKEND = ("--set=runtime.backend='loky'", "--jobs=2")
 MOST_TICKS = 40  # of a worker's CPU time (10 ms each): from its start to its work
@@ -19,7 +18,7 @@ MOST_TICKS = 40  # of a worker's CPU time (10 ms each): from its start to its wo
 
 def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> Tally:
     rng, bad = random.Random(seed), []
-    shop = shop or Workshop(folder / "shop")
+    shop = shop or Workshop(folder / "shop", warmed=True)
     for i in range(number):
         work = shop.copy(folder / "work", without=["label"])
         ticks = rng.randrange(MOST_TICKS)
@@ -30,7 +29,7 @@ def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> T
 
 def _try(shop: Workshop, work: Path, ticks: int) -> list[str]:
     command = shop.command("label", work, *BACKEND)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = shop.start(command)
     end, seen = time.monotonic() + HANG_SECONDS, set[int]()
     while process.poll() is None:
         assert time.monotonic() < end, "no worker"
@@ -46,7 +45,7 @@ def _try(shop: Workshop, work: Path, ticks: int) -> list[str]:
     if not ((code, said) == (0, []) or (code == 1 and one_line(said))):
         bad.append(f"exit code {code}: {said[-3:]}")
     bad += damage(work)
-    again = call(command)
+    again = shop.call(command)
     return [*bad, f"run again: {again}"] if again != (0, []) else [*bad, *shop.differences(work)]
 
 

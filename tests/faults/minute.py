@@ -5,8 +5,6 @@ All networks are so small that a whole pipeline takes less than a CPU second, on
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import random
 import shutil
 import sys
@@ -17,14 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-import autolabel
 from autolabel.cli.options import Project, RunOptions, load_project
 from autolabel.cli.running import running
 from autolabel.config.load import load_experiment
 from autolabel.flow.graph import Node
 from autolabel.signals import StopFlag
 from autolabel.store import Artefact, digest_json, scan
-from tests.faults import harness
+from tests.faults import harness, warm
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml
 
 _TRAINING = {
@@ -182,34 +179,18 @@ def _made(folder: Path, seed: int) -> Minute:
     file.write_text(text(seed))
     project = load_project(load_experiment(file), folder / "whole")
     minute = Minute(folder, project, project.work)
-    _import_all()
-    known, listed = set(sys.modules), folder / "modules"
+    warm.import_all()
+    listed = folder / "modules"
 
     def first(root: Path) -> str:
         digest = minute.scenario(None)(root)
-        listed.write_text("\n".join(sys.modules.keys() - known))
+        listed.write_text("\n".join(sys.modules))
         return digest
 
     done = harness.run(first, minute.whole)
     assert done.digest, done.error or f"signal {done.signal}"
-    for name in sorted(listed.read_text().split()):
-        _try_import(name)
-    assert len(list(Path("/proc/self/task").iterdir())) <= 2, "a parent that forks has no threads but a BLAS pool's"
+    warm.import_listed(listed)
     return minute
-
-
-def _import_all() -> None:
-    """Once here, not once a child."""
-    for module in pkgutil.walk_packages(autolabel.__path__, "autolabel."):
-        if "__main__" not in module.name:
-            _try_import(module.name)
-
-
-def _try_import(name: str) -> None:
-    try:
-        importlib.import_module(name)
-    except Exception:  # what an extra brings, or a module that only exists in its parent
-        return
 
 
 def intact(template: Path) -> Callable[[Path], None]:

@@ -61,6 +61,13 @@ def test_none_of_a_few_breaks_a_promise(ram: Path, fault: fresh.Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_process")
+def test_links_in_a_folder_whose_runs_end_with_5(ram: Path) -> None:
+    """The experiments of odd seeds have an image that cannot be used."""
+    assert fault_links.run(3, 1, ram).bad == ()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("small_process")
 @pytest.mark.parametrize("fault", BLIND, ids=lambda fault: fault.__name__)
 def test_a_broken_promise_is_found(ram: Path, fault: fresh.Run) -> None:
     assert fault(*BLIND[fault], ram).bad

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from autolabel.store import Artefact, WorkFolderItem, scan
+from tests.faults import warm
 from tests.helpers.experiments import NARROW, ONE_CORE, experiment_toml, scenes
 from tests.helpers.hang import HANG_SECONDS
 
@@ -43,18 +45,22 @@ EXPERIMENT = {
 
 Names = frozenset[str]
 Digests = dict[str, str]
+Process = subprocess.Popen[str] | warm.Process
 
 
 class Workshop:
     """`file`: the experiment; `work`: a work folder with its steps done; `digests`: of their artefacts, by step."""
 
-    def __init__(self, folder: Path, *, start: Path | None = None) -> None:
-        """`start`: a work folder with steps that are done already."""
-        self.file, self.work = folder / "faults.toml", folder / "work"
+    def __init__(self, folder: Path, *, start: Path | None = None, warmed: bool = False) -> None:
+        """`start`: a work folder with steps that are done already.
+
+        `warmed`: `start` and `call` fork this process, which has to be a new one and imports what they need.
+        """
+        self.file, self.work, self.warmed = folder / "faults.toml", folder / "work", warmed
         folder.mkdir(parents=True, exist_ok=True)
         self.file.write_text(experiment_toml(EXPERIMENT))
         if start is None:
-            code, said = call(self.command("run", self.work))
+            code, said = self._first_run(folder / "modules")
             assert code == 0, said
         else:
             shutil.copytree(start, self.work)
@@ -63,7 +69,25 @@ class Workshop:
     def part(self, folder: Path, steps: Sequence[str]) -> Workshop:
         """The same with these steps alone."""
         others = [path.name for path in (self.work / "artefacts").iterdir() if path.name not in steps]
-        return Workshop(folder / "part", start=self.copy(folder / "start", without=others))
+        return Workshop(folder / "part", start=self.copy(folder / "start", without=others), warmed=self.warmed)
+
+    def _first_run(self, modules: Path) -> tuple[int, list[str]]:
+        if not self.warmed:
+            return call(self.command("run", self.work))
+        warm.import_all()
+        result = ended(warm.Process(self.command("run", self.work), list_modules=modules, new_session=True))
+        warm.import_listed(modules)
+        return result
+
+    def start(self, command: Sequence[str], *, new_session: bool = False) -> Process:
+        """A process of the real command line, which has imported everything beforehand if this is `warmed`."""
+        if self.warmed:
+            return warm.Process(command, new_session=new_session)
+        return start(command, new_session=new_session)
+
+    def call(self, command: Sequence[str]) -> tuple[int, list[str]]:
+        """Exit code and lines on stderr, as of the function `call`."""
+        return ended(self.start(command, new_session=True))
 
     def command(self, name: str, work: Path, *options: str) -> list[str]:
         return [sys.executable, "-m", "autolabel", name, str(self.file), "--work", str(work), "-q", *options]
@@ -104,19 +128,30 @@ def committed(work: Path) -> Iterator[WorkFolderItem]:
 
 def call(command: Sequence[str], *, cwd: Path | None = None) -> tuple[int, list[str]]:
     """Exit code and lines on stderr; a hang is killed and looks like SIGKILL with a line of ours."""
-    process = subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    return ended(start(command, cwd=cwd, new_session=True))
+
+
+def start(command: Sequence[str], *, cwd: Path | None = None, new_session: bool = False) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=new_session,
     )
-    return ended(process)
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
+def ended(process: Process) -> tuple[int, list[str]]:
+    """Exit code and lines on stderr."""
     try:
         _, said = process.communicate(timeout=HANG_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return process.returncode, [f"HANGS after {HANG_SECONDS} s"]
+        if isinstance(process, subprocess.Popen):
+            process.kill()
+            process.communicate()
+        return -signal.SIGKILL, [f"HANGS after {HANG_SECONDS} s"]
+    assert process.returncode is not None
     return process.returncode, said.splitlines()
 
 

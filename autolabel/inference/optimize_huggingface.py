@@ -24,6 +24,7 @@ from autolabel.inference.folding import folded
 from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import Decision
 from autolabel.inference.optimize_segformer import optimize_segformer
+from autolabel.inference.winograd import use_winograd
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries
@@ -45,6 +46,9 @@ def prepare_huggingface(
     if optimize is not None:
         with torch.no_grad():
             optimize(prepared, on_cpu)
+    if on_cpu:
+        with torch.no_grad():
+            use_winograd(prepared)
     if device.type == "cpu":
         prefer_onednn(prepared)
     return prepared.to(device)

@@ -33,6 +33,9 @@ class WinogradConv(nn.Conv2d):
     """A 3x3 convolution of stride 1 with zero padding. Small maps, and any map under autocast, run plainly."""
 
     products: Tensor
+    inward: Tensor
+    outward: Tensor
+    first_strip_only = False  # for counting memory: every strip takes the same
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None, device="meta")
@@ -62,8 +65,7 @@ class WinogradConv(nn.Conv2d):
     def _run(self, x: Tensor, out: Tensor, *, add: bool) -> Tensor:
         for image, found in zip(x, out, strict=True):
             strips = _Strips(self, image.permute(1, 2, 0), found.permute(1, 2, 0))
-            # On the meta device memory is counted: every strip takes the same.
-            for top in range(0, 1 if x.is_meta else x.shape[2], strips.height):
+            for top in range(0, 1 if self.first_strip_only else x.shape[2], strips.height):
                 strips.convolve(top, add=add)
         return out
 
@@ -128,16 +130,20 @@ def use_winograd(model: nn.Module) -> None:
     """Replace the convolutions of `model` that it makes faster, in place. Norms must be folded into them already."""
     for owner in list(model.modules()):
         for name, module in list(owner.named_children()):
-            if type(module) in (nn.Conv2d, Conv) and _is_suitable(module):
+            plain = isinstance(module, nn.Conv2d) and type(module) in (
+                nn.Conv2d,
+                Conv,
+            )  # others may have another forward
+            if plain and _is_suitable(module):
                 setattr(owner, name, WinogradConv(module))
 
 
-def _is_suitable(conv: nn.Module) -> bool:
-    assert isinstance(conv, nn.Conv2d)
+def _is_suitable(conv: nn.Conv2d) -> bool:
     shape = conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode
     channels = min(conv.in_channels, conv.out_channels)
+    is_plain = type(conv) in (nn.Conv2d, Conv)  # others may have a forward of their own
     is_exact = conv.weight.dtype in (torch.float32, torch.float64)  # oneDNN's bf16 is as fast
-    return is_exact and shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and channels >= _CHANNELS
+    return is_plain and is_exact and shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and channels >= _CHANNELS
 
 
 def transforms() -> tuple[Tensor, Tensor, Tensor]:

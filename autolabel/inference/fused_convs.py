@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from autolabel.inference.winograd import WinogradConv
 from autolabel.models.layers import ConvNorm
 from autolabel.models.resize import resize
 from autolabel.models.trunks.hrnet import BasicBlock, ExchangeModule
@@ -52,6 +53,9 @@ def conv_relu(conv: nn.Conv2d, x: Tensor, *, relu: bool = True) -> Tensor:
 
 def onto(conv: nn.Conv2d, x: Tensor, total: Tensor, *, relu: bool) -> Tensor:
     """total + conv(x), then a ReLU if asked for, in the place of `total`."""
+    if isinstance(conv, WinogradConv) and conv.pays(x):
+        total = conv.add_to(total, x)
+        return torch.relu_(total) if relu else total
     in_place = total.dtype == conv.weight.dtype and total.is_contiguous(memory_format=torch.channels_last)
     if in_place and _is_fusable(conv, x) and x.is_contiguous(memory_format=torch.channels_last):
         run = torch.ops.mkldnn._convolution_pointwise_.binary

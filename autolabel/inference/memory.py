@@ -28,6 +28,7 @@ from autolabel.inference.optimize import prepare
 from autolabel.inference.optimize_hrnet import OptimizedOCR
 from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.inference.outlines import outline
+from autolabel.inference.winograd import WinogradConv
 from autolabel.models import HuggingFaceModel, Network, SegmentationModel, build_model
 from autolabel.models.skeleton import on_meta
 
@@ -152,10 +153,19 @@ def _on_meta(model: Network, dtype: torch.dtype) -> CodePredictor:
         prepared = prepare(model, device, dtype, as_on="cpu")
         if isinstance(prepared.head, OptimizedOCR) and isinstance(prepared.head.pixels, SpatialBranchConv):
             prepared.head.pixels = SpatialBranchOutline(prepared.head.pixels)  # type: ignore[assignment]  # counts alone
+        _outline(prepared)
         return LogitPredictor(prepared)
     if isinstance(model, HuggingFaceModel):
-        return ProbabilityPredictor(prepare_huggingface(model, device, as_on="cpu"))
+        network = prepare_huggingface(model, device, as_on="cpu")
+        _outline(network)
+        return ProbabilityPredictor(network)
     return code_predictor(model, device, dtype)
+
+
+def _outline(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, WinogradConv):
+            module.first_strip_only = True
 
 
 def _cast_inputs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

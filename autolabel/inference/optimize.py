@@ -14,6 +14,7 @@ from autolabel.inference.folding import folded
 from autolabel.inference.fused_convs import fuse_sums, has_fused_convs
 from autolabel.inference.onednn import prefer_onednn
 from autolabel.inference.optimize_hrnet import AttentionByRows, Branches, Decision, OptimizedOCR
+from autolabel.inference.winograd import use_winograd
 from autolabel.models import SegmentationModel
 from autolabel.models.fusion.explicit import ExplicitAttention
 from autolabel.models.fusion.hierarchical import ScaleAttention
@@ -49,6 +50,8 @@ def prepare(
             if isinstance(module, nn.Conv2d) and not _decides(prepared, module):
                 module.to(dtype)
         _decide_exactly(prepared)
+        if on_cpu:
+            use_winograd(prepared)
         if on_cpu and (device.type != "cpu" or dtype == torch.float64 or has_fused_convs(dtype)):
             fuse_sums(prepared)
     if device.type == "cpu":

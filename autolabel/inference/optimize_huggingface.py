@@ -28,6 +28,7 @@ from autolabel.inference.optimize_hrnet import Decision
 from autolabel.inference.optimize_oneformer import optimize_oneformer, run_oneformer
 from autolabel.inference.optimize_segformer import optimize_segformer
 from autolabel.inference.query_masks import mask_logits
+from autolabel.inference.winograd import use_winograd
 from autolabel.models.huggingface import HuggingFaceModel
 from autolabel.models.huggingface.architectures import PLAIN_BACKBONES
 from autolabel.models.huggingface.scores import Queries
@@ -48,6 +49,9 @@ def prepare_huggingface(
     if optimize is not None:
         with torch.no_grad():
             optimize(prepared, on_cpu)
+    if on_cpu:
+        with torch.no_grad():
+            use_winograd(prepared)
     if device.type == "cpu":
         prefer_onednn(prepared)
     return prepared.to(device)

@@ -24,7 +24,7 @@ standard deviation over seeds; a difference is paired by seed, with its 95 % int
 
 
 def page(kept: dict[str, Any], num_seeds: int, names: Collection[str], before: str) -> str:
-    """The page with the tables `names` made of the results `kept`; other tables stay as they are in the page `before`."""
+    """The page with the tables `names` made of `kept`; other tables stay as they are in the page `before`."""
     sections = {text.split("\n", 1)[0]: text for text in before.split("\n## ")[1:]}
     parts = [HEAD]
     for name, table in TABLES.items():

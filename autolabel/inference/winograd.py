@@ -130,11 +130,7 @@ def use_winograd(model: nn.Module) -> None:
     """Replace the convolutions of `model` that it makes faster, in place. Norms must be folded into them already."""
     for owner in list(model.modules()):
         for name, module in list(owner.named_children()):
-            plain = isinstance(module, nn.Conv2d) and type(module) in (
-                nn.Conv2d,
-                Conv,
-            )  # others may have another forward
-            if plain and _is_suitable(module):
+            if isinstance(module, nn.Conv2d) and _is_suitable(module):
                 setattr(owner, name, WinogradConv(module))
 
 

@@ -11,4 +11,4 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """norm(conv(x)) as one convolution; computed in float64, so that a weight is rounded once."""
     dtype = conv.weight.dtype
-    return fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double()).to(dtype)
+    return fuse_conv_bn_eval(copy.deepcopy(conv).double().eval(), copy.deepcopy(norm).double()).to(dtype)

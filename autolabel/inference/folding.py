@@ -16,4 +16,4 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
         outline._parameters = {**conv._parameters, "bias": bias}
         return outline
     dtype = conv.weight.dtype
-    return fuse_conv_bn_eval(copy.deepcopy(conv).double(), copy.deepcopy(norm).double()).to(dtype)
+    return fuse_conv_bn_eval(copy.deepcopy(conv).double().eval(), copy.deepcopy(norm).double()).to(dtype)

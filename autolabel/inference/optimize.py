@@ -13,6 +13,7 @@ from torch import nn
 from autolabel.inference.folding import folded
 from autolabel.inference.fused_convs import fuse_sums, has_fused_convs
 from autolabel.inference.onednn import prefer_onednn
+from autolabel.inference.optimize_efficientnet import fuse_clamps, has_clamped_convs
 from autolabel.inference.optimize_hrnet import AttentionByRows, Branches, Decision, OptimizedOCR
 from autolabel.inference.winograd import use_winograd
 from autolabel.models import SegmentationModel
@@ -36,9 +37,10 @@ def prepare(
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
     Folds norms into the convolutions before them and replaces OCR over HRNet by `OptimizedOCR`. On CPUs it runs 1x1
-    convolutions by oneDNN, and sums within convolutions (`inference.fused_convs`). Run a copy in less than float32
-    under autocast; layers that give logits or attention stay in float32. `as_on`: the kind of device whose form it
-    takes, where memory is counted on the meta device.
+    convolutions by oneDNN, with sums and ReLU6 within convolutions (`inference.fused_convs`,
+    `inference.optimize_efficientnet`). Run a copy in less than float32 under autocast; layers that give logits or
+    attention stay in float32. `as_on`: the kind of device whose form it takes, where memory is counted on the meta
+    device.
     """
     device = torch.device(device)
     on_cpu = (as_on or device.type) == "cpu"
@@ -54,6 +56,8 @@ def prepare(
             use_winograd(prepared)
         if on_cpu and (device.type != "cpu" or dtype == torch.float64 or has_fused_convs(dtype)):
             fuse_sums(prepared)
+        if on_cpu and (device.type != "cpu" or dtype == torch.float64 or has_clamped_convs(dtype)):
+            fuse_clamps(prepared)
     if device.type == "cpu":
         prefer_onednn(prepared)
     return to_channels_last(prepared).to(device)

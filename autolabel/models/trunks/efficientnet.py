@@ -85,6 +85,43 @@ def efficientnet_lite_shape(width: float, depth: float) -> EfficientNetShape:
     return EfficientNetShape(B0_STEM, stages, lite=True)
 
 
+class SameConv(nn.Conv2d):
+    """Convolution without bias by default, with "SAME" padding: the output size is ceil(size / stride)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> None:
+        padding = dilation * (kernel // 2) if stride == 1 else 0  # at other strides it depends on the size
+        super().__init__(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+
+    def _conv_forward(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        x, weight, padding = self.with_padding(input, weight)
+        return F.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
+    def with_padding(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
+        """Input, weights and symmetric padding (rows, columns) of a convolution that equals this one.
+
+        Where the end needs one zero more than the start, that is one more row or column of zeros in front of a
+        depthwise kernel: a few products with zero take less time than a padded copy of a large map.
+        """
+        if self.stride == (1, 1):
+            return x, weight, (self.padding[0], self.padding[1])  # type: ignore[return-value]  # no text here
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        (left, right), (top, bottom) = (_same(x.shape[axis], kernel, stride) for axis in (3, 2))
+        of_any_size = not all(isinstance(length, int) for length in x.shape[2:])  # while a network is exported
+        if self.groups == 1 or x.device.type != "cpu" or of_any_size:
+            return F.pad(x, (left, right, top, bottom)), weight, (0, 0)
+        return x, F.pad(weight, (right - left, 0, bottom - top, 0)), (bottom, right)
+
+
 class SameConvNorm(nn.Module):
     """Convolution with "SAME" padding, batch norm and, by default, an activation.
 
@@ -103,17 +140,13 @@ class SameConvNorm(nn.Module):
         activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.padded = stride > 1  # by `_pad_same`; at stride 1 the padding is symmetric, and the convolution does it
-        padding = 0 if self.padded else dilation * (kernel // 2)
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias=False)
+        self.conv = SameConv(inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups)
         self.norm = nn.BatchNorm2d(outputs, eps=NORM_EPS)
         self.activation = activation
         # He et al. 2015, normal, fan out; a depthwise output channel reads one input channel.
         nn.init.normal_(self.conv.weight, std=math.sqrt(2 * groups / (outputs * kernel**2)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.padded:
-            x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0])
         x = conv_norm(self.conv, self.norm, x)
         return x if self.activation is None else self.activation(x)
 
@@ -140,7 +173,7 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, stage: Stage, *, first: bool, stride: int, dilation: int, lite: bool) -> None:
         super().__init__()
         inner = inputs * stage.expansion
-        active = partial(SameConvNorm, activation=_relu6 if lite else F.silu)
+        active = partial(SameConvNorm, activation=relu6 if lite else F.silu)
         self.residual = inputs == stage.channels and not (first and stage.stride > 1)
         self.expand = active(inputs, inner) if stage.expansion > 1 else nn.Identity()
         self.depthwise = active(inner, inner, stage.kernel, stride=stride, dilation=dilation, groups=inner)
@@ -166,7 +199,7 @@ class EfficientNet(Trunk):
         assert stride in (8, 16, 32), stride
         self.lite = shape.lite
         self.depths = tuple(stage.blocks for stage in shape.stages)
-        self.stem = SameConvNorm(3, shape.stem, 3, stride=2, activation=_relu6 if shape.lite else F.silu)
+        self.stem = SameConvNorm(3, shape.stem, 3, stride=2, activation=relu6 if shape.lite else F.silu)
         self.blocks = nn.ModuleList()
         self.skip_channels: dict[int, int] = {}
         self.ends: dict[int, int] = {}  # index of the last block of a stride -> that stride
@@ -207,17 +240,12 @@ class EfficientNet(Trunk):
         return [*self.blocks]
 
 
-def _relu6(x: torch.Tensor) -> torch.Tensor:
+def relu6(x: torch.Tensor) -> torch.Tensor:
     return F.relu6(x, inplace=True)
 
 
-def _pad_same(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
-    """Pad (B, C, H, W) with zeros so that the strided output is ceil(size / stride); an odd one goes to the end."""
-    width, height = (_same(x.shape[axis], kernel, stride) for axis in (3, 2))
-    return F.pad(x, (*width, *height))
-
-
 def _same(length: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after `length` pixels."""
     total = (-(-length // stride) - 1) * stride + kernel - length
     return total // 2, total - total // 2
 

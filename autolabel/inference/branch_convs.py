@@ -191,10 +191,15 @@ def _add_tiles(
     products: Sequence[Tensor], weights: Tensor, columns: Sequence[tuple[int, int, Tensor]], out: Tensor
 ) -> None:
     """Add to `out` (tile rows, W, O); products (r, 3 w, O) per kernel row, weights (tile rows, 3 r)."""
+    rows = len(products[0])
     with without_autocast(out.device):
+        between = out.new_empty(len(products), rows, TILE, out.shape[2])  # stays in the cache
         for left, first, matrix in columns:
             used = slice(3 * first, 3 * first + matrix.shape[1])
-            between = torch.stack([torch.matmul(matrix, product[:, used]) for product in products])
+            if len(matrix) < TILE:  # the last tile of a row
+                between = out.new_empty(len(products), rows, len(matrix), out.shape[2])
+            for product, part in zip(products, between, strict=True):
+                torch.bmm(matrix.expand(rows, -1, -1), product[:, used], out=part)
             tile = out[:, left : left + len(matrix)]
             tile.view(len(weights), -1).addmm_(weights, between.view(weights.shape[1], -1))
 

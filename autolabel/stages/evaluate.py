@@ -136,7 +136,7 @@ def _foreign_labels(
 
 EVALUATE = Stage(
     name="evaluate",
-    version=6,
+    version=7,
     output="evaluation",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -277,7 +277,7 @@ def _finish(
 
 INFER = Stage(
     name="infer",
-    version=9,
+    version=10,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

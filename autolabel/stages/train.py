@@ -317,7 +317,7 @@ def _write_trained_on(ctx: Context[TrainConfig], digests: Iterable[str]) -> None
 ENVIRONMENT = frozenset({"versions", "device", "threads", "processes"})
 TEACHER = Stage(
     name="teacher",
-    version=2,
+    version=3,
     output="weights",
     inputs={"data": "manifest"},
     run=run_teacher,
@@ -333,7 +333,7 @@ TEACHER = Stage(
 )
 STUDENT = Stage(
     name="student",
-    version=2,
+    version=3,
     output="weights",
     inputs={"data": "manifest", "fused": "fused", "labels?": "labels", "initial?": "weights"},
     run=run_student,

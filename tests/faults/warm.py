@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import importlib.util
+import multiprocessing.util
 import os
 import pkgutil
 import signal
@@ -84,7 +85,8 @@ def _child(arguments: list[str], stderr: int, list_modules: Path | None, new_ses
         os.dup2(stderr, 2)
         os.close(stderr)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1, errors="backslashreplace")
-        atexit._clear()  # what the parent has registered is the parent's
+        atexit._clear()  # what the parent has registered is the parent's,
+        atexit.register(multiprocessing.util._exit_function)  # but each process removes its own semaphores
         if list_modules is not None:
             atexit.register(lambda: list_modules.write_text("\n".join(sys.modules)))
         from autolabel.cli.main import main

@@ -75,13 +75,30 @@ def same_by_loops(image: np.ndarray, weight: np.ndarray, stride: int) -> np.ndar
 
 @pytest.mark.parametrize("size", [(1, 1), (6, 7), (7, 6), (8, 9), (3, 2)])
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
-def test_same_padding_is_tensorflows(size: tuple[int, int], kernel: int, stride: int) -> None:
-    layer = SameConvNorm(1, 1, kernel, stride=stride).double().eval()
-    image = torch.randn(1, 1, *size, dtype=torch.float64)
-    expected = same_by_loops(image[0, 0].numpy(), layer.conv.weight.detach()[0, 0].numpy(), stride)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_same_padding_is_tensorflows(size: tuple[int, int], kernel: int, stride: int, channels: int) -> None:
+    """Full and depthwise convolutions."""
+    layer = SameConvNorm(channels, channels, kernel, stride=stride, groups=channels).double().eval()
+    image = torch.randn(1, channels, *size, dtype=torch.float64)
+    weight = layer.conv.weight.detach().numpy()
     with torch.no_grad():
-        found = layer(image)[0, 0].numpy() * math.sqrt(1 + 1e-3)  # the fresh norm divides by it
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+        found = layer(image)[0].numpy() * math.sqrt(1 + 1e-3)  # the fresh norm divides by it
+    for channel in range(channels):
+        expected = same_by_loops(image[0, channel].numpy(), weight[channel, 0], stride)
+        np.testing.assert_allclose(found[channel], expected, atol=1e-12)
+
+
+def test_gradients_of_a_strided_depthwise_convolution() -> None:
+    layer = SameConvNorm(2, 2, 5, stride=2, groups=2).conv.double()
+    image = torch.randn(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
+    padded = torch.nn.functional.pad(image, (2, 2, 1, 2))
+    expected = torch.nn.functional.conv2d(padded, layer.weight, None, 2, groups=2)
+    inputs = image, layer.weight
+    grad = torch.randn_like(expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(layer(image), inputs, grad), torch.autograd.grad(expected, inputs, grad), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("ending", "step"), [("_os16", 2), ("_os8", 4)])

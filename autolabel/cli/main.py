@@ -63,6 +63,7 @@ def errors_to_exit_codes() -> Iterator[None]:
         print_err(f"autolabel: {stop}; run the same command again to go on")
         code = 128 + stop.signum
     except KeyboardInterrupt:  # in a command that does not catch signals: predict, cut, status
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one ends it at once
         print_err("autolabel: stopped by SIGINT")
         code = 128 + signal.SIGINT
     except BrokenPipeError:  # `autolabel ... | head`: the reader has closed the pipe; this is no error

@@ -96,6 +96,25 @@ main()
     assert (run.returncode, run.stdout, run.stderr) == (130, b"", b"autolabel: stopped by SIGINT\n")
 
 
+@pytest.mark.slow
+def test_ctrl_c_twice_in_a_command_that_only_looks() -> None:
+    script = """
+import os, signal, sys
+import autolabel.cli.main, autolabel.config.load
+
+def say_and_interrupt(text):
+    print(text, file=sys.stderr, flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+autolabel.config.load.read_user_file = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGINT)
+autolabel.cli.main.print_err = say_and_interrupt
+sys.argv = ["autolabel", "status", "x.toml"]
+autolabel.cli.main.main()
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert (run.returncode, run.stdout, run.stderr) == (-signal.SIGINT, b"", b"autolabel: stopped by SIGINT\n")
+
+
 def test_ctrl_c_while_the_program_starts_ends_it_without_a_traceback() -> None:
     script = """
 import os, signal, sys

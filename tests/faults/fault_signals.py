@@ -18,6 +18,7 @@ from tests.faults.workshop import HANG_SECONDS, Process, Workshop, damage, ended
 
 STEPS = ("manifest", "teacher", "infer", "label")
 START_UP = 60  # ticks of CPU time (10 ms each), more than the time before the work begins
+PYTHON = 10  # of these, at least: Python itself starts, and tells of an interrupt in its own words
 _ANNOUNCED = "stopping at the next safe point (again to end at once)"
 
 
@@ -30,7 +31,7 @@ def run(number: int, seed: int, folder: Path, shop: Workshop | None = None) -> T
     for i in range(number):
         work, twice = folder / "work", i % 5 == 4
         signum = (signal.SIGTERM, signal.SIGINT)[i % 2]
-        instant = -rng.randrange(START_UP) if i % 4 == 3 else rng.randrange(1, whole)
+        instant = -rng.randrange(PYTHON, START_UP) if i % 4 == 3 else rng.randrange(1, whole)
         lines = _interrupt(done, work, signum, instant, twice=twice, early=instant < whole // 2)
         bad += [f"{signum.name}{' twice' * twice} at {instant} of {whole}: {line}" for line in lines]
         shutil.rmtree(work, ignore_errors=True)

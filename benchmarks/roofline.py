@@ -3,8 +3,9 @@
     python benchmarks/roofline.py [--size 256x512] [--networks hrnet_w18_small_v1,...]
 
 The peak is the best of some large matrix products and 3x3 convolutions in float32. FLOPs of labelling are those of the
-optimized network as it runs; a training step counts as three forward passes of the plain network. Beside the share
-stand the layers that take the most time besides convolutions and matrix products. Random weights.
+optimized network as it runs: Winograd's filtering counts its few products and its transforms. A training step, on two
+images, counts as three forward passes of the plain network. Beside the share stand the layers that take the most time
+besides convolutions and matrix products. Random weights.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+from _segformer import B2
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from autolabel.config.networks import TrainConfig
 from autolabel.inference.optimize import prepare
+from autolabel.inference.optimize_huggingface import prepare_huggingface
 from autolabel.losses import training_loss
-from autolabel.models import build_model
+from autolabel.models import HuggingFaceModel, Network, build_model
+from autolabel.models.huggingface.architectures import ARCHITECTURES
 from autolabel.models.layers import MEAN, STD
 from autolabel.models.skeleton import on_meta
 from autolabel.training.trainer import Trainer
@@ -40,7 +45,7 @@ PRODUCTS = ("convolution", "mm", "addmm", "bmm", "baddbmm", "linear")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="256x512", metavar="HxW")
-    parser.add_argument("--networks", default=",".join(NETWORKS))
+    parser.add_argument("--networks", default=",".join([*NETWORKS, "segformer_b2"]))
     options = parser.parse_args()
     torch.set_num_threads(1)
     height, width = map(int, options.size.split("x"))
@@ -79,20 +84,11 @@ def seconds(run: Callable[[], object], times: int = 2) -> float:
 def works(name: str, height: int, width: int) -> dict[str, tuple[Callable[[], object], float]]:
     """A pass of the optimized network, and a training step; each with its FLOPs."""
     torch.manual_seed(0)
-    model = build_model(NETWORKS[name], CLASSES)
-    optimized = prepare(model.eval())
-    images = torch.randn(1, 3, height, width)
-
-    def label() -> None:
-        with torch.inference_mode():
-            optimized.forward_scale(images)
-
+    model = network(name)
+    labelling, images = inference(model), torch.randn(1, 3, height, width)
     with on_meta():  # torch counts no fused convolutions, and the meta device has none
-        shapes, empty = (
-            prepare(build_model(NETWORKS[name], CLASSES), "meta", as_on="cpu"),
-            torch.empty(1, 3, height, width),
-        )
-    label_flops, forward_flops = counted(lambda: shapes.forward_scale(empty)), counted(lambda: model(images))
+        shapes, empty = inference(network(name), "meta"), torch.empty(1, 3, height, width)
+    label_flops, forward_flops = counted(lambda: shapes(empty)), counted(lambda: model(images))
     trainer = Trainer(
         model=model,
         loss=partial(training_loss, loss="ce", aux_weight=0.4, scale_weight=0.05),
@@ -104,9 +100,30 @@ def works(name: str, height: int, width: int) -> dict[str, tuple[Callable[[], ob
         std=STD,
         num_classes=CLASSES,
     )
-    batch = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (1, height, width), dtype=torch.uint8)
-    return {"label": (label, label_flops), "train": (lambda: trainer.train_step(batch, labels), 3 * forward_flops)}
+    batch = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (2, height, width), dtype=torch.uint8)
+    return {
+        "label": (lambda: labelling(images), label_flops),
+        "train": (lambda: trainer.train_step(batch, labels), 2 * 3 * forward_flops),
+    }
+
+
+def network(name: str) -> Network:
+    if name != "segformer_b2":
+        return build_model(NETWORKS[name], CLASSES).eval()
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    built = SegformerForSemanticSegmentation(SegformerConfig(**B2, num_labels=CLASSES))
+    return HuggingFaceModel(built, ARCHITECTURES["segformer"], range(CLASSES), CLASSES).eval()
+
+
+def inference(model: Network, device: str = "cpu") -> Callable[[Tensor], object]:
+    """One scale of the copy that labels."""
+    if isinstance(model, HuggingFaceModel):
+        run: Callable[[Tensor], object] = prepare_huggingface(model, device, as_on="cpu")._run
+    else:
+        run = prepare(model, device, as_on="cpu").forward_scale
+    return torch.inference_mode()(run)
 
 
 def counted(run: Callable[[], object]) -> float:

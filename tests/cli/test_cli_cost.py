@@ -58,7 +58,7 @@ def test_an_experiment_brings_its_teacher_crop_and_scales(tmp_path: Path) -> Non
     file.write_bytes(resource("configs", "demo.toml"))
     found = counted(file)
     assert found["trunk"] == "efficientnet_lite0"
-    assert list(found["fusions"]) == ["single", "hierarchical"]
+    assert list(found["fusions"]) == ["single", "average"]
 
 
 @pytest.fixture

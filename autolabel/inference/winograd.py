@@ -27,12 +27,14 @@ _AT_ONE = _IN * 1 + 1  # the product at point 1 of rows and columns: it adds to 
 # 96 channels the transforms take what the products save. With fewer tiles, reading 36 kernels takes too long.
 _CHANNELS, _FEWEST_TILES = 128, 32
 _TILES = 256  # of a strip, at least
+# Larger kernels are transformed at each call: kept, they would add half a gigabyte to HRNet-W48.
+_MOST_KEPT = 256 * 512 * 9  # values
 
 
 class WinogradConv(nn.Conv2d):
     """A 3x3 convolution of stride 1 with zero padding. Small maps, and any map under autocast, run plainly."""
 
-    products: Tensor
+    products: Tensor | None  # (36, C, O), the transformed kernels; None: too large to be kept
     inward: Tensor
     outward: Tensor
     first_strip_only = False  # for counting memory: every strip takes the same
@@ -40,10 +42,11 @@ class WinogradConv(nn.Conv2d):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__(conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None, device="meta")
         self.weight, self.bias = conv.weight, conv.bias
-        outward, kernel, inward = transforms()
-        weight = torch.einsum("ar,bc,oirc->baio", *[kernel.to(conv.weight.device)] * 2, conv.weight.detach().double())
-        for name, values in (("products", weight.flatten(0, 1)), ("inward", inward), ("outward", outward)):
+        outward, _, inward = transforms()
+        for name, values in (("inward", inward), ("outward", outward)):
             self.register_buffer(name, values.to(conv.weight), persistent=False)
+        products = self._transformed(torch.float64) if conv.weight.numel() <= _MOST_KEPT else None
+        self.register_buffer("products", products, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, O, H, W), channels last."""
@@ -57,14 +60,27 @@ class WinogradConv(nn.Conv2d):
         """total + conv(x), in the place of `total`; only where it `pays`."""
         return self._run(x, total, add=True)
 
+    def transformed(self) -> Tensor:
+        """(36, C, O) of the kernels."""
+        return self._transformed(self.weight.dtype) if self.products is None else self.products
+
+    def _transformed(self, dtype: torch.dtype) -> Tensor:
+        """Computed in `dtype`; one product of matrices, so that it is cheap at each call."""
+        kernel = transforms()[1]
+        both = torch.einsum("ar,bc->barc", kernel, kernel).reshape(-1, 9).to(self.weight.device, dtype)
+        rows = self.weight.detach().to(dtype).contiguous().view(-1, 9)
+        products = torch.mm(both, rows.t()).to(self.weight.dtype)
+        return products.view(_IN * _IN, self.out_channels, self.in_channels).transpose(1, 2)
+
     def pays(self, x: Tensor) -> bool:
         height, width = x.shape[-2:]
         same_type = x.dtype == self.weight.dtype and not torch.is_autocast_enabled("cpu")
         return same_type and -(-height // _OUT) * -(-width // _OUT) >= _FEWEST_TILES
 
     def _run(self, x: Tensor, out: Tensor, *, add: bool) -> Tensor:
+        products = self.transformed()
         for image, found in zip(x, out, strict=True):
-            strips = _Strips(self, image.permute(1, 2, 0), found.permute(1, 2, 0))
+            strips = _Strips(self, products, image.permute(1, 2, 0), found.permute(1, 2, 0))
             for top in range(0, 1 if self.first_strip_only else x.shape[2], strips.height):
                 strips.convolve(top, add=add)
         return out
@@ -73,8 +89,8 @@ class WinogradConv(nn.Conv2d):
 class _Strips:
     """The maps of one strip of tiles, used again for the next: of an image `x` (H, W, C) for `out` (H, W, O)."""
 
-    def __init__(self, conv: WinogradConv, x: Tensor, out: Tensor) -> None:
-        self._conv, self._x, self._out = conv, x, out
+    def __init__(self, conv: WinogradConv, products: Tensor, x: Tensor, out: Tensor) -> None:
+        self._conv, self._products, self._x, self._out = conv, products, x, out
         height, width, channels = x.shape
         across = -(-width // _OUT)  # tiles
         down = min(-(-height // _OUT), -(-_TILES // across))
@@ -96,7 +112,7 @@ class _Strips:
         for plane, inputs in zip(self._by_columns, self._inputs, strict=True):
             overlapping = plane.as_strided((down, _IN, line), (_OUT * line, line, 1))
             torch.bmm(inward, overlapping, out=inputs.transpose(0, 1))
-        torch.bmm(self._inputs.view(len(conv.products), -1, conv.in_channels), conv.products, out=self._sums)
+        torch.bmm(self._inputs.view(_IN * _IN, -1, conv.in_channels), self._products, out=self._sums)
         if conv.bias is not None:
             self._sums[_AT_ONE] += conv.bias
         for sums, rows in zip(self._sums.view(_IN, _IN, down, -1), self._by_rows, strict=True):

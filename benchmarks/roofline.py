@@ -6,6 +6,9 @@ The peak is the best of some large matrix products and 3x3 convolutions in float
 optimized network as it runs: Winograd's filtering counts its few products and its transforms. A training step, on two
 images, counts as three forward passes of the plain network. Beside the share stand the layers that take the most time
 besides convolutions and matrix products. Random weights.
+
+A second table holds single layers of these networks: what oneDNN and MKL reach for them limits every network.
+`--networks none` prints it alone.
 """
 
 from __future__ import annotations
@@ -39,6 +42,22 @@ NETWORKS = {
     "deeplabv3plus": {"trunk": "resnet50_os16", "head": "deeplabv3plus", "fusion": "single"},
     "efficientnet_lite0": {"trunk": "efficientnet_lite0", "head": "fpn", "fusion": "single"},
 }
+# channels in and out, kernel, groups, height, width
+CONVOLUTIONS = {
+    "3x3, 18 channels (HRNet-W18)": (18, 18, 3, 1, 64, 128),
+    "3x3, 36 channels (HRNet-W18)": (36, 36, 3, 1, 32, 64),
+    "3x3, 48 channels (HRNet-W48)": (48, 48, 3, 1, 64, 128),
+    "3x3, 384 channels (HRNet-W48)": (384, 384, 3, 1, 8, 16),
+    "1x1, 64 to 256 channels (ResNet-50)": (64, 256, 1, 1, 64, 128),
+    "1x1, 24 to 144 channels (EfficientNet)": (24, 144, 1, 1, 64, 128),
+    "depthwise 3x3, 96 channels (EfficientNet)": (96, 96, 3, 96, 64, 128),
+    "depthwise 5x5, 240 channels (EfficientNet)": (240, 240, 5, 240, 32, 64),
+}
+LINEAR = {
+    "linear, 64 to 64 features (SegFormer)": (64, 64, 8192),
+    "linear, 64 to 256 features (SegFormer)": (64, 256, 8192),
+    "linear, 320 to 1280 features (SegFormer)": (320, 1280, 512),
+}
 PRODUCTS = ("convolution", "mm", "addmm", "bmm", "baddbmm", "linear")
 
 
@@ -52,12 +71,31 @@ def main() -> None:
     peak = measured_peak()
     print(f"peak {peak / 1e9:.0f} GFLOP/s")
     print("| network | work | GFLOP | GFLOP/s | share of the peak | time besides products |\n|---|---|---|---|---|---|")
-    for name in options.networks.split(","):
+    for name in options.networks.split(",") if options.networks != "none" else ():
         for work, (run, flops) in works(name, height, width).items():
             run()
             speed = flops / seconds(run)
             row = f"{flops / 1e9:.1f} | {speed / 1e9:.0f} | {100 * speed / peak:.0f} % | {besides(run)}"
             print(f"| {name} | {work} | {row} |", flush=True)
+    print("\n| layer alone | GFLOP/s | share of the peak |\n|---|---|---|")
+    for name, (run, flops) in layers().items():
+        run()
+        speed = flops / seconds(run, 10)
+        print(f"| {name} | {speed / 1e9:.0f} | {100 * speed / peak:.0f} % |", flush=True)
+
+
+def layers() -> dict[str, tuple[Callable[[], object], float]]:
+    """Single layers without bias, channels last; each with its FLOPs."""
+    found: dict[str, tuple[Callable[[], object], float]] = {}
+    for name, (inputs, outputs, kernel, groups, height, width) in CONVOLUTIONS.items():
+        weight = torch.randn(outputs, inputs // groups, kernel, kernel)
+        weight, x = (t.to(memory_format=torch.channels_last) for t in (weight, torch.randn(1, inputs, height, width)))
+        flops = 2 * inputs * outputs // groups * kernel * kernel * height * width
+        found[name] = partial(F.conv2d, x, weight, padding=kernel // 2, groups=groups), flops
+    for name, (inputs, outputs, rows) in LINEAR.items():
+        weight, x = torch.randn(outputs, inputs), torch.randn(rows, inputs)
+        found[name] = partial(F.linear, x, weight), 2 * inputs * outputs * rows
+    return found
 
 
 def measured_peak() -> float:

@@ -122,18 +122,6 @@ class MemoryCounter:
         return _peak(self._predictors[dtype], height, width, self._scales, self._flip, dtype)
 
 
-def count_memory(
-    model: Network,
-    scales: Sequence[float],
-    *,
-    size: tuple[int, int] | None = None,
-    flip: bool = False,
-    precision: str = "fp32",
-) -> Needed | None:
-    """`MemoryCounter.count` for one size."""
-    return MemoryCounter(model, scales, flip=flip, precision=precision).count(size)
-
-
 def _side(model: Network) -> int:
     """One window of a network that cuts windows itself: the second image then has two."""
     window = model.window if isinstance(model, HuggingFaceModel) else None

@@ -92,8 +92,10 @@ class MemoryCounter:
 
     def __init__(self, model: Network, scales: Sequence[float], *, flip: bool = False, precision: str = "fp32") -> None:
         self._model, self._scales, self._flip = model, scales, flip
-        # The code of other libraries may know no bf16 there. float32 is never less.
-        self._dtypes = tuple(dict.fromkeys((PRECISIONS[precision], torch.float32)))
+        # Weights of other networks stay in float32, and with them many maps under autocast.
+        first = PRECISIONS[precision] if isinstance(model, SegmentationModel) else torch.float32
+        # The code of other libraries, as of trunks, may know no bf16 on the meta device. float32 is never less.
+        self._dtypes = tuple(dict.fromkeys((first, torch.float32)))
         self._predictors: dict[torch.dtype, CodePredictor] = {}
 
     def count(self, size: tuple[int, int] | None = None) -> Needed | None:
@@ -118,18 +120,6 @@ class MemoryCounter:
         if dtype not in self._predictors:
             self._predictors[dtype] = _on_meta(self._model, dtype)
         return _peak(self._predictors[dtype], height, width, self._scales, self._flip, dtype)
-
-
-def count_memory(
-    model: Network,
-    scales: Sequence[float],
-    *,
-    size: tuple[int, int] | None = None,
-    flip: bool = False,
-    precision: str = "fp32",
-) -> Needed | None:
-    """`MemoryCounter.count` for one size."""
-    return MemoryCounter(model, scales, flip=flip, precision=precision).count(size)
 
 
 def _side(model: Network) -> int:

@@ -156,7 +156,7 @@ class ProbabilityModel(Protocol):
     """A network that predicts probabilities; they must sum to 1 at every pixel."""
 
     def probabilities(self, images: Tensor, *, scale: float) -> Tensor:
-        """(B, K, H, W) at one scale, or (B, K + 1, H, W) with the probability of "no class" last."""
+        """(B, K, H, W) at one scale, or (B, K + 1, H, W) with the probability of "no class" last; a new tensor."""
         ...
 
 
@@ -215,9 +215,9 @@ class ProbabilityPredictor:
 
 
 def _sum(maps: Iterable[Tensor]) -> Tensor:
-    """Sum of maps, with one of them in memory at a time."""
+    """Sum of maps, in the place of the first, with one other in memory at a time."""
     rest = iter(maps)
-    total = next(rest).clone()
+    total = next(rest)
     for values in rest:
         total += values
     return total

@@ -37,10 +37,10 @@ def prepare(
     """A copy in eval mode on `device`, its convolutions in `dtype`; `model` stays as it is.
 
     Folds norms into the convolutions before them and replaces OCR over HRNet by `OptimizedOCR`. On CPUs it runs 1x1
-    convolutions by oneDNN, with sums and ReLU6 within convolutions (`inference.fused_convs`,
-    `inference.optimize_efficientnet`). Run a copy in less than float32 under autocast; layers that give logits or
-    attention stay in float32. `as_on`: the kind of device whose form it takes, where memory is counted on the meta
-    device.
+    convolutions by oneDNN, wide 3x3 convolutions by `inference.winograd`, and sums and ReLU6 within convolutions
+    (`inference.fused_convs`, `inference.optimize_efficientnet`). Run a copy in less than float32 under autocast; layers
+    that give logits or attention stay in float32. `as_on`: the kind of device whose form it takes, where memory is
+    counted on the meta device.
     """
     device = torch.device(device)
     on_cpu = (as_on or device.type) == "cpu"

@@ -1,9 +1,9 @@
 """The layers of an EfficientNet-Lite for CPUs: the same function in fewer passes over memory.
 
 oneDNN applies the ReLU6 in the convolution before it, and adds the input of a block in its last convolution. Its ReLU6
-makes 0 of NaN, and logits of broken weights would look sound: so layers keep torch's where a weight is not finite or
-so large that a sum may overflow. Of sound weights no NaN comes, because the input of every depthwise convolution and
-projection lies in [0, 6].
+makes 0 of NaN, also of a NaN that an earlier layer made, and logits of broken weights would look sound. So all layers
+keep torch's where one weight of them is not finite or so large that a sum may overflow. Of sound weights no NaN comes,
+because the input of every depthwise convolution and projection lies in [0, 6].
 """
 
 from __future__ import annotations
@@ -37,24 +37,26 @@ def has_clamped_convs(dtype: torch.dtype) -> bool:
 def fused_layer(layer: nn.Module) -> nn.Module | None:
     """The fast form of a `SameConvNorm` or `InvertedResidual` of a Lite network; None for any other layer.
 
-    None also for weights of which NaN may come. Norms are folded if they are not yet. `layer` stays as it is; the form
-    of a block overwrites its input.
+    Norms are folded if they are not yet. `layer` stays as it is; the form of a block overwrites its input.
     """
-    made: nn.Module | None = None
     if isinstance(layer, SameConvNorm) and layer.activation is relu6:
-        made = FusedSameConv(layer)
-    elif isinstance(layer, InvertedResidual) and isinstance(layer.excite, nn.Identity):
-        made = FusedInvertedResidual(layer)
-    return made if made is not None and all(map(_is_sound, made.parameters())) else None
+        return FusedSameConv(layer)
+    if isinstance(layer, InvertedResidual) and isinstance(layer.excite, nn.Identity):
+        return FusedInvertedResidual(layer)
+    return None
 
 
 def fuse_clamps(model: nn.Module) -> None:
-    """Replace the layers of an EfficientNet-Lite in `model`, in place."""
-    for owner in list(model.modules()):
-        for name, layer in list(owner.named_children()):
-            made = fused_layer(layer)
-            if made is not None:
-                setattr(owner, name, made)
+    """Replace the layers of an EfficientNet-Lite in `model`, in place; none of them if NaN may come of one."""
+    found = [
+        (owner, name, made)
+        for owner in model.modules()
+        for name, layer in owner.named_children()
+        if (made := fused_layer(layer)) is not None
+    ]
+    if all(_is_sound(weights) for _, _, made in found for weights in made.parameters()):
+        for owner, name, made in found:
+            setattr(owner, name, made)
 
 
 def _is_sound(weights: Tensor) -> bool:

@@ -112,8 +112,8 @@ class DeformableAttention(nn.Module):
         total: Tensor | None = None
         for size, value, offset, weight in zip(spatial_shapes_list, values, offsets, weights, strict=True):
             maps = value.reshape(batch * self.heads, -1, *size)
-            grid = reference_points[:, None] + offset * _per_pixel(size, offset)
-            sampled = F.grid_sample(maps, grid.to(maps.dtype), align_corners=False)  # (B H, C / H, N, P)
+            grid = reference_points[:, None] + offset * _per_pixel(size, offset)  # bf16 would be too coarse
+            sampled = F.grid_sample(maps.to(grid.dtype), grid, align_corners=False)  # (B H, C / H, N, P)
             part = (sampled * weight[:, None]).sum(dim=-1)
             total = part if total is None else total + part
         assert total is not None

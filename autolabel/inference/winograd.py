@@ -32,7 +32,10 @@ _MOST_KEPT = 256 * 512 * 9  # values
 
 
 class WinogradConv(nn.Conv2d):
-    """A 3x3 convolution of stride 1 with zero padding. Small maps, and any map under autocast, run plainly."""
+    """A 3x3 convolution of stride 1 with zero padding. Small maps, and any map under autocast, run plainly.
+
+    Its weights must not change, nor their type: the transformed kernels would stay those of the first ones.
+    """
 
     products: Tensor | None  # (36, C, O), the transformed kernels; None: too large to be kept
     inward: Tensor

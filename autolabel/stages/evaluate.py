@@ -136,7 +136,7 @@ def _foreign_labels(
 
 EVALUATE = Stage(
     name="evaluate",
-    version=7,
+    version=8,
     output="evaluation",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

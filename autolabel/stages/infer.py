@@ -277,7 +277,7 @@ def _finish(
 
 INFER = Stage(
     name="infer",
-    version=10,
+    version=11,
     output="codes",
     inputs={"data": "manifest", "model": "weights"},
     run=run,

@@ -14,6 +14,7 @@ from autolabel.inference import optimize_segformer
 from autolabel.inference.model import ProbabilityPredictor, code_predictor
 from autolabel.inference.onednn import TokenLinear, prefer_onednn
 from autolabel.inference.optimize_huggingface import attention_mask, prepare_huggingface
+from autolabel.inference.optimize_oneformer import DeformableAttention, _grid_centres
 from autolabel.models import HuggingFaceModel
 from autolabel.models.huggingface.architectures import ARCHITECTURES
 from autolabel.models.huggingface.scores import Logits
@@ -98,6 +99,31 @@ def test_forms_of_oneformer(pre_norm: bool, use_task_norm: bool) -> None:
     expected, output = model._run(images), prepared._run(images)
     for ours, theirs in zip(output[:2], expected[:2], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@torch.inference_mode()
+def test_deformable_attention_in_bf16_reads_where_the_library_reads() -> None:
+    """Its places are not rounded to bf16: both are as far from float64."""
+    torch.manual_seed(0)
+    plain = build("oneformer").model.pixel_level_module.decoder.encoder.layers[0].self_attn
+    sizes, channels = [(16, 32), (32, 64), (64, 128)], plain.d_model
+    tokens = torch.randn(1, sum(height * width for height, width in sizes), channels)
+    embedding = torch.zeros_like(tokens[0])
+
+    def library(attention: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        places = (_grid_centres(sizes, x)[None, :, None].expand(-1, -1, len(sizes), -1) + 1) / 2
+        options = {"spatial_shapes": torch.tensor(sizes), "spatial_shapes_list": sizes, "reference_points": places}
+        found: torch.Tensor = attention(x, encoder_hidden_states=x, position_embeddings=embedding.to(x), **options)[0]
+        return found
+
+    def ours(attention: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return DeformableAttention(attention)(x, embedding.to(x), _grid_centres(sizes, x), sizes)[0]
+
+    exact = library(copy.deepcopy(plain).double(), tokens.double())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        ours_off, theirs_off = ((run(plain, tokens) - exact).abs().mean() for run in (ours, library))
+    assert theirs_off > 0
+    assert ours_off < 1.3 * theirs_off
 
 
 @pytest.mark.parametrize("size", [(70, 93), (128, 64)])

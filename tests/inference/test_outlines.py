@@ -92,12 +92,12 @@ def test_counting_imports_no_compiler() -> None:
     code = """
 import sys
 from autolabel.config.networks import ModelConfig
-from autolabel.inference.memory import count_memory
+from autolabel.inference.memory import MemoryCounter
 from autolabel.models import build_model
 from autolabel.models.skeleton import on_meta
 with on_meta():
     model = build_model(ModelConfig(trunk="hrnet_tiny", head_channels=8, key_channels=4, attention_channels=4), 3)
-assert count_memory(model, (0.5, 1.0, 2.0), size=(512, 1024)) is not None
+assert MemoryCounter(model, (0.5, 1.0, 2.0)).count((512, 1024)) is not None
 print([name for name in ("torch._dynamo", "sympy") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

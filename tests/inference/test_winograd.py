@@ -41,9 +41,13 @@ def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("tiles", [1, 7, 256])  # strips of one row of tiles, of a few, the whole map
 @pytest.mark.parametrize("bias", [True, False])
-def test_equal_in_float64(size: tuple[int, int], tiles: int, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most_kept", [0, 10**6])  # transformed at each call, or once
+def test_equal_in_float64(
+    size: tuple[int, int], tiles: int, bias: bool, most_kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also added to another map, in its place."""
     monkeypatch.setattr(winograd, "_TILES", tiles)
+    monkeypatch.setattr(winograd, "_MOST_KEPT", most_kept)
     conv, x = conv_of(5, 7, bias=bias).double(), image(5, *size, batch=2).double()
     fast, total = WinogradConv(conv), image(7, *size, batch=2).double()
     plain = conv(x)
@@ -54,9 +58,14 @@ def test_equal_in_float64(size: tuple[int, int], tiles: int, bias: bool, monkeyp
     torch.testing.assert_close(summed, expected, rtol=1e-11, atol=1e-11)
 
 
-def test_rounds_little_in_fp32() -> None:
-    """Against float64: the points were chosen for this. Those of the paper (0, 1, -1, 2, -2) exceed it."""
-    conv, x = conv_of(128, 128), torch.relu(image(128, 24, 28))
+@pytest.mark.parametrize("channels", [128, 512])
+def test_rounds_little_in_fp32(channels: int) -> None:
+    """Against float64: the points were chosen for this. Those of the paper (0, 1, -1, 2, -2) exceed it.
+
+    The larger kernel is transformed at each call.
+    """
+    conv, x = conv_of(channels, channels), torch.relu(image(channels, 24, 28))
+    assert (WinogradConv(conv).products is None) == (channels == 512)
     exact = nn.functional.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=1)  # type: ignore[union-attr]
 
     def error(found: Tensor) -> float:

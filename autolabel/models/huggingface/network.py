@@ -131,7 +131,7 @@ class HuggingFaceModel(nn.Module):
                 window = (..., slice(top, top + side), slice(left, left + side))
                 total[window] += self._scores(images[window], (side, side))
                 count[window] += 1
-        return total / count
+        return total.div_(count)
 
 
 def _starts(length: int, side: int) -> Iterator[int]:

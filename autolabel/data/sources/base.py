@@ -104,7 +104,7 @@ class SourceListing:
             content.append([self.masks.values, sorted(self.masks.table.items())])
         return digest_json_list(content)
 
-    def digests(self, files: InputDigests) -> dict[str, str | None]:
+    def digests(self, files: InputDigests) -> Mapping[str, str | None]:
         """The digest of each file by its path; None for one that cannot be read. Raises DataError for a missing one."""
         try:
             return files.of_files(self.root, self.paths())

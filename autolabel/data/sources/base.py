@@ -104,7 +104,7 @@ class SourceListing:
             content.append([self.masks.values, sorted(self.masks.table.items())])
         return digest_json_list(content)
 
-    def digests(self, files: InputDigests) -> dict[str, str | None]:
+    def digests(self, files: InputDigests) -> Mapping[str, str | None]:
         """The digest of each file by its path; None for one that cannot be read. Raises DataError for a missing one."""
         try:
             return files.of_files(self.root, self.paths())
@@ -133,8 +133,9 @@ def first_three(names: Sequence[str]) -> str:
 def _check_ids(images: Sequence[SourceImage], root: Path) -> None:
     if not images:
         raise DataError(root, "holds no image where this source looks for them", "check data.root and the layout")
-    twice = (name for name, count in Counter(image.id for image in images).items() if count > 1)
-    raise_if_any(twice, root, "more than one image has the id", "rename or remove one, or correct the lists")
+    if len({image.id for image in images}) < len(images):
+        twice = (name for name, count in Counter(image.id for image in images).items() if count > 1)
+        raise_if_any(twice, root, "more than one image has the id", "rename or remove one, or correct the lists")
     for image in images:
         for path in (image.path, *(label.path for label in image.labels)):
             unsafe = unsafe_path(path)

@@ -58,8 +58,11 @@ def plan(settings: FolderConfig) -> SourceListing:
     for role, folder in (("fine", settings.masks), ("coarse", settings.coarse)):
         layers[role], left = _masks(settings, folder, images, mask_names, classes.classes)
         skipped += left
-    told = folder_splits(list(images.values()), settings.splits, settings.root / settings.images)
-    splits = _splits(told, layers["fine"], settings)
+    paths = list(images.values())
+    del images  # its keys take as much memory as the rows do
+    told = folder_splits(paths, settings.splits, settings.root / settings.images)
+    splits, val_is_drawn = _splits(told, layers["fine"], settings), "val" not in told.values()
+    del told
     listed = tuple(
         SourceImage(
             id=_stem(path),
@@ -72,7 +75,7 @@ def plan(settings: FolderConfig) -> SourceListing:
                 if path in masks
             ),
         )
-        for path in images.values()
+        for path in paths
     )
     return SourceListing(
         root,
@@ -81,7 +84,7 @@ def plan(settings: FolderConfig) -> SourceListing:
         masks=_mask_rules(classes, settings),
         skipped=tuple(skipped),
         needs_masks=settings.needs_masks,
-        val_is_drawn="val" not in told.values(),
+        val_is_drawn=val_is_drawn,
     )
 
 

@@ -71,17 +71,23 @@ def files_below(folder: Path) -> Iterator[str]:
         if real in visited:
             continue
         visited.add(real)
-        for entry in _entries(folder / here):
-            path = f"{here}/{entry.name}".lstrip("/")
-            if entry.is_dir():
-                waiting.append(path)
-            elif entry.is_file() or entry.is_symlink():
-                yield path
+        folders, files = _entries(folder / here)
+        waiting += [f"{here}/{name}".lstrip("/") for name in folders]
+        yield from (f"{here}/{name}".lstrip("/") for name in files)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of the folders and the files in a folder: alone, for an entry of the system takes much more."""
+    folders, files = [], []
     try:
         with os.scandir(folder) as entries:
-            return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+            for entry in entries:
+                if entry.name[0] == ".":
+                    continue
+                if entry.is_dir():
+                    folders.append(entry.name)
+                elif entry.is_file() or entry.is_symlink():
+                    files.append(entry.name)
     except OSError as error:
         raise DataError(folder, f"cannot be listed: {error.strerror}", "check its permissions") from error
+    return sorted(folders), sorted(files)

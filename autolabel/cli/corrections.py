@@ -121,7 +121,7 @@ def _compare(
         if uncovered is None and not has_ignore and (after == IGNORE).all() and (before != IGNORE).any():
             empty.append(image.where)
         labels = corrected(before, after, keep_uncovered=uncovered == "keep")
-        correction = Correction(item.id, labels, author or image.author, image.time)
+        correction = Correction(item.id, labels, author or image.author, image.time, item.image_sha256)
         bar.update()
         if correction.pixels:
             yield correction

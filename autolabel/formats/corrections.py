@@ -27,6 +27,7 @@ FILE = "corrections.json"
 UNCHANGED = 254
 _REMEDY = "give a folder that `autolabel corrections import` wrote"
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_MaybeDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 
 class CorrectedImage(BaseModel, extra="forbid", strict=True, frozen=True):
@@ -36,6 +37,7 @@ class CorrectedImage(BaseModel, extra="forbid", strict=True, frozen=True):
     pixels: int  # corrected ones
     author: str
     time: str
+    image_sha256: _MaybeDigest = ""  # of the image that people saw; "" where the label set does not know it
 
 
 class Document(BaseModel, extra="forbid", strict=True, frozen=True):
@@ -55,6 +57,7 @@ class Correction:
     labels: LabelMap
     author: str
     time: str
+    image_sha256: str = ""  # of the image, where it is known
 
     @property
     def pixels(self) -> int:
@@ -89,6 +92,7 @@ def corrections_files(
             pixels=row.pixels,
             author=row.author,
             time=row.time,
+            image_sha256=row.image_sha256,
         )
         for row in corrections
     ]

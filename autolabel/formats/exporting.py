@@ -111,7 +111,7 @@ def export_files(
     writer = writer_type(options)
     for entry in planned:
         labels = entry.item.read()
-        image = None if entry.image is None else _image(entry.image, labels.shape)
+        image = None if entry.image is None else _image(entry.image, labels.shape, entry.item.image_sha256)
         name = entry.name if image is None else entry.stem + PurePosixPath(entry.name).suffix
         summary.images += 1
         summary.counts += np.bincount(labels.ravel(), minlength=256)
@@ -120,14 +120,16 @@ def export_files(
     yield from _noted(writer.finish(), summary)
 
 
-def _image(file: Path, shape: tuple[int, ...]) -> bytes:
-    """The bytes of an image of this height and width. Raises DataError."""
+def _image(file: Path, shape: tuple[int, ...], sha256: str) -> bytes:
+    """The bytes of an image of this height and width, and of this digest where it is known. Raises DataError."""
     data = read_user_file(file, DataError)
     with naming_limit(""):
         width, height = image_size(data, where=file, max_pixels=MAX_PIXELS)
     if (height, width) != shape:
         what = f"is {width} x {height}, its label is {shape[1]} x {shape[0]}"
         raise LabelError(file, what, "name the images that were labelled")
+    if sha256 and sha256_bytes(data) != sha256:  # another image of the same name and size would get its labels
+        raise DataError(file, "is not the image that was labelled", "name the images that were labelled, or run again")
     return data
 
 

@@ -30,6 +30,7 @@ class LabelSetItem:
     id: str
     image: str
     read: Callable[[], LabelMap]  # train ids
+    image_sha256: str = ""  # of the image that was labelled; "" where the set does not know it
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def _artefact(artefact: Artefact) -> LabelSet:
         read = partial(
             _decoded, partial(artefact.read, row.path), artefact.file(row.path), manifest.classes, row.encoding
         )
-        items.append(LabelSetItem(row.image_id, _image_name(manifest.image(row.image_id).path, row.image_id), read))
+        image = manifest.image(row.image_id)
+        items.append(LabelSetItem(image.id, _image_name(image.path, image.id), read, image.sha256))
     facts = {**artefact.meta, "provenance": artefact.provenance, "path": artefact.path}
     encoding = manifest.labels[0].encoding if manifest.labels else "train_ids"
     return LabelSet(artefact.path, manifest.classes, tuple(items), encoding, artefact.digest, facts)

@@ -145,7 +145,13 @@ class Session:
         for image_id in sorted(self.states()):
             before, after = self.images.maps(image_id).layers.labels, self.current(image_id)
             last = self.of_image(image_id)[-1]
-            changed = Correction(image_id, corrected(before, after, keep_uncovered=False), last.author, last.time)
+            changed = Correction(
+                image_id,
+                corrected(before, after, keep_uncovered=False),
+                last.author,
+                last.time,
+                self.images.manifest.image(image_id).sha256,
+            )
             if changed.pixels:
                 yield changed
 

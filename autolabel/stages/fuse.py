@@ -33,7 +33,9 @@ def key_settings(settings: FuseConfig, files: InputDigests) -> dict[str, Any]:
 
 
 def _digest(document: Document) -> str:
-    return digest_json([document.classes, [image.model_dump() for image in document.images]])
+    """`image_sha256` stays out: it is compared with the data, whose digests are in the key, and changes no label."""
+    rows = [image.model_dump(exclude={"image_sha256"}) for image in document.images]
+    return digest_json([document.classes, rows])
 
 
 def reads(settings: FuseConfig) -> Mapping[str, tuple[str, ...]]:
@@ -128,10 +130,13 @@ def _correct(
     from autolabel.classes import IGNORE
     from autolabel.data.loaders import load_label
     from autolabel.data.schema import LabelRow
-    from autolabel.formats.corrections import apply, read_mask
+    from autolabel.formats.corrections import FILE, apply, read_mask
     from autolabel.labels import png
     from autolabel.store import sha256_bytes
 
+    if row.image_sha256 not in ("", image.sha256):  # the corrections are of another image of this name
+        what = f"corrects {image.id!r}, whose image has changed since"
+        raise DataError(folder / FILE, what, "put that image back, or import corrections of the labels of the new one")
     count = manifest.classes.num_classes
     mask = read_mask(folder, row, count)
     if mask.shape != (image.height, image.width):

@@ -153,3 +153,34 @@ def test_a_pixel_set_to_ignore_survives() -> None:
     kept = corrected(before, after, keep_uncovered=True)
     assert apply(before, kept).tolist() == [[0, 1, 0, 1]]
     assert apply(None, mask).tolist() == [[IGNORE, IGNORE, 0, 1]]
+
+
+@pytest.mark.slow
+def test_labels_of_an_image_are_not_given_to_another(tiny: Tiny, tmp_path: Path) -> None:
+    """An image was replaced by one of its name and size: neither an export nor corrections take it for the old one."""
+    label = Path(tiny.states()["label"]["path"])
+    images = shutil.copytree(tiny.data("manifest") / "images", tmp_path / "images")
+    arguments = ("export", "labels", label, "--format", "mmseg", "--images", images, "--copy-images", "-q", "--out")
+    assert call(*arguments, tmp_path / "same").exit_code == 0
+    rows = {row["id"]: row for row in pq.read_table(label / "data" / "images.parquet").to_pylist()}
+    first, second, *_ = (images / Path(row["path"]).name for row in rows.values())
+    first.write_bytes(second.read_bytes())
+    refused = call(*arguments, tmp_path / "other")
+    assert (refused.exit_code, len(refused.stderr.splitlines())) == (3, 1)
+    assert f"{first}: is not the image that was labelled" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+    exported = call("export", "labels", label, "--format", "cvat", "--out", tmp_path / "export", "-q")
+    assert exported.exit_code == 0, exported.output
+    file, out = edit_cvat(tmp_path / "export", open_label_set(label)), tmp_path / "out"
+    call_json("corrections", "import", file, "--labels", label, "--format", "cvat", "--out", out, "-q")
+    document = json.loads((out / "corrections.json").read_text())
+    assert {image["id"]: image["image_sha256"] for image in document["images"]} == {
+        i: r["sha256"] for i, r in rows.items()
+    }
+    document["images"][0]["image_sha256"] = document["images"][1]["image_sha256"]
+    (out / "corrections.json").write_text(json.dumps(document))
+    work = shutil.copytree(tiny.work, tmp_path / "work")
+    result = call("run", tiny.file, "--work", work, "--set", f"fuse.corrections={out}", "-q", "--until", "fuse")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (3, 1)
+    assert f"{document['images'][0]['id']!r}, whose image has changed since" in result.stderr

@@ -143,11 +143,24 @@ def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
 
 
 def _process_memory() -> Iterator[int]:
-    used = _numbers("/proc/self/status")
-    for limit, name in (("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")):
+    yield from _left_by_limits().values()
+
+
+def _left_by_limits() -> dict[str, int]:
+    """The bytes that each limit of this process leaves, by the option of `ulimit` that sets it."""
+    used, left = _numbers("/proc/self/status"), {}
+    for option, limit, name in (("-v", "RLIMIT_AS", "VmSize"), ("-d", "RLIMIT_DATA", "VmData")):
         most = _limit(limit)
         if most is not None and name in used:
-            yield most - 1024 * used[name]
+            left[option] = most - 1024 * used[name]
+    return left
+
+
+def narrowest_limit() -> str | None:
+    """The limit that leaves this process less than machine and container do, as "ulimit -v"; None without one."""
+    others = min((_system_memory(), *_container_memory()))
+    left = {size: option for option, size in _left_by_limits().items() if size < others}
+    return f"ulimit {left[min(left)]}" if left else None
 
 
 def require_addresses() -> None:

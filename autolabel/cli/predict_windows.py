@@ -11,7 +11,7 @@ import click
 
 from autolabel.cli.options import parse_size
 from autolabel.errors import AutolabelError
-from autolabel.hardware import free_memory
+from autolabel.hardware import free_memory, narrowest_limit
 from autolabel.progress import print_err
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from autolabel.models import Network
 
+_WORTH_SAYING = 1 / 4  # of what a limit of the process leaves
 _OVERLAP = 256  # pixels; of small windows half
 
 
@@ -89,11 +90,21 @@ class Windows:
                 raise AutolabelError(image, error.what, error.remedy) from error
             if window is None and (shortage := self._chooser.shortage(*size)):
                 print_err(f"autolabel: {image}: {shortage}; labelled whole all the same (--window HxW takes less)")
+            elif window is None and self._device.type == "cpu" and (limit := narrowest_limit()):
+                self._say_how_near(image, size, limit)
             if window is not None:
                 needed = f"needs about {self._chooser.needed(*size) / 1e9:.1f} GB of memory, more than is free"
                 how = f"{size[1]} x {size[0]} at once {needed}; labelled in windows of {window[1]} x {window[0]}"
                 print_err(f"autolabel: {image}: {how}, which --window chooses")
         return self._by_size[size]
+
+    def _say_how_near(self, image: str, size: tuple[int, int], limit: str) -> None:
+        """A limit that people may not know of decides what is labelled in windows: say so before it does."""
+        needed, free = self._chooser.needed(*size), self._free()
+        if needed > _WORTH_SAYING * free:
+            print_err(
+                f"autolabel: {image}: takes about {needed / 1e9:.1f} of the {free / 1e9:.1f} GB that {limit} leaves"
+            )
 
     def _free(self) -> int:
         if self._device.type == "cuda":

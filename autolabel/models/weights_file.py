@@ -118,7 +118,7 @@ def _shapes(key: str, value: torch.Tensor, expected: torch.Tensor) -> str:
 MAX_CLASSES = 65_536
 
 Three = tuple[float, float, float]
-Spread = Annotated[float, Field(gt=0)]
+Spread = Annotated[float, Field(ge=1e-6)]  # less makes values of images that float32 cannot hold
 
 
 class WeightsMetadata(Config):

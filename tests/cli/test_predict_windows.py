@@ -49,6 +49,19 @@ def test_windows_that_memory_makes_necessary_are_said_and_recorded(
     assert "--details needs the whole image" in predict(weights, photo, "--details", "--out", tmp_path / "d").stderr
 
 
+def test_a_limit_of_the_process_is_named_before_it_decides(
+    weights: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert predict(weights, photo, "--out", tmp_path / "whole").stderr == ""
+    for name, left, said in (("near", 60_000_000, "of the 0.1 GB that ulimit -v leaves"), ("far", 4_000_000_000, "")):
+        monkeypatch.setattr("autolabel.hardware._left_by_limits", lambda left=left: {"-v": left, "-d": 2 * left})
+        done = predict(weights, photo, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.stderr
+        assert said in done.stderr
+        assert len(done.stderr.splitlines()) == bool(said)
+        assert label(tmp_path / name) == label(tmp_path / "whole")
+
+
 def test_a_window_as_large_as_the_image_changes_nothing(weights: Path, photo: Path, tmp_path: Path) -> None:
     for name, options in {"a": (), "b": ("--window", "300x500"), "c": ("--window", "128x128", "--overlap", 32)}.items():
         assert predict(weights, photo, *options, "--out", tmp_path / name).exit_code == 0

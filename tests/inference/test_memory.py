@@ -213,9 +213,11 @@ def test_memory_that_the_container_can_reclaim_is_free(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_limit_of_the_process_counts() -> None:
-    code = "from autolabel.hardware import free_memory; print(free_memory())"
+    code = "from autolabel.hardware import free_memory, narrowest_limit; print(free_memory(), narrowest_limit())"
     done = subprocess.run(
         ["bash", "-c", f"ulimit -v 1000000; {sys.executable} -c '{code}'"], capture_output=True, text=True, check=True
     )
-    assert 0 < int(done.stdout) < 1_024_000_000
+    free, limit = done.stdout.split(maxsplit=1)
+    assert 0 < int(free) < 1_024_000_000
+    assert limit.strip() == "ulimit -v"
     assert free_memory() > 0

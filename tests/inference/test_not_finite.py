@@ -38,8 +38,14 @@ def card(**change: object) -> WeightsCard:
 
 SPOILT = {
     "weights of 1e30": (network(1e30), card()),
-    "a card with std 1e-38": (network(1e20), card(std=(1e-38, 1e-38, 1e-38))),
+    "weights of 1e20 and a card with a small std": (network(1e20), card(std=(1e-6, 1e-6, 1e-6), mean=(1e20, 0, 0))),
 }
+
+
+def test_a_card_whose_std_float32_cannot_divide_by_is_refused() -> None:
+    """Images would be infinite, and activations with a limit would hide it."""
+    with pytest.raises(ValueError, match=r"std\.0\s+Input should be greater than or equal to 0\.000001"):
+        card(std=(1e-39, 0.2, 0.2))
 
 
 @pytest.mark.parametrize("name", SPOILT)

@@ -159,7 +159,7 @@ def _samples(settings: Data, found: ScanResult) -> list[MaskSample]:
     from autolabel.data.build import read_pair
     from autolabel.report.mask_sheet import MaskSample
 
-    usable = {image.id for image, labels in found.rows if labels}
+    usable = {label.image_id for label in found.labels}
     images = [image for image in found.listing.images if image.id in usable]
     chosen = images[:: max(1, -(-len(images) // _SHEET))]
     return [MaskSample(image.id, *read_pair(settings, found.listing, image)) for image in chosen]

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from autolabel.config.sources import Data, SyntheticConfig
 from autolabel.data.decode import decode_image
 from autolabel.data.findings import Finding, findings, raise_findings
 from autolabel.data.loaders import label_from
-from autolabel.data.scan import ScannedImage, ScanRules, mask_table, scan_image
+from autolabel.data.scan import MaskFacts, ScannedImage, ScanRules, mask_table, scan_image
 from autolabel.data.schema import ImageRow, LabelRow
 from autolabel.data.sources import synthetic
 from autolabel.data.sources.base import SourceImage, SourceListing
@@ -34,12 +33,13 @@ from autolabel.errors import DataError
 from autolabel.hardware import usable_cores
 from autolabel.parallel import closing_quietly
 from autolabel.progress import Progress
-from autolabel.store import InputDigests, mirror_names
+from autolabel.store import Digests, InputDigests, mirror_names
 from autolabel.store.files import sha256_bytes, sha256_file
 from autolabel.user_files import read_user_file
 
 if TYPE_CHECKING:
     from autolabel.data.manifest import Manifest
+    from autolabel.data.rows import Rows
 
 
 UNUSABLE = "images that cannot be used"  # the error of too many of them begins with it
@@ -49,9 +49,7 @@ _WRITE_BATCH = 64  # images whose rendered files are written at once
 _SYSTEMATIC = 3  # number of images with one fault, beyond chance if they are most images
 _SHOWN = 10  # number of unusable images beyond the limit after which the build gives up
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 WriteMany = Callable[[Iterable[tuple[str, bytes]]], object]
-_Rows = tuple[ImageRow, tuple[LabelRow, ...]]
 Reasons = tuple[tuple[str, str], ...]  # (image id, reason)
 UnreadableItem = tuple[tuple[str, str, str], ...]  # (image id, path of the image, reason)
 
@@ -61,11 +59,13 @@ class ScanResult:
     """`quarantined` images cannot be used; `excluded` ones are on a list that ships with autolabel.
 
     `causes` are the reasons of quarantined images without names and numbers. Synthetic scenes have no findings.
+    `images` are the usable ones, `labels` theirs.
     """
 
     settings: Data
     listing: SourceListing
-    rows: tuple[_Rows, ...]
+    images: Rows[ImageRow]
+    labels: Rows[LabelRow]
     quarantined: UnreadableItem
     causes: tuple[str, ...]
     survey: Survey
@@ -81,7 +81,9 @@ class ScanResult:
 
     @property
     def manifest(self) -> Manifest:
-        return _manifest(self.listing, self.rows)
+        from autolabel.data.manifest import Manifest
+
+        return Manifest(self.listing.classes, self.images, self.labels)
 
     @property
     def excluded(self) -> Reasons:
@@ -97,9 +99,32 @@ class _Outcome:
     files: Mapping[str, bytes]
     digests: Mapping[str, str | None]  # sha256 of every file of the image by its path; None: it cannot be read
 
-    def described(self) -> _Outcome:
-        """Without what is already on the disk or in a table: 100,000 images must fit in memory."""
-        return replace(self, scanned=replace(self.scanned, files=_NOTHING), files=_NOTHING, digests=_NOTHING)
+
+class _Tables:
+    """The part of the outcomes that is kept: 100,000 images must fit in memory."""
+
+    def __init__(self) -> None:
+        from autolabel.data.manifest import IMAGE_SCHEMA, LABEL_SCHEMA
+        from autolabel.data.rows import RowsBuilder
+
+        self.images, self.labels = RowsBuilder(ImageRow, IMAGE_SCHEMA), RowsBuilder(LabelRow, LABEL_SCHEMA)
+        self.bad: list[_Outcome] = []
+        self.facts: list[MaskFacts] = []
+        self.thumbnails: list[tuple[SourceImage, bytes]] = []
+        self.digests: dict[str, bytes | None] = {}
+
+    def add(self, outcome: _Outcome) -> None:
+        scanned = outcome.scanned
+        self.facts += scanned.masks
+        self.thumbnails.append((outcome.image, scanned.thumbnail))
+        self.digests |= {path: x if x is None else bytes.fromhex(x) for path, x in outcome.digests.items()}
+        if scanned.rows is None:
+            self.bad.append(outcome)
+            return
+        image, labels = scanned.rows
+        self.images.add(image)
+        for label in labels:
+            self.labels.add(label)
 
 
 def build(
@@ -156,43 +181,36 @@ def scan(
         batch_size=max(1, min(_BATCH, len(images) // (_BATCHES_PER_WORKER * workers))),
     )
     results = parallel(delayed(task)() for task in _tasks(settings, listing, images))
-    outcomes: list[_Outcome] = []
-    digests: dict[str, str | None] = {}
-    num_bad = 0
+    tables = _Tables()
     with closing_quietly(results), Progress(total=len(images), desc="manifest", unit="image", quiet=quiet) as bar:
         for outcome in _written(results, write_many):
-            outcomes.append(outcome.described())
-            digests |= outcome.digests
-            num_bad += outcome.scanned.rows is None
+            tables.add(outcome)
             bar.update()
             check()
-            if give_up is not None and num_bad > give_up:
+            if give_up is not None and len(tables.bad) > give_up:
                 break
-    return _result(settings, listing, outcomes, digests)
+    return _result(settings, listing, tables)
 
 
-def _result(
-    settings: Data, listing: SourceListing, outcomes: Sequence[_Outcome], digests: Mapping[str, str | None]
-) -> ScanResult:
-    facts = [mask for outcome in outcomes for mask in outcome.scanned.masks]
+def _result(settings: Data, listing: SourceListing, tables: _Tables) -> ScanResult:
     rules = listing.masks
     survey = Survey.of(
-        facts, listing.classes, mask_table(listing.classes, rules), "ids" if rules is None else rules.values
+        tables.facts, listing.classes, mask_table(listing.classes, rules), "ids" if rules is None else rules.values
     )
-    images = [(outcome.image.path, outcome.image.split, outcome.scanned.thumbnail) for outcome in outcomes]
-    synthetic = isinstance(settings, SyntheticConfig)
-    bad = [outcome for outcome in outcomes if outcome.scanned.rows is None]
+    found: list[Finding] = []
+    if not isinstance(settings, SyntheticConfig):
+        images = [(image.path, image.split, small) for image, small in tables.thumbnails]
+        found = findings(survey, images, settings.confirmed, val_is_drawn=listing.val_is_drawn)
     return ScanResult(
         settings=settings,
         listing=listing,
-        rows=tuple(outcome.scanned.rows for outcome in outcomes if outcome.scanned.rows is not None),
-        quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in bad),
-        causes=tuple(x.scanned.cause for x in bad),
+        images=tables.images.rows(),
+        labels=tables.labels.rows(),
+        quarantined=tuple((x.image.id, x.image.path, x.scanned.reason) for x in tables.bad),
+        causes=tuple(x.scanned.cause for x in tables.bad),
         survey=survey,
-        findings=()
-        if synthetic
-        else tuple(findings(survey, images, settings.confirmed, val_is_drawn=listing.val_is_drawn)),
-        digests=digests,
+        findings=tuple(found),
+        digests=Digests(tables.digests),
     )
 
 
@@ -293,12 +311,6 @@ def _check_bad(found: ScanResult, limit: int) -> None:
     what = f"{UNUSABLE}: {len(bad)}{more}, but data.max_bad allows {limit}; first: {first}"
     remedy = "repair them or raise data.max_bad"
     (_, most), *_ = causes.most_common(1)
-    if most >= _SYSTEMATIC and 2 * most > len(bad) + len(found.rows):  # no use to leave them out
+    if most >= _SYSTEMATIC and 2 * most > len(bad) + len(found.images):  # no use to leave them out
         remedy = "most images have this fault: correct the data or the settings"
     raise DataError("manifest", what, remedy)
-
-
-def _manifest(listing: SourceListing, rows: Sequence[_Rows]) -> Manifest:
-    from autolabel.data.manifest import Manifest
-
-    return Manifest(listing.classes, tuple(image for image, _ in rows), tuple(x for _, labels in rows for x in labels))

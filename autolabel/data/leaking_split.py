@@ -8,10 +8,11 @@ driving car (CamVid, one per second) it is about half of that between two images
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autolabel.data.near_duplicates import distances
 from autolabel.data.sources.splits import split_of_folder
@@ -46,26 +47,29 @@ def frames_beside(val: Sequence[Image], train: Sequence[Image]) -> list[tuple[in
     """
     if not val or not train:
         return []
-    places = [[film_place(_without_split(path)) for path, _ in images] for images in (val, train)]
-    films: dict[str, list[tuple[int, int]]] = {}  # number and position of the training images of a film
-    numbers: dict[str, list[int]] = {}
-    for images, found in zip((val, train), places, strict=True):
-        for position, place in enumerate(found):
-            if place is not None:
-                numbers.setdefault(place[0], []).append(place[1])
-                if images is train:
-                    films.setdefault(place[0], []).append((place[1], position))
-    reach = {film: _REACH * _usual_step(found) for film, found in numbers.items()}
-    for frames in films.values():
-        frames.sort()
-    near = []
-    for v, place in enumerate(places[0]):
-        if place is not None and place[0] in films:
-            film, number = place
-            start = bisect_left(films[film], (number - reach[film], -1))
-            stop = bisect_left(films[film], (number + reach[film], len(train)))
-            near += [(v, position) for _, position in films[film][start:stop]]
+    of_val, of_train = _films(val), _films(train)
+    near: list[tuple[int, int]] = []
+    for film in of_val.keys() & of_train.keys():
+        numbers, positions = (np.frombuffer(column, np.int64) for column in of_train[film])
+        order = np.lexsort((positions, numbers))
+        numbers, positions = numbers[order], positions[order]
+        reach = _REACH * _usual_step(np.concatenate([numbers, np.frombuffer(of_val[film][0], np.int64)]))
+        for number, v in zip(*of_val[film], strict=True):
+            start = np.searchsorted(numbers, number - reach)
+            stop = np.searchsorted(numbers, number + reach, side="right")
+            near += [(v, int(position)) for position in positions[start:stop]]
     return _alike(near, [small for _, small in val], [small for _, small in train])
+
+
+def _films(images: Sequence[Image]) -> dict[str, tuple[array[int], array[int]]]:
+    """Film -> the numbers of its images and their positions."""
+    films: dict[str, tuple[array[int], array[int]]] = {}
+    for position, (path, _) in enumerate(images):
+        if (place := film_place(_without_split(path))) is not None:
+            numbers, positions = films.setdefault(place[0], (array("q"), array("q")))
+            numbers.append(place[1])
+            positions.append(position)
+    return films
 
 
 def _without_split(path: str) -> str:
@@ -73,9 +77,9 @@ def _without_split(path: str) -> str:
     return "/".join([*(folder for folder in folders if split_of_folder(folder) is None), name])
 
 
-def _usual_step(numbers: list[int]) -> float:
+def _usual_step(numbers: NDArray[np.int64]) -> float:
     """The median distance of neighbours; 0 for a single one."""
-    steps = np.diff(np.sort(np.array(numbers, np.int64)))
+    steps = np.diff(np.sort(numbers))
     return float(np.median(steps)) if len(steps) else 0.0
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -28,11 +27,10 @@ class Rows(Sequence[_Row]):
     @classmethod
     def of(cls, make: type[_Row], schema: pa.Schema, rows: Iterable[_Row]) -> Rows[_Row]:
         """`rows` has an attribute for each field of the schema. Raises pyarrow's errors for cells of another type."""
-        source, batches = iter(rows), []
-        while batch := list(islice(source, _BATCH)):
-            columns = [pa.array([getattr(row, field.name) for row in batch], type=field.type) for field in schema]
-            batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-        return cls(make, pa.Table.from_batches(batches, schema=schema))
+        found = RowsBuilder(make, schema)
+        for row in rows:
+            found.add(row)
+        return found.rows()
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -94,6 +92,33 @@ class Rows(Sequence[_Row]):
 
     def _made(self, table: pa.Table) -> list[_Row]:
         return list(map(self._make, *(cells(column) for column in table.columns)))
+
+
+class RowsBuilder(Generic[_Row]):
+    """Rows that come one by one; only the last of them are objects."""
+
+    def __init__(self, make: type[_Row], schema: pa.Schema) -> None:
+        self._make, self._schema = make, schema
+        self._batches: list[pa.RecordBatch] = []
+        self._last: list[_Row] = []
+
+    def add(self, row: _Row) -> None:
+        """Raises pyarrow's errors for a cell that its column cannot hold, perhaps of an earlier row."""
+        self._last.append(row)
+        if len(self._last) == _BATCH:
+            self._flush()
+
+    def rows(self) -> Rows[_Row]:
+        """All rows so far, in their order."""
+        self._flush()
+        return Rows(self._make, pa.Table.from_batches(self._batches, schema=self._schema))
+
+    def _flush(self) -> None:
+        if self._last:
+            cells = ([getattr(row, field.name) for row in self._last] for field in self._schema)
+            columns = [pa.array(column, type=field.type) for column, field in zip(cells, self._schema, strict=True)]
+            self._batches.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+            self._last = []
 
 
 class Pairs(Sequence[tuple[_One, _Other]], Generic[_One, _Other]):

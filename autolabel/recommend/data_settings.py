@@ -83,7 +83,7 @@ def look_at(data: Data) -> ScanResult:
 
     seen = scan(data, quiet=True, labelled_only=_LOOKED_AT)
     raise_findings([finding for finding in seen.findings if finding.level == "error"])
-    bad, good = len(seen.quarantined), len(seen.rows)
+    bad, good = len(seen.quarantined), len(seen.images)
     if bad > data.max_bad and bad > good:
         raise DataError("data", f"{bad} of {bad + good} images with masks cannot be used", seen.quarantined[0][2])
     return seen

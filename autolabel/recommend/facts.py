@@ -99,9 +99,9 @@ def _median_size(listing: SourceListing) -> tuple[int, int]:
 def _frequencies(seen: ScanResult) -> tuple[float, ...]:
     """Fractions of the classes in the fine masks of training images."""
     counts = np.zeros(seen.listing.classes.num_classes)
-    for image, labels in seen.rows:
-        for label in labels:
-            if image.split == "train" and label.role == "fine":
-                counts += label.counts[:-1]
+    train = {image.id for image in seen.images if image.split == "train"}
+    for label in seen.labels:
+        if label.image_id in train and label.role == "fine":
+            counts += label.counts[:-1]
     total = counts.sum()
     return tuple((counts / total if total else counts).tolist())

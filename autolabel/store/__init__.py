@@ -27,7 +27,7 @@ from autolabel.store.durable import TEMPORARY, make_folder, remove_file, remove_
 from autolabel.store.files import Bytes, bytes_in, canonical_json, digest_json, sha256_bytes, sha256_file
 from autolabel.store.folder import write_folder
 from autolabel.store.gc import Kind, WorkFolderItem, delete, scan, set_aside
-from autolabel.store.input_digests import INPUT_DIGESTS, InputDigests
+from autolabel.store.input_digests import INPUT_DIGESTS, Digests, InputDigests
 from autolabel.store.journal import Journal
 from autolabel.store.lock import hold_lock
 from autolabel.store.names import mirror_names, safe_name
@@ -43,6 +43,7 @@ __all__ = [
     "WORK_MARK",
     "Artefact",
     "Bytes",
+    "Digests",
     "Draft",
     "Entry",
     "InputDigests",

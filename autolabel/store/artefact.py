@@ -17,17 +17,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from autolabel.errors import CorruptArtefact, StoreError
 from autolabel.store import durable
-from autolabel.store.files import list_files, read_regular, sha256_all, sha256_bytes
+from autolabel.store.files import read_regular, sha256_all, sha256_bytes, walk_files
 from autolabel.store.os_errors import refused_link
-from autolabel.store.record import Commit, Entry, check_root, decode_commit, decode_manifest
+from autolabel.store.record import Commit, Entries, Entry, check_root, decode_commit, decode_manifest
 
 COMMIT, MANIFEST, PROVENANCE = "COMMIT", "manifest.json", "provenance.json"
 DRAFT = "DRAFT"  # in a draft only: says that the store made it
@@ -62,7 +63,7 @@ class Artefact:
 
     path: Path
     commit: Commit
-    entries: tuple[Entry, ...]  # sorted by name
+    entries: Entries  # sorted by name
     meta: dict[str, Any]  # facts about the files, from the stage; the same whenever they are made again
 
     @classmethod
@@ -86,7 +87,7 @@ class Artefact:
         return {} if _readable(self._provenance_problems()) else json.loads(read_regular(self.path / PROVENANCE))
 
     def names(self, prefix: str = "") -> list[str]:
-        return [entry.name for entry in self.entries if entry.name.startswith(prefix)]
+        return [name for name in self.entries.names if name.startswith(prefix)]
 
     def file(self, name: str) -> Path:
         """Path of a file of the manifest. Its bytes are unchecked: `verify(full=True)` before, or use `read`."""
@@ -128,31 +129,37 @@ class Artefact:
 
     def _file_problems(self, full: bool, jobs: int, names: Collection[str] | None = None) -> list[str]:
         """Problems of `data/`, sorted."""
+        problems: list[str] = []
+        whole = bytearray(len(self.entries))  # 1: a file of its size is there, which needs no object for each
+        missing = bytearray(b"\1") * len(self.entries)
         try:
-            present, odd = list_files(self.data)
+            for name, size in walk_files(self.data):
+                at = self.entries.position(name)
+                if size is None:
+                    problems.append(f"{DATA}/{name}: neither a file nor a folder")
+                elif at is None:
+                    problems.append(f"{DATA}/{name}: not in the manifest")
+                else:
+                    missing[at], expected = 0, self.entries.sizes[at]
+                    whole[at] = size == expected
+                    if size != expected:
+                        problems.append(f"{DATA}/{name}: {size} bytes instead of {expected}")
         except OSError as error:
             return [Unreadable(StoreError(DATA, f"cannot be listed: {error.strerror}"))]
-        problems = [f"{DATA}/{name}: neither a file nor a folder" for name in odd]
-        problems += [f"{DATA}/{name}: not in the manifest" for name in present.keys() - self._index.keys()]
-        for entry in self.entries:
-            if entry.name not in present:
-                problems.append(f"{DATA}/{entry.name}: missing")
-            elif present[entry.name] != entry.size:
-                problems.append(f"{DATA}/{entry.name}: {present[entry.name]} bytes instead of {entry.size}")
+        problems += [f"{DATA}/{name}: missing" for name in compress(self.entries.names, missing)]
         if full:
-            problems += self._byte_problems(present, jobs, self._index if names is None else names)
+            same_size = compress(self.entries.names, whole)
+            problems += self._byte_problems([name for name in same_size if names is None or name in names], jobs)
         return sorted(problems)
 
-    def _byte_problems(self, present: dict[str, int], jobs: int, names: Collection[str]) -> list[str]:
-        same_size = [entry.name for entry in self.entries if present.get(entry.name) == entry.size]
-        same_size = [name for name in same_size if name in names]
+    def _byte_problems(self, names: Sequence[str], jobs: int) -> list[str]:
         problems: list[str] = []
-        for name, digest in sha256_all(self.data, same_size, jobs=jobs):
+        for name, digest in sha256_all(self.data, names, jobs=jobs):
             if isinstance(digest, StoreError) and not isinstance(digest, CorruptArtefact):
                 problems.append(Unreadable(StoreError(f"{DATA}/{name}", f"cannot be read: {digest.what}")))
             elif isinstance(digest, CorruptArtefact):
                 problems.append(f"{DATA}/{name}: {digest.what}")
-            elif digest != self._index[name].sha256:
+            elif digest != self._entry(name).sha256:
                 problems.append(f"{DATA}/{name}: its bytes differ from what was committed")
         return problems
 
@@ -165,14 +172,11 @@ class Artefact:
             return [Unreadable(StoreError(PROVENANCE, f"cannot be read: {error.what}"))]
         return [] if same else [f"{PROVENANCE}: its bytes differ from what was committed"]
 
-    @cached_property
-    def _index(self) -> dict[str, Entry]:
-        return {entry.name: entry for entry in self.entries}
-
     def _entry(self, name: str) -> Entry:
-        if name not in self._index:
+        entry = self.entries.named(name)
+        if entry is None:
             raise StoreError(self.path, f"has no file {name!r}", "it may come from another version; make it again")
-        return self._index[name]
+        return entry
 
 
 def _records(path: Path) -> tuple[Commit, bytes]:
@@ -216,7 +220,7 @@ def find_problems(path: Path, *, full: bool = False, jobs: int = 4, names: Colle
             return [str(error)]
     commit, problems = _read_or_problem(COMMIT, lambda: decode_commit(read_regular(path / COMMIT), where=COMMIT))
     if commit is not None and full:
-        problems += Artefact(path, commit, (), {})._provenance_problems()
+        problems += Artefact(path, commit, Entries(), {})._provenance_problems()
     manifest, unreadable = _read_or_problem(MANIFEST, lambda: read_regular(path / MANIFEST))
     problems += unreadable
     if manifest is None:
@@ -228,7 +232,7 @@ def find_problems(path: Path, *, full: bool = False, jobs: int = 4, names: Colle
     return problems
 
 
-def _decoded(manifest: bytes, commit: Commit | None) -> tuple[tuple[Entry, ...], dict[str, Any]]:
+def _decoded(manifest: bytes, commit: Commit | None) -> tuple[Entries, dict[str, Any]]:
     if commit is not None:
         check_root(manifest, commit.root, where=MANIFEST)
     return decode_manifest(manifest, where=MANIFEST)

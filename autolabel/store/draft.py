@@ -31,7 +31,7 @@ from autolabel.store.gc import scan, set_aside
 from autolabel.store.journal import Journal, Row, read_rows
 from autolabel.store.names import check_name
 from autolabel.store.os_errors import refused_link
-from autolabel.store.record import FORMAT, Commit, Entry, encode_commit, encode_manifest
+from autolabel.store.record import FORMAT, Commit, Entries, Entry, encode_commit, encode_manifest
 
 
 class Draft:
@@ -153,29 +153,37 @@ class Draft:
         durable.write_file(self.path / COMMIT, encode_commit(commit))
         return publish(self.folder, self.key)
 
-    def _settled(self, names: Iterable[str] | None, digests: Mapping[str, str], jobs: int) -> list[Entry]:
+    def _settled(self, names: Iterable[str] | None, digests: Mapping[str, str], jobs: int) -> Entries:
         """Entries of exactly the wanted files, read from the disk once all names are durable."""
         durable.remove_temporaries(self.path)
         sizes, odd = list_files(self.data)
-        wanted = sizes.keys() if names is None else set(names)
-        missing = sorted(wanted - sizes.keys())
-        if missing:
-            raise StoreError(self.data, f"{len(missing)} expected files were not written, the first {missing[0]!r}")
-        for name in [*odd, *sorted(sizes.keys() - wanted)]:
+        if names is not None:
+            odd += self._left_over(sizes, set(names))
+        for name in odd:
             durable.remove_file(self.data / name)
         durable.remove_empty_folders(self.data)
         durable.sync_folders(self.data)
-        entries = []
-        for name, digest in sha256_all(self.data, sorted(wanted), jobs=jobs):
+        entries = Entries()
+        for name, digest in sha256_all(self.data, list(sizes), jobs=jobs):
             if isinstance(digest, StoreError):
                 raise digest
-            entries.append(Entry(check_name(name), sizes[name], digest))
+            entries.add(Entry(check_name(name), sizes[name], digest))
         self._check(entries, digests)
         return entries
 
-    def _check(self, entries: list[Entry], digests: Mapping[str, str]) -> None:
-        same = {entry.name for entry in entries if digests.get(entry.name) == entry.sha256}
-        bad = [name for name in digests if name not in same]
+    def _left_over(self, sizes: dict[str, int], wanted: set[str]) -> list[str]:
+        """Take the files that are not wanted out of `sizes`. StoreError if a wanted one is missing."""
+        missing = sorted(wanted - sizes.keys())
+        if missing:
+            raise StoreError(self.data, f"{len(missing)} expected files were not written, the first {missing[0]!r}")
+        odd = sorted(sizes.keys() - wanted)
+        for name in odd:
+            del sizes[name]
+        return odd
+
+    def _check(self, entries: Entries, digests: Mapping[str, str]) -> None:
+        found = ((name, entries.named(name), digest) for name, digest in digests.items())
+        bad = [name for name, entry, digest in found if entry is None or entry.sha256 != digest]
         if bad:
             aside = set_aside(self.path)
             raise CorruptArtefact(

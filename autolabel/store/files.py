@@ -50,6 +50,11 @@ def canonical_json(obj: object) -> bytes:
     return canonical_encoder().encode(obj).encode("ascii")
 
 
+def json_text(text: bytes) -> str:
+    """The string of canonical JSON that stands between its quotes, in a third of the time of `json.loads`."""
+    return text.decode() if b"\\" not in text else str(json.loads(b'"%b"' % text))
+
+
 def digest_json(obj: object) -> str:
     return sha256_bytes(canonical_json(obj))
 
@@ -132,17 +137,27 @@ def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
     """
     sizes: dict[str, int] = {}
     odd: list[str] = []
+    for name, size in walk_files(folder):
+        if size is None:
+            odd.append(name)
+        else:
+            sizes[name] = size
+    return dict(sorted(sizes.items())), sorted(odd)
+
+
+def walk_files(folder: Path) -> Iterator[tuple[str, int | None]]:
+    """As `list_files`, one by one and in any order; the size of what is no regular file is None."""
     if folder.is_symlink() or not folder.is_dir():
-        return sizes, (["."] if os.path.lexists(folder) else [])
+        if os.path.lexists(folder):
+            yield ".", None
+        return
     for inner in folders_of(folder):
         prefix = "" if inner == folder else f"{inner.relative_to(folder).as_posix()}/"
         for entry in os.scandir(inner):
-            name = prefix + entry.name
             if entry.is_file(follow_symlinks=False):
-                sizes[name] = entry.stat(follow_symlinks=False).st_size
+                yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
             elif not entry.is_dir(follow_symlinks=False):
-                odd.append(name)
-    return dict(sorted(sizes.items())), sorted(odd)
+                yield prefix + entry.name, None
 
 
 def bytes_in(folder: Path) -> int:

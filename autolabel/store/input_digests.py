@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import time
@@ -22,7 +21,7 @@ from typing import BinaryIO
 from autolabel.hardware import usable_cores
 from autolabel.progress import Progress
 from autolabel.store import durable
-from autolabel.store.files import ALGORITHM, in_threads, sha256_bytes, sha256_open
+from autolabel.store.files import ALGORITHM, in_threads, json_text, sha256_bytes, sha256_open
 from autolabel.user_files import open_regular
 
 INPUT_DIGESTS = "input-digests.json"  # name of the file in a work folder
@@ -184,11 +183,11 @@ def _tables_in(blocks: Iterable[bytes]) -> dict[str, _Table]:
         if name is None:
             table = None
         elif stamp is None:
-            table = tables.setdefault(_text_in(name), {})
+            table = tables.setdefault(json_text(name), {})
         elif table is None:
             raise ValueError("a file outside a root")
         else:
-            table[_text_in(name)] = stamp.replace(b" ", b"") + bytes.fromhex(digest.decode())
+            table[json_text(name)] = stamp.replace(b" ", b"") + bytes.fromhex(digest.decode())
     return tables
 
 
@@ -207,10 +206,6 @@ def _tokens(blocks: Iterable[bytes]) -> Iterator[re.Match[bytes]]:
             raise ValueError("another shape")
     if rest[at:]:
         raise ValueError("cut short")
-
-
-def _text_in(text: bytes) -> str:
-    return text.decode() if b"\\" not in text else str(json.loads(b'"%b"' % text))
 
 
 def _json_text(text: str) -> bytes:

@@ -243,7 +243,7 @@ class Reader:
         for name in "abc":
             (folder / name).write_text(name)
         self.pipeline = Pipeline()
-        stage = replace(NUMBERS, key_settings=lambda settings, files: files.of_files(folder, "abc"))
+        stage = replace(NUMBERS, key_settings=lambda settings, files: dict(files.of_files(folder, "abc")))
         self.pipeline.add("numbers", stage, InferConfig(chunk=1))
 
     def run(self, **options: Any) -> Runner:

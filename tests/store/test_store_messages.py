@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_listed_is_no_damage(tmp_path: Path, monkeypatch
     def refuse(folder: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("autolabel.store.artefact.list_files", refuse)
+    monkeypatch.setattr("autolabel.store.artefact.walk_files", refuse)
     (problem,) = made.problems()
     assert (problem, type(problem)) == ("data: cannot be listed: Permission denied", Unreadable)
 

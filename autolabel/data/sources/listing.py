@@ -1,6 +1,7 @@
 """Read folders and lists of names, with errors that name the missing item.
 
-Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped.
+Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped, and work folders of autolabel: their labels are
+no data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolabel.errors import DataError
+from autolabel.store import WORK_MARK
 from autolabel.user_files import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff")
@@ -71,7 +73,10 @@ def files_below(folder: Path) -> Iterator[str]:
         if real in visited:
             continue
         visited.add(real)
-        for entry in _entries(folder / here):
+        entries = _entries(folder / here)
+        if here and any(entry.name == WORK_MARK for entry in entries):
+            continue
+        for entry in entries:
             path = f"{here}/{entry.name}".lstrip("/")
             if entry.is_dir():
                 waiting.append(path)

@@ -157,6 +157,8 @@ def _probabilities(path: Path, names: tuple[str, ...], book: Codebook) -> NDArra
         raise DataError(path, what, "give the audit of the run that made the codes") from error
     if table.shape != (book.num_classes, book.bins) or len(classes) != len(names):
         raise DataError(path, "is of other classes or bins", "give the audit of the run that made the codes")
+    if not ((table >= 0) & (table <= 1)).all():  # false for NaN, too
+        raise DataError(path, "holds calibrated probabilities outside 0 to 1", "give the audit as the run wrote it")
     return table
 
 

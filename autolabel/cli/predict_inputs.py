@@ -15,11 +15,12 @@ import numpy as np
 from autolabel.config.sources import SourceConfig
 from autolabel.data.decode import naming_limit
 from autolabel.data.media import decode_frames
+from autolabel.data.sources.label_sets import refuse_results, states_labels
 from autolabel.data.sources.listing import IMAGE_SUFFIXES
 from autolabel.data.video import CONTAINERS, decode_video, expected_frames
 from autolabel.errors import ConfigError, DataError
 from autolabel.labels.label_set import CLASSES, LEGEND
-from autolabel.store import mirror_names
+from autolabel.store import WORK_MARK, mirror_names
 from autolabel.store.names import fold
 from autolabel.user_files import open_user_file
 
@@ -63,15 +64,17 @@ class Frame(NamedTuple):
 def find_sources(paths: tuple[Path, ...], out: Path, take: FrameSelection) -> list[MediaFile]:
     """The listed files, and the images below listed folders, sorted by name. No file is opened.
 
-    Raises DataError for a missing file and ConfigError for a file named twice.
+    Raises DataError for a missing file, ConfigError for a file named twice and for results among the images.
     """
+    if any(path.is_dir() and path.resolve() == out.resolve() for path in paths):
+        raise ConfigError(out, "is a folder of IMAGES: results would be taken for images", "give another --out")
     files = [file for path in paths for file in _files(path, out, take)]
     places = [path if path.is_dir() else path.parent for path in paths]
     return _named(files, Path(os.path.commonpath(map(_normal, places))))
 
 
 def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
-    """The path itself, or all images below it except hidden ones and results of an earlier run in `out`."""
+    """The path itself, or all images below it except hidden ones and results of autolabel."""
     if not path.exists():
         raise DataError(path, "no such file or folder", "give image files, videos or folders")
     if not path.is_dir():
@@ -84,6 +87,11 @@ def _files(path: Path, out: Path, take: FrameSelection) -> list[Path]:
 
 def _images_below(path: Path, out: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(path):  # much faster than Path.rglob: `path` may be a whole disk
+        if folder == str(path):
+            refuse_results(path, names)
+        elif WORK_MARK in names or (CLASSES in names and states_labels(Path(folder, CLASSES))):
+            folders.clear()
+            continue
         visible = (name for name in folders if name[0] != ".")
         folders[:] = [name for name in visible if name != out.name or Path(folder, name).resolve() != out]
         images = (name for name in names if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES))

@@ -34,7 +34,13 @@ from autolabel.formats.outlines import outlines
 from autolabel.user_files import read_text
 
 DATA = "data.yaml"
-_ENTRY = re.compile(r"\s*(?:(\d+)\s*:|-)\s*(.+?)\s*")
+_QUOTED = r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'"""  # a text of YAML, which may hold a comma or " #"
+_COMMENT = r"\s*(?:(?<=\s)#.*)?"
+# No pattern tries a long text again from each of its positions.
+_ENTRY = re.compile(rf"\s*(?:(\d+)\s*:|-)\s*(?:({_QUOTED}){_COMMENT}|([^\s\"'].*))")
+_PLAIN = r"[^\s\"',\[\]{}](?:[^,\[\]{}]*[^\s,\[\]{}])?"
+_ITEM = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(?:,|(?=\]))")  # of a list in brackets
+_LIST_END = re.compile(rf"\s*\]{_COMMENT}")
 
 
 class YoloWriter:
@@ -90,8 +96,8 @@ def _names(file: Path) -> list[str]:
     if start is None:
         raise DataError(file, "has no entry 'names'", remedy)
     rest = lines[start].removeprefix("names:").split(" #")[0].strip()
-    if rest.startswith("[") and rest.endswith("]"):
-        return [_unquoted(name.strip(), file) for name in rest[1:-1].split(",")]
+    if rest.startswith("["):
+        return _listed(lines[start].partition("[")[2], file)
     names: list[str] = []
     for number, line in enumerate(lines[start + 1 :], start + 2):
         match = _ENTRY.fullmatch(line)
@@ -99,9 +105,21 @@ def _names(file: Path) -> list[str]:
             break
         if match[1] is not None and int(match[1]) != len(names):
             raise DataError(f"{file}: line {number}", f"class {match[1]} comes after {len(names) - 1}", remedy)
-        names.append(_unquoted(match[2], file))
+        names.append(_unquoted(match[2] or match[3], file))
     if rest or not names:
         raise DataError(file, "lists its names in a way that is not understood", remedy)
+    return names
+
+
+def _listed(text: str, file: Path) -> list[str]:
+    """The names in a YAML list behind its opening bracket. Raises DataError."""
+    names, position = [], 0
+    while (item := _ITEM.match(text, position)) is not None:
+        names.append(_unquoted(item[1], file))
+        position = item.end()
+    if not names or _LIST_END.fullmatch(text, position) is None:
+        what = f"lists its names in a way that is not understood: {short(text[position:])}"
+        raise DataError(file, what, "give the class file with --classes")
     return names
 
 

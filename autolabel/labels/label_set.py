@@ -99,10 +99,13 @@ def _table_row(row: LabelSummary) -> list[str]:
 
 
 def merge_tables(earlier: bytes, later: bytes, where: object) -> bytes:
-    """The rows of two tables of the same classes; a label of the later one replaces a row of its path."""
+    """The rows of two tables of the same classes; the later one replaces rows of its images and of its labels' paths.
+
+    The label of an image may have another path by then: it depends on the other images of a command.
+    """
     head, *rows = _rows(later, where)
-    new = {row[1] for row in rows}
-    kept = [row for row in _rows(earlier, where)[1:] if row[1] not in new]
+    images, labels = {row[0] for row in rows}, {row[1] for row in rows}
+    kept = [row for row in _rows(earlier, where)[1:] if row[0] not in images and row[1] not in labels]
     return _csv([head, *kept, *rows])
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from autolabel.store import open_draft, sha256_bytes
+from autolabel.formats.label_sets import open_label_set
+from autolabel.store import WORK_MARK, open_draft, sha256_bytes
 from tests.cli.predict_call import predict, refused, results, tiny_weights, write_image
 
 pytestmark = pytest.mark.slow
@@ -31,6 +32,12 @@ def test_results_below_the_images_are_no_images(weights: Path, tmp_path: Path) -
     for _ in range(2):
         assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
         assert results(out) == {"labels/a.png", "overlays/a.png"}
+    write_image(tmp_path / "in" / "work" / "artefacts" / "b.png")
+    (tmp_path / "in" / "work" / WORK_MARK).touch()
+    assert predict(weights, tmp_path / "in", "--out", tmp_path / "other").exit_code == 0
+    assert results(tmp_path / "other") == {"labels/a.png", "overlays/a.png"}
+    assert "would be taken for images" in refused(predict(weights, out, "--out", tmp_path / "third"), 3)
+    assert "is a folder of IMAGES" in refused(predict(weights, tmp_path / "in", "--out", tmp_path / "in"), 2)
 
 
 def test_no_image_is_replaced_by_a_result(weights: Path, tmp_path: Path) -> None:
@@ -167,3 +174,18 @@ def test_results_go_into_no_artefact(weights: Path, tmp_path: Path) -> None:
     said = refused(predict(weights, write_image(tmp_path / "a.png"), "--out", made.data), 2)
     assert "which never changes" in said
     assert made.verify(full=True) == []
+
+
+def test_an_image_whose_label_gets_another_path_has_one_label(weights: Path, tmp_path: Path) -> None:
+    """Paths of labels depend on what lies beside an image: `A.png` is gone at the second command."""
+    for name in ("a.png", "a.bmp", "A.png"):
+        write_image(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
+    (tmp_path / "in" / "A.png").unlink()
+    for _ in range(2):
+        assert predict(weights, tmp_path / "in", "--out", out).exit_code == 0
+    rows = list(csv.DictReader((out / "labels" / "labels.csv").read_text().splitlines()))
+    assert sorted(row["image"] for row in rows) == ["A.png", "a.bmp", "a.png"]
+    assert {row["image"]: row["label"] for row in rows}["a.png"] == "a.png.png"
+    assert {item.id for item in open_label_set(out).items} == {"A.png", "a.bmp", "a.png"}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autolabel.classes import ClassSet
 from autolabel.config.sources import FolderConfig
 from autolabel.data.build import build
 from autolabel.data.manifest import training_rows, unlabelled_images, val_rows
@@ -18,6 +19,8 @@ from autolabel.data.sources.base import SourceListing
 from autolabel.data.sources.registry import plan
 from autolabel.data.sources.splits import held_out
 from autolabel.errors import ConfigError, DataError, LabelError
+from autolabel.labels.label_set import Statement
+from autolabel.store import WORK_MARK
 from tests.data.image_files import encoded, ids, palette_png, put, put_image, put_mask
 
 
@@ -267,3 +270,24 @@ def test_a_class_file_with_a_byte_order_mark(tree: Path) -> None:
 def test_colours_must_be_stated(tree: Path) -> None:
     with pytest.raises(ConfigError, match=r"classes\.toml: states no colours.*palette = "):
         planned(tree, mask_values="colours")
+
+
+def test_results_of_autolabel_are_not_taken_for_images(tree: Path) -> None:
+    """A work folder among the images is passed over; a label set is refused, for its overlays look like images."""
+    before = planned(tree)
+    put(tree / "images" / "work" / "t" / WORK_MARK, b"{}")
+    put_image(tree / "images" / "work" / "t" / "artefacts" / "label" / "x" / "data" / "labels" / "a.png", 9)
+    put(tree / "images" / "deep" / "classes.json", b'{"names": ["of somebody else"]}')
+    put(tree / "images" / "deep" / "er" / "classes.json", b"{damaged")
+    assert planned(tree).images == before.images
+    classes = ClassSet("own", ("lawn", "path"), ((1, 2, 3), (4, 5, 6)), (1, 2), (0, 255))
+    out = tree / "images" / "auto"
+    put_image(out / "overlays" / "a.png", 9)
+    for where in (out, out / "labels"):  # after a command that was killed, only the second is there
+        put(where / "classes.json", Statement(classes, "train").to_json())
+        with pytest.raises(DataError, match="holds labels that autolabel wrote, which would be taken for images"):
+            planned(tree)
+        (where / "classes.json").unlink()
+    put(tree / "images" / WORK_MARK, b"{}")
+    with pytest.raises(DataError, match="is a work folder"):
+        planned(tree)

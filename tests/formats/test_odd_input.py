@@ -12,6 +12,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from autolabel.cli.main import cli
+from autolabel.errors import DataError
+from autolabel.formats import yolo
+from autolabel.formats.base import ImportOptions
 from tests.formats.test_bad_input import HEIGHT, SQUARE, WIDTH, coco, cvat, put_images, refused, run
 
 PERCENT = [[100 * x / WIDTH, 100 * y / HEIGHT] for x, y in SQUARE]
@@ -157,6 +160,30 @@ def test_an_order_that_is_no_number(tmp_path: Path) -> None:
     file = tmp_path / "a.xml"
     file.write_bytes(cvat('<box label="car" xtl="1" ytl="1" xbr="3" ybr="3" z_order="top"/>'))
     assert "z_order: 'top' is no whole number" in refused(tmp_path, file, "cvat")
+
+
+NAMES_IN_YAML = (
+    """names: ['car, truck', road, "it's #1", 'x ''y''']  # four""",
+    """names: ["car, truck", road, "it's #1", "x 'y'", ]""",
+    """names:\n  0: 'car, truck'  # two\n  1: road # one\n  2: "it's #1" # x\n  3: 'x ''y'''""",
+    """names:\n- "car, truck"\n- road\n- 'it''s #1'\n- x 'y'""",
+)
+
+
+@pytest.mark.parametrize("names", NAMES_IN_YAML)
+def test_names_of_yolo_are_those_of_yaml(names: str, tmp_path: Path) -> None:
+    """A comma within quotation marks parts no names: the classes after it would get the numbers of others."""
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data.yaml").write_text(f"path: .\n{names}\nnc: 4\n")
+    assert tuple(yolo.read(tmp_path, ImportOptions()).names) == ("car, truck", "road", "it's #1", "x 'y'")
+
+
+@pytest.mark.parametrize("names", ["[a, 'b]", "[a b: [c]]", "[{0: a}]", "['a' b, c]", "[,a]", "[]", "[a,,b]", "{0: a}"])
+def test_names_of_yolo_that_are_not_understood(names: str, tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "data.yaml").write_text(f"names: {names}\n")
+    with pytest.raises(DataError, match="not understood"):
+        yolo.read(tmp_path, ImportOptions())
 
 
 def test_the_list_of_names_that_labelimg_puts_beside_labels(tmp_path: Path) -> None:

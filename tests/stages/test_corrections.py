@@ -156,7 +156,7 @@ def test_a_pixel_set_to_ignore_survives() -> None:
 
 
 @pytest.mark.slow
-def test_labels_of_an_image_are_not_given_to_another(tiny: Tiny, tmp_path: Path) -> None:
+def test_another_image_does_not_get_the_labels(tiny: Tiny, tmp_path: Path) -> None:
     """An image was replaced by one of its name and size: neither an export nor corrections take it for the old one."""
     label = Path(tiny.states()["label"]["path"])
     images = shutil.copytree(tiny.data("manifest") / "images", tmp_path / "images")

@@ -115,7 +115,12 @@ def test_cut_by_the_same_rules(tiny: Tiny, tmp_path: Path) -> None:
         for row in Manifest.from_files(labels.read).labels:
             assert (out / row.path).read_bytes() == labels.read(row.path)
     foreign = json.loads((audit / "data" / "audit.json").read_text())
-    foreign["calibration"]["classes"].pop("car")
+    bins = foreign["calibration"]["classes"].pop("car")
+    for odd in (float("nan"), -0.1, 1e30):
+        changed = foreign["calibration"] | {"classes": {**foreign["calibration"]["classes"], "car": [odd] * len(bins)}}
+        (tmp_path / "odd.json").write_text(json.dumps({**foreign, "calibration": changed}))
+        said = call("cut", codes.path, "--calibration", tmp_path / "odd.json", *arguments, "--out", tmp_path / "x")
+        assert (said.exit_code, "outside 0 to 1" in said.stderr) == (3, True)
     (tmp_path / "foreign.json").write_text(json.dumps(foreign))
     said = call("cut", codes.path, "--calibration", tmp_path / "foreign.json", *arguments, "--out", tmp_path / "x")
     assert (said.exit_code, len(said.stderr.splitlines())) == (3, 1)

@@ -26,7 +26,7 @@ from autolabel.data.sources.base import (
     first_three,
     raise_if_any,
 )
-from autolabel.data.sources.label_sets import Mask, with_statements
+from autolabel.data.sources.label_sets import Mask, refuse_results, with_statements
 from autolabel.data.sources.listing import IMAGE_SUFFIXES, by_stem, files_below, require_folder, suffix_of
 from autolabel.data.sources.pairing import Key, Template, by_key, composed, pair, template
 from autolabel.data.sources.splits import folder_splits, held_out
@@ -120,11 +120,14 @@ def _images(
     """Key -> path below the image folder, without the masks that lie there too; and the files that are not images."""
     folder = require_folder(settings.root / settings.images, "put the images there or set data.images")
     paths = list(files_below(folder))
+    own = paths
     for inside in (settings.masks, settings.coarse):
         if PurePosixPath(inside).is_relative_to(settings.images):
             prefix = inside.removeprefix(settings.images).lstrip("/")
             below = f"{prefix}/" if prefix else ""
             paths = [x for x in paths if not (x.startswith(below) and mask_names.key(x.removeprefix(below)))]
+            own = [x for x in own if not x.startswith(below)]  # labels of autolabel may be masks
+    refuse_results(folder, own)
     images = by_key(paths, image_names, folder)
     used = set(images.values())
     return images, _skipped(settings.images, [path for path in paths if path not in used], image_names)

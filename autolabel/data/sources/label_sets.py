@@ -7,7 +7,8 @@ tells whose ids such a mask has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,10 @@ from autolabel.data.sources.base import raise_if_any
 from autolabel.data.sources.listing import files_below
 from autolabel.errors import DataError
 from autolabel.labels.label_set import CLASSES, TABLE, Statement, images_of_labels, read_statement
+from autolabel.store import WORK_MARK
 from autolabel.user_files import read_user_file
+
+_MAX_STATEMENT = 1_000_000  # bytes; 255 classes take a tenth of it
 
 
 class Mask(NamedTuple):
@@ -56,6 +60,27 @@ def with_statements(
         if path.rpartition("/")[2] == TABLE and not path.startswith(tuple(stated)):
             _refuse_table(root / folder / path)
     return found
+
+
+def refuse_results(images: Path, paths: Iterable[str]) -> None:
+    """DataError if a folder of images holds results of autolabel, which would be taken for images.
+
+    `paths` are those of its files, relative to it.
+    """
+    for path in paths:
+        where = (images / path).parent
+        remedy = f"move the results (labels, overlays, legend) out of {images}"
+        if path.rpartition("/")[2] == CLASSES and states_labels(images / path):
+            raise DataError(where, "holds labels that autolabel wrote, which would be taken for images", remedy)
+        if path == WORK_MARK:
+            raise DataError(where, "is a work folder, whose labels would be taken for images", remedy)
+
+
+def states_labels(file: Path) -> bool:
+    """Whether a `classes.json` is that of a label set; it may be a file of somebody else, or damaged."""
+    with suppress(DataError):
+        return read_statement(read_user_file(file, DataError, at_most=_MAX_STATEMENT), file) is not None
+    return False
 
 
 def _refuse_table(file: Path) -> None:

@@ -1,6 +1,7 @@
 """Read folders and lists of names, with errors that name the missing item.
 
-Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped.
+Hidden files and folders (`.DS_Store`, `._x.png`, `.git`) are skipped, and work folders of autolabel: their labels are
+no data.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autolabel.errors import DataError
+from autolabel.store import WORK_MARK
 from autolabel.user_files import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff")
@@ -72,6 +74,8 @@ def files_below(folder: Path) -> Iterator[str]:
             continue
         visited.add(real)
         folders, files = _entries(folder / here)
+        if here and WORK_MARK in files:
+            continue
         waiting += [f"{here}/{name}".lstrip("/") for name in folders]
         yield from (f"{here}/{name}".lstrip("/") for name in files)
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -115,7 +116,16 @@ class ErrorsToExitCodes(click.Group):
 
         with errors_to_exit_codes(), naming_settings(option), usage_in_one_line():
             require_addresses()
+            _require_current_folder()
             return super().invoke(ctx)
+
+
+def _require_current_folder() -> None:
+    """AutolabelError where the current folder was deleted: torch ends the process then, with a line that misleads."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise AutolabelError("the current folder", "is no longer there", "change to another folder") from error
 
 
 @click.group(cls=ErrorsToExitCodes, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

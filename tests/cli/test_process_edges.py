@@ -37,6 +37,12 @@ def shell(line: str, experiment: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, cwd=experiment.parent)
 
 
+def test_a_deleted_current_folder_is_one_line(experiment: Path) -> None:
+    done = shell("mkdir gone && cd gone && rmdir ../gone && AUTOLABEL status X --work ../work", experiment)
+    assert done.returncode == 1
+    assert done.stderr == "autolabel: the current folder: is no longer there; change to another folder\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(experiment: Path, closed: str) -> None:

@@ -181,7 +181,7 @@ def _checked_scales(scales: Sequence[float]) -> tuple[float, ...]:
     try:
         return _SCALES.validate_python(tuple(scales))
     except (TypeError, ValidationError) as error:
-        raise SettingError("scales", f"{scales!r}: distinct numbers up to 8, 1.0 among them") from error
+        raise SettingError("scales", f"{scales!r}: distinct numbers from 0.05 to 8, 1.0 among them") from error
 
 
 def _check_options(threshold: float, precision: str, flip: bool) -> None:

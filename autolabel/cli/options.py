@@ -156,7 +156,7 @@ def parse_scales(text: str) -> tuple[float, ...]:
     try:
         return _SCALES.validate_python(scales)
     except ValidationError as error:
-        raise click.BadParameter(f"{text!r}: distinct numbers up to 8, 1.0 among them") from error
+        raise click.BadParameter(f"{text!r}: distinct numbers from 0.05 to 8, 1.0 among them") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

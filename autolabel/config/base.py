@@ -18,7 +18,7 @@ def with_output_scale(scales: tuple[float, ...]) -> tuple[float, ...]:
     return scales
 
 
-Scales = Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], AfterValidator(with_output_scale)]
+Scales = Annotated[tuple[Annotated[float, Field(ge=0.05, le=8)], ...], AfterValidator(with_output_scale)]
 Layer = Literal["fine", "auto", "coarse"]
 Layers = Annotated[tuple[Layer, ...], Field(min_length=1)]
 

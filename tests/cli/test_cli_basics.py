@@ -77,6 +77,7 @@ def test_status_of_nothing_makes_nothing(experiment: Path, tmp_path: Path) -> No
         (GOOD + "[teacher]\nepochs = -1\n", "teacher.epochs = -1"),
         (GOOD + "[label]\nthreshold = nan\n", "label.threshold"),
         (GOOD + "[infer]\nscales = [0.5, 2.0]\n", "hold 1.0"),
+        (GOOD + "[infer]\nscales = [1.0, 1e-9]\n", "greater than or equal to 0.05"),
         ('name = "x"\n', "'data' is missing"),
         (experiment_toml(name=None, nmae="x"), "unknown key 'nmae' (and 1 more); did you mean 'name'?"),
         ('name = "x"\n[data]\nroot = "."\n', "'data.source' is missing"),

@@ -19,7 +19,7 @@ import click
 from autolabel import __version__
 from autolabel.cli.commands import MODULES, command
 from autolabel.errors import AlreadyReported, AutolabelError, naming_settings
-from autolabel.hardware import allow_mps_fallback, limit_openmp_spin, require_addresses
+from autolabel.hardware import allow_mps_fallback, limit_openmp_spin, require_addresses, return_freed_tables
 from autolabel.offline import follow_parent, go_offline
 from autolabel.progress import print_err
 from autolabel.signals import Stopped
@@ -148,6 +148,7 @@ def main() -> NoReturn:
     threads of libraries (torch.distributed's, Arrow's) may still be at work then, and abort it after all.
     """
     limit_openmp_spin()
+    return_freed_tables()
     allow_mps_fallback()
     follow_parent()
     if isinstance(sys.stdout, io.TextIOWrapper):

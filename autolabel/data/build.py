@@ -110,13 +110,13 @@ class _Tables:
         self.images, self.labels = RowsBuilder(ImageRow, IMAGE_SCHEMA), RowsBuilder(LabelRow, LABEL_SCHEMA)
         self.bad: list[_Outcome] = []
         self.facts: list[MaskFacts] = []
-        self.thumbnails: list[tuple[SourceImage, bytes]] = []
+        self.thumbnails: list[tuple[str, str, bytes]] = []  # path, split, thumbnail
         self.digests: dict[str, bytes | None] = {}
 
     def add(self, outcome: _Outcome) -> None:
         scanned = outcome.scanned
         self.facts += scanned.masks
-        self.thumbnails.append((outcome.image, scanned.thumbnail))
+        self.thumbnails.append((outcome.image.path, outcome.image.split, scanned.thumbnail))
         self.digests |= {path: x if x is None else bytes.fromhex(x) for path, x in outcome.digests.items()}
         if scanned.rows is None:
             self.bad.append(outcome)
@@ -199,8 +199,7 @@ def _result(settings: Data, listing: SourceListing, tables: _Tables) -> ScanResu
     )
     found: list[Finding] = []
     if not isinstance(settings, SyntheticConfig):
-        images = [(image.path, image.split, small) for image, small in tables.thumbnails]
-        found = findings(survey, images, settings.confirmed, val_is_drawn=listing.val_is_drawn)
+        found = findings(survey, tables.thumbnails, settings.confirmed, val_is_drawn=listing.val_is_drawn)
     return ScanResult(
         settings=settings,
         listing=listing,

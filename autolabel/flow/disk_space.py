@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,21 +17,26 @@ from autolabel.flow.stage import DatasetSizes, DiskEstimate, ImageCount, Preflig
 from autolabel.store import Artefact, bytes_in
 
 if TYPE_CHECKING:
+    from autolabel.data.rows import Rows
     from autolabel.data.schema import ImageRow
     from autolabel.data.sources.base import SourceListing
 
 
 def measured_sizes(artefact: Artefact) -> DatasetSizes:
     """The sizes of the images in a manifest."""
+    import numpy as np
+
     from autolabel.data.manifest import unlabelled_images
 
     manifest = read_manifest(artefact)
 
-    def counted(rows: Iterable[ImageRow]) -> ImageCount:
-        pixels = [row.width * row.height for row in rows]
-        return ImageCount(len(pixels), sum(pixels))
+    def counted(rows: Rows[ImageRow]) -> ImageCount:
+        width, height = (rows.column(name).to_numpy().astype(np.int64) for name in ("width", "height"))
+        return ImageCount(len(rows), int(width @ height))
 
-    return DatasetSizes(counted(manifest.images), counted(unlabelled_images(manifest)), counted(manifest.split("val")))
+    return DatasetSizes(
+        counted(manifest.image_table), counted(unlabelled_images(manifest)), counted(manifest.split("val"))
+    )
 
 
 def planned_sizes(plan: SourceListing, data: Data) -> DatasetSizes:

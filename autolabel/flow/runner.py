@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -82,6 +82,7 @@ class Runner:
     _intact: set[Path] = field(default_factory=set)
     _num_sent: int = 0
     _plan: SourceListing | None = None
+    _planned: DatasetSizes | None = None
     _sizes: tuple[str, DatasetSizes | None] = ("", None)  # of the images of the manifest with this digest
 
     def __post_init__(self) -> None:
@@ -210,7 +211,10 @@ class Runner:
         todo, self._unchecked = [node for node in self._unchecked if node.name not in self.done], []
         if todo:
             num_processes = self.world.size if self.launcher is None else self.launcher.num_processes
-            self._plan = preflight(self.experiment, todo, num_processes=num_processes)
+            plan = preflight(self.experiment, todo, num_processes=num_processes)
+            self._planned = planned_sizes(plan, self.experiment.data)
+            # The estimates of disk space look at its classes: a hundred thousand images need not stay in memory.
+            self._plan = replace(plan, images=plan.images[:1], needs_masks=False)
 
     def _check_disk_space(self, node: Node, key: str, inputs: dict[str, Artefact]) -> None:
         if self._plan is None:
@@ -218,7 +222,7 @@ class Runner:
         manifest = manifest_of(node, inputs)
         if manifest is not None and self._sizes[0] != manifest.digest:
             self._sizes = manifest.digest, measured_sizes(manifest)
-        sizes = planned_sizes(self._plan, self.experiment.data) if manifest is None else self._sizes[1]
+        sizes = self._planned if manifest is None else self._sizes[1]
         assert sizes is not None
         check_disk_space(node.name, estimate_step(node, self._plan, sizes), partial_path(self.folder(node), key))
 
@@ -229,6 +233,8 @@ class Runner:
         if self.launcher is not None and node.stage.parallel:
             return self._launched(self.launcher, node, key)
         self.check_lock()
+        if node.inputs:
+            self._files.release()
         self.say(f"{node.name}: running ({key[:16]})")
         with suppress(AutolabelError):  # an earlier artefact that is damaged must not end the run
             why = reasons(node, document, inputs, self._files, self.work / "artefacts")

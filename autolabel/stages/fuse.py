@@ -71,8 +71,9 @@ def run(ctx: Context[FuseConfig]) -> StageResult:
 
     data = read_manifest(ctx.inputs["data"])
     if "labels" in ctx.inputs:
-        auto = read_manifest(ctx.inputs["labels"]).label_table
-        data = Manifest(data.classes, data.images, data.label_table.joined(auto))
+        labels = data.label_table.joined(read_manifest(ctx.inputs["labels"]).label_table)
+        data = Manifest(data.classes, data.images, labels)
+        del labels
     pairs = training_rows(data, ctx.settings.layers)
     if ctx.settings.corrections is not None:
         pairs = _with_corrections(ctx, data, pairs, ctx.settings.corrections)

@@ -117,6 +117,11 @@ class InputDigests:
         for path in paths:
             self._changed |= table.pop(path, None) is not None
 
+    def release(self) -> None:
+        """Free the memory of the digests; they are read from the file again when one is asked for."""
+        if self._file is not None and not self._changed:
+            self._loaded, self._tables, self._used = False, {}, {}
+
     def remember(self) -> None:
         """Write the digests for later runs, if it has changed. Raises StoreError."""
         if self._file is None or not self._loaded or not self._changed:

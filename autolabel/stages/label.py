@@ -95,7 +95,8 @@ def run(ctx: Context[LabelConfig]) -> StageResult:
 
     manifest, index = read_manifest(ctx.inputs["data"]), read_shard_index(ctx.inputs["codes"])
     thresholds = choose_thresholds(ctx, manifest, index)
-    shards = index.of_split("train")
+    shards = [shard._replace(inputs=()) for shard in index.of_split("train")]
+    del index  # its digests are as many as the images
     names = mirror_names({image_id: image_id for shard in shards for image_id in shard.ids}, ".png")
     journal = ctx.draft.journal("labels")
     finished = {row["shard"] for row in journal.read()}

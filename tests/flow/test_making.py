@@ -108,7 +108,7 @@ def test_all_steps_are_checked_once_before_the_first_one_begins(tmp_path: Path) 
     assert [context.settings for context in asked] == [p.nodes["two"].settings, p.nodes["three"].settings]
     assert asked[0].inputs == {"numbers": p.nodes["numbers"].settings}
     assert asked[0].runtime == EXPERIMENT.runtime
-    assert (asked[0].num_processes, len(asked[0].data.images)) == (1, len(machine._plan.images))  # type: ignore[union-attr]
+    assert (asked[0].num_processes, len(asked[0].data.images)) == (1, machine._planned.all.images)  # type: ignore[union-attr]
     run(tmp_path, p)
     assert len(asked) == 2, "nothing is made, so nothing is checked"
 

@@ -70,7 +70,14 @@ class ScanResult:
     causes: tuple[str, ...]
     survey: Survey
     findings: tuple[Finding, ...]
-    digests: Mapping[str, str | None]  # of every file that was opened by its path; None: it cannot be read
+    other_digests: Mapping[str, str | None]  # as `digests`, of the files that are not those of `images`
+
+    @property
+    def digests(self) -> Digests:
+        """The sha256 of every file that was opened by its path; None: it cannot be read."""
+        of_images = {image.path: bytes.fromhex(image.sha256) for image in self.images if image.root == "source"}
+        others = {path: x if x is None else bytes.fromhex(x) for path, x in self.other_digests.items()}
+        return Digests(of_images | others)
 
     @property
     def fingerprint(self) -> str:
@@ -111,17 +118,18 @@ class _Tables:
         self.bad: list[_Outcome] = []
         self.facts: list[MaskFacts] = []
         self.thumbnails: list[tuple[str, str, bytes]] = []  # path, split, thumbnail
-        self.digests: dict[str, bytes | None] = {}
+        self.digests: dict[str, str | None] = {}  # of files that are not those of `images`
 
     def add(self, outcome: _Outcome) -> None:
         scanned = outcome.scanned
         self.facts += scanned.masks
         self.thumbnails.append((outcome.image.path, outcome.image.split, scanned.thumbnail))
-        self.digests |= {path: x if x is None else bytes.fromhex(x) for path, x in outcome.digests.items()}
         if scanned.rows is None:
             self.bad.append(outcome)
+            self.digests |= outcome.digests
             return
         image, labels = scanned.rows
+        self.digests |= {path: digest for path, digest in outcome.digests.items() if path != image.path}
         self.images.add(image)
         for label in labels:
             self.labels.add(label)
@@ -209,7 +217,7 @@ def _result(settings: Data, listing: SourceListing, tables: _Tables) -> ScanResu
         causes=tuple(x.scanned.cause for x in tables.bad),
         survey=survey,
         findings=tuple(found),
-        digests=Digests(tables.digests),
+        other_digests=tables.digests,
     )
 
 

@@ -122,7 +122,7 @@ def test_the_rows_of_a_scan() -> None:
 
         return run
 
-    assert bytes_per_row(make) < 600  # (772)
+    assert bytes_per_row(make) < 450  # (772)
 
 
 @pytest.mark.parametrize("num_val", [1, 10])

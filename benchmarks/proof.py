@@ -54,7 +54,8 @@ def lay_out(data: Path, work: Path) -> dict[str, Path]:
 
 def run(arm: Arm, seed: int, roots: dict[str, Path], work: Path) -> Result:
     """Train, label and evaluate as the arm says; what is there already is not made again."""
-    sets = (f'data.root="{roots[arm.cut]}"', f"seed={seed}", 'pipeline="teacher_student"', *LIGHT, *arm.sets)
+    sets = (f'data.root="{roots[arm.cut]}"', f"seed={seed}", 'pipeline="teacher_student"')
+    sets += (*(() if arm.shipped else LIGHT), *arm.sets)
     options = [str(BASE), "--work", str(work), *(word for text in sets for word in ("--set", text))]
     program = [sys.executable, "-m", "autolabel"]
     steps = [arm.step, *(["audit"] if arm.audits else [])]

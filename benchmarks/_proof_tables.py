@@ -165,8 +165,8 @@ def shipped_table(cut: str) -> Table:
     )
     return Table(
         heading=f"As shipped, {cut}",
-        text="`configs/camvid.toml`: students go on from their teacher's weights for 500 steps; labels and evaluation at "
-        "scales 1, 1.5, 2 with flip, p > 0.63.",
+        text="`configs/camvid.toml`: students go on from their teacher's weights for 500 steps; labels and evaluation "
+        "at scales 1, 1.5, 2 with flip, p > 0.63.",
         arms=tuple(replace(arm, cut=cut, shipped=True) for arm in arms),
         against=arms[0].title,
         classes=RARE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import textwrap
 from collections.abc import Collection
 from typing import Any
 
@@ -46,7 +47,8 @@ def section(name: str, table: Table, done: list[Arm], kept: dict[str, Any], num_
     head = ["network", "seeds", "mIoU", *(["difference"] if base else []), *table.classes]
     audits = any(arm.audits for arm in done)
     head += ["labels right", "on"] if audits else []
-    lines = [f"## {table.heading}", "", f"{table.text} `python benchmarks/proof.py PATH {name}`", ""]
+    text = textwrap.fill(f"{table.text} `python benchmarks/proof.py PATH {name}`", 120, break_on_hyphens=False)
+    lines = [f"## {table.heading}", "", text, ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for arm in done:
         rows = results(arm, kept, num_seeds)

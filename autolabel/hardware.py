@@ -132,7 +132,7 @@ def free_memory() -> int:
 
     Swap counts as memory. A huge number where the system tells nothing.
     """
-    return max(0, min((_system_memory(), *_container_memory(), *_process_memory())))
+    return max(0, min((_system_memory(), *_container_memory(), *_left_by_limits().values())))
 
 
 def _system_memory() -> int:
@@ -148,10 +148,6 @@ def _container_memory(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
             stat = _numbers(str((root / limit).parent / "memory.stat"))
             cache = sum(stat.get(f"total_{name}", stat.get(name, 0)) for name in _RECLAIMABLE)
             yield int((root / limit).read_text()) - int((root / used).read_text()) + cache
-
-
-def _process_memory() -> Iterator[int]:
-    yield from _left_by_limits().values()
 
 
 def _left_by_limits() -> dict[str, int]:

@@ -47,8 +47,8 @@ def section(name: str, table: Table, done: list[Arm], kept: dict[str, Any], num_
     head = ["network", "seeds", "mIoU", *(["difference"] if base else []), *table.classes]
     audits = any(arm.audits for arm in done)
     head += ["labels right", "on"] if audits else []
-    text = textwrap.fill(f"{table.text} `python benchmarks/proof.py PATH {name}`", 120, break_on_hyphens=False)
-    lines = [f"## {table.heading}", "", text, ""]
+    command = f"`python benchmarks/proof.py PATH {name}`"
+    lines = [f"## {table.heading}", "", *textwrap.wrap(table.text, 120, break_on_hyphens=False), command, ""]
     lines += ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for arm in done:
         rows = results(arm, kept, num_seeds)

@@ -88,18 +88,22 @@ class Windows:
                 self._by_size[size] = window = self._chooser.window(*size)
             except AutolabelError as error:
                 raise AutolabelError(image, error.what, error.remedy) from error
-            if window is None and (shortage := self._chooser.shortage(*size)):
-                print_err(f"autolabel: {image}: {shortage}; labelled whole all the same (--window HxW takes less)")
-            elif window is None and self._device.type == "cpu" and (limit := narrowest_limit()):
-                self._say_how_near(image, size, limit)
-            if window is not None:
+            if window is None:
+                self._say_how_near(image, size)
+            else:
                 needed = f"needs about {self._chooser.needed(*size) / 1e9:.1f} GB of memory, more than is free"
                 how = f"{size[1]} x {size[0]} at once {needed}; labelled in windows of {window[1]} x {window[0]}"
                 print_err(f"autolabel: {image}: {how}, which --window chooses")
         return self._by_size[size]
 
-    def _say_how_near(self, image: str, size: tuple[int, int], limit: str) -> None:
-        """A limit that people may not know of decides what is labelled in windows: say so before it does."""
+    def _say_how_near(self, image: str, size: tuple[int, int]) -> None:
+        """Say where an image may just fit, and where a limit that people may not know of will decide about others."""
+        if shortage := self._chooser.shortage(*size):
+            print_err(f"autolabel: {image}: {shortage}; labelled whole all the same (--window HxW takes less)")
+            return
+        limit = narrowest_limit() if self._device.type == "cpu" else None
+        if limit is None:
+            return
         needed, free = self._chooser.needed(*size), self._free()
         if needed > _WORTH_SAYING * free:
             print_err(

@@ -38,7 +38,10 @@ def card(**change: object) -> WeightsCard:
 
 SPOILT = {
     "weights of 1e30": (network(1e30), card()),
-    "weights of 1e20 and a card with a small std": (network(1e20), card(std=(1e-6, 1e-6, 1e-6), mean=(1e20, 0, 0))),
+    "weights of 1e20 and a card with a large mean and a small std": (
+        network(1e20),
+        card(std=(1e-6, 1e-6, 1e-6), mean=(1e20, 0, 0)),
+    ),
 }
 
 

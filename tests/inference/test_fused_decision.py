@@ -27,7 +27,8 @@ class Lowest(Fusion):
         return resize(min(outputs, key=lambda m: m.scale).logits, size)
 
     def weights(self, outputs: Sequence[ScaledOutput]) -> dict[float, Tensor]:
-        raise NotImplementedError
+        lowest = min(m.scale for m in outputs)
+        return {m.scale: torch.full_like(m.logits[:, :1], float(m.scale == lowest)) for m in outputs}
 
 
 SCALE_SETS = [(0.5, 1.0, 2.0), (0.25, 0.5, 1.0, 2.0), (0.75, 1.0, 1.5), (1.0,), (1.0, 1.5, 2.0), (0.3, 1.0, 1.7, 2.5)]

@@ -153,7 +153,7 @@ def test_a_network_that_cuts_windows_itself() -> None:
 
 def test_where_nothing_can_be_counted_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise NotImplementedError("aten::strange has no meta kernel")
+        raise NotImplementedError("aten::strange has no meta kernel")  # as torch does for such an operation
 
     monkeypatch.setattr(memory, "prepare", fails)
     chooser = WindowChooser(network(), (1.0,), flip=False, free=lambda: 1000)

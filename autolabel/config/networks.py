@@ -148,9 +148,10 @@ class TrainConfig(Config):
     clip_grad: Annotated[float, Field(ge=0)] = (
         0.0  # Largest norm of a step's gradient; a longer one is scaled; 0 = off.
     )
-    # The main loss: cross-entropy ("ce"), binary cross-entropy per class ("bce"), or that with region mutual
-    # information ("rmi"), which also compares neighbouring pixels and costs time.
-    loss: Literal["rmi", "bce", "ce"] = "rmi"
+    # The main loss: cross-entropy ("ce"), that with the Lovász-Softmax loss, which stands in for the IoU ("lovasz"),
+    # binary cross-entropy per class ("bce"), or that with region mutual information ("rmi"), which also compares
+    # neighbouring pixels and costs time.
+    loss: Literal["rmi", "bce", "ce", "lovasz"] = "rmi"
     # The loss is divided by the number of labelled pixels, or by that of all pixels: few sure pixels then count little.
     loss_over: Literal["labelled", "all"] = "labelled"
     # Power p of the class weights frequency^-p in the loss, at the first and the last step; 0 = equal weights. The

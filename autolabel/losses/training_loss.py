@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from autolabel.losses.lovasz import cross_entropy_and_lovasz
 from autolabel.losses.masking import LossNormalizer, loss_normalizer, targets
 from autolabel.losses.pixelwise import bce_loss, cross_entropy
 from autolabel.losses.rmi import rmi_loss
@@ -25,6 +26,7 @@ LOSSES = {
     "rmi": LossPair(rmi_loss, bce_loss),
     "bce": LossPair(bce_loss, bce_loss),
     "ce": LossPair(cross_entropy, cross_entropy),
+    "lovasz": LossPair(cross_entropy_and_lovasz, cross_entropy),
 }
 
 

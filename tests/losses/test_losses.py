@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autolabel.losses import LossNormalizer, bce_loss, cross_entropy, loss_normalizer, rmi_loss, training_loss
+from autolabel.losses.lovasz import cross_entropy_and_lovasz, lovasz_softmax
 from autolabel.losses.rmi import pooled_labels
 from autolabel.models import TrainOutput
 from tests.losses.plain_losses import example, one_hot, plain_bce, plain_total
 
 Loss = Callable[..., torch.Tensor]
-LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss]
+LOSSES: list[Loss] = [cross_entropy, bce_loss, rmi_loss, lovasz_softmax]
 
 
 @settings(max_examples=25, deadline=None)
@@ -143,7 +144,12 @@ def output() -> TrainOutput:
 
 @pytest.mark.parametrize(
     ("name", "main", "side"),
-    [("rmi", rmi_loss, bce_loss), ("bce", bce_loss, bce_loss), ("ce", cross_entropy, cross_entropy)],
+    [
+        ("rmi", rmi_loss, bce_loss),
+        ("bce", bce_loss, bce_loss),
+        ("ce", cross_entropy, cross_entropy),
+        ("lovasz", cross_entropy_and_lovasz, cross_entropy),
+    ],
 )
 def test_the_whole_loss_is_the_weighted_sum(output: TrainOutput, name: str, main: object, side: object) -> None:
     labels = example(16, 24)[1]
@@ -163,7 +169,7 @@ def part(output: TrainOutput, images: slice) -> TrainOutput:
 
 
 @pytest.mark.parametrize("size", [(16, 24), (7, 24)])
-@pytest.mark.parametrize("name", ["rmi", "bce", "ce"])
+@pytest.mark.parametrize("name", ["rmi", "bce", "ce", "lovasz"])
 def test_parts_of_a_batch_add_up_to_the_whole(name: str, size: tuple[int, int]) -> None:
     """Micro-batches and processes: uneven parts, one without valid pixels, normalisers summed over the parts."""
     maps = [torch.cat([example(*size, seed=s)[0] for s in (seed, seed + 9)]) for seed in range(4)]

@@ -73,7 +73,7 @@ def test_weight_zero_is_ignore(loss: Callable[..., torch.Tensor]) -> None:
     same_with_gradients(loss(logits, labels, weights=weights), loss(logits, ignored), logits)
 
 
-@pytest.mark.parametrize("loss", ["ce", "bce", "rmi"])
+@pytest.mark.parametrize("loss", ["ce", "bce", "rmi", "lovasz"])
 def test_losses_of_parts_add_up(loss: str) -> None:
     logits, labels, weights = example(batch=3)
     whole = training_loss(TrainOutput(logits, logits, {0.5: logits}), labels, loss=loss, weights=weights)

@@ -27,6 +27,7 @@ CUTS = {
     "other recordings": Cut(without="0016E5"),
     "14 fine": Cut(every=4),
     "28 fine": Cut(every=2),
+    "92 fine": Cut(("fine184.txt", "coarse183.txt"), every=2),
 }
 
 
@@ -39,11 +40,11 @@ class Arm:
     step: str = "evaluate-teacher"
     cut: str = "56 fine"
     audits: bool = False  # its labels are compared with the hidden truth
-    shipped: bool = False  # trained and evaluated as the file says, not as short as the other networks
+    base: tuple[str, ...] = ()  # changes that all networks of its table share; () = as shipped
 
     def key(self, seed: int) -> str:
         """The identity of its result."""
-        text = json.dumps([self.sets, self.step, self.cut, self.shipped, seed])
+        text = json.dumps([self.base, self.sets, self.step, self.cut, seed])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -70,146 +71,134 @@ class Table:
 RARE = ("Pole", "SignSymbol", "Fence", "Pedestrian", "Bicyclist")
 
 
-# Networks train 500 steps, students from ImageNet weights, and are evaluated at scale 1 alone, unless their table says
-# otherwise or they are trained as the file says (`shipped`). Teachers label at three scales, with flip.
-LIGHT = (
+# Shorter trainings, labels at smaller scales, and evaluation at scale 1 alone.
+SHORT = (
     "teacher.epochs=5",
-    'student.weights="imagenet"',
-    "student.lr=3e-3",
-    "student.class_weights=[1.0, 0.4]",
+    "student.epochs=3",
     "infer.scales=[0.75, 1.0, 1.5]",
-    "label.threshold=0.5",
-    'label.coarse="off"',
     "evaluate.scales=[1.0]",
     "evaluate.flip=false",
 )
+# The recipe without the Lovász loss. Students train 500 steps from their teacher's weights, or from ImageNet's.
+CROSS_ENTROPY = (*SHORT, "student.epochs=5", 'teacher.loss="ce"', 'student.loss="ce"', "label.threshold=0.5")
+GO_ON = (*CROSS_ENTROPY, "student.class_weights=[0.5, 0.2]", 'student.precision="bf16"')
+FRESH = (*CROSS_ENTROPY, 'student.weights="imagenet"', "student.lr=3e-3", "student.class_weights=[1.0, 0.4]")
 
-COARSE = Arm("fine + coarse (the teacher)")
-FINE = Arm("fine", ('teacher.labels=["fine"]',))
-AUTO = Arm("fine + auto, p > 0.5", ('label.coarse="off"',), "evaluate-student", audits=True)
-FILLED = Arm("fine + auto filled around coarse, p > 0.5", ('label.coarse="fill"',), "evaluate-student", audits=True)
-QUANTILE = Arm(
-    "fine + auto filled around coarse, threshold per class",
-    ('label.coarse="fill"', 'label.threshold="quantile"'),
-    "evaluate-student",
-    audits=True,
-)
-UNLABELLED = Arm(
-    "fine + auto of a teacher of fine alone, threshold per class",
-    ('teacher.labels=["fine"]', 'label.coarse="off"', 'label.threshold="quantile"'),
-    "evaluate-student",
-    audits=True,
-)
-TRUE = Arm(
-    "fine + true labels (upper bound)", ('data.fine="all.txt"', 'data.coarse="none.txt"', 'teacher.labels=["fine"]')
-)
-LABELLER = Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true"))
-# A student that goes on from its teacher's weights sees twice the steps; so does one that learns no auto labels.
-GO_ON = (
-    'student.weights="teacher"',
-    "student.lr=1.5e-3",
-    "student.class_weights=[0.5, 0.2]",
-    'student.precision="bf16"',
-)
-OFF = 'label.coarse="off"'
-
-
-def going_on(title: str, *sets: str, audits: bool = False) -> Arm:
-    return Arm(title, (*GO_ON, *sets), "evaluate-student", audits=audits)
-
-
-STUDENTS = (COARSE, FILLED, QUANTILE, TRUE, FINE, UNLABELLED, AUTO, LABELLER)
-
-STRONG = "student.strong={ colour = 0.5, grey = 0.2, blur = 0.5 }"
-HIERARCHICAL = 'teacher.model.fusion="hierarchical"'
+OFF, FILL = 'label.coarse="off"', 'label.coarse="fill"'
+ONLY_FINE = 'teacher.labels=["fine"]'
 THREE = "evaluate.scales=[0.5, 1.0, 2.0]"
+HIERARCHICAL = 'teacher.model.fusion="hierarchical"'
+STRONG = "student.strong={ colour = 0.5, grey = 0.2, blur = 0.5 }"
 
 
-def table4(cut: str) -> Table:
-    return Table(
-        heading=f"Students, {cut}",
-        text="Table 4 of the method. Each seed has its own teacher, and all networks the same number of steps.",
-        arms=tuple(replace(arm, cut=cut) for arm in STUDENTS),
-        against=COARSE.title,
-        classes=RARE,
-    )
-
-
-AGAIN = going_on("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF)
-FILL = 'label.coarse="fill"'
-GO_ON_FILLED = going_on("fine + auto filled around coarse, p > 0.5", FILL, audits=True)
-GO_ON_SURE = going_on("fine + auto filled around coarse, p > 0.9", FILL, "label.threshold=0.9", audits=True)
-
-
-def going_on_table(cut: str) -> Table:
-    return Table(
-        heading=f"Students that start from their teacher's weights, {cut}, with coarse labels",
-        text="The second row, trained on the teacher's own labels, shows how much the additional steps alone give. "
-        "Students train in bf16.",
-        arms=tuple(replace(arm, cut=cut) for arm in (COARSE, AGAIN, GO_ON_FILLED, GO_ON_SURE)),
-        against=COARSE.title,
-        classes=RARE,
-    )
+def student(title: str, *sets: str, audits: bool = True) -> Arm:
+    return Arm(title, sets, "evaluate-student", audits=audits)
 
 
 def changed(title: str, *texts: str) -> Arm:
     return Arm(title, tuple(f"teacher.{text}" for text in texts))
 
 
-def shipped_table(cut: str) -> Table:
-    arms = (
-        Arm("the teacher: fine + coarse, 1000 steps"),
-        Arm("the same labels again", ('fuse.layers=["fine", "coarse"]', OFF), "evaluate-student"),
-        Arm("fine + auto", (OFF,), "evaluate-student", audits=True),
-        Arm("fine + auto filled around coarse", (FILL,), "evaluate-student", audits=True),
+COARSE = Arm("fine + coarse (the teacher)")
+FINE = Arm("fine", (ONLY_FINE,))
+AGAIN = student("fine + coarse again", 'fuse.layers=["fine", "coarse"]', OFF, audits=False)
+FILLED = student("fine + auto filled around coarse", FILL)
+
+
+def filled(threshold: float | str) -> Arm:
+    text = f"{FILLED.title}, p > {threshold}"
+    title = text if isinstance(threshold, float) else f"{FILLED.title}, threshold per class"
+    return student(title, FILL, f"label.threshold={json.dumps(threshold)}")
+
+
+def table(
+    heading: str, text: str, arms: tuple[Arm, ...], base: tuple[str, ...], cut: str = "56 fine", against: int | None = 0
+) -> Table:
+    """A table of networks that share the changes `base`; `against` is the place of the one to compare with."""
+    arms = tuple(replace(arm, base=base, cut=cut if arm.cut == Arm.cut else arm.cut) for arm in arms)
+    return Table(heading, text, arms, None if against is None else arms[against].title, RARE)
+
+
+def going_on(cut: str) -> Table:
+    return table(
+        f"Students that start from their teacher's weights, {cut}, with coarse labels",
+        "Cross-entropy alone. The second row, trained on the teacher's own labels, shows how much the additional steps "
+        "alone give. Students train in bf16.",
+        (COARSE, AGAIN, filled(0.5), filled(0.9)),
+        GO_ON,
+        cut,
     )
-    return Table(
-        heading=f"As shipped, {cut}",
-        text="`configs/camvid.toml`: students go on from their teacher's weights for 500 steps; labels and evaluation "
-        "at scales 1, 1.5, 2 with flip, p > 0.63.",
-        arms=tuple(replace(arm, cut=cut, shipped=True) for arm in arms),
-        against=arms[0].title,
-        classes=RARE,
+
+
+def shipped(cut: str) -> Table:
+    return table(
+        f"As shipped, {cut}",
+        "`configs/camvid.toml`: the teacher trains 500 steps, students go on from its weights for 500; labels and "
+        "evaluation at scales 1, 1.5, 2 with flip.",
+        (COARSE, FILLED, AGAIN, filled(0.9), student("fine + auto", OFF)),
+        (),
+        cut,
     )
 
 
 TABLES = {
-    "shipped": shipped_table("56 fine"),
-    "shipped-184": shipped_table("184 fine"),
-    "students": table4("56 fine"),
-    "students184": table4("184 fine"),
-    "recordings": table4("other recordings"),
-    "going-on": going_on_table("56 fine"),
-    "going-on-184": going_on_table("184 fine"),
-    "going-on-recordings": going_on_table("other recordings"),
-    "going-on-fine": Table(
-        heading="Students that start from their teacher's weights, without coarse labels",
-        text="The teacher learnt from 56 fine masks; 311 images have no label. Students train in bf16.",
-        arms=(
-            FINE,
-            going_on("fine again", FINE.sets[0], 'fuse.layers=["fine"]', OFF),
-            going_on("fine + auto, p > 0.5", FINE.sets[0], OFF, audits=True),
-        ),
-        against=FINE.title,
-        classes=RARE,
+    "shipped": shipped("56 fine"),
+    "shipped-184": shipped("184 fine"),
+    "recordings": table(
+        "Without the recording of the validation frames",
+        "Teacher and student see no frame of recording 0016E5. Teachers train 500 steps, students 300 more from their "
+        "teacher's weights.",
+        (COARSE, AGAIN, FILLED, filled(0.9)),
+        SHORT,
+        "other recordings",
     ),
-    "fusions": Table(
-        heading="Ways to fuse scales",
-        text="Table 3 of the method, from ImageNet weights. Without flip.",
-        arms=(
-            Arm("single scale"),
-            Arm("average of three", (THREE,)),
-            Arm("hierarchical, three", (HIERARCHICAL, THREE)),
-            Arm("hierarchical, four", (HIERARCHICAL, "evaluate.scales=[0.25, 0.5, 1.0, 2.0]")),
-            Arm("explicit, three", ('teacher.model.fusion="explicit"', THREE)),
-        ),
-        against="average of three",
+    "thresholds": table(
+        "The threshold",
+        "Teachers train 500 steps, students 300 more from their teacher's weights. All differences are to the teacher.",
+        (COARSE, AGAIN, *(filled(threshold) for threshold in (0.0, 0.5, 0.7, 0.9, "quantile"))),
+        SHORT,
     ),
-    "recipe": Table(
-        heading="The recipe, one change at a time",
-        text="The teacher on fine + coarse labels.",
-        arms=(
+    "images": table(
+        "The number of fine images",
+        "No coarse labels: the other frames have none. Teachers train 500 steps on the fine images, students 300 more "
+        "from their teacher's weights, on the same labels or with auto labels.",
+        tuple(
+            replace(arm, cut=cut, title=f"{cut}: {arm.title}")
+            for cut in ("14 fine", "28 fine", "56 fine", "92 fine", "184 fine")
+            for arm in (
+                Arm("the teacher", (ONLY_FINE,)),
+                student("fine again", ONLY_FINE, 'fuse.layers=["fine"]', OFF, audits=False),
+                student("fine + auto", ONLY_FINE, OFF),
+                student("fine + auto, p > 0.9", ONLY_FINE, OFF, "label.threshold=0.9"),
+            )
+        ),
+        SHORT,
+        against=None,
+    ),
+    "methods": table(
+        "Offline and online labels",
+        "Students of one budget, from their teacher's weights: labels of the teacher, a second round of them, and "
+        "weak-to-strong.",
+        (
+            filled(0.9),
+            student("the same, with strong changes", FILL, "label.threshold=0.9", STRONG),
+            replace(
+                student("the same, a second round", FILL, "label.threshold=0.9", "rounds=2", audits=False),
+                step="evaluate-student-2",
+            ),
+            student(
+                "weak-to-strong", STRONG, 'student.method="weak_to_strong"', 'student.loss_over="all"', audits=False
+            ),
+        ),
+        SHORT,
+    ),
+    "recipe": table(
+        "The recipe, one change at a time",
+        "The teacher on fine + coarse labels, 500 steps.",
+        (
             COARSE,
+            changed("cross-entropy alone", 'loss="ce"'),
+            changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
             changed("random weights", 'weights="random"', "freeze.stride=0", "freeze.norms=false", "trunk_lr=1.0"),
             changed("nothing frozen", "freeze.stride=0", "freeze.norms=false", "freeze.depthwise=false"),
             changed("no class weights", "class_weights=[0.0, 0.0]"),
@@ -218,47 +207,56 @@ TABLES = {
             changed("no class-uniform crops", "class_uniform=0.0"),
             changed("all images drawn alike", "fine_share=0.15"),
             changed("scale 0.5 to 2", "augment.scale=[0.5, 2.0]"),
-            changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
             changed("bf16", 'precision="bf16"'),
             changed("twice the steps", "epochs=10"),
             changed("two fifths of the steps", "epochs=2"),
         ),
-        against=COARSE.title,
-        classes=RARE,
+        SHORT,
     ),
-    "thresholds": Table(
-        heading="The threshold",
-        text="Students of fine + auto labels filled around coarse, from their teacher's weights.",
-        arms=(
-            going_on("p > 0, every pixel", FILL, "label.threshold=0.0", audits=True),
-            replace(GO_ON_FILLED, title="p > 0.5"),
-            going_on("p > 0.7", FILL, "label.threshold=0.7", audits=True),
-            replace(GO_ON_SURE, title="p > 0.9"),
-            going_on("per class, by the teacher's confidence", FILL, 'label.threshold="quantile"', audits=True),
+    "going-on": going_on("56 fine"),
+    "going-on-184": going_on("184 fine"),
+    "going-on-fine": table(
+        "Students that start from their teacher's weights, without coarse labels",
+        "Cross-entropy alone. The teacher learnt from 56 fine masks; 311 images have no label. Students train in bf16.",
+        (
+            FINE,
+            student("fine again", ONLY_FINE, 'fuse.layers=["fine"]', OFF, audits=False),
+            student("fine + auto, p > 0.5", ONLY_FINE, OFF),
         ),
-        against="p > 0.5",
-        classes=RARE,
+        GO_ON,
     ),
-    "methods": Table(
-        heading="Offline and online labels",
-        text="Students of one budget, from their teacher's weights: labels of the teacher, a second round of them, and "
-        "weak-to-strong.",
-        arms=(
-            GO_ON_FILLED,
-            going_on("filled, with strong changes", FILL, STRONG),
-            replace(going_on("filled, a second round", FILL, "rounds=2"), step="evaluate-student-2"),
-            going_on("weak-to-strong", STRONG, 'student.method="weak_to_strong"', 'student.loss_over="all"'),
+    "students": table(
+        "Students, 56 fine",
+        "Table 4 of the method, with cross-entropy alone. Each seed has its own teacher, and all networks begin with "
+        "ImageNet weights and train 500 steps.",
+        (
+            COARSE,
+            filled(0.5),
+            filled("quantile"),
+            Arm("fine + true labels (upper bound)", ('data.fine="all.txt"', 'data.coarse="none.txt"', ONLY_FINE)),
+            FINE,
+            student(
+                "fine + auto of a teacher of fine alone, threshold per class",
+                ONLY_FINE,
+                OFF,
+                'label.threshold="quantile"',
+            ),
+            student("fine + auto, p > 0.5", OFF),
+            Arm("the teacher at three scales, with flip", ("evaluate.scales=[0.75, 1.0, 1.5]", "evaluate.flip=true")),
         ),
-        against=GO_ON_FILLED.title,
-        classes=RARE,
+        FRESH,
     ),
-    "images": Table(
-        heading="The number of fine images",
-        text="With and without auto labels, at equal steps; the rest of the 367 frames has coarse labels.",
-        arms=tuple(
-            replace(arm, cut=cut, title=f"{cut}: {arm.title}", audits=False)
-            for cut in ("14 fine", "28 fine", "56 fine", "184 fine")
-            for arm in (COARSE, AGAIN, GO_ON_SURE)
+    "fusions": table(
+        "Ways to fuse scales",
+        "Table 3 of the method, from ImageNet weights, with cross-entropy alone. Without flip.",
+        (
+            Arm("single scale"),
+            Arm("average of three", (THREE,)),
+            Arm("hierarchical, three", (HIERARCHICAL, THREE)),
+            Arm("hierarchical, four", (HIERARCHICAL, "evaluate.scales=[0.25, 0.5, 1.0, 2.0]")),
+            Arm("explicit, three", ('teacher.model.fusion="explicit"', THREE)),
         ),
+        CROSS_ENTROPY,
+        against=1,
     ),
 }

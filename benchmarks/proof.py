@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import Lock
 
 from _proof_page import page
-from _proof_tables import CUTS, LIGHT, TABLES, Arm, Result
+from _proof_tables import CUTS, TABLES, Arm, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "configs" / "camvid.toml"
@@ -55,7 +55,7 @@ def lay_out(data: Path, work: Path) -> dict[str, Path]:
 def run(arm: Arm, seed: int, roots: dict[str, Path], work: Path) -> Result:
     """Train, label and evaluate as the arm says; what is there already is not made again."""
     sets = (f'data.root="{roots[arm.cut]}"', f"seed={seed}", 'pipeline="teacher_student"')
-    sets += (*(() if arm.shipped else LIGHT), *arm.sets)
+    sets += (*arm.base, *arm.sets)
     options = [str(BASE), "--work", str(work), *(word for text in sets for word in ("--set", text))]
     program = [sys.executable, "-m", "autolabel"]
     steps = [arm.step, *(["audit"] if arm.audits else [])]

@@ -60,6 +60,7 @@ def test_killed_and_run_again_gives_the_same_digests(tiny: Tiny, tmp_path: Path,
 
 STUDENT = {
     "weights": '"teacher"',
+    "loss": '"lovasz"',
     "freeze.stride": "2",
     "method": '"weak_to_strong"',
     "strong.colour": "0.5",

@@ -79,8 +79,8 @@ bench: $(READY)
 gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py $(GPU)
 
-# The method on real images, up to eight CPU hours; goes on where it was stopped and writes docs/proof.md:
-# make proof CAMVID=PATH.
+# The method on real images: the main tables in about eight CPU hours; PROOF=TABLE runs any one alone. It goes on where it
+# was stopped and writes docs/proof.md: make proof CAMVID=PATH.
 # PROOF takes tables and options, as in PROOF='students --seeds 3'.
 proof: $(READY)
 	$(BIN)/python benchmarks/proof.py "$(CAMVID)" $(PROOF)

@@ -19,8 +19,8 @@ HEAD = """# The proof
 
 What the method is worth on real images: CamVid, 480 x 360 pixels, 101 validation frames of one recording. `make proof
 CAMVID=PATH` runs the main tables and writes this page; one table alone is `python benchmarks/proof.py PATH TABLE`.
-Settings were chosen on these validation frames. mIoU in percent, mean and standard deviation over seeds; a difference is
-paired by seed, with its 95 % interval (Student's t).
+Settings were chosen on these validation frames. mIoU in percent, mean and standard deviation over seeds; a difference
+is paired by seed, with its 95 % interval (Student's t).
 """
 
 

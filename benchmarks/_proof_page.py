@@ -13,7 +13,7 @@ from _proof_tables import TABLES, Arm, Table
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
 
-MOST_SHARED = 3  # a table with fewer networks holds those of other tables at most
+FEWEST = 2  # networks of a table on the page: one compares nothing
 
 HEAD = """# The proof
 
@@ -30,7 +30,7 @@ def page(kept: dict[str, Any], num_seeds: int, names: Collection[str], before: s
     parts = [HEAD]
     for name, table in TABLES.items():
         done = [arm for arm in table.arms if results(arm, kept, num_seeds)]
-        if name in names and len(done) >= MOST_SHARED:
+        if name in names and len(done) >= FEWEST:
             parts.append(section(name, table, done, kept, num_seeds))
         elif table.heading in sections:
             parts.append(f"## {sections[table.heading].strip()}\n")

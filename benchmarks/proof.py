@@ -5,7 +5,7 @@
 DATA is CamVid as `configs/camvid.toml` describes it. Every training is an `autolabel run`: the proof resumes where it
 was stopped, and trainings that two tables share run once. Settings were chosen on val, which is what is reported.
 TABLE is one of those below; by default the main ones, which take about eight CPU hours. The page shows the tables of
-which at least three networks are complete; tables that were not asked for stay on the page as they are.
+which at least two networks are complete; tables that were not asked for stay on the page as they are.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from autolabel.losses.masking import LossNormalizer, loss_normalizer, valid_pixels
 from autolabel.losses.pixelwise import cross_entropy, loss_type
 from autolabel.models.layers import at_least_float32
+
+BINS = 1024  # Errors are sorted by bins, which is faster than a sort; the loss is at most 1 / BINS lower for it.
 
 
 def lovasz_softmax(
@@ -54,31 +55,32 @@ def _fill_slopes(
 
     `labels` is (N,), `pixels` the indices of those that count.
     """
-    labels, probabilities = labels[pixels], probabilities[:, pixels]
+    labels = labels[pixels]
     classes = [int(index) for index in labels.unique()]
     at_zero = probabilities.new_zeros(())
     for index in classes:
-        is_class = labels == index
-        error = torch.where(is_class, 1 - probabilities[index], probabilities[index])
-        rises = _rises(error, is_class) / len(classes)
-        slopes[index, pixels] = torch.where(is_class, -rises, rises)
-        at_zero += rises[is_class].sum()
+        is_class, probability = labels == index, probabilities[index][pixels]
+        error = torch.where(is_class, 1 - probability, probability)
+        # A number that is not finite makes the loss so as well; here it only must not be an index.
+        bins = (error * BINS).int().clamp_(0, BINS - 1) + BINS * is_class
+        rises, of_hits = _rises(torch.bincount(bins, minlength=2 * BINS).view(2, BINS))
+        signed = torch.stack((rises[0], -rises[1])) / len(classes)
+        slopes[index].index_copy_(0, pixels, signed.to(slopes.dtype).flatten()[bins])
+        at_zero += of_hits / len(classes)
     return at_zero
 
 
-def _rises(error: torch.Tensor, is_class: torch.Tensor) -> torch.Tensor:
-    """How much 1 - IoU rises when a pixel becomes wrong after those of larger errors (equation 9); (N,) as `error`."""
-    order = _descending(error)
-    hits = is_class[order]
-    missed = hits.cumsum(0)
-    union = missed[-1] + torch.arange(1, len(order) + 1, device=order.device) - missed
-    loss = 1 - (missed[-1] - missed).double() / union  # when that many pixels are wrong
-    loss[1:] -= loss[:-1].clone()
-    return torch.empty_like(error).index_copy_(0, order, loss.to(error.dtype))
+def _rises(counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much 1 - IoU rises for each pixel that becomes wrong, the largest errors first (equation 9).
 
-
-def _descending(values: torch.Tensor) -> torch.Tensor:
-    """The indices that sort values (N,). On a CPU NumPy sorts four times faster than torch."""
-    if values.device.type == "cpu":
-        return torch.from_numpy(np.argsort(-values.numpy()))
-    return values.argsort(descending=True, stable=True)
+    `counts` (2, BINS) are the pixels of other classes and of this class by error. In a bin, those of the class come
+    first, and each has the mean of its kind. Returns float64 rises, shaped alike, and the sum of those of the class.
+    """
+    others, hits = counts.flip(1).double()
+    num_others, num_hits = others.cumsum(0), hits.cumsum(0)
+    total = num_hits[-1]
+    before = 1 - (total - num_hits + hits) / (total + num_others - others)
+    between = 1 - (total - num_hits) / (total + num_others - others)
+    after = 1 - (total - num_hits) / (total + num_others)
+    rises = torch.stack(((after - between) / others.clamp(min=1), (between - before) / hits.clamp(min=1)))
+    return rises.flip(1), (between - before).sum()

@@ -16,7 +16,6 @@ from autolabel.hardware import usable_cores
 WARM_UP, STEPS = 2, 5
 ENOUGH = 20.0  # seconds: after that, a slow machine takes no further step
 FASTER = 0.9  # a number format must save this much to be chosen: it also rounds
-CLASSES_IN_CROP = 10  # the losses by class cost more where a crop shows more of them
 START = 20.0  # seconds: imports, the manifest and the report of a small data set
 
 
@@ -87,8 +86,7 @@ def _training(model: Any, settings: Any, device: Any, num_classes: int) -> Calla
         frequencies=torch.full((num_classes,), 1 / num_classes, dtype=torch.float64),
     )
     images = torch.randint(0, 256, (settings.batch, *settings.crop, 3), dtype=torch.uint8)
-    shown = min(num_classes, CLASSES_IN_CROP)
-    labels = torch.randint(0, shown, (settings.batch, *settings.crop), dtype=torch.uint8)
+    labels = torch.randint(0, num_classes, (settings.batch, *settings.crop), dtype=torch.uint8)
     return partial(trainer.train_step, images, labels)
 
 

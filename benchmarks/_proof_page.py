@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Collection
 from typing import Any
 
-from _proof_tables import TABLES, Arm, Table
+from _proof_tables import RARE, TABLES, Arm, Table
 
 # Two-sided 95 % quantiles of Student's t by degrees of freedom.
 STUDENT_T = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
@@ -44,7 +44,7 @@ def results(arm: Arm, kept: dict[str, Any], num_seeds: int) -> list[dict[str, An
 
 def section(name: str, table: Table, done: list[Arm], kept: dict[str, Any], num_seeds: int) -> str:
     base = next((arm for arm in done if arm.title == table.against), None)
-    head = ["network", "seeds", "mIoU", *(["difference"] if base else []), *table.classes]
+    head = ["network", "seeds", "mIoU", *(["difference"] if base else []), *RARE]
     audits = any(arm.audits for arm in done)
     head += ["labels right", "on"] if audits else []
     command = f"`python benchmarks/proof.py PATH {name}`"
@@ -55,7 +55,7 @@ def section(name: str, table: Table, done: list[Arm], kept: dict[str, Any], num_
         cells = [arm.title, str(len(rows)), spread([100 * row["miou"] for row in rows])]
         if base:
             cells.append("" if arm is base else difference(rows, results(base, kept, num_seeds)))
-        cells += [mean([row["iou"][name] for row in rows]) for name in table.classes]
+        cells += [mean([row["iou"][name] for row in rows]) for name in RARE]
         if audits:
             cells += labels(rows)
         lines.append("| " + " | ".join(cells) + " |")

@@ -8,7 +8,7 @@ from autolabel.losses.masking import LossNormalizer, loss_normalizer, valid_pixe
 from autolabel.losses.pixelwise import cross_entropy, loss_type
 from autolabel.models.layers import at_least_float32
 
-BINS = 1024  # Errors are sorted by bins, which is faster than a sort; the loss is at most 1 / BINS lower for it.
+BINS = 1024  # Errors are put into bins. This is faster than a sort, and lowers the loss by at most 1 / BINS.
 
 
 def lovasz_softmax(
@@ -19,8 +19,8 @@ def lovasz_softmax(
 ) -> torch.Tensor:
     """Mean over the images of the mean over the classes that an image shows (equation 11); a scalar from 0 to 1.
 
-    Arguments are those of `cross_entropy`. Every class counts alike, so class weights and confidences have no effect,
-    but for a pixel of weight 0, which is ignored. Images are kept apart, so that parts of a batch add up.
+    Arguments are those of `cross_entropy`. Every class counts alike: class weights and confidences have no effect,
+    except that a pixel of weight 0 is ignored. Images are kept apart, so that parts of a batch add up.
     """
     counts = counts or loss_normalizer(labels, logits.shape[1], weights)
     valid = valid_pixels(labels, logits.shape[1])

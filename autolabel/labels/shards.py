@@ -36,6 +36,11 @@ SPLITS = ("train", "val")  # images to label; images that measure the quality of
 _MAX_ATTRIBUTE = 1_000_000  # bytes
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is false
 
+# HDF5 would load a filter that it does not know from these folders, which the environment may name. They are forgotten
+# here and not at each reading: h5py takes no lock for `h5pl`, so that a second thread within HDF5 would crash.
+while h5py.h5pl.size():
+    h5py.h5pl.remove(0)
+
 
 def write_shard(
     items: Iterable[tuple[str, np.ndarray]], book: Codebook, *, class_names: Sequence[str] = (), split: str = ""
@@ -177,17 +182,10 @@ def _inflate(packed: bytes, size: int) -> bytes:
     return block
 
 
-def _forget_plugins() -> None:
-    """HDF5 would load a filter that it does not know from these folders, which the environment may name."""
-    while h5py.h5pl.size():
-        h5py.h5pl.remove(0)
-
-
 def read_shard(data: bytes | Path, *, where: object = "codes") -> Shard:
     """Open a shard from its bytes or its file; DataError, in one line, for a damaged or foreign file."""
     if isinstance(data, Path):
         data, where = read_user_file(data, DataError), data
-    _forget_plugins()
     with _damage(where):
         file = h5py.File.in_memory(data, **_LAYOUT)
     return Shard(file, where)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -154,3 +155,30 @@ except DataError:
     command = [sys.executable, "-c", program, str(tmp_path / "shard.h5")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "0\n", "no folder is left to look into"
+
+
+def test_reading_asks_nothing_of_the_list_of_plugin_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """h5py takes no lock for it: with a second thread within HDF5, the process crashed once in some thousand shards."""
+    import autolabel.labels.shards as module
+
+    class NoList:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(f"h5pl.{name} while a shard is read")
+
+    monkeypatch.setattr(module.h5py, "h5pl", NoList())
+    read_shard(shard(lambda file: None)).check()
+    with pytest.raises(AssertionError, match=r"h5pl\.size"):
+        module.h5py.h5pl.size()
+
+
+def test_threads_read_sound_and_damaged_shards() -> None:
+    sound, damaged = shard(lambda file: None), shard(replaced(CODES.shape, b"no deflate"))
+
+    def read(index: int) -> str:
+        try:
+            return str(read_shard((sound, damaged)[index % 2]).codes("x").sum())
+        except DataError as error:
+            return type(error).__name__
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(400))) == [str(CODES.sum()), "DataError"] * 200

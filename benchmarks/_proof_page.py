@@ -59,8 +59,8 @@ def section(name: str, table: Table, done: list[Arm], kept: dict[str, Any], num_
         if audits:
             cells += labels(rows)
         lines.append("| " + " | ".join(cells) + " |")
-    missing = len(table.arms) - len(done)
-    lines += ["", f"Not run: {missing} more networks of this table."] if missing else []
+    missing = [arm.title for arm in table.arms if arm not in done]
+    lines += ["", *textwrap.wrap(f"Not run: {'; '.join(missing)}.", 120)] if missing else []
     return "\n".join([*lines, ""])
 
 

@@ -7,6 +7,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # No verdict depends on the clock, not even that of an example that takes long to draw on a busy machine.
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A crash ends the run: with `--dist loadgroup`, pytest-xdist 3.8 would hang after it."""
+    if error:
+        pytest.exit(f"worker {node.gateway.id} crashed: {error}", returncode=3)
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

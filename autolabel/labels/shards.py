@@ -37,7 +37,7 @@ _MAX_ATTRIBUTE = 1_000_000  # bytes
 _MAX_RATIO = 1040  # deflate expands by 1032 at most: a shape that claims more is false
 
 # HDF5 would load a filter that it does not know from these folders, which the environment may name. They are forgotten
-# here and not at each reading: h5py takes no lock for `h5pl`, so that a second thread within HDF5 would crash.
+# here and not at each reading: h5py takes no lock for `h5pl`, and with a second thread within HDF5 it can crash.
 while h5py.h5pl.size():
     h5py.h5pl.remove(0)
 

@@ -158,7 +158,7 @@ except DataError:
 
 
 def test_reading_asks_nothing_of_the_list_of_plugin_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """h5py takes no lock for it: with a second thread within HDF5, the process crashed once in some thousand shards."""
+    """h5py takes no lock for it: with a second thread within HDF5, it can crash the process."""
     import autolabel.labels.shards as module
 
     class NoList:

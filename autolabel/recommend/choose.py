@@ -14,6 +14,8 @@ CPU_STEPS, GPU_STEPS = 1000, 4000  # of one training, without a time budget
 FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer is refused
 NUM_EPOCHS = 10
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
+ENOUGH_VAL = 20  # validation images: fewer say too little to choose a student's weights by
+VALIDATE_EVERY = 2  # epochs of a student whose best weights are kept
 WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
 
 
@@ -37,6 +39,7 @@ class Recommendation:
     precision: str
     has_coarse: bool
     threads: int
+    validate_every: int  # epochs of the student between validations, the best of which is kept; 0 = it keeps the last
     precision_reason: str = ""  # why it is not the usual one of the device
     minutes: float | None = None  # the budget
     run_minutes: float | None = None  # the time that a run with `steps` takes
@@ -67,6 +70,7 @@ def recommend(data: DataFacts, machine: MachineFacts) -> Recommendation:
         precision="bf16" if on_gpu else "fp32",
         has_coarse=data.num_coarse > 0,
         threads=0 if on_gpu else 1,
+        validate_every=VALIDATE_EVERY if data.num_val >= ENOUGH_VAL else 0,
     )
 
 
@@ -75,7 +79,8 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
 
     SettingError: the budget is too small for a training that teaches anything.
     """
-    fixed = timing.start + data.num_to_label * timing.label + 2 * data.num_val * timing.evaluate
+    evaluations = 2 + _validations(choice)
+    fixed = timing.start + data.num_to_label * timing.label + evaluations * data.num_val * timing.evaluate
     both = 2 * timing.step
     allowed = int((minutes * 60 * SPARE - fixed) / both)
     if allowed < FEWEST_STEPS:
@@ -88,6 +93,13 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
     steps = min(allowed, 4 * choice.steps)
     run_minutes = (fixed + steps * both) / 60 / SPARE
     return replace(choice, steps=steps, minutes=minutes, run_minutes=run_minutes, spare_time=allowed > steps)
+
+
+def _validations(choice: Recommendation) -> float:
+    """The student's validations, in evaluations: they see one scale without flip."""
+    if not choice.validate_every:
+        return 0.0
+    return NUM_EPOCHS / choice.validate_every / (2 * sum(scale**2 for scale in choice.scales))
 
 
 def _crop(size: tuple[int, int], *, area: int) -> tuple[int, int]:

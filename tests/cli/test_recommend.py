@@ -17,7 +17,7 @@ from autolabel.config.schema import Experiment
 from autolabel.config.sources import FolderConfig
 from autolabel.errors import ConfigError
 from autolabel.recommend import DataFacts, MachineFacts, Timing, data_facts, experiment_text, fit, recommend, timing
-from autolabel.recommend.choose import FEWEST_STEPS, within
+from autolabel.recommend.choose import ENOUGH_VAL, FEWEST_STEPS, within
 from autolabel.recommend.data_settings import look_at
 from tests.cli.test_init import call
 
@@ -134,6 +134,25 @@ def test_the_file_holds_the_choices(machine: MachineFacts, weights: str, tmp_pat
     assert experiment.student.weights == "teacher"
     assert experiment.infer.scales == experiment.evaluate.scales == choice.scales
     assert experiment.label.coarse == "fill"
+
+
+@pytest.mark.parametrize(("num_val", "keeps"), [(ENOUGH_VAL - 1, False), (ENOUGH_VAL, True)])
+def test_many_validation_images_choose_the_weights_of_the_student(num_val: int, keeps: bool, tmp_path: Path) -> None:
+    facts = replace(CAMVID, num_val=num_val)
+    choice = within(30.0, recommend(facts, LAPTOP), TIMING, facts)
+    arguments = {"weights": "random", "choice": choice, "data": facts, "machine": LAPTOP, "timing": TIMING}
+    text = experiment_text("mine", {"source": "folder", "root": "data"}, **arguments)
+    experiment = parse_experiment(text.encode(), where="mine.toml", base=tmp_path)
+    assert experiment.student.keep_best is (experiment.student.validate_every > 0) is keeps
+    assert not experiment.teacher.keep_best
+
+
+def test_validations_of_the_student_count_in_the_budget() -> None:
+    many = replace(CAMVID, num_val=100)
+    choice = recommend(many, LAPTOP)
+    validating, silent = (within(20.0, c, TIMING, many) for c in (choice, replace(choice, validate_every=0)))
+    spent = 5 * 100 * TIMING.evaluate / (2 * sum(scale**2 for scale in choice.scales))
+    assert 2 * (silent.steps - validating.steps) * TIMING.step == pytest.approx(spent, abs=1)
 
 
 @pytest.mark.slow

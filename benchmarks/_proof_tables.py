@@ -154,7 +154,7 @@ TABLES = {
     "recordings": table(
         "Without the recording of the validation frames",
         f"Teacher and student see no frame of recording 0016E5, of which all validation frames are. {AS_SHIPPED}",
-        (COARSE, FILLED),
+        (COARSE, FILLED, AGAIN),
         (),
         "other recordings",
     ),

@@ -15,7 +15,7 @@ FEWEST_STEPS = 60  # below that a network has hardly moved: a budget for fewer i
 NUM_EPOCHS = 10
 SPARE = 0.85  # fraction of the budget that is planned; the rest is for files, the report, and a busier machine
 ENOUGH_VAL = 20  # validation images: fewer say too little to choose a student's weights by
-VALIDATE_EVERY = 2  # epochs of a student whose best weights are kept
+VALIDATE_EVERY = 2  # epochs between the validations that choose a student's weights
 WORKING_SIDE = 480  # pixels: pretrained networks see street scenes well when the longer side has about this length
 
 
@@ -39,7 +39,7 @@ class Recommendation:
     precision: str
     has_coarse: bool
     threads: int
-    validate_every: int  # epochs of the student between validations, the best of which is kept; 0 = it keeps the last
+    validate_every: int  # epochs between the validations that choose the student's weights; 0 = it keeps the last
     precision_reason: str = ""  # why it is not the usual one of the device
     minutes: float | None = None  # the budget
     run_minutes: float | None = None  # the time that a run with `steps` takes
@@ -96,7 +96,7 @@ def within(minutes: float, choice: Recommendation, timing: Timing, data: DataFac
 
 
 def _validations(choice: Recommendation) -> float:
-    """The student's validations, in evaluations: they see one scale without flip."""
+    """Time of the student's validations, in evaluations: they see one scale without flip, so fewer pixels."""
     if not choice.validate_every:
         return 0.0
     return NUM_EPOCHS / choice.validate_every / (2 * sum(scale**2 for scale in choice.scales))

@@ -224,7 +224,7 @@ class TeacherConfig(TrainConfig):
 
 
 class StrongConfig(Config):
-    """Strong changes of auto-labelled crops alone, after `augment`; all off by default."""
+    """Strong changes of auto-labelled crops alone, and of those with online labels, after `augment`; off by default."""
 
     # Strength of the random changes of brightness, contrast, saturation and hue.
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -257,7 +257,7 @@ class StudentConfig(TrainConfig):
     """Training of the student."""
 
     toml_table = "student"
-    added_later = TrainConfig.added_later | {"strong", "method", "online_threshold"}
+    added_later = TrainConfig.added_later | {"strong", "method", "online_threshold", "online_pixels"}
 
     # The initial weights: as in [teacher], or "teacher", those of the network that made its auto labels. Training then
     # goes on where the teacher stopped; both need the same network.
@@ -266,7 +266,10 @@ class StudentConfig(TrainConfig):
     label_weights: Literal["none", "probability"] = "none"
     strong: StrongConfig = StrongConfig()
     # Source of the labels of auto-labelled images: the label set ("offline"), or the student's own averaged weights,
-    # which label each crop before its strong changes ("weak_to_strong"); these use no label of the set.
+    # which label each crop before its strong changes ("weak_to_strong").
     method: StudentMethod = "offline"
+    # The pixels that "weak_to_strong" labels: all pixels of auto-labelled images, whose labels of the set it does not
+    # use; or, in images with coarse or auto labels, those pixels that the label set leaves unlabelled.
+    online_pixels: Literal["all", "unlabelled"] = "all"
     # "weak_to_strong" ignores a pixel unless its class has a higher probability than this.
     online_threshold: Fraction = 0.95

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from autolabel.classes import IGNORE
 from autolabel.config.networks import AugmentConfig, StrongConfig
 from autolabel.data.augment import augment, draw_mix, strong_view
 from autolabel.data.loaders import Sample, SegmentationDataset
@@ -34,19 +35,26 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # (B, h, w)
     confidence: torch.Tensor | None  # (B, h, w)
     weak: torch.Tensor | None = None  # (B, h, w, 3)
-    is_online: torch.Tensor | None = None  # (B,)
+
+
+ONLINE = IGNORE - 1  # in a crop's label: the training labels this pixel itself
+Online = Literal["none", "all", "unlabelled"]
 
 
 @dataclass(frozen=True)
 class AutoCrops:
-    """Strong changes of the crops of auto-labelled images, and whether their labels are made online."""
+    """Strong changes of the crops of auto-labelled images, and which of their pixels are labelled online."""
 
     is_auto: Sequence[bool]  # of each training image
     strong: StrongConfig
-    online: bool
+    online: Online
 
     def before_crop(self, sample: Sample, index: int) -> Sample:
-        return sample._replace(label=np.zeros_like(sample.label)) if self.online and self.is_auto[index] else sample
+        """Mark the pixels that are labelled online. A crop's pixels outside its image are not among them."""
+        if self.online == "none" or not self.is_auto[index]:
+            return sample
+        chosen = (sample.label == IGNORE) | (self.online == "all")
+        return sample._replace(label=np.where(chosen, np.uint8(ONLINE), sample.label))
 
     def after_crop(
         self, view: Sample, index: int, *, blur_sigma: tuple[float, float], rng: np.random.Generator
@@ -54,9 +62,7 @@ class AutoCrops:
         image = view.image
         if self.is_auto[index]:
             image = strong_view(image, settings=self.strong, blur_sigma=blur_sigma, rng=rng)
-        if not self.online:
-            return view._replace(image=image)
-        return view._replace(image=image, weak=view.image, is_online=np.array(self.is_auto[index]))
+        return view._replace(image=image, weak=None if self.online == "none" else view.image)
 
 
 @dataclass
@@ -136,10 +142,8 @@ def batches(
         layer = partial(torch.empty, dtype=torch.uint8, pin_memory=pin)
         size = count, *crops.crop
         confidence = layer(size) if crops.pairs.has_confidence else None
-        if crops.auto is None or not crops.auto.online:
-            return Batch(layer((*size, 3)), layer(size), confidence)
-        online = torch.empty(count, dtype=torch.bool)
-        return Batch(layer((*size, 3)), layer(size), confidence, layer((*size, 3)), online)
+        weak = None if crops.auto is None or crops.auto.online == "none" else layer((*size, 3))
+        return Batch(layer((*size, 3)), layer(size), confidence, weak)
 
     places = _places(range(start, stop, step), batch, empty)
     with OrderedMap(make, places, workers=workers, ahead=batch + workers) as made:

@@ -83,10 +83,8 @@ class Sample(NamedTuple):
     image: np.ndarray  # (H, W, 3) RGB
     label: np.ndarray  # (H, W) train ids, 255 = ignore
     confidence: np.ndarray | None = None  # (H, W): weight of each pixel in the loss, 255 = 1; None = 1 everywhere
-    # For labels that are made online: the image (H, W, 3) before strong changes, and () bool, whether this sample's
-    # label is made so; the label is then 0 in the image and 255 around it.
+    # For labels that are made online: the image (H, W, 3) before strong changes.
     weak: np.ndarray | None = None
-    is_online: np.ndarray | None = None
 
     @property
     def nbytes(self) -> int:

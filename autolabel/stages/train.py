@@ -89,13 +89,15 @@ def check_teacher(ahead: PreflightContext[TeacherConfig]) -> None:
 
 def check_student(ahead: PreflightContext[StudentConfig]) -> None:
     """The label stage must write weights if they are asked for; labels are looked for once they are fused."""
+    from autolabel.training.auto_images import check_online
+
     wants_confidence = ahead.settings.label_weights != "none" and "labels" in ahead.inputs
     if wants_confidence and not ahead.input_settings("labels", LabelConfig).weights:
         what = "the label sets hold no weights"
         raise ConfigError("student.label_weights", what, "set label.weights = true, and a low label.threshold")
     layers = ahead.input_settings("fused", FuseConfig).layers
     if ahead.settings.method == "weak_to_strong":
-        _check_online(ahead.settings, layers)
+        check_online(ahead.settings, layers=layers, num_classes=len(ahead.data.classes.names))
     if ahead.settings.weights == TEACHER_WEIGHTS:
         _check_same_network(ahead)
     _check(ahead, layers)
@@ -114,14 +116,6 @@ def _check_same_network(ahead: PreflightContext[StudentConfig]) -> None:
         if key not in FREE and value != getattr(teacher.model, key):
             what = f"is {value!r}, and its teacher, whose weights it starts from, has {getattr(teacher.model, key)!r}"
             raise ConfigError(f"student.model.{key}", what, "make them equal, or name other student.weights")
-
-
-def _check_online(settings: StudentConfig, layers: tuple[str, ...]) -> None:
-    if "auto" not in layers:
-        raise ConfigError("student.method", "no image is auto-labelled for it", "add auto to fuse.layers")
-    if settings.label_weights != "none":
-        what = "weights belong to labels that this method does not use"
-        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')
 
 
 def _check(ahead: PreflightContext[TrainConfig], layers: tuple[str, ...]) -> None:

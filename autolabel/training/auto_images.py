@@ -1,21 +1,43 @@
-"""How a student treats auto-labelled images. A teacher has none."""
+"""How a student treats images without a fine label. A teacher treats all alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from autolabel.config.networks import StudentConfig, TrainConfig
-from autolabel.data.crops import AutoCrops
+from autolabel.data.crops import ONLINE, AutoCrops, Online
+from autolabel.errors import ConfigError
 
 
 def auto_crops(settings: TrainConfig, layers: Sequence[str]) -> AutoCrops | None:
     """How their crops differ from the others; None = they do not. `layers`: the label layer of each image."""
     if not isinstance(settings, StudentConfig) or not settings.strong.is_any:
         return None
-    is_auto = [layer == "auto" for layer in layers]
-    return AutoCrops(is_auto, settings.strong, online=settings.method == "weak_to_strong")
+    online: Online = settings.online_pixels if settings.method == "weak_to_strong" else "none"
+    changed = changed_layers(settings)
+    return AutoCrops([layer in changed for layer in layers], settings.strong, online)
+
+
+def changed_layers(settings: StudentConfig) -> tuple[str, ...]:
+    """The label layers whose images get strong changes, and online labels if there are any."""
+    keeps_labels = settings.method == "weak_to_strong" and settings.online_pixels == "unlabelled"
+    return ("auto", "coarse") if keeps_labels else ("auto",)
 
 
 def online_threshold(settings: TrainConfig) -> float:
     """The student labels a pixel for itself above this probability; 1 = none."""
     return settings.online_threshold if isinstance(settings, StudentConfig) else 1.0
+
+
+def check_online(settings: StudentConfig, *, layers: Collection[str], num_classes: int) -> None:
+    """Raises ConfigError if no image of the label `layers` would get online labels, or these do not fit."""
+    changed = changed_layers(settings)
+    if set(changed).isdisjoint(layers):
+        names = " or ".join(changed)
+        raise ConfigError("student.method", f"no image has {names} labels for it", f"add {names} to fuse.layers")
+    if num_classes > ONLINE:
+        what = f"it works with {ONLINE} classes at most, and there are {num_classes}"
+        raise ConfigError("student.method", what, 'set student.method = "offline"')
+    if settings.label_weights != "none":
+        what = "weights belong to labels that this method does not use"
+        raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')

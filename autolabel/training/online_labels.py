@@ -10,6 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from autolabel.classes import IGNORE
+from autolabel.data.crops import ONLINE
 
 
 @contextmanager
@@ -32,27 +33,26 @@ def online_labels(
     *,
     weak: torch.Tensor,
     labels: torch.Tensor,
-    is_online: torch.Tensor,
     threshold: float,
     at_once: int,
 ) -> torch.Tensor:
-    """Labels (B, h, w) uint8 in which those of the online samples are the classes of the averaged weights.
+    """Labels (B, h, w) uint8 in which the averaged weights have labelled the pixels that are `ONLINE` in `labels`.
 
-    `weak` (B, h, w, 3) uint8 are the crops before strong changes, and `inputs` makes the network's input of them.
-    `labels` (B, h, w) are kept where `is_online` (B,) is False; elsewhere 255 in them marks pixels outside the image. A
+    `weak` (B, h, w, 3) uint8 are the crops before strong changes, and `inputs` makes the network's input of them. A
     pixel whose class has no probability above `threshold` becomes 255 (FixMatch, Sohn et al., arXiv 2001.07685, eq. 4;
     in segmentation UniMatch, Yang et al., arXiv 2208.09910, section 3.1, with averaged weights as in its version 2).
     The network sees `at_once` crops at a time. The tensors may lie on the CPU, wherever the network is.
     """
-    if not is_online.any():
+    wanted = labels == ONLINE
+    chosen = wanted.flatten(1).any(1)
+    if not chosen.any():
         return labels
-    chosen = is_online.to(weak.device)
     found = []
     with evaluating(model):
-        for crops in weak[chosen].split(at_once):
+        for crops in weak[chosen.to(weak.device)].split(at_once):
             logits = functional_call(model, dict(average), (inputs(crops),)).fused
             best, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)
             found.append(torch.where(best > threshold, predicted, IGNORE).to(labels))
-    result, at = labels.clone(), is_online.to(labels.device)
-    result[at] = torch.where(labels[at] == IGNORE, IGNORE, torch.cat(found))
+    result = labels.clone()
+    result[chosen] = torch.where(wanted[chosen], torch.cat(found), labels[chosen])
     return result

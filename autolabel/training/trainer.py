@@ -106,12 +106,11 @@ class Trainer:
         labels: torch.Tensor,
         confidence: torch.Tensor | None = None,
         weak: torch.Tensor | None = None,
-        is_online: torch.Tensor | None = None,
     ) -> dict[str, Any]:
         """Learn from images (B, H, W, 3), labels (B, H, W) and confidence (B, H, W; 255 = 1), all uint8.
 
-        They are this rank's part of a batch; all parts have the same size. Samples with `is_online` (B,) get their
-        labels from the averaged weights, which see `weak` (B, H, W, 3). Returns the figures of the whole batch.
+        They are this rank's part of a batch; all parts have the same size. Pixels whose label is `ONLINE` get it from
+        the averaged weights, which see `weak` (B, H, W, 3). Returns the figures of the whole batch.
 
         A non-finite loss or gradient changes nothing: weights, buffers, optimizer and averages stay as they were.
         TrainingDiverged: it was the `max_nan`-th in a row. An RMI loss below zero is normal: an absent class
@@ -121,8 +120,8 @@ class Trainer:
         lr = self._set_lr()
         self._kept.keep()
         try:
-            if weak is not None and is_online is not None:
-                labels = self._online_labels(weak, labels, is_online)
+            if weak is not None:
+                labels = self._online_labels(weak, labels)
             total = self._backward(images, labels, confidence)
         except torch.OutOfMemoryError:
             size = self.micro_batch or len(images)
@@ -178,7 +177,7 @@ class Trainer:
             total += loss.detach()
         return total
 
-    def _online_labels(self, weak: torch.Tensor, labels: torch.Tensor, is_online: torch.Tensor) -> torch.Tensor:
+    def _online_labels(self, weak: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         assert self.ema is not None, "the settings ask for averaged weights"
         with autocast(self.device, self.settings.precision):
             return online_labels(
@@ -187,7 +186,6 @@ class Trainer:
                 self._inputs,
                 weak=weak,
                 labels=labels,
-                is_online=is_online,
                 threshold=self.online_threshold,
                 at_once=self.micro_batch or len(weak),
             )

@@ -137,6 +137,7 @@ OTHER_VALUES: dict[str, Any] = {  # of the settings in `added_later`
     "loss_over": "all",
     "strong": networks.StrongConfig(colour=0.5),
     "method": "weak_to_strong",
+    "online_pixels": "unlabelled",
     "online_threshold": 0.5,
     "foreign": networks.ForeignConfig(kind="arrays", path=Path("arrays"), values="probabilities", layout="HWC"),
     "coarse_classes": {"car": "fill"},

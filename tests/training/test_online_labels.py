@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from autolabel.config.networks import StrongConfig, StudentConfig
 from autolabel.data.augment import strong_view
-from autolabel.data.crops import AutoCrops, CropDataset
+from autolabel.data.crops import ONLINE, AutoCrops, CropDataset
 from autolabel.data.loaders import Sample
 from autolabel.data.sampling import EpochSampler, plan_phases
+from autolabel.errors import ConfigError
 from autolabel.models.layers import normalise
 from autolabel.training import TrainingData
+from autolabel.training.auto_images import check_online
 from autolabel.training.online_labels import online_labels
 from tests.training.test_trainer import trainer
 from tests.training.tiny_training import NAMES, SETTINGS, ArrayPairs, digest, network, train
@@ -36,10 +38,10 @@ def test_online_labels_against_a_plain_loop() -> None:
     rng = np.random.default_rng(0)
     weak = torch.from_numpy(rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, 3, (3, 16, 16), dtype=np.uint8))
-    labels[1:] = 0
+    labels[1] = ONLINE
     labels[1, :4] = 255  # outside the image
-    chosen = torch.tensor([False, True, True])
-    tensors = {"weak": weak, "labels": labels, "is_online": chosen}
+    labels[2, 5:12] = ONLINE  # the rest has labels
+    tensors = {"weak": weak, "labels": labels}
     found = online_labels(model, teacher.state_dict(), normalise, **tensors, threshold=0.45, at_once=1)
     expected = labels.clone()
     teacher.eval()
@@ -47,10 +49,10 @@ def test_online_labels_against_a_plain_loop() -> None:
         with torch.no_grad():
             p = torch.softmax(teacher(normalise(weak[i : i + 1])).fused[0], dim=0).numpy()
         for y, x in np.ndindex(16, 16):
-            sure = p[:, y, x].max() > 0.45 and labels[i, y, x] != 255
-            expected[i, y, x] = int(p[:, y, x].argmax()) if sure else 255
+            if labels[i, y, x] == ONLINE:
+                expected[i, y, x] = int(p[:, y, x].argmax()) if p[:, y, x].max() > 0.45 else 255
     assert torch.equal(found, expected)
-    assert len(found[1:].unique()) > 1
+    assert len(found[labels == ONLINE].unique()) > 1
     assert model.training
     assert not model.drop.training, "every module is as it was"
 
@@ -79,8 +81,9 @@ def test_only_auto_crops_change() -> None:
     """The crop, its label and its weak view are those of a training without strong changes."""
     plain = crops(None)
     is_auto = [layer == "auto" for layer in LAYERS]
-    strong = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online=False))
-    online = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online=True))
+    strong = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="none"))
+    online = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="all"))
+    unlabelled = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="unlabelled"))
     numbers = range(10)
     autos = [is_auto[plain.sampler.items(n // 5)[n % 5].index] for n in numbers]
     assert 0 < sum(autos) < len(autos)
@@ -96,8 +99,10 @@ def test_only_auto_crops_change() -> None:
         assert after.weak is None
         assert made.weak is not None
         assert np.array_equal(made.weak, before.image)
-        assert made.is_online == auto
-        assert set(np.unique(made.label)) <= ({0, 255} if auto else {0, 1, 2, 255})
+        assert set(np.unique(made.label)) <= ({ONLINE, 255} if auto else {0, 1, 2, 255})
+        # Labels of the set stay; 255 in `made` is outside the image.
+        wanted = np.where((before.label == 255) & (made.label == ONLINE), ONLINE, before.label)
+        assert np.array_equal(unlabelled[number].label, wanted)
 
 
 @pytest.mark.slow
@@ -115,17 +120,50 @@ def test_a_resumed_student_ends_in_the_same_bits(method: str) -> None:
     assert digest(other) != digest(whole)
 
 
-def test_online_labels_replace_those_of_the_label_set() -> None:
+@pytest.mark.parametrize("layer", ["auto", "coarse"])
+@pytest.mark.parametrize("pixels", ["all", "unlabelled"])
+def test_online_labels_replace_those_of_auto_images_or_fill_gaps(pixels: str, layer: str) -> None:
     wrong = ArrayPairs()
     for label in wrong.labels[2:]:
         label[label != 255] = 0
     ends = []
     for pairs in (ArrayPairs(), wrong):
         model = network()
-        data = TrainingData(pairs, None, NAMES, epoch_images=5, layers=LAYERS)
-        train(model, table=student(class_uniform=0.0), data=data)
+        data = TrainingData(pairs, None, NAMES, epoch_images=5, layers=["fine"] * 2 + [layer] * 3)
+        train(model, table=student(class_uniform=0.0, online_pixels=pixels), data=data)
         ends.append(digest(model))
-    assert ends[0] == ends[1]
+    assert (ends[0] == ends[1]) == (pixels == "all" and layer == "auto")
+
+
+@pytest.mark.parametrize(
+    ("layer", "pixels", "threshold_matters"),
+    [("auto", "all", True), ("auto", "unlabelled", True), ("coarse", "all", False), ("coarse", "unlabelled", True)],
+)
+def test_layers_that_get_online_labels(layer: str, pixels: str, threshold_matters: bool) -> None:
+    layers = ["fine"] * 2 + [layer] * 3
+    data = TrainingData(ArrayPairs(), None, NAMES, epoch_images=5, layers=layers)
+    ends = set()
+    for threshold in (0.0, 1.0):
+        model = network()
+        train(model, table=student(online_pixels=pixels, online_threshold=threshold), data=data)
+        ends.add(digest(model))
+    assert (len(ends) == 2) == threshold_matters
+
+
+@pytest.mark.parametrize(
+    ("layers", "pixels", "num_classes", "message"),
+    [
+        (("fine", "coarse"), "all", 3, "no image has auto labels"),
+        (("fine",), "unlabelled", 3, "no image has auto or coarse labels"),
+        (("fine", "auto"), "all", 255, "254 classes at most"),
+    ],
+)
+def test_nothing_to_label_online_is_refused(
+    layers: tuple[str, ...], pixels: str, num_classes: int, message: str
+) -> None:
+    check_online(student(online_pixels=pixels), layers=("fine", "auto"), num_classes=254)
+    with pytest.raises(ConfigError, match=message):
+        check_online(student(online_pixels=pixels), layers=layers, num_classes=num_classes)
 
 
 def test_loss_over_all_pixels() -> None:

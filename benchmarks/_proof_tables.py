@@ -75,7 +75,7 @@ AS_SHIPPED = (
     "weights of five validations; labels and evaluation at scales 1, 1.5, 2 with flip. The validation frames choose "
     "these weights, so the students' mIoU is a little too good. The student of fine + coarse again shows how much the "
     "additional steps alone give. The last student keeps coarse labels and labels their gaps itself (weak-to-strong, "
-    "p > 0.9, strong changes); its step takes about 1.4 times as long."
+    "p > 0.9, strong changes); its training takes about 1.2 times as long."
 )
 # Other tables keep the last weights of every network.
 LAST = ("student.validate_every=0", "student.keep_best=false")
@@ -217,7 +217,7 @@ TABLES = {
         (
             COARSE,
             changed("cross-entropy alone", 'loss="ce"'),
-            changed("RMI loss", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
+            changed("RMI loss, no class weights", 'loss="rmi"', "class_weights=[0.0, 0.0]"),
             changed("random weights", 'weights="random"', "freeze.stride=0", "freeze.norms=false", "trunk_lr=1.0"),
             changed("nothing frozen", "freeze.stride=0", "freeze.norms=false", "freeze.depthwise=false"),
             changed("no class weights", "class_weights=[0.0, 0.0]"),

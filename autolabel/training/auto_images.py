@@ -34,10 +34,11 @@ def check_online(settings: StudentConfig, *, layers: Collection[str], num_classe
     changed = changed_layers(settings)
     if set(changed).isdisjoint(layers):
         names = " or ".join(changed)
-        raise ConfigError("student.method", f"no image has {names} labels for it", f"add {names} to fuse.layers")
+        keep = ', or set student.online_pixels = "unlabelled"' if "coarse" in layers else ""
+        raise ConfigError("student.method", f"no image has {names} labels for it", f"add {names} to fuse.layers{keep}")
     if num_classes > ONLINE:
         what = f"it works with {ONLINE} classes at most, and there are {num_classes}"
         raise ConfigError("student.method", what, 'set student.method = "offline"')
     if settings.label_weights != "none":
-        what = "weights belong to labels that this method does not use"
+        what = "pixels that are labelled online have no weight"
         raise ConfigError("student.label_weights", what, 'leave it out, or set student.method = "offline"')

@@ -106,9 +106,11 @@ def test_only_auto_crops_change() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["offline", "weak_to_strong"])
-def test_a_resumed_student_ends_in_the_same_bits(method: str) -> None:
-    table = student(method=method)
+@pytest.mark.parametrize(
+    ("method", "pixels"), [("offline", "all"), ("weak_to_strong", "all"), ("weak_to_strong", "unlabelled")]
+)
+def test_a_resumed_student_ends_in_the_same_bits(method: str, pixels: str) -> None:
+    table = student(method=method, online_pixels=pixels)
     whole, saved = network(), []
     train(whole, table=table, data=DATA, saved=saved)
     for checkpoint in saved[1:-1:2]:
@@ -116,7 +118,7 @@ def test_a_resumed_student_ends_in_the_same_bits(method: str) -> None:
         train(again, table=table, data=DATA, resume=checkpoint, workers=2)
         assert digest(again) == digest(whole)
     other = network()
-    train(other, table=student(method=method, strong={"colour": 0.1}), data=DATA)
+    train(other, table=student(method=method, online_pixels=pixels, strong={"colour": 0.1}), data=DATA)
     assert digest(other) != digest(whole)
 
 
@@ -153,7 +155,7 @@ def test_layers_that_get_online_labels(layer: str, pixels: str, threshold_matter
 @pytest.mark.parametrize(
     ("layers", "pixels", "num_classes", "message"),
     [
-        (("fine", "coarse"), "all", 3, "no image has auto labels"),
+        (("fine", "coarse"), "all", 3, "add auto to fuse.layers, or set student.online_pixels"),
         (("fine",), "unlabelled", 3, "no image has auto or coarse labels"),
         (("fine", "auto"), "all", 255, "254 classes at most"),
     ],

@@ -146,7 +146,10 @@ def list_files(folder: Path) -> tuple[dict[str, int], list[str]]:
 
 
 def walk_files(folder: Path) -> Iterator[tuple[str, int | None]]:
-    """As `list_files`, one by one and in any order; the size of what is no regular file is None."""
+    """As `list_files`, one by one and in any order; the size of what is no regular file is None.
+
+    A file that another process removes or renames meanwhile is passed over.
+    """
     if folder.is_symlink() or not folder.is_dir():
         if os.path.lexists(folder):
             yield ".", None
@@ -155,7 +158,11 @@ def walk_files(folder: Path) -> Iterator[tuple[str, int | None]]:
         prefix = "" if inner == folder else f"{inner.relative_to(folder).as_posix()}/"
         for entry in os.scandir(inner):
             if entry.is_file(follow_symlinks=False):
-                yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
+                try:
+                    size = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
+                yield prefix + entry.name, size
             elif not entry.is_dir(follow_symlinks=False):
                 yield prefix + entry.name, None
 

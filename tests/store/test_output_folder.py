@@ -23,6 +23,7 @@ from autolabel.store import (
     sha256_bytes,
     write_folder,
 )
+from autolabel.store.files import walk_files
 from autolabel.store.hooks import Effect, observe
 from autolabel.store.journal import Journal
 from autolabel.store.output_folder import _rows
@@ -256,3 +257,15 @@ def test_nothing_is_written_into_an_artefact_or_a_draft(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="which never changes"), only_writer(place / "file"):
             pass
     assert artefact.verify(full=True) == []
+
+
+def test_files_that_vanish_while_a_folder_is_listed(tmp_path: Path) -> None:
+    """Another command may replace its temporary files at any moment."""
+    for name in "abcd":
+        (tmp_path / name).write_text(name)
+    listing = walk_files(tmp_path)
+    first, size = next(listing)
+    for name in set("abcd") - {first}:
+        (tmp_path / name).unlink()
+    assert size == 1
+    assert list(listing) == []

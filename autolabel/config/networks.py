@@ -224,7 +224,7 @@ class TeacherConfig(TrainConfig):
 
 
 class StrongConfig(Config):
-    """Strong changes of auto-labelled crops alone, and of those with online labels, after `augment`; off by default."""
+    """Strong changes of crops with auto or online labels, after `augment`; all off by default."""
 
     # Strength of the random changes of brightness, contrast, saturation and hue.
     colour: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -250,6 +250,7 @@ def _check_method(method: str, info: ValidationInfo) -> str:
     return method
 
 
+OnlinePixels = Literal["all", "unlabelled"]
 StudentMethod = Annotated[Literal["offline", "weak_to_strong"], AfterValidator(_check_method)]
 
 
@@ -268,8 +269,8 @@ class StudentConfig(TrainConfig):
     # Source of the labels of auto-labelled images: the label set ("offline"), or the student's own averaged weights,
     # which label each crop before its strong changes ("weak_to_strong").
     method: StudentMethod = "offline"
-    # The pixels that "weak_to_strong" labels: all pixels of auto-labelled images, whose labels of the set it does not
-    # use; or, in images with coarse or auto labels, those pixels that the label set leaves unlabelled.
-    online_pixels: Literal["all", "unlabelled"] = "all"
+    # The pixels that "weak_to_strong" labels. "all": every pixel of the auto-labelled images; their labels in the label
+    # set are not used. "unlabelled": the pixels without a label, in images with coarse or auto labels.
+    online_pixels: OnlinePixels = "all"
     # "weak_to_strong" ignores a pixel unless its class has a higher probability than this.
     online_threshold: Fraction = 0.95

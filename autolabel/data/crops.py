@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from autolabel.classes import IGNORE
-from autolabel.config.networks import AugmentConfig, StrongConfig
+from autolabel.config.networks import AugmentConfig, OnlinePixels, StrongConfig
 from autolabel.data.augment import augment, draw_mix, strong_view
 from autolabel.data.loaders import Sample, SegmentationDataset
 from autolabel.data.sampling import EpochSampler, SampleSpec, class_centroid
@@ -38,20 +38,19 @@ class Batch(NamedTuple):
 
 
 ONLINE = IGNORE - 1  # in a crop's label: the training labels this pixel itself
-Online = Literal["none", "all", "unlabelled"]
 
 
 @dataclass(frozen=True)
 class AutoCrops:
-    """Strong changes of the crops of auto-labelled images, and which of their pixels are labelled online."""
+    """Strong changes of the crops of some images, and which of their pixels are labelled online."""
 
-    is_auto: Sequence[bool]  # of each training image
+    is_changed: Sequence[bool]  # of each training image
     strong: StrongConfig
-    online: Online
+    online: OnlinePixels | None
 
     def before_crop(self, sample: Sample, index: int) -> Sample:
         """Mark the pixels that are labelled online. A crop's pixels outside its image are not among them."""
-        if self.online == "none" or not self.is_auto[index]:
+        if self.online is None or not self.is_changed[index]:
             return sample
         chosen = (sample.label == IGNORE) | (self.online == "all")
         return sample._replace(label=np.where(chosen, np.uint8(ONLINE), sample.label))
@@ -60,9 +59,9 @@ class AutoCrops:
         self, view: Sample, index: int, *, blur_sigma: tuple[float, float], rng: np.random.Generator
     ) -> Sample:
         image = view.image
-        if self.is_auto[index]:
+        if self.is_changed[index]:
             image = strong_view(image, settings=self.strong, blur_sigma=blur_sigma, rng=rng)
-        return view._replace(image=image, weak=None if self.online == "none" else view.image)
+        return view._replace(image=image, weak=None if self.online is None else view.image)
 
 
 @dataclass
@@ -75,7 +74,7 @@ class CropDataset:
     crop: tuple[int, int]
     tile: int  # px, for class-uniform draws; see `data.sampling`
     fill: tuple[int, int, int]
-    auto: AutoCrops | None = None  # how crops of auto-labelled images differ
+    auto: AutoCrops | None = None  # how crops of images without a fine label differ
 
     def __post_init__(self) -> None:
         self._items = lru_cache(maxsize=2)(self.sampler.items)  # threads may be in two epochs at once
@@ -142,7 +141,7 @@ def batches(
         layer = partial(torch.empty, dtype=torch.uint8, pin_memory=pin)
         size = count, *crops.crop
         confidence = layer(size) if crops.pairs.has_confidence else None
-        weak = None if crops.auto is None or crops.auto.online == "none" else layer((*size, 3))
+        weak = None if crops.auto is None or crops.auto.online is None else layer((*size, 3))
         return Batch(layer((*size, 3)), layer(size), confidence, weak)
 
     places = _places(range(start, stop, step), batch, empty)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from autolabel.config.networks import StudentConfig, TrainConfig
-from autolabel.data.crops import ONLINE, AutoCrops, Online
+from autolabel.config.networks import OnlinePixels, StudentConfig, TrainConfig
+from autolabel.data.crops import ONLINE, AutoCrops
 from autolabel.errors import ConfigError
+
+# The label layers whose images get strong changes, by the pixels that are labelled online.
+_CHANGED: dict[OnlinePixels | None, tuple[str, ...]] = {
+    None: ("auto",),
+    "all": ("auto",),
+    "unlabelled": ("auto", "coarse"),
+}
 
 
 def auto_crops(settings: TrainConfig, layers: Sequence[str]) -> AutoCrops | None:
     """How their crops differ from the others; None = they do not. `layers`: the label layer of each image."""
     if not isinstance(settings, StudentConfig) or not settings.strong.is_any:
         return None
-    online: Online = settings.online_pixels if settings.method == "weak_to_strong" else "none"
-    changed = changed_layers(settings)
+    online = settings.online_pixels if settings.method == "weak_to_strong" else None
+    changed = _CHANGED[online]
     return AutoCrops([layer in changed for layer in layers], settings.strong, online)
-
-
-def changed_layers(settings: StudentConfig) -> tuple[str, ...]:
-    """The label layers whose images get strong changes, and online labels if there are any."""
-    keeps_labels = settings.method == "weak_to_strong" and settings.online_pixels == "unlabelled"
-    return ("auto", "coarse") if keeps_labels else ("auto",)
 
 
 def online_threshold(settings: TrainConfig) -> float:
@@ -31,7 +32,7 @@ def online_threshold(settings: TrainConfig) -> float:
 
 def check_online(settings: StudentConfig, *, layers: Collection[str], num_classes: int) -> None:
     """Raises ConfigError if no image of the label `layers` would get online labels, or these do not fit."""
-    changed = changed_layers(settings)
+    changed = _CHANGED[settings.online_pixels]
     if set(changed).isdisjoint(layers):
         names = " or ".join(changed)
         keep = ', or set student.online_pixels = "unlabelled"' if "coarse" in layers else ""

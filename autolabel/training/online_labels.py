@@ -38,8 +38,8 @@ def online_labels(
 ) -> torch.Tensor:
     """Labels (B, h, w) uint8 in which the averaged weights have labelled the pixels that are `ONLINE` in `labels`.
 
-    `weak` (B, h, w, 3) uint8 are the crops before strong changes, and `inputs` makes the network's input of them. A
-    pixel whose class has no probability above `threshold` becomes 255 (FixMatch, Sohn et al., arXiv 2001.07685, eq. 4;
+    `weak` (B, h, w, 3) uint8 are the crops before strong changes, and `inputs` makes the network's input of them. Such
+    a pixel becomes 255 if no class has a probability above `threshold` (FixMatch, Sohn et al., arXiv 2001.07685, eq. 4;
     in segmentation UniMatch, Yang et al., arXiv 2208.09910, section 3.1, with averaged weights as in its version 2).
     The network sees `at_once` crops at a time. The tensors may lie on the CPU, wherever the network is.
     """

@@ -81,7 +81,7 @@ def test_only_auto_crops_change() -> None:
     """The crop, its label and its weak view are those of a training without strong changes."""
     plain = crops(None)
     is_auto = [layer == "auto" for layer in LAYERS]
-    strong = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="none"))
+    strong = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online=None))
     online = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="all"))
     unlabelled = crops(AutoCrops(is_auto, StrongConfig(colour=0.9), online="unlabelled"))
     numbers = range(10)
